@@ -1,0 +1,79 @@
+# Everything a person runs. Each target first sees to it that the environment is there.
+#
+#   make report      learn the task and explain the circuit, small: minutes on two cores
+#   make reference   the full experiment
+#   make test        what every change must pass
+#
+# VENV and PYTHON choose the environment, CORES how many jobs run at once, as in
+#   make test VENV=/tmp/venv PYTHON=python3.12
+
+VENV   ?= .venv
+PYTHON ?= python3
+CORES  ?= 2
+
+BIN   := $(abspath $(VENV))/bin
+LOCK  := envs/requirements.lock
+STAMP := $(VENV)/.installed
+PIP   := $(BIN)/python -m pip --disable-pip-version-check
+
+# Jobs that snakemake starts look their tools up in the PATH.
+export PATH := $(BIN):$(PATH)
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup report reference test check test-slow bench lock clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+# The environment is made anew where the lock or the declared dependencies are newer than it.
+$(STAMP): $(LOCK) pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --requirement $(LOCK)
+	$(PIP) install --quiet --no-deps --editable .
+	touch $@
+
+## make setup      the environment, from exact versions
+setup: $(STAMP)
+
+## make report     the quickstart study and its page
+report: $(STAMP)
+	$(BIN)/snakemake quickstart --cores $(CORES)
+	@echo "The report is results/quickstart/report.html"
+
+## make reference  the reference study and its page
+reference: $(STAMP)
+	$(BIN)/snakemake reference --cores $(CORES)
+	@echo "The report is results/reference/report.html"
+
+## make test       style, types, layers, workflow, then the tests that take seconds
+test: check
+	$(BIN)/python -m pytest -m "not slow"
+
+# From cheap to costly, so that the first failure comes early.
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+	$(BIN)/snakemake quickstart --dry-run --quiet rules
+	$(BIN)/snakemake reference --dry-run --quiet rules
+
+## make test-slow  the tests that take minutes, among them a small study from end to end
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+## make bench      what an attribution costs
+bench: $(STAMP)
+	$(BIN)/python benchmarks/attribution_cost.py
+
+## make lock       new exact versions from the ranges in pyproject.toml
+lock:
+	PYTHON=$(PYTHON) TORCH=$(TORCH) envs/lock.sh
+
+## make clean      remove caches and the environment of .ci/run; data and results stay
+clean:
+	rm -rf .ci/venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

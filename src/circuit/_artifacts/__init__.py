@@ -1,0 +1,1 @@
+"""The parts behind :mod:`circuit.artifacts`; import from there."""

@@ -1,0 +1,112 @@
+"""JSON in one canonical form: sorted keys, plain values, no NaN that nobody meant.
+
+Equal content gives equal bytes, so files can be compared and digested. Python's JSON would
+write ``NaN`` and ``Infinity``, which are not JSON, and would turn the key 1 into "1" unseen;
+both are refused here, with the place inside the object.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from circuit._artifacts.files import StrPath, missing, sha256_bytes, write_text
+from circuit.errors import ArtifactError
+
+NanRule = Literal["refuse", "null"]
+
+
+def write_json(path: StrPath, obj: Any, *, nan: NanRule = "refuse") -> None:
+    """Write `obj` as canonical JSON: sorted keys, indent 2, a newline at the end.
+
+    Args:
+        path: the file to write, whole or not at all.
+        obj: mappings with text keys, lists, tuples, text, numbers, booleans and None; NumPy
+            scalars and arrays (anything with ``tolist``) count as their plain values.
+        nan: what becomes of a number that is not finite: "refuse" raises, "null" writes null.
+
+    Raises:
+        ArtifactError: a value has no plain form; the message names its place in `obj`.
+    """
+    plain = _plain(obj, nan, str(path), "$")
+    text = json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: StrPath) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ArtifactError: the file is missing, is not UTF-8 or is not whole, valid JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    except (ValueError, OSError) as error:
+        raise ArtifactError(
+            f"file is not valid JSON ({error})",
+            where=path,
+            expected="one whole JSON document in UTF-8",
+            do="delete the file and let snakemake make it again",
+        ) from error
+
+
+def digest_json(obj: Any) -> str:
+    """Return the SHA-256 (64 hexadecimal digits) of `obj` in canonical, compact JSON.
+
+    Mappings with the same items in another order, tuples and lists, and NumPy scalars and
+    their plain values have the same digest; 1 and 1.0 do not.
+
+    Raises:
+        ArtifactError: a value has no plain form or is not finite.
+    """
+    plain = _plain(obj, "refuse", "digest_json", "$")
+    return sha256_bytes(
+        json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    )
+
+
+def _plain(obj: Any, nan: NanRule, file: str, place: str) -> Any:
+    """Return `obj` made of dict, list, str, int, float, bool and None only."""
+    # Enumerations of text or numbers and np.float64 are subclasses, and written as their values.
+    if obj is None or isinstance(obj, str | int):
+        return obj
+    if isinstance(obj, float):
+        if math.isfinite(obj):
+            return obj
+        if nan == "null":
+            return None
+        raise ArtifactError(
+            f"number is {obj}, which JSON cannot hold",
+            where=f"{file}: {place}",
+            expected="a finite number",
+            do="repair the computation, or pass nan='null' where a missing number has a meaning",
+        )
+    if isinstance(obj, Mapping):
+        for key in obj:
+            if not isinstance(key, str):
+                raise ArtifactError(
+                    f"key {key!r} is of type {type(key).__name__}",
+                    where=f"{file}: {place}",
+                    expected="text keys, since JSON has no others",
+                    do="turn the key into text where the mapping is made",
+                )
+        return {
+            str.__str__(key): _plain(item, nan, file, f"{place}.{key}") for key, item in obj.items()
+        }
+    if isinstance(obj, list | tuple):
+        return [_plain(item, nan, file, f"{place}[{index}]") for index, item in enumerate(obj)]
+    if hasattr(obj, "tolist"):
+        return _plain(obj.tolist(), nan, file, place)
+    raise ArtifactError(
+        f"value of type {type(obj).__name__} has no JSON form",
+        where=f"{file}: {place}",
+        expected="a mapping, list, text, number, boolean or None",
+        do="convert the value where the object is made",
+    )
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,0 +1,1 @@
+"""Validated settings, and the plan of artifacts that follows from them."""

@@ -1,0 +1,196 @@
+"""Settings of a benchmark: how large the symbolic world is and which programs are drawn from it.
+
+Settings that cannot yield a benchmark are refused here, before anything is drawn, by
+:func:`circuit.config.feasibility.check_feasible`; an instance that exists can be generated, up to
+what only the draws themselves can show (then the generator raises the same error type).
+
+In YAML, a range may be a pair or, for a fixed number, an integer::
+
+    symbolic_kv_base:
+      n_keys: 8
+      n_values: 128
+      seed: 20
+      in_distribution:
+        samples: {train: 8000, validation_iid: 1024, test_iid: 1024, heldout_pairs: 1024}
+        active_keys: [2, 3]
+        overwrites: 8
+        reads: [6, 7]
+        query_lag: [1, 2]
+      structural_ood:
+        samples: 1024
+        active_keys: [4, 5]
+        overwrites: [10, 12]
+        reads: [8, 10]
+        query_lag: [2, 3]
+      counterfactual: {samples: 1024}
+      heldout_pair_fraction: 0.1
+      frequency_ceiling: 0.4
+      probes: {programs_per_split: 96, seed: 0}
+      pairs: {pairs_per_kind: 96, split: test_iid, seed: 0}
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from circuit.config.base import Frozen
+from circuit.config.feasibility import check_feasible
+
+SPECIAL_IDS = 10
+"""Token ids before the first key: five in use, five reserved."""
+
+SplitName = Literal[
+    "train",
+    "validation_iid",
+    "test_iid",
+    "heldout_pairs",
+    "structural_ood",
+    "counterfactual",
+]
+SPLITS: tuple[SplitName, ...] = (
+    "train",
+    "validation_iid",
+    "test_iid",
+    "heldout_pairs",
+    "structural_ood",
+    "counterfactual",
+)
+"""Every split, in the order of generation: a later one never repeats a program of an earlier."""
+
+
+class Range(NamedTuple):
+    """Whole numbers from ``lo`` to ``hi``, both included, drawn uniformly."""
+
+    lo: int
+    hi: int
+
+    def __str__(self) -> str:
+        return f"{self.lo}..{self.hi}" if self.lo < self.hi else str(self.lo)
+
+
+def _as_range(value: Any) -> Any:
+    """Accept a plain integer as the range of that one number, and refuse a range upside down."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Range(value, value)
+    if isinstance(value, list | tuple) and len(value) == 2:
+        lo, hi = value
+        if isinstance(lo, int) and isinstance(hi, int) and lo > hi:
+            raise ValueError(f"range [{lo}, {hi}] starts above its end")
+    return value
+
+
+Count = Annotated[int, Field(ge=1)]
+CountRange = Annotated[Range, BeforeValidator(_as_range)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class ProgramSettings(Frozen):
+    """The rules a program is drawn by; each number is uniform on its range.
+
+    ``active_keys`` counts keys that are written at all, ``overwrites`` the writes after each
+    active key's first, ``reads`` the read events, and ``query_lag`` the writes to other keys
+    between a read and the write that answers it.
+    """
+
+    active_keys: CountRange
+    overwrites: CountRange
+    reads: CountRange
+    query_lag: CountRange
+
+
+class SplitSettings(ProgramSettings):
+    """Rules of one split and how many programs it has."""
+
+    samples: Count
+
+
+class SplitSamples(Frozen):
+    """Programs in each split that shares the in-distribution rules."""
+
+    train: Count
+    validation_iid: Count
+    test_iid: Count
+    heldout_pairs: Count
+
+
+class InDistributionSettings(ProgramSettings):
+    """Rules of the four in-distribution splits and how many programs each has."""
+
+    samples: SplitSamples
+
+
+class CounterfactualSettings(Frozen):
+    """How many ``test_iid`` programs get a counterfactual twin."""
+
+    samples: Count
+
+
+class ProbeSettings(Frozen):
+    """The frozen probe set: programs per split, one read event of each, drawn with ``seed``."""
+
+    programs_per_split: Count = 96
+    seed: Seed = 0
+
+
+class PairSettings(Frozen):
+    """Clean/corrupted pairs: how many of each kind, from which split, drawn with ``seed``."""
+
+    pairs_per_kind: Count = 96
+    split: SplitName = "test_iid"
+    seed: Seed = 0
+
+
+class BenchmarkSettings(Frozen):
+    """A whole benchmark (see the module docstring for its YAML form).
+
+    Raises:
+        BenchmarkError: no benchmark can satisfy the settings.
+    """
+
+    n_keys: Count
+    n_values: Count
+    seed: Seed
+    in_distribution: InDistributionSettings
+    structural_ood: SplitSettings
+    counterfactual: CounterfactualSettings
+    heldout_pair_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    frequency_ceiling: Annotated[float, Field(gt=0, le=1)] = 0.4
+    probes: ProbeSettings = ProbeSettings()
+    pairs: PairSettings = PairSettings()
+
+    @model_validator(mode="after")
+    def _feasible(self) -> BenchmarkSettings:
+        check_feasible(self)
+        return self
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids: special and reserved ones, keys, values."""
+        return SPECIAL_IDS + self.n_keys + self.n_values
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest stream that any split may hold, ``<bos>`` and ``<eos>`` counted."""
+        return max(
+            2 + 3 * (rules.active_keys.hi + rules.overwrites.hi + rules.reads.hi)
+            for rules in (self.in_distribution, self.structural_ood)
+        )
+
+    @property
+    def n_heldout_pairs(self) -> int:
+        """Number of (key, value) pairs held out."""
+        return round(self.heldout_pair_fraction * self.n_keys * self.n_values)
+
+    def rules(self, split: SplitName) -> ProgramSettings:
+        """Return the rules that the programs of `split` obey."""
+        return self.structural_ood if split == "structural_ood" else self.in_distribution
+
+    def samples(self, split: SplitName) -> int:
+        """Return the number of programs in `split`."""
+        if split == "structural_ood":
+            return self.structural_ood.samples
+        if split == "counterfactual":
+            return self.counterfactual.samples
+        return int(getattr(self.in_distribution.samples, split))

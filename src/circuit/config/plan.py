@@ -1,0 +1,291 @@
+"""Which files follow from the settings: the grid that the workflow's rules stand on.
+
+Everything here is known before anything runs (checkpoint steps, replay jobs, figures), so the
+workflow needs no dynamic rules and a dry run is complete. Pure functions of the settings; no disk,
+no torch.
+
+A run whose recipe, seed and data equal another run's, with checkpoints that are a subset of that
+other run's, is a *view*: its manifest points at the other's checkpoints and costs no training.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from circuit.config.analysis import (
+    OptimizerTrace,
+    ScalarSettings,
+    UpdateAttribution,
+    Window,
+    _Analysis,
+)
+from circuit.config.benchmark import SPLITS
+from circuit.config.recipe import RecipeSettings
+from circuit.config.study import StudySettings, WorkflowSettings
+from circuit.errors import ConfigError
+
+_SCHEDULE = {"steps", "checkpoint_every", "early_checkpoints", "replay_tolerance"}
+BENCHMARK_FILES = {
+    **{split: f"{split}.parquet" for split in SPLITS},
+    "probes": "probes.parquet",
+    "pairs": "pairs.parquet",
+    "metadata": "metadata.json",
+    "audit": "audit.json",
+    "audit_md": "audit.md",
+}
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One run of one study; ``view_of`` names the run whose checkpoints it borrows, if any."""
+
+    study: str
+    name: str
+    recipe: RecipeSettings
+    seed: int
+    benchmark: str
+    view_of: str | None
+
+    @property
+    def folder(self) -> str:
+        """Folder of the run's training artifacts."""
+        return f"results/{self.study}/{self.name}/train"
+
+    @property
+    def manifest(self) -> str:
+        """The file that vouches for the run's checkpoints."""
+        return f"{self.folder}/manifest.json"
+
+    @property
+    def minutes(self) -> int:
+        """A generous bound on training time, for schedulers: 1 s a step at reference size."""
+        m = self.recipe.model
+        size = m.n_layers * m.d_model * (2 * m.d_model + m.d_ff) * self.recipe.batch_size
+        return 10 + round(self.recipe.steps * size / 4e7 / 60)
+
+    def checkpoint(self, step: int) -> str:
+        """Path of the checkpoint after ``step`` steps, in this run's own folder."""
+        return f"{self.folder}/checkpoints/step_{step:06d}.safetensors"
+
+
+@dataclass(frozen=True)
+class ReplayJob:
+    """A stretch of a run that one job replays."""
+
+    study: str
+    run: str
+    start: int
+    stop: int
+
+    @property
+    def folder(self) -> str:
+        """Folder of the job's tables."""
+        return f"results/{self.study}/{self.run}/replay/{self.start:06d}_{self.stop:06d}"
+
+
+class Plan:
+    """The grid of files of a validated configuration."""
+
+    def __init__(self, settings: WorkflowSettings) -> None:
+        self.settings = settings
+        for study in settings.studies:
+            self._check_windows(study)
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    @cached_property
+    def runs(self) -> dict[tuple[str, str], RunPlan]:
+        """Every run of every study, by (study, run)."""
+        plans: dict[tuple[str, str], RunPlan] = {}
+        for study_name, study in self.settings.studies.items():
+            recipes = {name: self._recipe(study_name, name) for name in study.runs}
+            for name, run in study.runs.items():
+                host = _host(name, recipes, {n: r.seed for n, r in study.runs.items()})
+                plans[study_name, name] = RunPlan(
+                    study_name, name, recipes[name], run.seed, study.benchmark, host
+                )
+        return plans
+
+    def checkpoints(self, study: str, run: str) -> dict[int, str]:
+        """Checkpoint file by step; a view's files lie in the folder of the run it borrows from."""
+        plan = self.runs[study, run]
+        owner = self.runs[study, plan.view_of] if plan.view_of else plan
+        return {step: owner.checkpoint(step) for step in plan.recipe.checkpoint_steps}
+
+    def _recipe(self, study: str, run: str) -> RecipeSettings:
+        settings = self.settings.studies[study].runs[run]
+        recipe = self.settings.recipes[settings.recipe]
+        if settings.steps is None:
+            return recipe
+        early = [s for s in recipe.early_checkpoints if s < settings.steps]
+        changed = {"steps": settings.steps, "early_checkpoints": early}
+        try:
+            return RecipeSettings.model_validate({**recipe.model_dump(), **changed})
+        except ValidationError as error:
+            raise ConfigError(
+                what=error.errors()[0]["msg"].removeprefix("Value error, "),
+                where=f"studies.{study}.runs.{run}.steps",
+                expected=f"a multiple of {recipe.checkpoint_every}",
+                do="choose another number of steps",
+            ) from None
+
+    # -- analyses --------------------------------------------------------------------------------
+
+    def study(self, name: str) -> StudySettings:
+        """Settings of a study."""
+        return self.settings.studies[name]
+
+    def analysis(self, study: str, name: str) -> Any:
+        """Settings of an analysis."""
+        return self.study(study).analyses[name]
+
+    def runs_of(self, study: str, name: str) -> tuple[str, ...]:
+        """Runs an analysis covers."""
+        chosen = self.analysis(study, name).runs
+        return tuple(self.study(study).runs) if chosen == "all" else chosen
+
+    def of_kind(self, study: str, kind: str) -> tuple[str, ...]:
+        """Names of a study's analyses of one kind."""
+        analyses = self.study(study).analyses
+        return tuple(name for name, a in analyses.items() if a.kind == kind)
+
+    def names_of_kind(self, kind: str) -> tuple[str, ...]:
+        """Names of all studies' analyses of one kind."""
+        names = (self.of_kind(study, kind) for study in self.settings.studies)
+        return tuple(dict.fromkeys(name for group in names for name in group))
+
+    def folder(self, study: str, run: str | None, name: str) -> str:
+        """Folder of an analysis; ``run`` is ignored where the analysis is the study's."""
+        scope = self.analysis(study, name).scope
+        return f"results/{study}/{run}/{name}" if scope == "run" else f"results/{study}/{name}"
+
+    def files(self, study: str, run: str | None, name: str) -> dict[str, str]:
+        """Every file of an analysis, by output name."""
+        folder = self.folder(study, run, name)
+        return {k: f"{folder}/{f}" for k, f in self.analysis(study, name).files().items()}
+
+    def window(self, study: str, window: Window) -> tuple[int, int]:
+        """Resolve a named window to its steps."""
+        return self.study(study).windows[window] if isinstance(window, str) else window
+
+    def targets(self, study: str) -> list[str]:
+        """Everything a study leaves, its page last."""
+        settings = self.study(study)
+        found: list[str] = []
+        for name, analysis in settings.analyses.items():
+            runs = self.runs_of(study, name) if analysis.scope == "run" else (None,)
+            for run in runs:
+                found += self.files(study, run, name).values()
+        return [*found, f"results/{study}/report.html"]
+
+    # -- replay ----------------------------------------------------------------------------------
+
+    def replayed(self, study: str, run: str) -> dict[str, OptimizerTrace | UpdateAttribution]:
+        """Analyses that look at a run's replayed steps."""
+        analyses = self.study(study).analyses
+        return {
+            name: a
+            for name, a in analyses.items()
+            if isinstance(a, OptimizerTrace | UpdateAttribution)
+            and run in self.runs_of(study, name)
+        }
+
+    def requests(self, study: str, run: str, start: int, stop: int) -> dict[str, Any]:
+        """Settings, in JSON's types, of the analyses whose window holds the stretch."""
+        active = {}
+        for name, analysis in self.replayed(study, run).items():
+            first, last = self.window(study, analysis.window)
+            if first <= start and stop <= last:
+                settings = analysis.model_dump(mode="json", exclude={"runs", "residual_bound"})
+                active[name] = {**settings, "window": [first, last]}
+        return active
+
+    def replay_jobs(
+        self, study: str, run: str, window: tuple[int, int] | None = None
+    ) -> list[ReplayJob]:
+        """The jobs that replay a run, cut where a window begins or ends; those inside ``window``."""
+        return [
+            job
+            for job in _replay_jobs(self, study, run)
+            if window is None or (window[0] <= job.start and job.stop <= window[1])
+        ]
+
+    def basis_steps(self, study: str, run: str, scalars: dict[str, ScalarSettings]) -> list[int]:
+        """Checkpoints that fixed bases of these scalars come from."""
+        last = self.runs[study, run].recipe.steps
+        fixed = [s.basis for s in scalars.values() if s.rank and s.basis not in ("own", "source")]
+        return sorted({last if basis == "final" else int(basis) for basis in fixed})
+
+    def _check_windows(self, study: str) -> None:
+        """Windows must start and end on checkpoints of every run they are used with."""
+        for name, analysis in self.study(study).analyses.items():
+            window = getattr(analysis, "window", None)
+            if window is None:
+                continue
+            first, last = self.window(study, window)
+            for run in self.runs_of(study, name):
+                steps = self.runs[study, run].recipe.checkpoint_steps
+                if first >= last or first not in steps or last not in steps:
+                    raise ConfigError(
+                        what=f"window {first}..{last} does not lie between checkpoints of run "
+                        f"{run!r} (0..{steps[-1]}, every "
+                        f"{self.runs[study, run].recipe.checkpoint_every})",
+                        where=f"studies.{study}.analyses.{name}.window",
+                        expected="two checkpoint steps of the run, the first smaller",
+                        do="move the window onto checkpoints, or change checkpoint_every",
+                    )
+
+
+def _host(name: str, recipes: dict[str, RecipeSettings], seeds: dict[str, int]) -> str | None:
+    """The run that passes through the same states and keeps the most of them, if not this one.
+
+    It must keep all of this run's checkpoints; of equals the first one named is the host.
+    """
+    own = recipes[name]
+    candidates = [
+        other
+        for other in recipes
+        if seeds[other] == seeds[name]
+        and recipes[other].model_dump(exclude=_SCHEDULE) == own.model_dump(exclude=_SCHEDULE)
+        and set(own.checkpoint_steps) <= set(recipes[other].checkpoint_steps)
+    ]
+    host = max(candidates, key=lambda other: len(recipes[other].checkpoint_steps))
+    return None if host == name else host
+
+
+@lru_cache(maxsize=1024)
+def _replay_jobs(plan: Plan, study: str, run: str) -> list[ReplayJob]:
+    windows = [plan.window(study, a.window) for a in plan.replayed(study, run).values()]
+    edges = {edge for window in windows for edge in window}
+    steps = plan.runs[study, run].recipe.checkpoint_steps
+    longest = plan.study(study).replay.segments_per_job
+    jobs: list[ReplayJob] = []
+    open_at, held = None, 0
+    for start, stop in zip(steps[:-1], steps[1:], strict=True):
+        covered = any(first <= start and stop <= last for first, last in windows)
+        if not covered:
+            open_at = None
+            continue
+        if open_at is None or held == longest or start in edges:
+            open_at, held = start, 0
+        else:
+            jobs.pop()
+        held += 1
+        jobs.append(ReplayJob(study, run, open_at, stop))
+    return jobs
+
+
+def settings_of(analysis: _Analysis) -> dict[str, Any]:
+    """An analysis' own settings in JSON's types, without the list of runs (its inputs say that)."""
+    return analysis.model_dump(mode="json", exclude={"runs"})
+
+
+def canonical(settings: BaseModel | dict[str, Any]) -> str:
+    """Settings as one canonical line of JSON: what a rule carries as a parameter."""
+    plain = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings
+    return json.dumps(plain, sort_keys=True)

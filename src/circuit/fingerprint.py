@@ -1,0 +1,270 @@
+"""Which library code a workflow script runs, as one short digest for each module.
+
+Snakemake reruns a job when its script changes; the library behind the script it does not see.
+Each rule therefore carries the fingerprints of the modules its script reaches, as parameters:
+
+1. parse the script and list what it imports, at the top or inside functions;
+2. resolve each name to a file of the library, together with the ``__init__.py`` of every
+   package on the way, since Python runs those too;
+3. repeat with every file found, until none is new;
+4. digest each file's syntax tree without docstrings (comments are not in the tree anyway).
+
+So changing a formula changes one value in just the rules that reach it, and rewording a
+docstring changes none. Modules beside the script count as library.
+
+Blind spots: imports by a name computed at run time (`dynamic_imports` finds them, and a test
+keeps the library free of them), and data files read by code (declare those as rule inputs).
+Imports under ``if TYPE_CHECKING`` are followed too: too many reruns beat too few. The digests
+are those of one minor version of Python, since the form of its syntax trees changes with it.
+
+The standard library is all this needs: the Snakefile imports it, and every cluster job parses
+the Snakefile again.
+"""
+
+import ast
+import functools
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from circuit.errors import ConfigError
+
+StrPath = str | os.PathLike[str]
+
+_DIGITS = 16
+_MACHINERY = {"importlib", "pkgutil", "runpy"}
+_HARMLESS = {"importlib.metadata", "importlib.resources"}
+_LOADERS = {"__import__", "exec", "eval"}
+
+
+class _Import(NamedTuple):
+    """One import statement's target: `level` leading dots, a module, names taken from it."""
+
+    line: int
+    level: int
+    module: str
+    names: tuple[str, ...]
+
+
+class _Source(NamedTuple):
+    """What a file says, apart from where it lies."""
+
+    digest: str
+    imports: tuple[_Import, ...]
+
+
+def module_fingerprints(
+    script_path: StrPath, package_root: StrPath = "src/circuit", *, project_root: StrPath = "."
+) -> list[str]:
+    """Return ``circuit/scalars/qk.py@0123456789abcdef`` for each module the script reaches.
+
+    Args:
+        script_path: the rule's script, which Snakemake tracks itself and the results leave out.
+        package_root: the folder of the library's top package.
+        project_root: what both paths, where relative, are relative to.
+
+    Returns:
+        One text per module, sorted; paths are relative to the folder that holds the package.
+
+    Raises:
+        ConfigError: the script or a module is missing or does not parse, or imports a module
+            that the library does not have.
+    """
+    script = Path(project_root, script_path)
+    source_root = Path(project_root, package_root).parent
+    roots = list(dict.fromkeys([source_root, script.parent]))
+    local_names = {entry.removesuffix(".py") for root in roots for entry in _entries(root)}
+
+    found: dict[Path, str] = {}
+    pending = [script]
+    while pending:
+        importer = pending.pop()
+        for statement in _read(importer).imports:
+            for file in _targets(importer, statement, roots, local_names):
+                if file not in found:
+                    found[file] = _read(file).digest
+                    pending.append(file)
+    return sorted(f"{_label(file, source_root)}@{digest}" for file, digest in found.items())
+
+
+def resolved_versions(*names: str) -> str:
+    """Return ``versions: torch=2.13.0 numpy=2.4.6`` for the distributions named, in that order.
+
+    One that is not installed reads ``absent``. Nothing is imported.
+    """
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name}={metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            found.append(f"{name}=absent")
+    return "versions: " + " ".join(found)
+
+
+def dynamic_imports(package_root: StrPath = "src/circuit") -> list[str]:
+    """Return every place under a folder that could load code unseen by `module_fingerprints`.
+
+    Found are imports of the machinery for it (``importlib`` but for its ``metadata`` and
+    ``resources``, ``pkgutil``, ``runpy``), star imports, and calls of ``__import__``, ``exec``
+    and ``eval``. Each reads ``circuit/scalars/qk.py:12: exec``; the list is sorted.
+
+    Raises:
+        ConfigError: a module does not parse.
+    """
+    root = Path(package_root)
+    return sorted(
+        f"{_label(file, root.parent)}:{line}: {what}"
+        for file in root.rglob("*.py")
+        for line, what in _dynamic(_parse(file))
+    )
+
+
+def _targets(
+    importer: Path, statement: _Import, roots: Sequence[Path], local_names: set[str]
+) -> Iterator[Path]:
+    """Yield the files of ours that one import statement runs."""
+    if statement.level:
+        # One dot is the importer's folder, each further dot the folder above.
+        folder = importer.parents[statement.level - 1]
+        root = _top(folder)
+        prefix = folder.relative_to(root).parts
+        candidates = [root]
+    else:
+        prefix = ()
+        candidates = list(roots)
+    parts = (*prefix, *(part for part in statement.module.split(".") if part))
+    if not statement.level and parts[0] not in local_names:
+        return  # the standard library or a dependency
+
+    for root in candidates:
+        files = _resolve(root, parts)
+        if files is not None:
+            yield from files
+            for name in statement.names:
+                # `from package import name` runs a submodule, if there is one of that name.
+                yield from _resolve(root, (*parts, name)) or ()
+            return
+    raise ConfigError(
+        f"imports {'.'.join(parts)}, which does not exist",
+        where=f"{importer}:{statement.line}",
+        expected="a module of the library",
+        do="correct the import, or write the module",
+    )
+
+
+def _resolve(root: Path, parts: Sequence[str]) -> list[Path] | None:
+    """Return the files run on importing a dotted name below `root`, or None if it is no module."""
+    files: list[Path] = []
+    folder = root
+    for position, part in enumerate(parts):
+        folder = folder / part
+        last = position == len(parts) - 1
+        # The order is Python's: a package, then a module, then a folder without __init__.py.
+        if (init := folder / "__init__.py").is_file():
+            files.append(init)
+        elif last and (module := folder.with_name(f"{part}.py")).is_file():
+            files.append(module)
+        elif not folder.is_dir():
+            return None
+    return files
+
+
+def _top(folder: Path) -> Path:
+    """Return the first folder at or above `folder` that is not a package."""
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
+def _label(file: Path, source_root: Path) -> str:
+    """Name a file from the source folder on, or, lying elsewhere, by its folder and name."""
+    if file.is_relative_to(source_root):
+        return file.relative_to(source_root).as_posix()
+    return f"{file.parent.name}/{file.name}"
+
+
+def _entries(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.is_dir() else []
+
+
+def _read(file: Path) -> _Source:
+    """Return a file's digest and imports; parsed once for each of its contents."""
+    try:
+        status = file.stat()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "script does not exist",
+            where=file,
+            expected="a Python file",
+            do="correct the path in the rule",
+        ) from error
+    return _read_cached(file, status.st_mtime_ns, status.st_size)
+
+
+@functools.cache
+def _read_cached(file: Path, mtime_ns: int, size: int) -> _Source:
+    """`_read`, where the file's time and size stand for its content."""
+    tree = _parse(file)
+    imports = tuple(_imports(tree))
+    return _Source(digest=_digest(tree), imports=imports)
+
+
+def _parse(file: Path) -> ast.Module:
+    try:
+        return ast.parse(file.read_bytes())
+    except SyntaxError as error:
+        raise ConfigError(
+            f"Python file does not parse ({error.msg})",
+            where=f"{file}:{error.lineno}",
+            expected="valid Python",
+            do="repair the line; which artifacts are stale is read from this file",
+        ) from error
+
+
+def _imports(tree: ast.Module) -> Iterator[_Import]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield _Import(node.lineno, 0, alias.name, ())
+        elif isinstance(node, ast.ImportFrom):
+            names = tuple(alias.name for alias in node.names)
+            yield _Import(node.lineno, node.level, node.module or "", names)
+
+
+def _digest(tree: ast.Module) -> str:
+    """Digest a tree without the text that does nothing; the tree is changed in doing so."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            # Not only docstrings: a text that documents an attribute stands below it, and no
+            # constant that is a statement of its own does anything.
+            node.body = [line for line in body if not _is_bare(line)]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:_DIGITS]
+
+
+def _is_bare(line: ast.AST) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
+
+
+def _dynamic(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield line and name of each construct that can load code by a computed name."""
+    for node in ast.walk(tree):
+        named: list[str] = []
+        if isinstance(node, ast.Import):
+            named = [alias.name for alias in node.names if _is_machinery(alias.name)]
+        elif isinstance(node, ast.ImportFrom):
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            named = [name for name in full if name.endswith(".*") or _is_machinery(name)]
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func).removeprefix("builtins.")
+            named = [called] if called in _LOADERS else []
+        if isinstance(node, ast.stmt | ast.expr):
+            yield from ((node.lineno, name) for name in named)
+
+
+def _is_machinery(name: str) -> bool:
+    first, second = (*name.split("."), "")[:2]
+    return first in _MACHINERY and f"{first}.{second}" not in _HARMLESS

@@ -1,0 +1,1 @@
+"""What a state looks like: behaviour, heads and attention at a checkpoint."""

@@ -1,0 +1,1 @@
+"""Edits of the forward pass and what they do to behaviour."""

@@ -1,0 +1,156 @@
+"""Names of the places in the forward pass that a tap can see and change.
+
+``{l}`` is a layer number. Shapes: ``B`` programs, ``T`` positions, ``H`` heads, ``d`` = d_model,
+``k`` = d_head, ``F`` = d_ff, ``V`` vocabulary.
+
+====================================  ==================  ======================================
+site                                  shape               TransformerLens name, an alias
+====================================  ==================  ======================================
+``embedding``                         [B, T, d]           ``blocks.0.hook_resid_pre``
+``layer_{l}_ln1_scale``               [B, T, 1]           ``blocks.{l}.ln1.hook_scale``
+``layer_{l}_attn_input``              [B, T, d]           none (LayerNorm'd, gain, bias in)
+``layer_{l}_q``, ``_k``, ``_v``       [B, T, H, k]        ``blocks.{l}.attn.hook_q``, ``_k``, ``_v``
+``layer_{l}_scores``                  [B, H, T, T]        ``blocks.{l}.attn.hook_attn_scores``
+``layer_{l}_pattern``                 [B, H, T, T]        ``blocks.{l}.attn.hook_pattern``
+``layer_{l}_z``                       [B, T, H, k]        ``blocks.{l}.attn.hook_z``
+``layer_{l}_head_write``              [B, T, H, d]        ``blocks.{l}.attn.hook_result``
+``layer_{l}_attn_write``              [B, T, d]           ``blocks.{l}.hook_attn_out``
+``layer_{l}_post_attn``               [B, T, d]           ``blocks.{l}.hook_resid_mid``
+``layer_{l}_ln2_scale``               [B, T, 1]           ``blocks.{l}.ln2.hook_scale``
+``layer_{l}_mlp_input``               [B, T, d]           none
+``layer_{l}_neurons_pre``             [B, T, F]           ``blocks.{l}.mlp.hook_pre``
+``layer_{l}_neurons``                 [B, T, F]           ``blocks.{l}.mlp.hook_post``
+``layer_{l}_mlp_write``               [B, T, d]           ``blocks.{l}.hook_mlp_out``
+``layer_{l}_post_mlp``                [B, T, d]           ``blocks.{l}.hook_resid_post``
+``final_norm_scale``                  [B, T, 1]           ``ln_final.hook_scale``
+``final_norm``                        [B, T, d]           none (LayerNorm'd, gain, bias in)
+====================================  ==================  ======================================
+
+``layer_{l}_attn_write`` includes the output bias b_O; ``layer_{l}_head_write`` does not, so the
+heads' writes plus b_O are the attention's write. A scale is the standard deviation that LayerNorm
+divides by (TransformerLens' convention). TransformerLens' own ``hook_normalized`` sites are states
+before gain and bias, which nothing here reads, so they have no alias.
+"""
+
+from __future__ import annotations
+
+import re
+
+from circuit.errors import AnalysisError, nearest
+
+_LAYER_SITES = {
+    "ln1_scale": "ln1.hook_scale",
+    "attn_input": None,
+    "q": "attn.hook_q",
+    "k": "attn.hook_k",
+    "v": "attn.hook_v",
+    "scores": "attn.hook_attn_scores",
+    "pattern": "attn.hook_pattern",
+    "z": "attn.hook_z",
+    "head_write": "attn.hook_result",
+    "attn_write": "hook_attn_out",
+    "post_attn": "hook_resid_mid",
+    "ln2_scale": "ln2.hook_scale",
+    "mlp_input": None,
+    "neurons_pre": "mlp.hook_pre",
+    "neurons": "mlp.hook_post",
+    "mlp_write": "hook_mlp_out",
+    "post_mlp": "hook_resid_post",
+}
+
+
+# Axes of the sites that have more than (program, position, state).
+_HEAD_VECTOR = ("program", "position", "head", "vector")
+_ATTENTION = ("program", "head", "position", "key_position")
+_AXES = {
+    **dict.fromkeys(("q", "k", "v", "z", "head_write"), _HEAD_VECTOR),
+    **dict.fromkeys(("scores", "pattern"), _ATTENTION),
+}
+_LAYER_SITE = re.compile(r"^layer_(\d+)_(.+)$")
+
+
+def sites(n_layers: int) -> tuple[str, ...]:
+    """All site names of a decoder with ``n_layers`` layers, in the order the forward meets them."""
+    per_layer = [f"layer_{n}_{name}" for n in range(n_layers) for name in _LAYER_SITES]
+    return ("embedding", *per_layer, "final_norm_scale", "final_norm")
+
+
+def stages(n_layers: int) -> tuple[str, ...]:
+    """Residual-stream stages, in order."""
+    inner = [f"layer_{n}_{s}" for n in range(n_layers) for s in ("post_attn", "post_mlp")]
+    return ("embedding", *inner, "final_norm")
+
+
+def canonical_site(name: str, n_layers: int) -> str:
+    """Resolve a site name or a TransformerLens alias to this project's site name.
+
+    Raises:
+        AnalysisError: no such site; names the nearest valid one.
+    """
+    if name in sites(n_layers):
+        return name
+    aliases = _aliases(n_layers)
+    if name in aliases:
+        return aliases[name]
+    raise unknown_site(name, n_layers)
+
+
+def _aliases(n_layers: int) -> dict[str, str]:
+    """TransformerLens' names of the sites."""
+    aliases = {"ln_final.hook_scale": "final_norm_scale"}
+    for n in range(n_layers):
+        aliases |= {f"blocks.{n}.{a}": f"layer_{n}_{s}" for s, a in _LAYER_SITES.items() if a}
+        before = "embedding" if n == 0 else f"layer_{n - 1}_post_mlp"
+        aliases[f"blocks.{n}.hook_resid_pre"] = before
+    return aliases
+
+
+def site_axes(site: str) -> tuple[str, ...]:
+    """Names of the axes of a site's tensor, the same in every decoder.
+
+    ``("program", "position", "vector")``, with ``"head"`` before ``"vector"`` where heads are
+    apart, or ``("program", "head", "position", "key_position")``, where ``position`` is that of
+    the query.
+
+    Raises:
+        AnalysisError: no decoder has a site of this name (an alias is not a site).
+    """
+    match = _LAYER_SITE.match(site)
+    if match and match[2] in _LAYER_SITES:
+        return _AXES.get(match[2], ("program", "position", "vector"))
+    if match is None and site in sites(0):
+        return ("program", "position", "vector")
+    raise unknown_site(site, int(match[1]) + 1 if match else 1)
+
+
+def unknown_site(name: str, n_layers: int) -> AnalysisError:
+    """Return the error for a name that is no site of a decoder with ``n_layers`` layers."""
+    valid = sites(n_layers)
+    aliases = _aliases(n_layers)
+    guess = aliases.get(name) or nearest(name, [*valid, *aliases])
+    return AnalysisError(
+        what=f"unknown site {name!r}",
+        where=f"a decoder with {n_layers} layers",
+        expected=f"a site such as {valid[0]!r} or its TransformerLens name",
+        do=f"did you mean {guess!r}?" if guess else "see circuit.model.sites for all names",
+    )
+
+
+_COMPONENT = re.compile(r"^L(\d+)(?:H(\d+)|(MLP)|N(\d+))$")
+
+
+def parse_head(name: str, n_layers: int, n_heads: int) -> tuple[int, int]:
+    """``"L1H3"`` → ``(1, 3)``.
+
+    Raises:
+        AnalysisError: not a head's name, or the head does not exist in this model.
+    """
+    match = _COMPONENT.match(name)
+    if match and match[2] is not None and int(match[1]) < n_layers and int(match[2]) < n_heads:
+        return int(match[1]), int(match[2])
+    raise AnalysisError(
+        what=f"head {name!r} does not exist",
+        where=f"a model with {n_layers} layers of {n_heads} heads",
+        expected=f"L0H0 to L{n_layers - 1}H{n_heads - 1}",
+        do="name an existing head, or winner / runner_up / bottom",
+    )

@@ -1,0 +1,167 @@
+"""The decoder: GPT-2's architecture as a function of one flat parameter vector.
+
+1. Token plus learned position embedding gives the residual stream.
+2. Each layer adds an attention write and an MLP write, each computed from a LayerNorm of the
+   stream (pre-LayerNorm), with exact GELU in the MLP.
+3. A final LayerNorm and the transposed token embedding give logits (tied, no bias).
+
+The model holds no parameters. ``forward(views, tokens)`` is a pure function, so a replayed state,
+an interpolated state and a float64 copy are all just other vectors, and every quantity computed
+from a forward pass is differentiable in the one vector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit.config.recipe import ModelSettings
+from circuit.errors import MismatchError
+from circuit.model.layout import Layout
+from circuit.model.sites import sites, unknown_site
+from circuit.model.tap import NoTap, StopForwardError, Tap
+
+Params = Mapping[str, Tensor]
+LN_EPS = 1e-5
+
+
+class Decoder:
+    """A GPT-2-style decoder of given settings and vocabulary; see the module docstring."""
+
+    def __init__(self, settings: ModelSettings, vocab_size: int) -> None:
+        self.settings = settings
+        self.vocab_size = vocab_size
+        self.layout = Layout(settings, vocab_size)
+        self._sites = frozenset(sites(settings.n_layers))
+
+    def initialise(self, generator: torch.Generator) -> Float[Tensor, " P"]:
+        """Fresh float32 parameters.
+
+        ``torch_default``: N(0, 1) embeddings and, for every linear map, weights and biases from
+        U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which is what ``nn.Embedding`` and ``nn.Linear`` draw.
+        ``gpt2``: N(0, 0.02) weights and zero biases. LayerNorm gains are 1 and biases 0 in both.
+        """
+        flat = torch.zeros(self.layout.size)
+        fan_in = {"W_QKV": "d_model", "W_O": "d_model", "W_in": "d_model", "W_out": "d_ff"}
+        fan_in |= {"b_QKV": "d_model", "b_O": "d_model", "b_in": "d_model", "b_out": "d_ff"}
+        for name, view in self.layout.views(flat).items():
+            leaf = name.rsplit(".", 1)[1]
+            if name.startswith("embedding."):
+                std = 1.0 if self.settings.initialisation == "torch_default" else 0.02
+                view.normal_(0.0, std, generator=generator)
+            elif leaf == "gain":
+                view.fill_(1.0)
+            elif leaf in fan_in:
+                if self.settings.initialisation == "torch_default":
+                    bound = 1 / math.sqrt(getattr(self.settings, fan_in[leaf]))
+                    view.uniform_(-bound, bound, generator=generator)
+                elif leaf.startswith("W_"):
+                    view.normal_(0.0, 0.02, generator=generator)
+        return flat
+
+    def forward(
+        self, params: Params, tokens: Int[Tensor, "B T"], tap: Tap | None = None
+    ) -> Float[Tensor, "B T V"] | None:
+        """Logits at every position; ``None`` if the tap ended the pass early.
+
+        Args:
+            params: views of a flat vector, from ``layout.views``.
+            tokens: token ids; positions after a program's end may hold padding, which no earlier
+                position can see.
+            tap: what to capture and edit.
+
+        Raises:
+            AnalysisError: the tap names a site that this decoder does not have.
+            MismatchError: the streams are longer than the context.
+        """
+        tap = tap or NoTap()
+        unknown = tap.wanted - self._sites
+        if unknown:
+            raise unknown_site(min(unknown), self.settings.n_layers)
+        if tokens.shape[1] > self.settings.context:
+            raise MismatchError(
+                f"streams of {tokens.shape[1]} tokens",
+                where="Decoder.forward",
+                expected=f"at most {self.settings.context}, the model's context",
+                do="raise model.context in the recipe, or cut the streams",
+            )
+        try:
+            x = self.residual(params, tokens, tap)
+            return self.unembed(params, self.final_norm(params, x, tap))
+        except StopForwardError:
+            return None
+
+    def residual(
+        self, params: Params, tokens: Int[Tensor, "B T"], tap: Tap
+    ) -> Float[Tensor, "B T d"]:
+        """The residual stream after the last layer, before the final LayerNorm."""
+        position = params["embedding.position"][: tokens.shape[1]]
+        x = F.embedding(tokens, params["embedding.token"]) + position
+        x = tap("embedding", x)
+        for layer in range(self.settings.n_layers):
+            x = tap(f"layer_{layer}_post_attn", x + self._attention(params, layer, x, tap))
+            x = tap(f"layer_{layer}_post_mlp", x + self._mlp(params, layer, x, tap))
+        return x
+
+    def final_norm(
+        self, params: Params, x: Float[Tensor, "... d"], tap: Tap | None = None
+    ) -> Float[Tensor, "... d"]:
+        """LayerNorm'd state that the unembedding reads."""
+        return _norm(params, "final_norm", x, tap or NoTap(), "final_norm_scale", "final_norm")
+
+    def unembed(self, params: Params, state: Float[Tensor, "... d"]) -> Float[Tensor, "... V"]:
+        """Logits of a LayerNorm'd state: its inner products with the token embeddings."""
+        return F.linear(state, params["embedding.token"])
+
+    def _attention(self, params: Params, layer: int, x: Tensor, tap: Tap) -> Tensor:
+        at, s = f"layer_{layer}", self.settings
+        batch, length, width = x.shape
+        states = _norm(params, f"{at}.ln1", x, tap, f"{at}_ln1_scale", f"{at}_attn_input")
+        qkv = F.linear(
+            states,
+            params[f"{at}.attn.W_QKV"].view(3 * width, width),
+            params[f"{at}.attn.b_QKV"].view(3 * width),
+        ).view(batch, length, 3, s.n_heads, s.d_head)
+        q, k, v = qkv.unbind(2)
+        if tap.wants(f"{at}_q", f"{at}_k", f"{at}_v"):
+            q, k, v = tap(f"{at}_q", q), tap(f"{at}_k", k), tap(f"{at}_v", v)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        if tap.wants(f"{at}_scores", f"{at}_pattern"):
+            future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+            scores = (q @ k.transpose(-1, -2)) / math.sqrt(s.d_head)
+            scores = tap(f"{at}_scores", scores.masked_fill(future, -math.inf))
+            z = tap(f"{at}_pattern", scores.softmax(-1)) @ v
+        else:
+            z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        z = tap(f"{at}_z", z.transpose(1, 2))
+        w_out = params[f"{at}.attn.W_O"]
+        if tap.wants(f"{at}_head_write"):
+            write = tap(f"{at}_head_write", torch.einsum("bthk,hkd->bthd", z, w_out)).sum(2)
+        else:
+            write = z.reshape(batch, length, width) @ w_out.view(width, width)
+        return tap(f"{at}_attn_write", write + params[f"{at}.attn.b_O"])
+
+    def _mlp(self, params: Params, layer: int, x: Tensor, tap: Tap) -> Tensor:
+        at = f"layer_{layer}"
+        states = _norm(params, f"{at}.ln2", x, tap, f"{at}_ln2_scale", f"{at}_mlp_input")
+        pre = F.linear(states, params[f"{at}.mlp.W_in"], params[f"{at}.mlp.b_in"])
+        neurons = tap(f"{at}_neurons", F.gelu(tap(f"{at}_neurons_pre", pre)))
+        write = F.linear(neurons, params[f"{at}.mlp.W_out"].T, params[f"{at}.mlp.b_out"])
+        return tap(f"{at}_mlp_write", write)
+
+
+def _norm(
+    params: Params, name: str, x: Tensor, tap: Tap, scale_site: str, output_site: str
+) -> Tensor:
+    """LayerNorm; its scale becomes a tensor of its own only when a tap asks for it."""
+    gain, bias = params[f"{name}.gain"], params[f"{name}.bias"]
+    if tap.wants(scale_site):
+        centred = x - x.mean(-1, keepdim=True)
+        scale = (centred.pow(2).mean(-1, keepdim=True) + LN_EPS).sqrt()
+        return tap(output_site, centred / tap(scale_site, scale) * gain + bias)
+    return tap(output_site, F.layer_norm(x, (x.shape[-1],), gain, bias, LN_EPS))

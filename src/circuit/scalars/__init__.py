@@ -1,0 +1,1 @@
+"""Differentiable measures of a role: one family per file, one registry."""

@@ -1,0 +1,37 @@
+"""The answer itself: logits, margins and loss at the prediction position."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit.scalars.base import Measure, Seen, margin, pick
+
+_SITES = frozenset({"final_norm"})
+
+
+def answer_logits(seen: Seen) -> Float[Tensor, "E V"]:
+    """Logits of all tokens at the prediction position (the unembedding runs there only)."""
+    state = pick(seen.sites["final_norm"], seen.events.prediction)
+    return seen.decoder.unembed(seen.params, state)
+
+
+def correct_value_logit() -> Measure:
+    """Logit of the right answer."""
+    return Measure("logit", _SITES, lambda seen: pick(answer_logits(seen), seen.events.answer))
+
+
+def negative_answer_loss() -> Measure:
+    """Log probability of the right answer, in nats."""
+
+    def value(seen: Seen) -> Float[Tensor, " E"]:
+        return pick(answer_logits(seen).log_softmax(-1), seen.events.answer)
+
+    return Measure("nat", _SITES, value)
+
+
+def answer_margin(rival: Int[Tensor, " E"] | None) -> Measure:
+    """Correct logit minus the rival's; with no rival, minus the best wrong logit at each θ."""
+    return Measure(
+        "logit", _SITES, lambda seen: margin(answer_logits(seen), seen.events.answer, rival)
+    )

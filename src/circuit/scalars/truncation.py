@@ -1,0 +1,72 @@
+"""Rank truncation of a matrix, with an exact gradient.
+
+[W]_r = U_r S_r V_rᵀ is smooth in W wherever σ_r > σ_{r+1}, but differentiating through individual
+singular vectors divides by every gap among σ_1..σ_r, which truncation does not depend on. The
+gradient here divides only by gaps across the cut:
+
+1. W = U S Vᵀ (thin). With E = Uᵀ dW V and f_i = σ_i for i ≤ r, 0 else, the differential of the
+   truncation within the singular frame is  F_ij = ½ (a_ij (E_ij + E_ji) + b_ij (E_ij - E_ji)),
+   a_ij = (f_i - f_j)/(σ_i - σ_j), b_ij = (f_i + f_j)/(σ_i + σ_j)
+   (Daleckii-Krein, applied to the symmetric embedding of W).
+2. Both a and b are 1 where i, j ≤ r and 0 where i, j > r; only pairs across the cut divide.
+3. Directions outside the frame rotate the kept vectors: the top rows and columns pass unchanged.
+
+The map dW → d[W]_r is its own adjoint, so the backward pass is the same formula.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit.errors import AnalysisError
+
+
+class _Truncate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, rank: int) -> Tensor:
+        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+        ctx.save_for_backward(u, s, vh)
+        ctx.rank = rank
+        return (u[:, :rank] * s[:rank]) @ vh[:rank]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        u, s, vh = ctx.saved_tensors
+        rank = ctx.rank
+        inside = u.T @ gradient @ vh.T
+        kept = torch.arange(len(s)) < rank
+        across = kept[:, None] != kept[None, :]
+        both = (kept[:, None] & kept[None, :]).to(s.dtype)
+        # Across the cut the larger value is the kept one, whichever of i, j it is.
+        top = torch.maximum(s[:, None], s[None, :])
+        low = torch.minimum(s[:, None], s[None, :])
+        a = torch.where(across, top / (top - low), both)
+        b = torch.where(across, top / (top + low), both)
+        frame = 0.5 * (a * (inside + inside.T) + b * (inside - inside.T))
+        outside_left = gradient @ vh.T - u @ inside
+        outside_right = u.T @ gradient - inside @ vh
+        result = u @ frame @ vh
+        result = result + outside_left[:, :rank] @ vh[:rank]
+        return result + u[:, :rank] @ outside_right[:rank], None
+
+
+def truncate(matrix: Float[Tensor, "m n"], rank: int) -> Float[Tensor, "m n"]:
+    """The best rank-``rank`` approximation of a matrix, differentiable once.
+
+    Raises:
+        AnalysisError: ``rank`` is larger than the matrix allows.
+    """
+    if not 1 <= rank <= min(matrix.shape):
+        raise AnalysisError(
+            what=f"rank {rank} is too large",
+            where=f"a {matrix.shape[0]} by {matrix.shape[1]} matrix",
+            expected=f"1 to {min(matrix.shape)}",
+            do="choose a smaller rank",
+        )
+    result: Tensor = _Truncate.apply(matrix, rank)
+    return result

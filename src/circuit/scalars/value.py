@@ -1,0 +1,108 @@
+"""What a head would write or does write towards the answer: OV images and direct logits.
+
+- The *OV image* of a state is what the head writes if it attends to that position alone:
+  (W_V x̂ + b_V) W_O. Its logit lens applies the final LayerNorm to the image and unembeds it.
+- *Direct logit attribution* reads a head's actual write through the final LayerNorm of the real
+  residual stream: (write - mean(write)) / scale ⊙ gain, unembedded. It is linear in the write.
+  The scale is recomputed at each θ, or frozen per event at a reference θ.
+
+Margins are the true value's logit minus the best other *value's*, in nats of log-odds ("logit").
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit.model.transformer import Decoder
+from circuit.scalars.base import Measure, Seen, look, margin, pick
+from circuit.scalars.routing import Head, prediction_pattern, prediction_scores, separation
+from circuit.task.events import ReadEvents
+
+Rival = Int[Tensor, " E"] | None
+
+
+def ov_image_logits(seen: Seen, head: Head) -> Float[Tensor, "E values"]:
+    """Value logits of the logit lens on the head's OV image of the support_value state."""
+    layer, h = head
+    state = pick(seen.sites[f"layer_{layer}_attn_input"], seen.events.support_value)
+    w, b = seen.params[f"layer_{layer}.attn.W_QKV"], seen.params[f"layer_{layer}.attn.b_QKV"]
+    value = state @ w[2, h].T + b[2, h]
+    image = value @ seen.params[f"layer_{layer}.attn.W_O"][h]
+    return _value_logits(seen, seen.decoder.final_norm(seen.params, image))
+
+
+def dla_logits(
+    seen: Seen, head: Head, scale: Float[Tensor, "E 1"] | None
+) -> Float[Tensor, "E values"]:
+    """Direct value logits of the head's write at the prediction position.
+
+    Args:
+        scale: a frozen final LayerNorm scale per event, or None for the actual one.
+    """
+    layer, h = head
+    z = pick(seen.sites[f"layer_{layer}_z"], seen.events.prediction)[:, h]
+    write = z @ seen.params[f"layer_{layer}.attn.W_O"][h]
+    if scale is None:
+        scale = pick(seen.sites["final_norm_scale"], seen.events.prediction)
+    centred = write - write.mean(-1, keepdim=True)
+    return _value_logits(seen, centred / scale * seen.params["final_norm.gain"])
+
+
+def _value_logits(seen: Seen, state: Float[Tensor, "E d"]) -> Float[Tensor, "E values"]:
+    embedding = seen.params["embedding.token"]
+    return state @ embedding[seen.value_ids.start : seen.value_ids.stop].T
+
+
+def right_value(seen: Seen) -> Int[Tensor, " E"]:
+    """Column of the true value among the value logits."""
+    return seen.events.answer - seen.value_ids.start
+
+
+def ov_value_margin(head: Head, rival: Rival) -> Measure:
+    """Logit-lens margin of the OV image of the support_value state."""
+    return Measure(
+        "logit",
+        frozenset({f"layer_{head[0]}_attn_input"}),
+        lambda seen: margin(ov_image_logits(seen, head), right_value(seen), rival),
+    )
+
+
+def support_mass_ov_value_margin(head: Head, rival: Rival) -> Measure:
+    """Attention mass on support_value × ov_value_margin."""
+
+    def value(seen: Seen) -> Float[Tensor, " E"]:
+        mass = pick(prediction_pattern(seen, head), seen.events.support_value)
+        return mass * margin(ov_image_logits(seen, head), right_value(seen), rival)
+
+    return Measure("logit", frozenset({f"layer_{head[0]}_attn_input"}), value)
+
+
+def qk_ov_product(head: Head, rival: Rival) -> Measure:
+    """qk_separation (full scores) × ov_value_margin."""
+
+    def value(seen: Seen) -> Float[Tensor, " E"]:
+        qk = separation(prediction_scores(seen, head), seen)
+        return qk * margin(ov_image_logits(seen, head), right_value(seen), rival)
+
+    return Measure("score·logit", frozenset({f"layer_{head[0]}_attn_input"}), value)
+
+
+def head_value_margin_dla(
+    head: Head, rival: Rival, scale: Float[Tensor, "E 1"] | None = None
+) -> Measure:
+    """Direct logit attribution of the head's write to the value margin."""
+    sites = {f"layer_{head[0]}_z"} | ({"final_norm_scale"} if scale is None else set())
+    return Measure(
+        "logit",
+        frozenset(sites),
+        lambda seen: margin(dla_logits(seen, head, scale), right_value(seen), rival),
+    )
+
+
+def frozen_scale(
+    decoder: Decoder, theta: Tensor, events: ReadEvents, value_ids: range
+) -> Float[Tensor, "E 1"]:
+    """Final LayerNorm scale at the prediction position of every event, at a reference θ."""
+    seen = look(decoder, theta.detach(), events, value_ids, frozenset({"final_norm_scale"}))
+    return pick(seen.sites["final_norm_scale"], events.prediction)

@@ -1,0 +1,61 @@
+"""Shortcut heuristics: what a reader that does not look up keys would score on a benchmark.
+
+Each heuristic names one earlier event per read, and predicts that event's value:
+
+    first_value_for_key                 the first write to the queried key
+    last_value_before_query             the last event, be it a write or an answered read
+    most_frequent_value_before_query    the value seen most often (writes and answers alike);
+                                        of equally frequent ones the one seen last
+    second_last_written_value           the write before the last write
+
+The first two are exactly 0 by the rules of generation. The last has no bound: with two active
+keys and a query lag of 1 it is always right, which a benchmark's reader should know.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from circuit.task.streams import BoolArray, EventGrid, IntArray
+
+HEURISTICS = (
+    "first_value_for_key",
+    "last_value_before_query",
+    "most_frequent_value_before_query",
+    "second_last_written_value",
+)
+
+
+def shortcut_hits(grid: EventGrid, reads: pd.DataFrame) -> dict[str, BoolArray]:
+    """Return, per heuristic, whether it answers each read rightly.
+
+    Args:
+        grid: events [N, E] of a split's programs.
+        reads: the read table of the same programs, R rows.
+    """
+    row, event = reads["row"].to_numpy(), reads["event"].to_numpy()
+    before = np.arange(grid.key.shape[1]) < event[:, None]
+    value = np.where(before, grid.value[row], -1)
+    writes = grid.is_write[row] & before
+    own = writes & (grid.key[row] == reads["query_key"].to_numpy()[:, None])
+    written = np.cumsum(writes, axis=1)
+    choices = {
+        "first_value_for_key": own.argmax(1),
+        "last_value_before_query": event - 1,
+        "most_frequent_value_before_query": _most_frequent(value, before),
+        "second_last_written_value": (writes & (written == written[:, -1:] - 1)).argmax(1),
+    }
+    answer = reads["answer"].to_numpy()
+    rows = np.arange(len(row))
+    return {name: value[rows, choices[name]] == answer for name in HEURISTICS}
+
+
+def _most_frequent(value: IntArray, before: BoolArray) -> IntArray:
+    """Return the last event whose value is among those seen most often, for every read."""
+    n_events = value.shape[1]
+    count = sum((value == value[:, [e]]) & before[:, [e]] for e in range(n_events))
+    # Counting in steps of n_events leaves room to break ties by the event's number.
+    rank = np.where(before, count * n_events + np.arange(n_events), -1)
+    chosen: IntArray = rank.argmax(1)
+    return chosen

@@ -1,0 +1,139 @@
+"""Training with checkpoints that survives being killed.
+
+1. State is kept in a work folder whose name is a digest of everything the bits depend on.
+2. At every checkpoint step the loop writes the metrics of the steps since the last one, then the
+   checkpoint, then the ledger that vouches for both. Each file appears whole or not at all, so
+   whatever the ledger names is sound.
+3. A rerun finds the ledger, checks the digests, continues from the last checkpoint, and ends with
+   the same bytes as a run that was never interrupted, because a step depends on nothing but the
+   state and its number.
+4. Finished files are published (linked, or copied across file systems) to where they were asked
+   for; the work folder goes last.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from circuit.artifacts import atomic_path, read_json, read_rows, sha256_file, write_json, write_rows
+from circuit.errors import CircuitError
+from circuit.training.checkpoints import (
+    TrainState,
+    checkpoint_name,
+    initial_state,
+    read_checkpoint,
+    write_checkpoint,
+)
+from circuit.training.optimizers import learning_rate
+from circuit.training.trajectory import StepTaken, Trajectory
+
+METRIC_UNITS = {
+    "step": "step",
+    "loss": "nat/token",
+    "token_accuracy": "1",
+    "learning_rate": "1",
+    "gradient_norm": "nat/token per parameter unit",
+    "clip_coefficient": "1",
+}
+_LEDGER = "ledger.json"
+
+
+def train(
+    trajectory: Trajectory, work: Path, progress: bool = True
+) -> tuple[dict[int, str], pd.DataFrame]:
+    """Train to the recipe's last step, resuming from whatever the work folder holds.
+
+    Args:
+        trajectory: the run.
+        work: folder of this trajectory's unfinished state; created if missing.
+        progress: show a bar on stderr.
+
+    Returns:
+        SHA-256 of every checkpoint by step (files lie in ``work``), and the metrics: one row per
+        step with the columns of ``METRIC_UNITS``.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    steps = trajectory.recipe.checkpoint_steps
+    ledger, state = _resume(trajectory, work)
+    bar = tqdm(
+        total=steps[-1],
+        initial=state.step,
+        unit="step",
+        desc=f"train {trajectory.identity[:8]}",
+        disable=not progress,
+        mininterval=0.5 if sys.stderr.isatty() else 15,
+    )
+    rows: list[dict[str, float]] = []
+    while True:
+        if state.step in steps and state.step not in ledger:
+            if rows:
+                write_rows(_metrics_path(work, state.step), pd.DataFrame(rows), METRIC_UNITS)
+                rows = []
+            path = work / checkpoint_name(state.step)
+            ledger[state.step] = write_checkpoint(path, state, trajectory.identity)
+            write_json(work / _LEDGER, {str(s): d for s, d in ledger.items()})
+        if state.step >= steps[-1]:
+            break
+        number = state.step
+        taken = trajectory.take_step(state)
+        rows.append(metrics_row(trajectory, number, taken))
+        bar.update()
+        bar.set_postfix(loss=f"{taken.loss:.3f}", refresh=False)
+    bar.close()
+    parts = [read_rows(_metrics_path(work, step)) for step in steps[1:]]
+    return ledger, pd.concat(parts, ignore_index=True)
+
+
+def metrics_row(trajectory: Trajectory, step: int, taken: StepTaken) -> dict[str, float]:
+    """The metrics of one step, under the names of ``METRIC_UNITS``."""
+    return {
+        "step": step,
+        "loss": taken.loss,
+        "token_accuracy": taken.token_accuracy,
+        "learning_rate": learning_rate(trajectory.recipe.optimizer, step),
+        "gradient_norm": taken.clipped.norm,
+        "clip_coefficient": taken.clipped.coefficient,
+    }
+
+
+def publish(work: Path, targets: Mapping[Path, Path]) -> None:
+    """Put finished files (target → file in ``work``) where they belong, each whole or not at all."""
+    for target, source in targets.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(target) as temporary:
+            try:
+                os.link(source, temporary)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(source, temporary)
+
+
+def _resume(trajectory: Trajectory, work: Path) -> tuple[dict[int, str], TrainState]:
+    """The longest sound prefix of an interrupted run: its ledger and its last state."""
+    try:
+        ledger = {int(s): d for s, d in read_json(work / _LEDGER).items()}
+    except CircuitError:
+        ledger = {}
+    sound: dict[int, str] = {}
+    for step in trajectory.recipe.checkpoint_steps:
+        path = work / checkpoint_name(step)
+        complete = step == 0 or _metrics_path(work, step).is_file()
+        if step not in ledger or not complete or not path.is_file():
+            break
+        if sha256_file(path) != ledger[step]:
+            break
+        sound[step] = ledger[step]
+    if not sound:
+        return {}, initial_state(trajectory.decoder, trajectory.recipe, trajectory.seed)
+    last = max(sound)
+    return sound, read_checkpoint(work / checkpoint_name(last), sound[last])
+
+
+def _metrics_path(work: Path, step: int) -> Path:
+    return work / f"metrics_{step:06d}.parquet"

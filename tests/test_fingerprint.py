@@ -1,0 +1,296 @@
+"""What changes a module's fingerprint, which modules a script reaches, and the blind spots."""
+
+import ast
+import os
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from circuit.errors import ConfigError
+from circuit.fingerprint import dynamic_imports, module_fingerprints, resolved_versions
+
+PROJECT = Path(__file__).resolve().parents[1]
+LIBRARY = PROJECT / "src" / "circuit"
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a file below a toy project; its time moves on at each call, as in an editor."""
+    clock = iter(range(1_000_000_000, 2_000_000_000))
+
+    def _write(path: str, text: str) -> Path:
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        os.utime(file, (now := next(clock), now))
+        return file
+
+    for package in ("lib", "lib/scalars", "lib/model"):
+        _write(f"src/{package}/__init__.py", "")
+    _write("src/lib/scalars/qk.py", "from lib.model import tap\n\ndef qk(x):\n    return 2 * x\n")
+    _write("src/lib/model/tap.py", "from ..errors import Wrong\n")
+    _write("src/lib/errors.py", "class Wrong(Exception):\n    pass\n")
+    _write("src/lib/unused.py", "import torch\n")
+    _write("src/scripts/analyse.py", "import torch\nfrom lib.scalars.qk import qk\n")
+    return _write
+
+
+@pytest.fixture
+def reached(tmp_path: Path, write: Write) -> Callable[[], dict[str, str]]:
+    """The toy script's fingerprints, module to digest."""
+
+    def _reached() -> dict[str, str]:
+        values = module_fingerprints("src/scripts/analyse.py", "src/lib", project_root=tmp_path)
+        assert values == sorted(set(values))
+        return dict(value.split("@") for value in values)
+
+    return _reached
+
+
+Reached = Callable[[], dict[str, str]]
+TRANSITIVE = {
+    "lib/__init__.py",
+    "lib/errors.py",
+    "lib/model/__init__.py",
+    "lib/model/tap.py",
+    "lib/scalars/__init__.py",
+    "lib/scalars/qk.py",
+}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before | after if before.get(name) != after.get(name)}
+
+
+def test_follows_imports_with_the_packages_on_the_way(reached: Reached) -> None:
+    found = reached()
+    assert set(found) == TRANSITIVE
+    assert all(len(digest) == 16 and int(digest, 16) >= 0 for digest in found.values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from lib.model import tap\n\n\n# why\ndef qk(x):  # twice\n    return (2 * x)\n",
+        '"""A."""\nfrom lib.model import tap\n\ndef qk(x):\n    """B."""\n    return 2 * x\n',
+    ],
+    ids=["comments, blank lines, parentheses", "docstrings"],
+)
+def test_text_for_people_changes_nothing(write: Write, reached: Reached, text: str) -> None:
+    before = reached()
+    write("src/lib/scalars/qk.py", text)
+    assert changed(before, reached()) == set()
+
+
+def test_attribute_and_class_documentation_changes_nothing(write: Write, reached: Reached) -> None:
+    write("src/lib/errors.py", "class Wrong:\n    rank: int = 8\n    async def f(s): return 1\n")
+    before = reached()
+    write(
+        "src/lib/errors.py",
+        'class Wrong:\n    "A"\n    rank: int = 8\n    "B"\n'
+        '    async def f(s):\n        "C"\n        return 1\n',
+    )
+    assert changed(before, reached()) == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from lib.model import tap\n\ndef qk(x):\n    return 3 * x\n",
+        "from lib.model import tap\n\ndef qk(x):\n    return '2' * x\n",
+        "from lib.model import tap\n\ndef qk(y):\n    return 2 * y\n",
+        "from lib.model import tap\n\ndef qk(x, scale=1):\n    return 2 * x\n",
+    ],
+)
+def test_formula_changes_its_module_only(write: Write, reached: Reached, text: str) -> None:
+    before = reached()
+    write("src/lib/scalars/qk.py", text)
+    assert changed(before, reached()) == {"lib/scalars/qk.py"}
+
+
+def test_text_that_is_a_value_is_not_documentation(write: Write, reached: Reached) -> None:
+    write("src/lib/errors.py", "def unit():\n    return 'nats'\n")
+    before = reached()
+    write("src/lib/errors.py", "def unit():\n    return 'bits'\n")
+    assert changed(before, reached()) == {"lib/errors.py"}
+
+
+def test_edit_of_a_module_not_reached_changes_nothing(write: Write, reached: Reached) -> None:
+    before = reached()
+    write("src/lib/unused.py", "import numpy\n")
+    assert changed(before, reached()) == set()
+
+
+def test_script_itself_is_left_to_snakemake(write: Write, reached: Reached) -> None:
+    before = reached()
+    write("src/scripts/analyse.py", "from lib.scalars.qk import qk\nprint(qk(1))\n")
+    assert changed(before, reached()) == set()
+
+
+@pytest.mark.parametrize(
+    ("statement", "new"),
+    [
+        ("import lib.extra.late", {"lib/extra/__init__.py", "lib/extra/late.py"}),
+        ("import lib.extra.late as late", {"lib/extra/__init__.py", "lib/extra/late.py"}),
+        ("from lib.extra import late", {"lib/extra/__init__.py", "lib/extra/late.py"}),
+        ("from lib.extra.late import value", {"lib/extra/__init__.py", "lib/extra/late.py"}),
+        ("from lib.extra import NAME", {"lib/extra/__init__.py"}),
+        ("from ..extra import late", {"lib/extra/__init__.py", "lib/extra/late.py"}),
+        ("from .. import extra", {"lib/extra/__init__.py"}),
+        ("from . import near", {"lib/scalars/near.py"}),
+        ("from .near import value", {"lib/scalars/near.py"}),
+        (
+            "def f():\n    if True:\n        from ..extra.late import value",
+            {"lib/extra/__init__.py", "lib/extra/late.py"},
+        ),
+    ],
+)
+def test_new_import_appears(write: Write, reached: Reached, statement: str, new: set[str]) -> None:
+    write("src/lib/extra/__init__.py", "NAME = 1\n")
+    write("src/lib/extra/late.py", "value = 1\n")
+    write("src/lib/scalars/near.py", "value = 1\n")
+    assert set(reached()) == TRANSITIVE
+    write("src/lib/scalars/qk.py", f"from lib.model import tap\n{statement}\n")
+    assert set(reached()) == TRANSITIVE | new
+
+
+def test_import_that_goes_away(write: Write, reached: Reached) -> None:
+    write("src/lib/scalars/qk.py", "def qk(x):\n    return 2 * x\n")
+    assert set(reached()) == {"lib/__init__.py", "lib/scalars/__init__.py", "lib/scalars/qk.py"}
+
+
+def test_circular_imports_end(write: Write, reached: Reached) -> None:
+    write("src/lib/errors.py", "def f():\n    import lib.scalars.qk\n")
+    assert set(reached()) == TRANSITIVE
+
+
+def test_module_beside_the_script_counts(write: Write, reached: Reached) -> None:
+    write("src/scripts/common.py", "import lib.unused\n")
+    write("src/scripts/analyse.py", "import common\n")
+    assert set(reached()) == {"scripts/common.py", "lib/__init__.py", "lib/unused.py"}
+
+
+def test_module_wins_over_a_bare_folder_of_its_name(write: Write, reached: Reached) -> None:
+    write("src/lib/errors/notes.txt", "")
+    assert "lib/errors.py" in reached()
+
+
+def test_values_do_not_depend_on_where_the_project_lies(
+    tmp_path: Path, reached: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absolute = reached()
+    monkeypatch.chdir(tmp_path)
+    relative = module_fingerprints("src/scripts/analyse.py", "src/lib")
+    assert dict(value.split("@") for value in relative) == absolute
+
+
+def test_each_file_is_parsed_once(
+    write: Write, reached: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = reached()
+    parsed = []
+    parse = ast.parse
+    monkeypatch.setattr(ast, "parse", lambda source: parsed.append(source) or parse(source))
+    assert reached() == before
+    assert parsed == []
+    write("src/lib/errors.py", "changed = 1\n")
+    reached()
+    assert parsed == [b"changed = 1\n"]
+
+
+def error(call: Callable[[], object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_syntax_error_names_file_and_line(tmp_path: Path, write: Write, reached: Reached) -> None:
+    write("src/lib/errors.py", "x = 1\ny = = 2\n")
+    assert error(reached) == (
+        "Python file does not parse (invalid syntax)"
+        f" — where: {tmp_path}/src/lib/errors.py:2 — expected: valid Python"
+        " — what to do: repair the line; which artifacts are stale is read from this file"
+    )
+
+
+def test_missing_script(tmp_path: Path, write: Write) -> None:
+    assert error(lambda: module_fingerprints(tmp_path / "no.py", tmp_path / "src/lib")) == (
+        f"script does not exist — where: {tmp_path}/no.py — expected: a Python file"
+        " — what to do: correct the path in the rule"
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("import lib.modle.tap", "lib.modle.tap"),
+        ("from lib.nothing import x", "lib.nothing"),
+        ("import lib.scalars.qk.deeper", "lib.scalars.qk.deeper"),
+    ],
+)
+def test_import_of_nothing(
+    tmp_path: Path, write: Write, reached: Reached, statement: str, named: str
+) -> None:
+    write("src/lib/errors.py", f"\n{statement}\n")
+    assert error(reached) == (
+        f"imports {named}, which does not exist — where: {tmp_path}/src/lib/errors.py:2"
+        " — expected: a module of the library"
+        " — what to do: correct the import, or write the module"
+    )
+
+
+def test_resolved_versions() -> None:
+    assert resolved_versions("torch", "no-such-thing") == (
+        f"versions: torch={metadata.version('torch')} no-such-thing=absent"
+    )
+
+
+def test_dynamic_imports_are_found(tmp_path: Path, write: Write) -> None:
+    write(
+        "src/lib/unused.py",
+        "import importlib\n"
+        "import importlib.metadata\n"
+        "from importlib import import_module, resources\n"
+        "from importlib.resources import files\n"
+        "from lib.model import *\n"
+        "__import__('x')\n"
+        "exec('x'); builtins.eval('1')\n"
+        "model.eval()\n"
+        "import runpy, importlib.util\n",
+    )
+    assert dynamic_imports(tmp_path / "src" / "lib") == [
+        "lib/unused.py:1: importlib",
+        "lib/unused.py:3: importlib.import_module",
+        "lib/unused.py:5: lib.model.*",
+        "lib/unused.py:6: __import__",
+        "lib/unused.py:7: eval",
+        "lib/unused.py:7: exec",
+        "lib/unused.py:9: importlib.util",
+        "lib/unused.py:9: runpy",
+    ]
+
+
+def test_the_library_has_no_dynamic_imports() -> None:
+    assert dynamic_imports(LIBRARY) == []
+
+
+def test_every_package_of_the_library_has_an_init_without_imports() -> None:
+    """A package that re-exports its modules would make every artifact depend on all of them."""
+    folders = {file.parent for file in LIBRARY.rglob("*.py")}
+    assert folders, "the library has moved"
+    for folder in sorted(folders):
+        init = folder / "__init__.py"
+        assert init.is_file(), f"{folder} lacks its __init__.py"
+        body = ast.parse(init.read_text()).body
+        assert len(body) == (ast.get_docstring(ast.Module(body, [])) is not None), (
+            f"{init} does more than say what the package is for"
+        )
+
+
+def test_every_thin_script_can_be_followed() -> None:
+    for script in sorted((PROJECT / "src" / "scripts").glob("*.py")):
+        module_fingerprints(script, LIBRARY)
