@@ -19,13 +19,13 @@ for _run in PLAN.runs.values():
                 **_out,
                 checkpoints=[_run.checkpoint(s) for s in _run.recipe.checkpoint_steps],
             params:
+                *code("train"),
                 recipe=canonical(_run.recipe),
                 seed=f"seed={_run.seed}",
                 run=_run.name,
                 benchmark=_run.benchmark,
                 work="results/.work",
                 versions=NUMERICS,
-                code=code("train"),
             threads: _run.recipe.threads
             resources:
                 mem_mb=2500,
@@ -53,9 +53,9 @@ for _run in PLAN.runs.values():
             output:
                 **_out,
             params:
+                *code("view"),
                 recipe=canonical(_run.recipe),
                 run=_run.name,
-                code=code("view"),
             threads: 1
             resources:
                 mem_mb=500,

@@ -10,8 +10,9 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from circuit.errors import CircuitError
 
@@ -37,28 +38,74 @@ class _Tee:
         return self.streams[-1].isatty()
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a job is: the analysis it makes, its inputs, and what goes into its provenance.
+
+    ``settings`` is the rule's canonical JSON, ``code`` the fingerprints of the library modules its
+    script reaches, ``started`` a reading of ``time.perf_counter``.
+    """
+
+    analysis: str
+    study: str
+    run: str | None
+    settings: str
+    code: tuple[str, ...]
+    inputs: dict[str, Any]
+    output: Any
+    threads: int
+    started: float
+
+
 @contextlib.contextmanager
-def job(log: str | Path, threads: int | None = None) -> Iterator[float]:
-    """Run a script's body; yields the start on ``time.perf_counter``'s clock.
+def job(workflow_job: Any, torch: bool = True) -> Iterator[Facts]:
+    """Run a script's body.
 
     stderr goes to the log too. A :class:`CircuitError` becomes one line and exit status 1; any
     other exception is a bug: its traceback goes to the log and the exception on to the caller.
 
     Args:
-        threads: torch's thread count, part of a run's numerical identity; None for scripts without
-            torch.
+        workflow_job: what the workflow engine gives a script: an object with ``log``, ``threads``,
+            ``params``, ``input``, ``output`` and ``wildcards``.
+        torch: set torch's thread count, which is part of a run's numerical identity; False for
+            scripts that do not use torch.
     """
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with Path(log).open("w") as file, contextlib.redirect_stderr(_Tee(file, sys.__stderr__)):  # type: ignore[type-var]
+    log = Path(workflow_job.log[0])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file, contextlib.redirect_stderr(_Tee(file, sys.__stderr__)):  # type: ignore[type-var]
         try:
-            if threads is not None:
-                import torch
+            if torch:
+                import torch as library
 
-                torch.set_num_threads(threads)
-            yield time.perf_counter()
+                library.set_num_threads(workflow_job.threads)
+            yield _facts(workflow_job)
         except CircuitError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
         except Exception:
             traceback.print_exc(file=file)
             raise
+
+
+def _facts(workflow_job: Any) -> Facts:
+    wildcards, params = workflow_job.wildcards, workflow_job.params
+    inputs = {
+        name: value if isinstance(value, str) else [str(v) for v in value]
+        for name, value in workflow_job.input.items()
+    }
+    return Facts(
+        analysis=str(wildcards.get("analysis", "")),
+        study=str(wildcards.get("study", "")),
+        run=wildcards.get("run"),
+        settings=str(params.get("settings", "{}")),
+        code=code_of(params),
+        inputs=inputs,
+        output=workflow_job.output,
+        threads=workflow_job.threads,
+        started=time.perf_counter(),
+    )
+
+
+def code_of(params: Any) -> tuple[str, ...]:
+    """The library fingerprints among a job's parameters (``circuit/….py@digest``)."""
+    return tuple(v for v in params if isinstance(v, str) and v.startswith("circuit/") and "@" in v)

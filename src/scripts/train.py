@@ -5,16 +5,17 @@ from shutil import rmtree
 
 from circuit.artifacts import digest_json, write_rows
 from circuit.config.recipe import RecipeSettings
-from circuit.job import job
+from circuit.config.terms import METRIC_UNITS
+from circuit.job import code_of, job
 from circuit.model.transformer import Decoder
 from circuit.task.events import token_matrix
 from circuit.task.store import load_metadata, load_split
 from circuit.training.batches import BatchStream
 from circuit.training.checkpoints import Manifest, checkpoint_name
-from circuit.training.loop import METRIC_UNITS, publish, train
+from circuit.training.loop import publish, train
 from circuit.training.trajectory import Trajectory, environment, trajectory_identity
 
-with job(snakemake.log[0], threads=snakemake.threads):
+with job(snakemake):
     p = snakemake.params
     recipe = RecipeSettings.model_validate_json(p.recipe)
     seed = int(p.seed.removeprefix("seed="))
@@ -28,7 +29,7 @@ with job(snakemake.log[0], threads=snakemake.threads):
 
     # Unfinished work lies where Snakemake does not delete it; another recipe, seed, benchmark,
     # environment or code has another folder.
-    key = digest_json({"identity": identity, "recipe": p.recipe, "code": sorted(p.code)})
+    key = digest_json({"identity": identity, "recipe": p.recipe, "code": sorted(code_of(p))})
     work = Path(p.work) / key[:16]
     ledger, metrics = train(trajectory, work)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from circuit.artifacts import read_rows, write_rows
 from circuit.config.recipe import RecipeSettings
+from circuit.config.terms import METRIC_UNITS
 from circuit.job import job
 from circuit.training.checkpoints import Manifest
-from circuit.training.loop import METRIC_UNITS
 
-with job(snakemake.log[0]):
+with job(snakemake):
     host = Manifest.read(Path(snakemake.input.manifest))
     recipe = RecipeSettings.model_validate_json(snakemake.params.recipe)
     target = Path(snakemake.output.manifest)

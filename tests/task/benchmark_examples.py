@@ -41,9 +41,9 @@ QUICKSTART_KV: dict[str, Any] = {
     },
     "structural_ood": {
         "samples": 512,
-        "active_keys": 4,
+        "active_keys": [3, 4],
         "overwrites": [7, 8],
-        "reads": [6, 7],
+        "reads": [4, 5],
         "query_lag": [2, 3],
     },
     "counterfactual": {"samples": 512},

@@ -278,13 +278,14 @@ def test_broken_rules_are_named(rules, events, broken):
 def test_a_program_of_another_splits_rules_is_found(small):
     """A structural_ood program among the training programs."""
     other = small.splits["structural_ood"]
+    four = int((other["active_keys"] == 4).to_numpy().argmax())
     spare = small.splits["train"].iloc[0]
     bad = tampered(
-        tampered(small, "structural_ood", 0, tokens=spare["tokens"], answers=spare["answers"]),
+        tampered(small, "structural_ood", four, tokens=spare["tokens"], answers=spare["answers"]),
         "train",
         0,
-        tokens=other["tokens"][0],
-        answers=other["answers"][0],
+        tokens=other["tokens"][four],
+        answers=other["answers"][four],
     )
     message = refusal(bad)
     assert message.startswith("audit check program_rules is violated: 4 active keys, not 2..3")

@@ -18,7 +18,7 @@ def test_reference_benchmark_has_146_ids_and_fits_the_reference_context():
 
 def test_quickstart_benchmark_is_small():
     settings = BenchmarkSettings.model_validate(QUICKSTART_KV)
-    assert (settings.vocab_size, settings.max_length) == (46, 59)
+    assert (settings.vocab_size, settings.max_length) == (46, 53)
     assert settings.probes.programs_per_split == settings.pairs.pairs_per_kind == 96
 
 

@@ -27,10 +27,10 @@ from torch import Tensor
 
 from circuit.attribution.products import Grouping, atom_products
 from circuit.model.layout import Layout
+from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import Evaluation, scalar_gradients
 from circuit.task.events import ReadEvents
-from circuit.model.transformer import Decoder
 
 # Nodes on the chord (as fractions) and their weights.
 PATH_RULES: dict[str, dict[float, float]] = {
@@ -82,7 +82,7 @@ class Engine:
     def __post_init__(self) -> None:
         self._still = {n: s for n, s in self.scalars.items() if not s.follows}
         self._following = {n: s for n, s in self.scalars.items() if s.follows}
-        self._end: Evaluation | None = None
+        self._end: tuple[Tensor, Evaluation] | None = None
 
     def step(
         self,
@@ -93,14 +93,16 @@ class Engine:
         """Attribute one step.
 
         Args:
-            before, after: θ and θ'; ``before`` must be the ``after`` of the previous call.
+            before, after: θ and θ'. Where ``before`` is the previous call's ``after``, its
+                evaluation is carried over (a replay within a tolerance goes on from the recorded
+                state, which is another).
             updates: components of Δ (and comparators), float64.
         """
         bound = {n: s.at(before) for n, s in self._following.items()}
         start = self._join(self._start(before), before, bound)
         end_still = self.evaluate(after, self._still) if self._still else None
         end = self._join(end_still, after, bound)
-        self._end = end_still
+        self._end = None if end_still is None else (after.clone(), end_still)
         nodes = {0.0: start.gradients, 1.0: end.gradients}
         if any(0.5 in PATH_RULES[rule] for rule in self.rules):
             middle = torch.lerp(before, after, 0.5)
@@ -123,7 +125,9 @@ class Engine:
     def _start(self, theta: Float[Tensor, " P"]) -> Evaluation | None:
         if not self._still:
             return None
-        return self._end if self._end is not None else self.evaluate(theta, self._still)
+        if self._end is not None and torch.equal(self._end[0], theta):
+            return self._end[1]
+        return self.evaluate(theta, self._still)
 
     def _join(
         self, still: Evaluation | None, theta: Tensor, bound: Mapping[str, Scalar]

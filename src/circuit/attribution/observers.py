@@ -15,8 +15,8 @@ import torch
 
 from circuit.attribution.engine import Engine, StepAttribution
 from circuit.attribution.products import Grouping
-from circuit.training.loop import METRIC_UNITS, metrics_row
-from circuit.training.optimizers import COMPARATORS, COMPONENTS
+from circuit.config.terms import COMPARATORS, COMPONENTS
+from circuit.training.loop import metrics_row
 from circuit.training.replay import ReplayedStep
 
 
@@ -26,16 +26,6 @@ class Observer(Protocol):
     def see(self, step: ReplayedStep) -> None: ...
 
     def tables(self) -> dict[str, pd.DataFrame]: ...
-
-
-TRACE_UNITS = {
-    **METRIC_UNITS,
-    "update_norm": "parameter unit",
-    **{f"{name}_norm": "parameter unit" for name in COMPONENTS},
-    "row": "id",
-    "rank": "1",
-    "parameter_norm": "parameter unit",
-}
 
 
 class TraceObserver:
@@ -135,8 +125,8 @@ class AttributionObserver:
             self._groups[name].append(grouping.sum(summands).numpy())
         self._total = summands if self._total is None else self._total + summands
         self._steps.append(step.step)
-        # Atoms are the bulk of a step's result and are summed by now.
-        self._seen.append(result._replace(atoms=result.atoms[..., :0]))
+        # Atoms are the bulk of a step's result and are summed by now. A view would keep them.
+        self._seen.append(result._replace(atoms=result.atoms.new_empty(0)))
 
     def _note_events(self, step: int, values: torch.Tensor) -> None:
         for name, row in zip(self.engine.scalars, values.double().numpy(), strict=True):
@@ -178,7 +168,8 @@ class AttributionObserver:
         return frame.assign(after=after.ravel(), growth=(after - before).ravel())
 
     def _group_rows(self) -> pd.DataFrame:
-        return pd.concat(
+        return _stacked(
+            ("step", "scalar", "component", "group", "attribution", "grouping"),
             [
                 _long(
                     np.stack(self._groups[name]),
@@ -190,13 +181,13 @@ class AttributionObserver:
                 ).assign(grouping=name)
                 for name, grouping in self._per_step.items()
             ],
-            ignore_index=True,
         )
 
     def _summed_rows(self) -> pd.DataFrame:
         assert self._total is not None
         every = {**self._per_step, **self._summed}
-        return pd.concat(
+        return _stacked(
+            ("scalar", "component", "group", "attribution", "grouping"),
             [
                 _long(
                     grouping.sum(self._total).numpy(),
@@ -207,12 +198,18 @@ class AttributionObserver:
                 ).assign(grouping=name)
                 for name, grouping in every.items()
             ],
-            ignore_index=True,
         )
 
     @property
     def _scalars(self) -> tuple[str, ...]:
         return tuple(self.engine.scalars)
+
+
+def _stacked(columns: Sequence[str], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Frames below one another; with none, an empty frame whose columns have their types."""
+    kinds = {"step": "int64", "attribution": "float64"}
+    empty = pd.DataFrame({name: pd.Series(dtype=kinds.get(name, "str")) for name in columns})
+    return pd.concat(frames, ignore_index=True) if frames else empty
 
 
 def _long(cube: np.ndarray, value: str, **axes: Sequence[object]) -> pd.DataFrame:

@@ -76,6 +76,7 @@ class CheckpointSweep(_Analysis):
     figures: ClassVar[tuple[str, ...]] = ("learning_curve", "slices", "coarse")
     kind: Literal["checkpoint_sweep"]
     splits: tuple[SplitName, ...] = ("validation_iid", "heldout_pairs")
+    best_by: SplitName = "heldout_pairs"
     programs: Annotated[int, Field(ge=1)] = 256
     birth_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
@@ -87,6 +88,7 @@ class FullEvaluation(_Analysis):
     kind: Literal["full_evaluation"]
     checkpoint: Literal["best", "final"] | Annotated[int, Field(ge=0)] = "best"
     sweep: Name
+    best_by: SplitName = "heldout_pairs"
     splits: tuple[SplitName, ...] = (
         "validation_iid",
         "test_iid",
@@ -132,6 +134,7 @@ class HeadScan(_Analysis):
 class AttentionGeometry(_Analysis):
     """Where one head looks from the prediction position, at every checkpoint."""
 
+    tables: ClassVar[tuple[str, ...]] = ("rows", "patterns_table")
     figures: ClassVar[tuple[str, ...]] = ("patterns", "roles")
     kind: Literal["attention_geometry"]
     selection: Name
@@ -187,7 +190,7 @@ class UpdateAttribution(_Analysis):
 class Closure(_Analysis):
     """How much of behaviour's change between checkpoints the change of route scalars explains."""
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "coefficients")
+    tables: ClassVar[tuple[str, ...]] = ("rows", "coefficients", "scores")
     figures: ClassVar[tuple[str, ...]] = ("closure",)
     kind: Literal["closure"]
     selection: Name

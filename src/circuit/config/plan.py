@@ -22,7 +22,6 @@ from circuit.config.analysis import (
     ScalarSettings,
     UpdateAttribution,
     Window,
-    _Analysis,
 )
 from circuit.config.benchmark import SPLITS
 from circuit.config.recipe import RecipeSettings
@@ -34,10 +33,22 @@ BENCHMARK_FILES = {
     **{split: f"{split}.parquet" for split in SPLITS},
     "probes": "probes.parquet",
     "pairs": "pairs.parquet",
+    "pairs_skipped": "pairs_skipped.parquet",
     "metadata": "metadata.json",
     "audit": "audit.json",
     "audit_md": "audit.md",
 }
+REPLAY_TABLES = (
+    "trace",
+    "batches",
+    "top_parameters",
+    "components",
+    "values",
+    "groups",
+    "summed_groups",
+    "events",
+)
+"""Tables of a replay job (circuit.attribution.tables, which the Snakefile need not import)."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +184,17 @@ class Plan:
         """Resolve a named window to its steps."""
         return self.study(study).windows[window] if isinstance(window, str) else window
 
+    def resolved(self, study: str, name: str) -> str:
+        """An analysis' settings as its rule carries them: one line of JSON, windows as steps.
+
+        The list of runs is left out: which runs a study-wide analysis read, its inputs say.
+        """
+        analysis = self.analysis(study, name)
+        settings = analysis.model_dump(mode="json", exclude={"runs"})
+        if settings.get("window") is not None:
+            settings["window"] = list(self.window(study, analysis.window))
+        return canonical(settings)
+
     def targets(self, study: str) -> list[str]:
         """Everything a study leaves, its page last."""
         settings = self.study(study)
@@ -201,7 +223,8 @@ class Plan:
         for name, analysis in self.replayed(study, run).items():
             first, last = self.window(study, analysis.window)
             if first <= start and stop <= last:
-                settings = analysis.model_dump(mode="json", exclude={"runs", "residual_bound"})
+                unused = {"runs", "residual_bound"}
+                settings = analysis.model_dump(mode="json", exclude=unused)
                 active[name] = {**settings, "window": [first, last]}
         return active
 
@@ -280,12 +303,7 @@ def _replay_jobs(plan: Plan, study: str, run: str) -> list[ReplayJob]:
     return jobs
 
 
-def settings_of(analysis: _Analysis) -> dict[str, Any]:
-    """An analysis' own settings in JSON's types, without the list of runs (its inputs say that)."""
-    return analysis.model_dump(mode="json", exclude={"runs"})
-
-
 def canonical(settings: BaseModel | dict[str, Any]) -> str:
-    """Settings as one canonical line of JSON: what a rule carries as a parameter."""
+    """Settings as one line of JSON in the order of their fields: what a rule carries along."""
     plain = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings
-    return json.dumps(plain, sort_keys=True)
+    return json.dumps(plain)

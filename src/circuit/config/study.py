@@ -12,7 +12,7 @@ from circuit.config.analysis import Analysis
 from circuit.config.base import Frozen, Name
 from circuit.config.benchmark import BenchmarkSettings
 from circuit.config.recipe import RecipeSettings
-from circuit.errors import ConfigError, nearest
+from circuit.errors import BenchmarkError, ConfigError, nearest
 
 
 class RunSettings(Frozen):
@@ -36,7 +36,7 @@ class StudySettings(Frozen):
     benchmark: Name
     runs: dict[Name, RunSettings]
     focus: Name
-    windows: dict[Name, tuple[int, int]] = {}
+    windows: dict[Name, tuple[int, int]] = Field(default_factory=dict)
     replay: ReplaySettings = ReplaySettings()
     analyses: dict[Name, Analysis]
 
@@ -60,13 +60,32 @@ def load_settings(source: Path | str | dict[str, Any]) -> WorkflowSettings:
     """
     where = "configuration" if isinstance(source, dict) else str(source)
     data = source if isinstance(source, dict) else _read_yaml(Path(source))
-    data = {**data, "recipes": _inherit(data.get("recipes") or {}, where)}
+    # Keys that start with x- hold YAML anchors for other blocks to use.
+    data = {key: value for key, value in data.items() if not str(key).startswith("x-")}
+    data["recipes"] = _inherit(data.get("recipes") or {}, where)
+    _check_benchmarks(data.get("benchmarks") or {}, where)
     try:
         settings = WorkflowSettings.model_validate(data)
     except ValidationError as error:
         raise _first_error(error, where) from None
     _check_references(settings, where)
     return settings
+
+
+def _check_benchmarks(benchmarks: dict[str, Any], where: str) -> None:
+    """Say which benchmark is impossible: its own validator knows only the field."""
+    for name, settings in benchmarks.items():
+        try:
+            BenchmarkSettings.model_validate(settings)
+        except BenchmarkError as error:
+            raise ConfigError(
+                what=error.what,
+                where=f"{where}: benchmarks.{name}.{error.where}",
+                expected=error.expected,
+                do=error.do,
+            ) from None
+        except ValidationError:
+            pass  # reported with its full path by the validation of the whole
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -19,6 +19,21 @@ from circuit.task.events import ReadEvents
 
 SCALARS: tuple[str, ...] = get_args(ScalarName)
 _WITHOUT_HEAD = {"correct_value_logit", "negative_answer_loss", "answer_margin"}
+# Which scalars take which option; every other combination is refused rather than ignored.
+_MARGINS = (
+    "ov_value_margin",
+    "support_mass_ov_value_margin",
+    "qk_ov_product",
+    "head_value_margin_dla",
+    "head_margin_dla_fixed_readout",
+)
+_TAKEN_BY: dict[str, tuple[str, ...]] = {
+    "head": tuple(name for name in SCALARS if name not in _WITHOUT_HEAD),
+    "rank": ("qk_separation",),
+    "basis": ("qk_separation", "head_margin_dla_fixed_readout"),
+    "measure": ("attention_separation",),
+    "competitor": (*_MARGINS, "answer_margin"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,13 +62,7 @@ def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
             given to a scalar that does not take it.
     """
     name, decoder = settings.scalar, context.decoder
-    if settings.rank is not None and name != "qk_separation":
-        raise AnalysisError(
-            what=f"scalar {name} takes no rank",
-            where="scalar settings",
-            expected="rank only with qk_separation",
-            do="leave rank out",
-        )
+    _require_options(settings)
     if name == "correct_value_logit":
         return behaviour.correct_value_logit()
     if name == "negative_answer_loss":
@@ -98,6 +107,34 @@ def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
         "qk_ov_product": value.qk_ov_product,
     }
     return makers[name](head, rival)
+
+
+def _require_options(settings: ScalarSettings) -> None:
+    """Refuse an option that would have no effect on the scalar."""
+    name = settings.scalar
+    for option, takers in _TAKEN_BY.items():
+        default = ScalarSettings.model_fields[option].default
+        if getattr(settings, option) != default and name not in takers:
+            raise AnalysisError(
+                what=f"scalar {name} takes no {option}",
+                where="scalar settings",
+                expected=f"{option} only with {', '.join(takers)}",
+                do=f"leave {option} out",
+            )
+    if name == "qk_separation" and settings.rank is None and settings.basis != "final":
+        raise AnalysisError(
+            what="scalar qk_separation takes a basis only together with a rank",
+            where="scalar settings",
+            expected="rank and basis, or neither (full scores)",
+            do="add rank, or leave basis out",
+        )
+    if name == "head_margin_dla_fixed_readout" and settings.basis in ("own", "source"):
+        raise AnalysisError(
+            what=f"basis {settings.basis} has no meaning for scalar {name}",
+            where="scalar settings",
+            expected="final or a checkpoint step, whose final LayerNorm scale is the fixed readout",
+            do="choose a checkpoint, or leave basis out",
+        )
 
 
 def resolve_head(settings: ScalarSettings, context: ScalarContext) -> tuple[int, int]:

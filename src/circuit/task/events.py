@@ -147,6 +147,12 @@ class ReadEvents:
             self, sample_id=ids, **{name: getattr(self, name)[chosen] for name in _TENSORS}
         )
 
+    def crop(self) -> ReadEvents:
+        """Return the same events without the padding that none of them needs."""
+        longest = int(self.length.max()) if len(self) else 0
+        grids = {n: getattr(self, n) for n in _TENSORS if getattr(self, n).ndim == 2}
+        return replace(self, **{name: grid[:, :longest] for name, grid in grids.items()})
+
     def to(self, device: torch.device | str) -> ReadEvents:
         """Return the same events with their tensors on `device`."""
         return replace(self, **{name: getattr(self, name).to(device) for name in _TENSORS})

@@ -23,6 +23,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from circuit.artifacts import atomic_path, read_json, read_rows, sha256_file, write_json, write_rows
+from circuit.config.terms import METRIC_UNITS
 from circuit.errors import CircuitError
 from circuit.training.checkpoints import (
     TrainState,
@@ -34,14 +35,6 @@ from circuit.training.checkpoints import (
 from circuit.training.optimizers import learning_rate
 from circuit.training.trajectory import StepTaken, Trajectory
 
-METRIC_UNITS = {
-    "step": "step",
-    "loss": "nat/token",
-    "token_accuracy": "1",
-    "learning_rate": "1",
-    "gradient_norm": "nat/token per parameter unit",
-    "clip_coefficient": "1",
-}
 _LEDGER = "ledger.json"
 
 
@@ -104,7 +97,7 @@ def metrics_row(trajectory: Trajectory, step: int, taken: StepTaken) -> dict[str
 
 
 def publish(work: Path, targets: Mapping[Path, Path]) -> None:
-    """Put finished files (target → file in ``work``) where they belong, each whole or not at all."""
+    """Put finished files (target → file in ``work``) where they belong, whole or not at all."""
     for target, source in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(target) as temporary:

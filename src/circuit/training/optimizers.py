@@ -29,8 +29,6 @@ from torch import Tensor
 from circuit.config.recipe import OptimizerSettings
 
 Flat = Float[Tensor, " P"]
-COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding")
-COMPARATORS = ("raw_sgd", "clipped_sgd")
 _MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq"), "sgd": (), "sgd_momentum": ("momentum_buffer",)}
 
 
@@ -55,7 +53,7 @@ class Components(NamedTuple):
     update: Flat
 
     def stacked(self) -> Float[Tensor, "C P"]:
-        """The four summands in the order of ``COMPONENTS``."""
+        """The four summands in the order of ``circuit.config.terms.COMPONENTS``."""
         return torch.stack(self[:4])
 
 

@@ -126,7 +126,7 @@ def replay(
 
 
 def _verify(trajectory: Trajectory, manifest: Manifest, state: TrainState) -> Verification:
-    """Compare with the recorded checkpoint and take its place if a tolerance allows a difference."""
+    """Compare with the recorded checkpoint; go on from it if a tolerance allows a difference."""
     recorded_sha256 = manifest.checkpoints[state.step]["sha256"]
     metadata = checkpoint_metadata(state.step, trajectory.identity)
     replayed_sha256 = digest_tensors({"theta": state.theta, **state.moments}, metadata)

@@ -1,0 +1,162 @@
+"""What replay and attribution cost, as ratios to a plain training step at reference size.
+
+Everything is timed in one process, in interleaved rounds, and compared by medians, so that a slow
+machine or a noisy neighbour changes seconds but hardly ratios. Run it with ``make bench``.
+
+    plain            a training step: forward, backward, clip, AdamW
+    products         just the matrix products of that step (linear maps and attention)
+    replay           a replayed step with the exact split of its update
+    one scalar       ... and one scalar attributed (trapezoid; atoms, all parameter groups)
+    six scalars      ... and six scalars attributed from one shared forward pass
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from circuit.attribution.engine import Engine, evaluator, grouped
+from circuit.attribution.observers import AttributionObserver
+from circuit.config.analysis import ScalarSettings
+from circuit.config.study import load_settings
+from circuit.model.transformer import Decoder
+from circuit.scalars.registry import ScalarContext, build_scalar
+from circuit.task.benchmark import build_benchmark
+from circuit.task.events import token_matrix
+from circuit.task.frozen import probe_events
+from circuit.task.probes import build_probe_set
+from circuit.training.batches import BatchStream
+from circuit.training.checkpoints import TrainState, initial_state
+from circuit.training.replay import ReplayedStep
+from circuit.training.trajectory import Trajectory
+
+SIX = {
+    "qk_separation": ScalarSettings(scalar="qk_separation", head="L1H0"),
+    "qk_rank4": ScalarSettings(scalar="qk_separation", head="L1H0", rank=4, basis=0),
+    "support_attention": ScalarSettings(scalar="support_attention", head="L1H0"),
+    "ov_value_margin": ScalarSettings(scalar="ov_value_margin", head="L1H0"),
+    "mass_times_ov": ScalarSettings(scalar="support_mass_ov_value_margin", head="L1H0"),
+    "answer_margin": ScalarSettings(scalar="answer_margin", competitor="fixed_source"),
+}
+ONE = {"qk_separation": SIX["qk_separation"]}
+
+
+def main() -> None:
+    """Time every variant and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--events", type=int, default=48, help="probe events per scalar")
+    parser.add_argument("--json", type=Path, help="also write the result here")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    variants = build(options.events)
+    for run in variants.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(options.rounds):
+        for name, run in variants.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(t) for name, t in times.items()}
+    plain = medians["plain"]
+    print(f"{options.threads} thread(s), {options.events} probe events, {options.rounds} rounds")
+    for name, seconds in medians.items():
+        print(f"{name:12s} {seconds * 1e3:8.1f} ms  {seconds / plain:5.2f} × plain")
+    print(f"plain / products: {plain / medians['products']:.2f}")
+    if options.json:
+        record = {"threads": options.threads, "events": options.events, "seconds": medians}
+        options.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def build(n_events: int) -> dict[str, Callable[[], object]]:
+    """The variants, each a function that takes one step."""
+    settings = load_settings(Path(__file__).parents[1] / "workflow_config.yaml")
+    recipe = settings.recipes["reference_formation"]
+    benchmark = build_benchmark(settings.benchmarks["symbolic_kv_base"])
+    decoder = Decoder(recipe.model, benchmark.vocabulary.size)
+    tokens, lengths = token_matrix(benchmark.splits["train"])
+    stream = BatchStream(tokens, lengths, recipe.batch_size, 7)
+    trajectory = Trajectory(decoder, recipe, 7, stream, "benchmark")
+    probes = build_probe_set(benchmark)
+    chosen = probes[probes["split"] == "validation_iid"].head(n_events).reset_index(drop=True)
+    events = probe_events(chosen, benchmark.vocabulary).crop()
+    state = initial_state(decoder, recipe, 7)
+    context = ScalarContext(
+        decoder=decoder,
+        events=events,
+        value_ids=benchmark.vocabulary.value_ids,
+        heads={},
+        theta=lambda step: state.theta.clone(),
+        window=(0, 0),
+        last=0,
+    )
+
+    def observed(specs: dict[str, ScalarSettings]) -> Callable[[], object]:
+        scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
+        engine = Engine(
+            decoder.layout,
+            evaluator(decoder, events, benchmark.vocabulary.value_ids),
+            scalars,
+            ["trapezoid"],
+        )
+        groups = grouped(decoder.layout, ["head_projection"])
+        observer = AttributionObserver(engine, {}, groups, {}, [])
+        own = state.clone()
+        return lambda: observer.see(replayed(trajectory, own))
+
+    plain, split = state.clone(), state.clone()
+    batch = stream.batch(0).tokens
+    return {
+        "plain": lambda: trajectory.take_step(plain),
+        "products": products(decoder, len(batch), batch.shape[1] - 1),
+        "replay": lambda: replayed(trajectory, split).components,
+        "one scalar": observed(ONE),
+        "six scalars": observed(SIX),
+    }
+
+
+def replayed(trajectory: Trajectory, state: TrainState) -> ReplayedStep:
+    """One step as `circuit.training.replay` yields it, without reading checkpoints."""
+    before, number = state.clone(), state.step
+    taken = trajectory.take_step(state)
+    return ReplayedStep(trajectory, number, before, state, taken)
+
+
+def products(decoder: Decoder, batch: int, length: int) -> Callable[[], object]:
+    """The step's matrix products on random numbers: forward, and two per product backward."""
+    s, rows = decoder.settings, batch * length
+    linear = [
+        (s.d_model, 3 * s.d_model),
+        (s.d_model, s.d_model),
+        (s.d_model, s.d_ff),
+        (s.d_ff, s.d_model),
+    ] * s.n_layers + [(s.d_model, decoder.vocab_size)]
+    operands = [(torch.randn(rows, i), torch.randn(o, i), torch.randn(rows, o)) for i, o in linear]
+    heads = (batch * s.n_heads, length, s.d_head)
+    q, k = torch.randn(heads), torch.randn(heads)
+    scores = torch.randn(batch * s.n_heads, length, length)
+
+    def run() -> None:
+        for x, w, g in operands:
+            x @ w.T
+            g @ w
+            g.T @ x
+        for _ in range(s.n_layers):
+            for _ in range(2):  # scores = q kᵀ and z = pattern v, with two products backward each
+                q @ k.transpose(1, 2)
+                scores @ k
+                scores.transpose(1, 2) @ q
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""From what analyses ask of a replay to the observers that watch it.
+
+Analyses of one job that ask for the same events share nothing but the replay; within one analysis
+all scalars share their forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from circuit.attribution.engine import Engine, evaluator, grouped
+from circuit.attribution.observers import AttributionObserver, Observer, TraceObserver
+from circuit.config.analysis import UpdateAttribution
+from circuit.config.terms import SCALAR_UNITS
+from circuit.scalars.registry import ScalarContext, build_scalar
+from circuit.training.records import RunRecord
+
+
+def observers(
+    requests: Mapping[str, dict[str, Any]],
+    record: RunRecord,
+    selections: Mapping[str, dict[str, Any]],
+) -> dict[str, Observer]:
+    """One observer per request, by analysis name.
+
+    Args:
+        requests: settings in JSON's types, as ``Plan.requests`` gives them.
+        selections: content of ``selection.json`` by the selecting analysis' name.
+    """
+    return {
+        name: TraceObserver(request["top_parameters"])
+        if request["kind"] == "optimizer_trace"
+        else _attribution(UpdateAttribution.model_validate(request), record, selections)
+        for name, request in requests.items()
+    }
+
+
+def _attribution(
+    settings: UpdateAttribution, record: RunRecord, selections: Mapping[str, dict[str, Any]]
+) -> AttributionObserver:
+    decoder = record.decoder
+    probes = record.probes(settings.split)
+    events = probes.select(torch.arange(min(settings.events, len(probes)))).crop()
+    assert not isinstance(settings.window, str)  # the plan resolves names
+    selection = selections[settings.selection]
+    context = ScalarContext(
+        decoder=decoder,
+        events=events,
+        value_ids=record.value_ids,
+        heads={role: selection[role] for role in ("winner", "runner_up", "bottom")},
+        theta=record.theta,
+        window=settings.window,
+        last=record.manifest.steps[-1],
+    )
+    scalars = {name: build_scalar(s, context) for name, s in settings.scalars.items()}
+    engine = Engine(
+        decoder.layout, evaluator(decoder, events, record.value_ids), scalars, settings.rules
+    )
+    return AttributionObserver(
+        engine,
+        {name: SCALAR_UNITS[s.scalar] for name, s in settings.scalars.items()},
+        grouped(decoder.layout, settings.groups),
+        grouped(decoder.layout, settings.summed_groups),
+        record.manifest.steps,
+    )

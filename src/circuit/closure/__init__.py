@@ -1,0 +1,1 @@
+"""How much of behaviour the measured routes explain."""

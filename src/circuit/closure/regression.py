@@ -1,0 +1,142 @@
+"""How much of the change of behaviour the change of route scalars explains.
+
+1. For every interval between neighbouring checkpoints and every event, measure the change of the
+   outcomes and of the route scalars. A fixed competitor is the one at the interval's first state.
+2. Regress the outcome's change on the routes' changes (ordinary least squares with intercept),
+   pooled over events and intervals, and predict each event from a fit that never saw it (folds are
+   made of events).
+3. R² = 1 - Σ(actual - predicted)² / Σ(actual - mean)², with a bootstrap interval over events.
+   ``within`` is the same after removing each interval's mean from both, so that merely knowing
+   *when* things changed explains nothing.
+4. Two controls: the same routes of the bottom head, and the winner's routes with events shuffled
+   within each interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GroupKFold
+
+from circuit.statistics import LEVEL, RESAMPLES
+
+ROW_UNITS = {
+    "event": "id",
+    "start": "step",
+    "stop": "step",
+    "actual": "unit of the outcome",
+    "predicted": "unit of the outcome",
+}
+COEFFICIENT_UNITS = {
+    "coefficient": "unit of the outcome per unit of the route",
+    "low": "unit of the outcome per unit of the route",
+    "high": "unit of the outcome per unit of the route",
+}
+Values = Callable[[tuple[int, int]], dict[str, Float[np.ndarray, " E"]]]
+
+
+def changes(
+    intervals: Sequence[tuple[int, int]],
+    measure: Callable[[tuple[int, int]], tuple[Float[np.ndarray, "S E"], Float[np.ndarray, "S E"]]],
+    names: Sequence[str],
+) -> pd.DataFrame:
+    """One row per interval and event with the change of every named scalar.
+
+    Args:
+        measure: the scalars' values at an interval's first and last state, scalars defined with
+            respect to that interval.
+    """
+    frames = []
+    for start, stop in intervals:
+        before, after = measure((start, stop))
+        frame = pd.DataFrame(dict(zip(names, after - before, strict=True)))
+        frames.append(frame.assign(event=range(len(frame)), start=start, stop=stop))
+    return pd.concat(frames, ignore_index=True)
+
+
+def shuffled_events(table: pd.DataFrame, columns: Sequence[str], seed: int) -> pd.DataFrame:
+    """The table with the given columns permuted over events within each interval."""
+    rng = np.random.default_rng(seed)
+    result = table.copy()
+    for _, index in table.groupby("start").indices.items():
+        result.loc[index, list(columns)] = table.loc[
+            rng.permutation(index), list(columns)
+        ].to_numpy()
+    return result
+
+
+def fit(
+    table: pd.DataFrame, outcome: str, routes: Sequence[str], folds: int
+) -> Float[np.ndarray, " N"]:
+    """Cross-validated predictions of the outcome's change for every row."""
+    x, y = table[list(routes)].to_numpy(), table[outcome].to_numpy()
+    predicted = np.empty(len(y))
+    for train, test in GroupKFold(folds).split(x, y, groups=table["event"]):
+        predicted[test] = LinearRegression().fit(x[train], y[train]).predict(x[test])
+    return predicted
+
+
+def coefficients(
+    table: pd.DataFrame, outcome: str, routes: Sequence[str], seed: int
+) -> pd.DataFrame:
+    """Coefficients of the fit to all rows, with bootstrap intervals over events.
+
+    Columns: route, coefficient, low, high.
+    """
+    x, y = table[list(routes)].to_numpy(), table[outcome].to_numpy()
+    design = np.column_stack([x, np.ones(len(x))])
+    # Normal equations per event: a bootstrap fit is then a weighted sum of small matrices.
+    events = table["event"].to_numpy()
+    count = events.max() + 1
+    gram = np.zeros((count, design.shape[1], design.shape[1]))
+    cross = np.zeros((count, design.shape[1]))
+    np.add.at(gram, events, design[:, :, None] * design[:, None, :])
+    np.add.at(cross, events, design * y[:, None])
+    weights = np.random.default_rng(seed).multinomial(
+        count, np.full(count, 1 / count), size=RESAMPLES
+    )
+    draws = np.stack(
+        [
+            np.linalg.lstsq(np.tensordot(w, gram, 1), np.tensordot(w, cross, 1), rcond=None)[0]
+            for w in weights
+        ]
+    )
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    point = LinearRegression().fit(x, y).coef_
+    return pd.DataFrame(
+        {"route": list(routes), "coefficient": point, "low": low[:-1], "high": high[:-1]}
+    )
+
+
+def r_squared(rows: pd.DataFrame, seed: int, within: bool = False) -> tuple[float, float, float]:
+    """R² of ``predicted`` for ``actual`` and its bootstrap interval over events."""
+    actual, predicted = rows["actual"].to_numpy(), rows["predicted"].to_numpy()
+    if within:
+        centre = rows.groupby("start")[["actual", "predicted"]].transform("mean")
+        actual, predicted = actual - centre["actual"], predicted - centre["predicted"]
+    per_event = pd.DataFrame(
+        {
+            "event": rows["event"].to_numpy(),
+            "n": 1.0,
+            "sum": actual,
+            "square": np.square(actual),
+            "error": np.square(actual - predicted),
+        }
+    )
+    totals = per_event.groupby("event").sum().to_numpy()
+    draws = np.random.default_rng(seed).multinomial(
+        len(totals), np.full(len(totals), 1 / len(totals)), size=RESAMPLES
+    )
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(_explained(draws @ totals), [tail, 1 - tail])
+    return float(_explained(totals.sum(0))), float(low), float(high)
+
+
+def _explained(totals: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "..."]:
+    n, total, square, error = np.moveaxis(totals, -1, 0)
+    return 1 - error / (square - total**2 / n)

@@ -1,0 +1,1 @@
+"""Whether a finding repeats over seeds."""

@@ -1,0 +1,151 @@
+"""What the head analyses say: which head learned to look, and where it looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from circuit.reports.document import Figure, Number, Table
+from circuit.reports.publish import Account
+
+_UNITS = {
+    "qk_separation": "score",
+    "qk_separation_rank": "score",
+    "support_beats_all": "1",
+    "support_attention": "probability",
+    "ov_value_margin": "logit",
+}
+
+
+def scan(
+    rows: pd.DataFrame, selection: dict[str, Any], correlations: pd.DataFrame, rank: int
+) -> Account:
+    """The scan over heads and checkpoints."""
+    criterion, (first, last) = selection["criterion"], selection["window"]
+    winner, runner_up, bottom = (selection[r] for r in ("winner", "runner_up", "bottom"))
+    by = {r["head"]: r for r in selection["ranking"]}
+    at = rows[rows["half"] == "all"].set_index(["step", "head", "measure"])
+    beats = at.loc[(last, winner, "support_beats_all")]
+    answer = (
+        f"{winner} learned to look at the support value: its {criterion} grew by "
+        f"{by[winner]['confirmation']:+.2f} score from step {first:,} to {last:,} on events that "
+        f"did not choose it, against {by[runner_up]['confirmation']:+.2f} for the runner-up "
+        f"{runner_up} and {by[bottom]['confirmation']:+.2f} for the bottom control {bottom}. At "
+        f"step {last:,} the support value's score beats every distractor's in "
+        f"{beats['mean']:.0%} of reads."
+    )
+    numbers = []
+    for role, head in (("winner", winner), ("runner-up", runner_up), ("bottom", bottom)):
+        for measure, unit in _UNITS.items():
+            row = at.loc[(last, head, measure)]
+            note = f"rank {rank}, own basis" if measure == "qk_separation_rank" else ""
+            numbers.append(
+                Number(
+                    f"{measure} of {role} {head}, at step {last:,}",
+                    float(row["mean"]),
+                    unit,
+                    float(row["low"]),
+                    float(row["high"]),
+                    int(row["count"]),
+                    note,
+                )
+            )
+    marks = (
+        []
+        if selection["confirmed"]
+        else [f"The confirmation half of the events would have chosen another head than {winner}."]
+    )
+    ranking = pd.DataFrame(selection["ranking"])
+    singular = rows[rows["measure"].str.startswith("singular_value")]
+    spectrum = (
+        singular[singular["step"] == last]
+        .pivot(index="head", columns="measure", values="mean")
+        .reset_index()
+    )
+    return Account(
+        question="Which attention head learned to look up the right value?",
+        answer=answer,
+        numbers=numbers,
+        tables=[
+            Table(
+                f"Growth of {criterion}, step {first:,} to {last:,} ({selection['rule']})",
+                ranking,
+                {"selection": "score", "confirmation": "score"},
+            ),
+            Table(
+                "Spearman correlation over checkpoints with the answer margin",
+                correlations,
+                {"correlation": "1", "count": "checkpoints"},
+            ),
+            Table(
+                f"Largest singular values of W_QK at step {last:,}",
+                spectrum,
+                {c: "score·√d_head" for c in spectrum.columns if c != "head"},
+            ),
+        ],
+        figures=[
+            Figure(
+                "separation.svg",
+                "QK separation of every head over training, with 95% "
+                "intervals over events; below, how often the support value beats every "
+                "distractor.",
+            ),
+            Figure("heads.svg", "QK separation of every head at every checkpoint."),
+        ],
+        marks=marks,
+    )
+
+
+def attention(rows: pd.DataFrame, head: str) -> Account:
+    """Where the head looks from the prediction position."""
+    last = int(rows["step"].max())
+    first = int(rows["step"].min())
+    at = rows.set_index(["step", "role"])
+    support, distractors = at.loc[(last, "support_value")], at.loc[(last, "value_distractors")]
+    before = at.loc[(first, "support_value")]
+    answer = (
+        f"From the prediction position, {head} puts {support['mean']:.0%} of its attention on the "
+        f"support value at step {last:,} ({before['mean']:.0%} untrained) and "
+        f"{distractors['mean']:.0%} on all other written values together."
+    )
+    numbers = [
+        Number(
+            f"attention of {head} on {role}, at step {last:,}",
+            float(row["mean"]),
+            "probability",
+            float(row["low"]),
+            float(row["high"]),
+            int(row["count"]),
+        )
+        for role, row in at.loc[last].iterrows()
+    ]
+    return Account(
+        question=f"Where does {head} look when it must answer?",
+        answer=answer,
+        numbers=numbers,
+        tables=[
+            Table(
+                "Attention mass by role (roles overlap)",
+                rows,
+                {
+                    "step": "step",
+                    "mean": "probability",
+                    "low": "probability",
+                    "high": "probability",
+                    "count": "1",
+                },
+            )
+        ],
+        figures=[
+            Figure(
+                "patterns.svg",
+                f"Attention of {head} from the prediction position in real "
+                "programs, one row per checkpoint; the support value is outlined.",
+            ),
+            Figure(
+                "roles.svg",
+                f"Attention mass of {head} by role over training, with 95% intervals over events.",
+            ),
+        ],
+    )

@@ -1,0 +1,203 @@
+"""Figures of attention: real patterns over training, and attention mass by role."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import SubFigure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+
+from circuit.reports.style import (
+    ATTENTION_ROLE_COLOURS,
+    GRID,
+    INK,
+    SEQUENTIAL,
+    SOFT,
+    SPARE_COLOURS,
+    counts,
+    every_nth,
+    interval_line,
+    need,
+    picture,
+    side_legend,
+    step_axis,
+    thinned,
+    words,
+)
+
+StrPath = str | os.PathLike[str]
+
+CHECKPOINTS = 20  # rows of a strip; more are thinned, and the figure says so
+_COLUMNS = ("step", "event", "sample_id", "position", "token", "role", "attention")
+_OUTLINE = "#d55e00"
+
+
+def patterns(patterns: pd.DataFrame, path: StrPath) -> None:
+    """Draw, for each event, the attention on every position (columns) at every checkpoint (rows).
+
+    Under each strip stand the program's tokens in the colour of their role; the support value is
+    outlined, and the bars at the right are the attention it gets.
+    """
+    need(patterns, _COLUMNS, "attention patterns")
+    events = list(dict.fromkeys(patterns["event"]))
+    steps = sorted(patterns["step"].unique())
+    shown = thinned(steps, CHECKPOINTS)
+    kept = "" if len(shown) == len(steps) else f", {len(shown)} of {len(steps)} checkpoints"
+    note = (
+        "One strip per read event; columns: positions up to the prediction; rows: checkpoints, "
+        f"untrained at the top{kept}.\nEvery row sums to 1. Outlined: the support value, "
+        "where the right answer stands. Bars: attention on it."
+    )
+    strip = 0.72 + 0.075 * len(shown)
+    title = f"Attention from the prediction position in {len(events)} real programs"
+    height = 0.62 + len(events) * (strip + 0.12) + 0.55
+    with picture(path, title, note, height=height) as body:
+        grid = body.add_gridspec(
+            len(events) + 1,
+            2,
+            width_ratios=[12, 1.15],
+            height_ratios=[*[strip] * len(events), 0.2],
+        )
+        image = None
+        for i, event in enumerate(events):
+            part = patterns[(patterns["event"] == event) & patterns["step"].isin(shown)]
+            ax, bars = body.add_subplot(grid[i, 0]), body.add_subplot(grid[i, 1])
+            image = _strip(ax, bars, part, shown, last=i == len(events) - 1)
+        foot = body.add_subplot(grid[len(events), :])
+        _key(body, foot, image, patterns)
+
+
+def roles(rows: pd.DataFrame, path: StrPath) -> None:
+    """Draw attention mass by role over training, one panel per head."""
+    need(rows, ("step", "head", "role", "mean", "low", "high", "count"), "attention by role")
+    names = list(dict.fromkeys(rows["head"]))
+    note = (
+        "Lines: means. Bands: bootstrap 95% intervals over events; "
+        f"{counts(rows['count'], 'events')} per step. Roles overlap, so masses need not sum to 1."
+    )
+    title = f"Attention mass of {', '.join(names)} from the prediction position, by role"
+    with picture(path, title, note, height=0.6 + 2.9 * len(names)) as body:
+        axes = body.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        for ax, head in zip(axes, names, strict=True):
+            part = rows[rows["head"] == head]
+            end = part[part["step"] == part["step"].max()].set_index("role")["mean"]
+            for i, role in enumerate(end.sort_values(ascending=False).index):
+                colour = ATTENTION_ROLE_COLOURS.get(role, SPARE_COLOURS[i % len(SPARE_COLOURS)])
+                width = 2.2 if role == "support_value" else 1.3
+                line = part[part["role"] == role]
+                interval_line(ax, line, words(role), colour, linewidth=width)
+            ax.set_ylim(-0.03, 1.03)
+            ax.set_ylabel("attention mass (probability)")
+            if len(names) > 1:
+                ax.set_title(head)
+            side_legend(ax, "role, by final mass")
+        step_axis(axes[-1])
+
+
+def _strip(
+    ax: Axes, bars: Axes, part: pd.DataFrame, steps: list[int], last: bool
+) -> AxesImage:
+    """One event: the map of attention, the tokens under it and the bars beside it."""
+    table = part.pivot(index="step", columns="position", values="attention").loc[steps]
+    labels = part[part["step"] == steps[0]].sort_values("position")
+    image = ax.imshow(table.to_numpy(), cmap=SEQUENTIAL, norm=Normalize(0, 1), aspect="auto")
+    support = labels["role"].to_numpy() == "support_value"
+    for x in np.flatnonzero(support):
+        frame = Rectangle(
+            (x - 0.5, -0.5), 1, len(steps), fill=False, edgecolor=_OUTLINE, linewidth=1.4, zorder=4
+        )
+        frame.set_clip_on(False)
+        ax.add_patch(frame)
+    for x in np.flatnonzero(labels["token"].isin(["W", "R"]))[1:]:
+        ax.axvline(x - 0.5, color=GRID, linewidth=0.6, zorder=3)  # where a write or read begins
+    size = min(7.0, 7.0 * 46 / max(len(labels), 46))
+    for x, (token, role) in enumerate(zip(labels["token"], labels["role"], strict=True)):
+        ax.annotate(
+            token,
+            (x, 0),
+            (0, -3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            rotation=90,
+            rotation_mode="anchor",
+            ha="right",
+            va="center",
+            fontsize=size,
+            color=_text_colour(role),
+            fontweight="bold" if role in ("support_value", "query_key") else "normal",
+            annotation_clip=False,
+        )
+    _name(ax, labels)
+    places = every_nth(len(steps), 5)
+    ax.set_yticks(places, [f"{steps[i]:,}" for i in places])
+    ax.set_ylabel("step")
+    ax.set_xticks([])
+    mass = table.to_numpy()[:, support].sum(1)
+    bars.barh(range(len(steps)), mass, height=0.72, color=ATTENTION_ROLE_COLOURS["support_value"])
+    bars.set_ylim(len(steps) - 0.5, -0.5)
+    bars.set_xlim(0, 1)
+    bars.set_yticks([])
+    bars.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+    bars.tick_params(labelsize=7, length=2)
+    bars.set_title("on answer", fontsize=7.5, fontweight="normal", color=SOFT, pad=4)
+    if last:
+        bars.set_xlabel("probability", fontsize=7.5)
+    for each in (ax, bars):
+        each.grid(visible=False)
+        each.tick_params(axis="y", length=0)
+    ax.spines[:].set(visible=True, linewidth=0.5, color=SOFT)
+    return image
+
+
+def _name(ax: Axes, labels: pd.DataFrame) -> None:
+    """Title of a strip: the read, its answer and where it comes from."""
+    at = {role: token for role, token in zip(labels["role"], labels["token"], strict=True)}
+    asked = at.get("query_key", labels["token"].iloc[-1])
+    answer = at.get("support_value", "?")
+    ax.set_title(f"R {asked} → {answer}", pad=4)
+    ax.annotate(
+        f"event {labels['event'].iloc[0]}, program {labels['sample_id'].iloc[0]}",
+        (1, 1),
+        (0, 5),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        fontsize=7.5,
+        color=SOFT,
+    )
+
+
+def _key(
+    body: SubFigure, foot: Axes, image: AxesImage | None, patterns: pd.DataFrame
+) -> None:
+    """The colours of tokens, and the scale of attention."""
+    foot.set_axis_off()
+    found = set(patterns["role"])
+    known = [role for role in ATTENTION_ROLE_COLOURS if role in found]
+    for role in known:
+        foot.plot([], [], "s", color=_text_colour(role), markersize=5, label=words(role))
+    foot.legend(
+        loc="upper left",
+        bbox_to_anchor=(0.0, 1.2),
+        ncols=4,
+        title="colour of tokens: role",
+        alignment="left",
+        handlelength=0.8,
+        columnspacing=1.4,
+        fontsize=7.5,
+    )
+    if image is not None:
+        scale = foot.inset_axes((0.74, 0.1, 0.26, 0.55))
+        bar = body.colorbar(image, cax=scale, orientation="horizontal")
+        bar.set_label("attention (probability)", fontsize=8)
+        bar.set_ticks([0, 0.25, 0.5, 0.75, 1])
+        bar.outline.set(linewidth=0.5, edgecolor=SOFT)
+
+
+def _text_colour(role: str) -> str:
+    return SOFT if role == "other" else ATTENTION_ROLE_COLOURS.get(role, INK)

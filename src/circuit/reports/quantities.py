@@ -1,0 +1,138 @@
+"""How a number is written: with its sign, its unit and no more digits than it has.
+
+- A quantity that can be negative always shows its sign; one that cannot (a count, a share, a norm)
+  shows none. The unit decides, unless the caller does.
+- With an interval, value and bounds have the decimals that give half the interval's width two
+  significant digits; without, three significant digits. Counts and steps are whole.
+- Only shares become percent.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeGuard
+
+UNSIGNED_UNITS = frozenset(
+    {
+        "1",
+        "checkpoints",
+        "id",
+        "nat/token",
+        "parameter unit",
+        "probability",
+        "s",
+        "share",
+        "step",
+        "steps",
+        "unit of the measure",
+    }
+)
+"""Units of quantities that are never negative, unless they are differences.
+
+``unit of the measure`` heads columns of several measures, most of which are never negative.
+"""
+
+_WHOLE_UNITS = frozenset({"checkpoints", "id", "step", "steps"})
+_DIGITS = 3
+ABSENT = "not defined"
+
+
+def format_number(
+    value: float | None,
+    unit: str,
+    low: float | None = None,
+    high: float | None = None,
+    count: int | None = None,
+    *,
+    signed: bool | None = None,
+) -> str:
+    """Write a number in one line: ``+3.21 score (95% interval +2.92 to +3.51, n = 96)``.
+
+    Args:
+        value: the number; None or NaN reads "not defined".
+        unit: its unit; "1" is not shown, "share" is shown as percent.
+        low, high: the 95% interval, both or neither.
+        count: the number of observations.
+        signed: write ``+`` before positive numbers; None lets the unit decide.
+    """
+    text = format_value(value, unit, low, high, signed=signed)
+    interval = format_interval(value, unit, low, high, signed=signed)
+    inside = [f"95% interval {interval}"] if interval else []
+    inside += [f"n = {count:,}"] if count is not None else []
+    return f"{text} ({', '.join(inside)})" if inside else text
+
+
+def format_value(
+    value: float | None,
+    unit: str,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    signed: bool | None = None,
+    with_unit: bool = True,
+) -> str:
+    """The value and its unit, with the digits that its interval allows."""
+    if not _finite(value):
+        return ABSENT
+    text = _write(value, unit, _decimals(value, unit, low, high), _signed(unit, signed))
+    return f"{text} {unit}" if with_unit and unit not in ("1", "share") else text
+
+
+def format_interval(
+    value: float | None,
+    unit: str,
+    low: float | None,
+    high: float | None,
+    *,
+    signed: bool | None = None,
+) -> str:
+    """``+2.92 to +3.51``, with the decimals of the value; empty without an interval."""
+    if not (_finite(low) and _finite(high)):
+        return ""
+    decimals = _decimals(value if _finite(value) else low, unit, low, high)
+    return " to ".join(
+        _write(bound, unit, decimals, _signed(unit, signed)) for bound in (low, high)
+    )
+
+
+def _finite(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
+
+
+def _signed(unit: str, signed: bool | None) -> bool:
+    return unit not in UNSIGNED_UNITS if signed is None else signed
+
+
+def _decimals(value: float, unit: str, low: float | None, high: float | None) -> int | None:
+    """Decimals to show, or None for scientific notation (of what is written, so percent)."""
+    scale = 100.0 if unit == "share" else 1.0
+    if unit in _WHOLE_UNITS:
+        return 0
+    if _finite(low) and _finite(high) and high > low:
+        return _within(2 - _exponent((high - low) / 2 * scale) - 1)
+    if unit == "1" and float(value).is_integer():
+        return 0
+    if value == 0:
+        return 0
+    return _within(_DIGITS - _exponent(abs(value) * scale) - 1)
+
+
+def _within(decimals: int) -> int | None:
+    return max(decimals, 0) if decimals <= 6 else None
+
+
+def _exponent(value: float) -> int:
+    """Power of ten of the leading digit, after rounding to the digits shown."""
+    return int(f"{value:.{_DIGITS - 1}e}".partition("e")[2])
+
+
+def _write(value: float, unit: str, decimals: int | None, signed: bool) -> str:
+    shown = 100 * value if unit == "share" else value
+    if decimals is None:
+        digits, _, exponent = f"{abs(shown):.{_DIGITS - 1}e}".partition("e")
+        text = f"{digits}e{int(exponent)}"
+    else:
+        text = f"{abs(shown):,.{decimals}f}"
+    is_zero = not any(digit in "123456789" for digit in text.partition("e")[0])
+    sign = "" if is_zero else "−" if value < 0 else "+" if signed else ""
+    return f"{sign}{text}%" if unit == "share" else f"{sign}{text}"

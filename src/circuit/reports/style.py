@@ -1,0 +1,250 @@
+"""The look that all figures share, and how they reach the disk.
+
+1. :func:`picture` opens a blank figure with a title and a note (what the bands are, how many
+   observations) above a body that the caller fills, and saves it when the block ends.
+2. :func:`save_svg` writes bytes that depend on nothing but what was drawn: no date, no version, no
+   random ids, and a layout measured with the one font that comes with matplotlib.
+
+Text stays text (searchable, editable, small). It is measured in DejaVu Sans and shown in the
+reader's Helvetica or Arial where there is one; both are narrower, so nothing that fits here
+overlaps there.
+
+Figures are made without pyplot: no display is looked for, and nothing is left open.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from circuit.artifacts import write_text
+from circuit.errors import AnalysisError
+
+INK, SOFT, FAINT, GRID = "#1a1a1a", "#5f6368", "#b8bcc2", "#e6e8eb"
+
+COMPONENT_COLOURS = {
+    "current_gradient": "#0072b2",
+    "momentum": "#e69f00",
+    "weight_decay": "#009e73",
+    "rounding": "#9aa0a6",
+    "residual": "#d55e00",
+    "raw_sgd": "#cc79a7",
+    "clipped_sgd": "#56b4e9",
+}
+ROLE_COLOURS = {"winner": "#332288", "runner_up": "#3fa796", "bottom": "#cc6677"}
+SPLIT_COLOURS = {
+    "train": "#5f6368",
+    "validation_iid": "#0072b2",
+    "test_iid": "#56b4e9",
+    "heldout_pairs": "#d55e00",
+    "structural_ood": "#aa4499",
+    "counterfactual": "#009e73",
+    "probes": "#b8860b",
+}
+ATTENTION_ROLE_COLOURS = {
+    "support_value": "#332288",
+    "stale_value": "#aa4499",
+    "value_distractors": "#cc6677",
+    "query_key": "#d98a00",
+    "key_distractors": "#3b93c4",
+    "prior_answers": "#009e73",
+    "support_key": "#117733",
+    "support_op": "#8a8d3f",
+    "other": "#b8bcc2",
+}
+ROLE_LINES = {"winner": "-", "runner_up": (0, (5, 1.5)), "bottom": (0, (1.5, 1.5))}
+SPARE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#56b4e9", "#5f6368")
+
+SEQUENTIAL = LinearSegmentedColormap.from_list(
+    "attention", ["#ffffff", "#d8dcf0", "#9aa6d8", "#5a62b3", "#332288", "#1b1147"]
+)
+DIVERGING = "RdBu"
+
+_MEASURED, _SHOWN = "'DejaVu Sans'", "'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans'"
+_STYLE: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": SOFT,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": INK,
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 7,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.constrained_layout.w_pad": 0.06,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "image.interpolation": "none",
+    "legend.borderaxespad": 0,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "legend.title_fontsize": 8,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4,
+    "lines.solid_capstyle": "round",
+    "savefig.facecolor": "white",
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.color": SOFT,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 8,
+}
+
+
+@contextmanager
+def picture(
+    path: str | os.PathLike[str],
+    title: str,
+    note: str,
+    *,
+    width: float = 8.0,
+    height: float = 3.6,
+) -> Iterator[SubFigure]:
+    """Yield the empty body of a figure; on leaving the block the figure is saved to ``path``.
+
+    Args:
+        path: the SVG file to write.
+        title: what is shown, in a few words.
+        note: a line under the title: number of observations, what bands mean. Line breaks stay.
+        width, height: of the whole figure in inches, header included.
+    """
+    lines = note.split("\n")
+    header = 0.34 + 0.155 * len(lines)
+    with matplotlib.style.context(["default", _STYLE]):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        grid = figure.add_gridspec(2, 1, height_ratios=[header, height - header])
+        head, body = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
+        left, top = 0.08 / width, 1 - 0.08 / header
+        head.text(left, top, title, weight="bold", size=10.5, va="top")
+        for i, line in enumerate(lines):
+            y = top - (0.25 + 0.155 * i) / header
+            head.text(left, y, line, size=8, color=SOFT, va="top")
+        yield body
+        save_svg(figure, path, title=title)
+
+
+def save_svg(figure: Figure, path: str | os.PathLike[str], title: str = "") -> None:
+    """Write a figure as SVG, whole or not at all; the same drawing gives the same bytes.
+
+    Args:
+        title: the file's accessible name.
+    """
+    buffer = io.BytesIO()
+    nameless = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "circuit-formation"}):
+        figure.savefig(
+            buffer, format="svg", metadata={**nameless, **({"Title": title} if title else {})}
+        )
+    text = buffer.getvalue().decode()
+    write_text(path, text.replace(_MEASURED, _SHOWN).replace("\r\n", "\n"))
+
+
+def need(rows: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    """Refuse rows that a figure cannot be drawn from.
+
+    Raises:
+        AnalysisError: a column is missing, or there is no row.
+    """
+    missing = [column for column in columns if column not in rows.columns]
+    if missing or rows.empty:
+        problem = f"no column {', '.join(map(repr, missing))}" if missing else "no rows"
+        raise AnalysisError(
+            f"rows for the figure of {what} have {problem}",
+            where=what,
+            expected=f"rows with the columns {', '.join(columns)}",
+            do="pass the table that the analysis of this figure writes",
+        )
+
+
+def interval_line(
+    ax: Axes, rows: pd.DataFrame, label: str, colour: Any, *, x: str = "step", **line: Any
+) -> None:
+    """Draw ``mean`` over ``x`` as a line with the band from ``low`` to ``high``."""
+    rows = rows.sort_values(x)
+    marker = "o" if len(rows) <= 24 else None
+    options = {"marker": marker, "markersize": 2.6, "zorder": 3, **line}
+    ax.plot(rows[x], rows["mean"], color=colour, label=label, **options)
+    low, high = (rows[name].fillna(rows["mean"]) for name in ("low", "high"))
+    ax.fill_between(rows[x], low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
+
+
+def side_legend(ax: Axes, title: str | None = None, **options: Any) -> None:
+    """Put the legend to the right of the axes, where it hides no data."""
+    legend = ax.legend(
+        loc="upper left", bbox_to_anchor=(1.015, 1.0), title=title, alignment="left", **options
+    )
+    legend.set_in_layout(True)
+
+
+def step_axis(ax: Axes, label: str = "training step", ticks: int = 7) -> None:
+    """Name the horizontal axis and write its steps with thousands separators."""
+    ax.set_xlabel(label)
+    ax.margins(x=0.015)
+    ax.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+
+
+def share_axis(ax: Axes, label: str, axis: str = "y", whole: bool = True) -> None:
+    """Show shares as percent; ``whole`` fixes the range to 0..100%."""
+    target = ax.yaxis if axis == "y" else ax.xaxis
+    target.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g}%".replace("-", "−")))
+    (ax.set_ylabel if axis == "y" else ax.set_xlabel)(label)
+    if whole:
+        (ax.set_ylim if axis == "y" else ax.set_xlim)(-0.03, 1.03)
+
+
+def zero_line(ax: Axes, axis: str = "y") -> None:
+    """Mark zero, where signs change."""
+    (ax.axhline if axis == "y" else ax.axvline)(0, color=SOFT, linewidth=0.8, zorder=1)
+
+
+def counts(values: pd.Series, noun: str) -> str:
+    """``n = 2,315 reads``, or ``n = 80–96 reads`` where counts differ."""
+    present = values.dropna()
+    if present.empty:
+        return f"n of {noun} not recorded"
+    low, high = int(present.min()), int(present.max())
+    return f"n = {low:,} {noun}" if low == high else f"n = {low:,}–{high:,} {noun}"
+
+
+def words(name: str) -> str:
+    """A name from code as people write it."""
+    return name.replace("_", " ")
+
+
+def every_nth(count: int, most: int) -> list[int]:
+    """Evenly spaced places out of ``count``, at most ``most``, counted back from the last."""
+    stride = -(-count // most)
+    return list(range(count - 1, -1, -stride))[::-1]
+
+
+def thinned(steps: Sequence[int], most: int) -> list[int]:
+    """At most ``most`` of the steps, evenly spread, the first and the last among them."""
+    ordered = sorted(set(steps))
+    if len(ordered) <= most:
+        return ordered
+    chosen = np.unique(np.linspace(0, len(ordered) - 1, most).round().astype(int))
+    return [ordered[i] for i in chosen]

@@ -1,0 +1,36 @@
+"""The route's growth and its component shares over seeds."""
+
+from circuit.artifacts import read_json, read_rows, write_rows
+from circuit.attribution.window import window_sums
+from circuit.config.analysis import CrossSeed
+from circuit.geometry.curves import birth_step
+from circuit.job import job
+from circuit.replication.seeds import UNITS, SeedResult, compare_seeds
+from circuit.reports import accounts_closure, figures_closure
+from circuit.reports.publish import publish
+
+with job(snakemake, torch=False) as facts:
+    p, out = snakemake.params, snakemake.output
+    settings = CrossSeed.model_validate_json(facts.settings)
+    results = []
+    for i, run in enumerate(p.runs):
+        given = snakemake.input
+        sums = window_sums(read_rows(given.attributions[i]), read_rows(given.values[i]))
+        main = next(s for s in sums if s.scalar == settings.scalar)
+        sweep = read_json(given.sweeps[i])["settings"]
+        results.append(
+            SeedResult(
+                run=run,
+                seed=read_json(given.manifests[i])["seed"],
+                selection=read_json(given.selections[i]),
+                components={**main.components, "residual": main.residual},
+                birth_step=birth_step(
+                    read_rows(given.sweep_rows[i]), sweep["splits"][0], sweep["birth_threshold"]
+                ),
+            )
+        )
+    rows = compare_seeds(results, settings.seed)
+
+    write_rows(out.rows, rows, UNITS, "one measure of one run, or its mean over runs")
+    figures_closure.seeds(rows, out.seeds)
+    publish(accounts_closure.seeds(rows), facts, seeds={"bootstrap": settings.seed})

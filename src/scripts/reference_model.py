@@ -1,0 +1,26 @@
+"""Choose the study's reference model over its completed runs."""
+
+import pandas as pd
+
+from circuit.artifacts import read_rows, write_json, write_rows
+from circuit.config.analysis import ReferenceModel
+from circuit.geometry.choice import CANDIDATE_UNITS, candidates, choose
+from circuit.job import job
+from circuit.reports import accounts_behaviour
+from circuit.reports.publish import publish
+
+with job(snakemake, torch=False) as facts:
+    p, out = snakemake.params, snakemake.output
+    settings = ReferenceModel.model_validate_json(facts.settings)
+    rows = pd.concat(
+        [
+            candidates(run, read_rows(path), settings.validation_split, settings.heldout_split)
+            for run, path in zip(p.runs, snakemake.input.sweeps, strict=True)
+        ],
+        ignore_index=True,
+    )
+    choice = choose(rows, settings.floor)
+
+    write_rows(out.rows, rows, CANDIDATE_UNITS, "one checkpoint of one run")
+    write_json(out.choice, choice)
+    publish(accounts_behaviour.reference_choice(rows, choice), facts)

@@ -1,0 +1,41 @@
+"""Replay a stretch of a run once, for every analysis that wants to look at its steps."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from circuit.artifacts import read_json, write_rows
+from circuit.attribution.requests import observers
+from circuit.attribution.tables import OUTPUTS
+from circuit.config.terms import VERIFICATION_UNITS
+from circuit.job import job
+from circuit.training.records import RunRecord
+from circuit.training.replay import replay
+
+with job(snakemake):
+    p, out = snakemake.params, snakemake.output
+    requests = json.loads(p.requests)
+    record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
+    selections = {
+        name: read_json(path)
+        for name, path in zip(p.selections, snakemake.input.selections, strict=True)
+    }
+    start, stop = int(snakemake.wildcards.start), int(snakemake.wildcards.stop)
+    watching = observers(requests, record, selections)
+    verified = []
+    steps = replay(record.trajectory, record.manifest, start, stop, verified.append)
+    for step in tqdm(steps, total=stop - start, desc="replay", unit="step", mininterval=15):
+        for observer in watching.values():
+            observer.see(step)
+
+    table = pd.DataFrame([{**v.__dict__, "exact": v.exact} for v in verified])
+    write_rows(
+        out.verification, table, VERIFICATION_UNITS, "replay against one recorded checkpoint"
+    )
+    tables = {name: observer.tables() for name, observer in watching.items()}
+    kinds = {name: request["kind"] for name, request in requests.items()}
+    for output in OUTPUTS:
+        rows = output.collect(tables, kinds)
+        write_rows(out[output.name], rows, output.units, output.description)

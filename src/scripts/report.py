@@ -1,0 +1,19 @@
+"""The study's page: one self-contained file out of every analysis' report."""
+
+from pathlib import Path
+
+from circuit.reports.page import write_page
+
+from circuit.artifacts import read_json
+from circuit.job import job
+
+with job(snakemake, torch=False) as facts:
+    reports = [(Path(path).parent, read_json(path)) for path in snakemake.input.reports]
+    write_page(
+        snakemake.output.page,
+        study=facts.study,
+        title=snakemake.params.title.removeprefix("title="),
+        focus=snakemake.params.focus.removeprefix("focus="),
+        reports=reports,
+        audit=read_json(snakemake.input.audit),
+    )

@@ -1,0 +1,319 @@
+"""Synthetic tables in the columns that the analyses write, shaped like a real run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+STEPS = [0, 10, 30, *range(100, 1501, 100)]
+HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
+ROLES = {"winner": "L1H2", "runner_up": "L1H0", "bottom": "L0H3"}
+COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding")
+UNITS = {"route": "score", "margin": "logit"}
+
+
+def rise(step, top: float, middle: float, width: float, start: float = 0.0):
+    """A logistic rise, the shape of most things that are learned."""
+    return start + (top - start) / (1 + np.exp(-(np.asarray(step, float) - middle) / width))
+
+
+def sweep() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+
+    def add(step, split, name, value, measure, mean, spread, count):
+        mean += spread / 4 * rng.standard_normal()
+        if measure == "accuracy":
+            mean = float(np.clip(mean, 0, 1))
+            low, high = max(mean - spread, 0), min(mean + spread, 1)
+        else:
+            low, high = mean - spread, mean + spread
+        rows.append((step, split, name, value, measure, mean, low, high, count))
+
+    values = {
+        "active_keys": (2, 3),
+        "writes_since_support": (1, 2),
+        "tokens_since_support": (3, 4, 6, 7, 9, 10, 12),
+        "slot_after_write": (4, 5, 6, 7, 8),
+    }
+    for step in STEPS:
+        for split, top in (("validation_iid", 0.975), ("heldout_pairs", 0.9)):
+            add(step, split, "all", -1, "accuracy", rise(step, top, 640, 70, 0.03), 0.02, 1204)
+            add(step, split, "all", -1, "margin", rise(step, 6.5, 660, 90, -4), 0.2, 1204)
+            add(step, split, "all", -1, "entropy", rise(step, 0.2, 640, 90, 3.5), 0.1, 1204)
+            for name, options in values.items():
+                for i, value in enumerate(options):
+                    late = 600 + 60 * i
+                    accuracy = rise(step, top - 0.02 * i, late, 70, 0.03)
+                    add(step, split, name, value, "accuracy", accuracy, 0.03, 1204 // len(options))
+        for measure, mean, spread in (
+            ("q", rise(step, 0.55, 300, 80, 0.06), 0.03),
+            ("r", rise(step, 0.86, 600, 70, 0.05), 0.02),
+            ("w", rise(step, 7.1, 650, 90, -3), 0.3),
+        ):
+            add(step, "probes", "all", -1, measure, mean, spread, 415)
+    columns = ["step", "split", "slice", "slice_value", "measure", "mean", "low", "high", "count"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def evaluation() -> pd.DataFrame:
+    rows = []
+    for split, accuracy, margin, n in (
+        ("validation_iid", 0.974, 6.4, 2315),
+        ("test_iid", 0.969, 6.3, 2293),
+        ("heldout_pairs", 0.903, 4.1, 2308),
+        ("structural_ood", 0.412, -0.6, 2317),
+        ("counterfactual", 0.966, 6.2, 2293),
+    ):
+        rows += [
+            (1500, split, "all", -1, "accuracy", accuracy, accuracy - 0.012, accuracy + 0.011, n),
+            (1500, split, "all", -1, "margin", margin, margin - 0.15, margin + 0.15, n),
+            (1500, split, "all", -1, "value_margin", margin + 0.3, margin, margin + 0.5, n),
+            (1500, split, "active_keys", 2, "accuracy", accuracy, accuracy, accuracy, n // 2),
+        ]
+    columns = ["step", "split", "slice", "slice_value", "measure", "mean", "low", "high", "count"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def head_scan() -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    tops = dict(zip(HEADS, (0.2, -0.3, 0.4, -0.9, 3.3, 0.6, 7.4, 1.2), strict=True))
+    rows = []
+    for step in STEPS:
+        for head in HEADS:
+            mean = rise(step, tops[head], 550, 90) + 0.05 * rng.standard_normal()
+            beats = 1 / (1 + np.exp(-mean)) * 0.9 - 0.1
+            for half, n in (("selection", 208), ("confirmation", 207), ("all", 415)):
+                rows += [
+                    (step, head, "qk_separation", half, mean, mean - 0.25, mean + 0.25, n),
+                    (step, head, "support_beats_all", half, beats, beats - 0.03, beats + 0.03, n),
+                ]
+            rows.append((step, head, "singular_value_1", "all", 3.0, 3.0, 3.0, 1))
+        margin = rise(step, 6.5, 660, 90, -4)
+        rows.append((step, "model", "answer_margin", "all", margin, margin - 0.3, margin + 0.3, 415))
+    columns = ["step", "head", "measure", "half", "mean", "low", "high", "count"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def patterns(events: int = 4) -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    frames = []
+    for event in range(events):
+        tokens, roles = ["<bos>"], ["other"]
+        latest: dict[str, int] = {}
+        writes = 7 + event % 2
+        order = ["K01", "K03", *(["K01", "K03", "K02"] * 3)][:writes]
+        for i, key in enumerate(order):
+            tokens += ["W", key, f"V{(37 * (event + 2) * (i + 1)) % 128:03d}"]
+            roles += ["other", "key_distractors", "value_distractors"]
+            latest[key] = len(tokens) - 1
+            if i == 4:
+                tokens += ["R", "K01", tokens[latest["K01"]]]
+                roles += ["other", "other", "prior_answers"]
+        asked = order[-2]
+        roles[latest[asked]], roles[latest[asked] - 1] = "support_value", "other"
+        for place, token in enumerate(tokens):
+            if roles[place] == "value_distractors" and tokens[place - 1] == asked:
+                roles[place] = "stale_value"
+        tokens += ["R", asked]
+        roles += ["other", "query_key"]
+        noise = rng.gumbel(size=len(tokens))
+        for step in STEPS:
+            score = noise * (1 - 0.5 * rise(step, 1, 600, 80))
+            score = score + np.array([r == "support_value" for r in roles]) * rise(step, 6, 620, 80)
+            score = score + np.array([r in ("value_distractors", "stale_value") for r in roles])
+            attention = np.exp(score) / np.exp(score).sum()
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "event": event,
+                        "sample_id": f"validation_iid-{event:05d}",
+                        "position": range(len(tokens)),
+                        "token": tokens,
+                        "role": roles,
+                        "step": step,
+                        "attention": attention,
+                    }
+                )
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def attention_roles() -> pd.DataFrame:
+    tops = {
+        "query_key": (0.04, 0.02),
+        "support_op": (0.03, 0.01),
+        "support_key": (0.04, 0.03),
+        "support_value": (0.05, 0.84),
+        "stale_value": (0.08, 0.05),
+        "value_distractors": (0.32, 0.08),
+        "key_distractors": (0.25, 0.02),
+        "prior_answers": (0.06, 0.01),
+    }
+    rows = [
+        (step, "L1H2", role, mean, max(mean - 0.015, 0), mean + 0.015, 415)
+        for step in STEPS
+        for role, (start, top) in tops.items()
+        for mean in [float(rise(step, top, 600, 80, start))]
+    ]
+    return pd.DataFrame(rows, columns=["step", "head", "role", "mean", "low", "high", "count"])
+
+
+def trace(steps: int = 1200) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    step = np.arange(300, 300 + steps)
+    noise = rng.standard_normal(steps)
+    gradient = np.exp(0.25 * noise) * rise(step, 0.5, 700, 100, 1.1)
+    update = 0.6 * np.exp(0.05 * noise)
+    return pd.DataFrame(
+        {
+            "step": step,
+            "loss": rise(step, 1.9, 650, 80, 2.9) + 0.03 * noise,
+            "token_accuracy": rise(step, 0.52, 650, 80, 0.3) + 0.01 * noise,
+            "learning_rate": np.minimum(1.0, step / 400) * 2e-3,
+            "gradient_norm": gradient,
+            "clip_coefficient": np.minimum(1.0, 1 / gradient),
+            "update_norm": update,
+            "current_gradient_norm": 0.35 * update * np.exp(0.1 * noise),
+            "momentum_norm": 0.8 * update,
+            "weight_decay_norm": np.full(steps, 4e-4),
+            "rounding_norm": np.where(step % 7 == 0, 0.0, 3e-7 * np.exp(0.1 * noise)),
+        }
+    )
+
+
+def attribution() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows and values whose components and residual sum to the growth, by construction."""
+    rng = np.random.default_rng(4)
+    steps = np.arange(300, 1100)
+    shares = dict(zip(COMPONENTS, (0.27, 0.78, -0.05, 1e-6), strict=True))
+    rows, values = [], []
+    for scalar, top, start in (("route", 7.4, 0.2), ("margin", 6.5, -4.0)):
+        curve = rise(np.append(steps, 1100), top, 620, 60, start)
+        growth = np.diff(curve)
+        values.append(
+            pd.DataFrame(
+                {
+                    "step": steps,
+                    "scalar": scalar,
+                    "before": curve[:-1],
+                    "after": curve[1:],
+                    "growth": growth,
+                }
+            )
+        )
+        for rule, miss in (("trapezoid", 0.001), ("left", 0.25)):
+            residual = growth * miss * (1 + 0.3 * rng.standard_normal(len(steps)))
+            explained = growth - residual
+            parts = {c: explained * s for c, s in shares.items()}
+            parts["current_gradient"] = parts["current_gradient"] + 0.02 * rng.standard_normal(
+                len(steps)
+            )
+            parts["momentum"] = explained - sum(v for c, v in parts.items() if c != "momentum")
+            parts |= {"residual": residual, "raw_sgd": 0.1 * growth, "clipped_sgd": 0.08 * growth}
+            for component, attribution in parts.items():
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "step": steps,
+                            "scalar": scalar,
+                            "component": component,
+                            "attribution": attribution,
+                            "path_rule": rule,
+                        }
+                    )
+                )
+    return pd.concat(rows, ignore_index=True), pd.concat(values, ignore_index=True)
+
+
+def parameter_groups() -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    names = [f"{head}.{part}" for head in HEADS for part in "qkvo"] + ["wte", "wpe", "L0MLP", "ln"]
+    size = {name: rng.exponential(0.08) * rng.choice([-0.4, 1]) for name in names}
+    size |= {"L1H2.q": 2.1, "L1H2.k": 1.7, "wte": 1.2, "L0H1.o": 0.7}
+    shares = dict(zip(COMPONENTS, (0.27, 0.78, -0.05, 1e-6), strict=True))
+    rows = [
+        (scalar, component, name, "head_projection", scale * size[name] * share)
+        for scalar, scale in (("route", 1.0), ("margin", 0.8))
+        for name in names
+        for component, share in shares.items()
+    ]
+    rows += [("route", c, "everything", "module", s) for c, s in shares.items()]
+    columns = ["scalar", "component", "group", "grouping", "attribution"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def closure() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    rng = np.random.default_rng(6)
+    rows, scores, coefficients = [], [], []
+    events, intervals = 96, [(s, s + 100) for s in range(300, 1100, 100)]
+    for outcome, scale in (("answer_margin", 1.0), ("correct_value_logit", 0.6)):
+        for model, fit in (("routes", 0.9), ("control", 0.3), ("shuffled", 0.2)):
+            for start, stop in intervals:
+                size = float(np.exp(-(((start - 600) / 150) ** 2)))
+                actual = scale * (size * (1.5 + rng.standard_normal(events)) + 0.1)
+                noise = rng.standard_normal(events)
+                predicted = fit * actual + (1 - fit) * scale * size * (1.4 + 0.6 * noise)
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "event": range(events),
+                            "start": start,
+                            "stop": stop,
+                            "outcome": outcome,
+                            "model": model,
+                            "actual": actual,
+                            "predicted": predicted,
+                        }
+                    )
+                )
+            for within in (False, True):
+                r2 = {"routes": 0.86, "control": 0.31, "shuffled": 0.2}[model] - 0.15 * within
+                scores.append((outcome, model, within, r2, r2 - 0.05, r2 + 0.04))
+            if model != "shuffled":
+                for route, value in (("qk_separation", 0.7), ("ov_value_margin", 0.35)):
+                    point = scale * value * fit
+                    coefficients.append(
+                        (route, point, point - 0.08, point + 0.08, outcome, model)
+                    )
+    return (
+        pd.concat(rows, ignore_index=True),
+        pd.DataFrame(scores, columns=["outcome", "model", "within", "r2", "low", "high"]),
+        pd.DataFrame(
+            coefficients, columns=["route", "coefficient", "low", "high", "outcome", "model"]
+        ),
+    )
+
+
+def seeds(runs: tuple[int, ...] = (7, 11, 13)) -> pd.DataFrame:
+    rng = np.random.default_rng(7)
+    tops = {"winner": 7.0, "runner_up": 2.6, "bottom": -0.6}
+    shares = {
+        "current_gradient": 0.27,
+        "momentum": 0.78,
+        "weight_decay": -0.05,
+        "rounding": 1e-5,
+        "residual": 0.001,
+    }
+    rows = []
+    for seed in runs:
+        run = f"formation_seed{seed:04d}"
+        heads = dict(zip(tops, rng.permutation(HEADS)[:3], strict=True))
+        for role, top in tops.items():
+            value = top + 0.4 * rng.standard_normal()
+            rows.append((run, seed, role, heads[role], "growth", value, value, value, 1, "score"))
+        shift = 0.03 * rng.standard_normal()
+        for name, share in shares.items():
+            value = share + {"current_gradient": shift, "momentum": -shift}.get(name, 0)
+            rows.append(
+                (run, seed, "winner", heads["winner"], f"share_{name}", value, value, value, 1, "1")
+            )
+        birth = 600 + 100 * int(rng.integers(0, 3))
+        rows.append((run, seed, "model", "", "birth_step", birth, birth, birth, 1, "step"))
+    columns = ["run", "seed", "role", "head", "measure", "value", "low", "high", "count", "unit"]
+    frame = pd.DataFrame(rows, columns=columns)
+    for (role, measure, unit), part in frame.groupby(["role", "measure", "unit"], sort=False):
+        mean, half = part["value"].mean(), 1.96 * part["value"].std() / len(part) ** 0.5
+        row = ("mean", -1, role, "", measure, mean, mean - half, mean + half, len(part), unit)
+        frame.loc[len(frame)] = row
+    return frame
