@@ -6,6 +6,7 @@ The library proper neither logs nor exits; scripts wrap their one call in :func:
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import time
 import traceback
@@ -17,7 +18,7 @@ from typing import Any, TextIO
 from circuit.errors import CircuitError
 
 
-class _Tee:
+class _Tee(io.TextIOBase):
     """Write to the log and to the screen."""
 
     def __init__(self, *streams: TextIO) -> None:
@@ -72,7 +73,8 @@ def job(workflow_job: Any, torch: bool = True) -> Iterator[Facts]:
     """
     log = Path(workflow_job.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as file, contextlib.redirect_stderr(_Tee(file, sys.__stderr__)):  # type: ignore[type-var]
+    screen = sys.stderr
+    with log.open("w") as file, contextlib.redirect_stderr(_Tee(file, screen)):
         try:
             if torch:
                 import torch as library

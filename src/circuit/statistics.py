@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +11,8 @@ RESAMPLES = 1000
 LEVEL = 0.95
 
 
-class Mean(NamedTuple):
+@dataclass(frozen=True)
+class Mean:
     """A mean, its bootstrap 95% interval and the number of observations."""
 
     mean: float

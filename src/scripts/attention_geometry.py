@@ -7,7 +7,7 @@ from circuit.config.analysis import AttentionGeometry
 from circuit.geometry.attention import PATTERN_UNITS, ROW_UNITS, attention_over_training
 from circuit.job import job
 from circuit.model.sites import parse_head
-from circuit.reports import accounts_heads, figures_heads
+from circuit.reports import accounts_heads, figures_attention
 from circuit.reports.publish import publish
 from circuit.training.records import RunRecord
 
@@ -30,6 +30,6 @@ with job(snakemake) as facts:
 
     write_rows(out.rows, rows, ROW_UNITS, "attention mass of one head on one role")
     write_rows(out.patterns_table, patterns, PATTERN_UNITS, "attention on one position")
-    figures_heads.patterns(patterns, out.patterns)
-    figures_heads.roles(rows, out.roles)
+    figures_attention.patterns(patterns, out.patterns)
+    figures_attention.roles(rows, out.roles)
     publish(accounts_heads.attention(rows, name), facts, seeds={"run": record.manifest.seed})

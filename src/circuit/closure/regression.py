@@ -139,4 +139,5 @@ def r_squared(rows: pd.DataFrame, seed: int, within: bool = False) -> tuple[floa
 
 def _explained(totals: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "..."]:
     n, total, square, error = np.moveaxis(totals, -1, 0)
-    return 1 - error / (square - total**2 / n)
+    spread: Float[np.ndarray, "..."] = square - total**2 / n
+    return np.asarray(1 - error / spread)

@@ -29,8 +29,8 @@ from circuit.config.study import StudySettings, WorkflowSettings
 from circuit.errors import ConfigError
 
 _SCHEDULE = {"steps", "checkpoint_every", "early_checkpoints", "replay_tolerance"}
-BENCHMARK_FILES = {
-    **{split: f"{split}.parquet" for split in SPLITS},
+BENCHMARK_FILES: dict[str, str] = {
+    **{str(split): f"{split}.parquet" for split in SPLITS},
     "probes": "probes.parquet",
     "pairs": "pairs.parquet",
     "pairs_skipped": "pairs_skipped.parquet",

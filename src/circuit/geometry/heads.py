@@ -102,11 +102,11 @@ def _scan_checkpoint(
             ]
         names.append(("model", "answer_margin"))
         columns.append(answer_margin(None)(seen).double())
-    values = torch.stack(columns, 1).numpy()
-    number = np.arange(len(values))
+    per_event = torch.stack(columns, 1).numpy()
+    number = np.arange(len(per_event))
     frames = []
     for half, chosen in zip(HALVES, (number % 2 == 0, number % 2 == 1, number >= 0), strict=True):
-        mean, low, high = bootstrap_means(values[chosen])
+        mean, low, high = bootstrap_means(per_event[chosen])
         frame = pd.DataFrame(names, columns=["head", "measure"])
         frames.append(
             frame.assign(half=half, mean=mean, low=low, high=high, count=int(chosen.sum()))

@@ -18,6 +18,7 @@ from circuit.reports.style import (
     INK,
     SOFT,
     SPARE_COLOURS,
+    log_axis,
     need,
     picture,
     side_legend,
@@ -166,7 +167,7 @@ def residual(
             if bound is not None:
                 ax.axhline(100 * bound, color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
                 ax.plot([], [], color=SOFT, linewidth=1, linestyle=(0, (4, 3)), label="bound")
-            ax.set_yscale("log")
+            log_axis(ax)
             ax.set_title(f"{scalar}, growth {format_value(total, units[scalar])}")
             ax.set_ylabel("residual (% of growth)")
         for ax in axes[-2:] if len(axes) > 1 else axes:
@@ -237,6 +238,7 @@ def _bars(ax: Axes, table: pd.DataFrame) -> None:
     zero_line(ax, "x")
     ax.set_yticks(places, [str(name) for name in table.index], fontsize=7.5)
     ax.set_ylim(len(table) - 0.4, -0.6)
+    ax.margins(x=0.05)
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", visible=True)
     ax.tick_params(axis="y", length=0)

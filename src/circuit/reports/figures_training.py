@@ -13,9 +13,10 @@ from matplotlib.axes import Axes
 from circuit.reports.style import (
     COMPONENT_COLOURS,
     INK,
-    SOFT,
+    log_axis,
     need,
     picture,
+    share_axis,
     side_legend,
     step_axis,
     words,
@@ -24,6 +25,14 @@ from circuit.reports.style import (
 StrPath = str | os.PathLike[str]
 
 BINS = 300
+_PANELS = (
+    ("loss", "Training loss", "nat/token", "#0072b2"),
+    ("token_accuracy", "Next-token accuracy", "% of tokens", "#0072b2"),
+    ("gradient_norm", "Gradient norm before clipping", "nat/token per parameter unit", "#d55e00"),
+    ("clip_coefficient", "Clip coefficient (1 = not clipped)", "factor on the gradient", "#d55e00"),
+    ("update_norm", "Update norm", "parameter unit", "#332288"),
+    ("learning_rate", "Learning rate", "η (dimensionless)", "#332288"),
+)
 _COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding")
 
 
@@ -54,37 +63,26 @@ def binned(rows: pd.DataFrame, column: str, bins: int = BINS) -> Binned:
 
 
 def trace(rows: pd.DataFrame, path: StrPath) -> None:
-    """Draw loss, gradient norm with clipping, and learning rate with update norm."""
-    columns = ("step", "loss", "token_accuracy", "gradient_norm", "clip_coefficient")
-    need(rows, (*columns, "learning_rate", "update_norm"), "the optimizer's trace")
+    """Draw loss and accuracy, gradient norm and clipping, update norm and learning rate."""
+    need(rows, ("step", *(panel[0] for panel in _PANELS)), "the optimizer's trace")
     clipped = float((rows["clip_coefficient"] < 1).mean())
     note = f"{_bins(rows)}; clipped in {clipped:.0%} of the steps."
-    with picture(path, "Loss, gradient and update of every step", note, height=6.4) as body:
-        first, second, third = body.subplots(3, 1, sharex=True)
-        left = _line(first, rows, "loss", "#0072b2", "training loss (nat/token)")
-        right = first.twinx()
-        accuracy = _line(right, rows, "token_accuracy", "#009e73", "token accuracy")
-        right.set_ylim(0, 1.02)
-        _axes(first, "loss (nat/token)", right, "share of tokens right")
-        _legend(right, left, accuracy)
-
-        gradient = _line(second, rows, "gradient_norm", "#d55e00", "gradient norm before clipping")
-        second.set_yscale("log")
-        right = second.twinx()
-        clip = _line(right, rows, "clip_coefficient", SOFT, "clip coefficient")
-        right.set_ylim(0, 1.06)
-        _axes(second, "norm (nat/token per\nparameter unit)", right, "clip coefficient (1 = none)")
-        _legend(right, gradient, clip)
-
-        update = _line(third, rows, "update_norm", "#332288", "update norm")
-        third.set_ylim(bottom=0)
-        right = third.twinx()
-        rate = _line(right, rows, "learning_rate", "#e69f00", "learning rate")
-        right.set_ylim(0, float(rows["learning_rate"].max()) * 1.06 or 1)
-        right.ticklabel_format(axis="y", style="plain", useOffset=False)
-        _axes(third, "norm (parameter unit)", right, "learning rate η")
-        _legend(right, update, rate)
-        step_axis(third)
+    with picture(path, "Loss, gradient and update of every step", note, height=5.9) as body:
+        axes = body.subplots(3, 2, sharex=True)
+        for ax, (column, title, unit, colour) in zip(axes.flat, _PANELS, strict=True):
+            _line(ax, rows, column, colour, title)
+            ax.set_title(title)
+            ax.set_ylabel(unit)
+            if column == "gradient_norm":
+                log_axis(ax)
+            elif column == "clip_coefficient":
+                ax.set_ylim(0, 1.06)
+            elif column == "token_accuracy":
+                share_axis(ax, unit, whole=False)
+            elif column != "loss":
+                ax.set_ylim(0, float(rows[column].max()) * 1.08 or 1)
+        for ax in axes[-1]:
+            step_axis(ax, ticks=5)
 
 
 def components(rows: pd.DataFrame, path: StrPath) -> None:
@@ -102,7 +100,7 @@ def components(rows: pd.DataFrame, path: StrPath) -> None:
         _line(ax, positive, "update_norm", INK, "update", width=1.8)
         for name in names:
             _line(ax, positive, f"{name}_norm", COMPONENT_COLOURS[name], words(name))
-        ax.set_yscale("log")
+        log_axis(ax)
         ax.set_ylabel("Euclidean norm (parameter unit)")
         step_axis(ax)
         side_legend(ax)
@@ -112,32 +110,15 @@ def _bins(rows: pd.DataFrame) -> str:
     """The note's words for what a line and its band are."""
     size = max(1, -(-len(rows) // BINS))
     n = f"n = {len(rows):,} steps"
-    return f"{n}; one point per step" if size == 1 else f"Lines: means of {size} steps; " + (
-        f"bands: their range; {n}"
-    )
+    if size == 1:
+        return f"{n}; one point per step"
+    return f"Lines: means of {size} steps; bands: their range; {n}"
 
 
 def _line(
     ax: Axes, rows: pd.DataFrame, column: str, colour: str, label: str, width: float = 1.2
-) -> Axes:
+) -> None:
     line = binned(rows, column)
     ax.plot(line.step, line.mean, color=colour, linewidth=width, label=label, zorder=3)
     if line.size > 1:
         ax.fill_between(line.step, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
-    return ax
-
-
-def _axes(left: Axes, left_name: str, right: Axes, right_name: str) -> None:
-    left.set_ylabel(left_name)
-    right.set_ylabel(right_name)
-    right.grid(visible=False)
-    right.spines["right"].set_visible(True)
-
-
-def _legend(ax: Axes, *axes: Axes) -> None:
-    """One legend for both vertical axes, above the panel."""
-    pairs = [each.get_legend_handles_labels() for each in axes]
-    handles = [h for found, _ in pairs for h in found]
-    labels = [f"{name} ({side})" for (_, names), side in zip(pairs, ("left", "right"), strict=True)
-              for name in names]
-    ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=2)

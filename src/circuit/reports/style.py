@@ -27,7 +27,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from circuit.artifacts import write_text
 from circuit.errors import AnalysisError
@@ -214,6 +214,24 @@ def share_axis(ax: Axes, label: str, axis: str = "y", whole: bool = True) -> Non
     (ax.set_ylabel if axis == "y" else ax.set_xlabel)(label)
     if whole:
         (ax.set_ylim if axis == "y" else ax.set_xlim)(-0.03, 1.03)
+
+
+def log_axis(ax: Axes) -> None:
+    """Make the vertical axis logarithmic, with labels that say their number plainly."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    few = high / low < 150
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _power(v)))
+
+
+def _power(value: float) -> str:
+    if value <= 0 or 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    mantissa, _, exponent = f"{value:.0e}".partition("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if mantissa == "1" else f"{mantissa}·10{raised}"
 
 
 def zero_line(ax: Axes, axis: str = "y") -> None:

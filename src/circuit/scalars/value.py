@@ -46,7 +46,7 @@ def dla_logits(
     if scale is None:
         scale = pick(seen.sites["final_norm_scale"], seen.events.prediction)
     centred = write - write.mean(-1, keepdim=True)
-    return _value_logits(seen, centred / scale * seen.params["final_norm.gain"])
+    return _value_logits(seen, centred / scale.to(write.dtype) * seen.params["final_norm.gain"])
 
 
 def _value_logits(seen: Seen, state: Float[Tensor, "E d"]) -> Float[Tensor, "E values"]:

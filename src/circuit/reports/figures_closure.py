@@ -1,0 +1,238 @@
+"""Figures of closure (behaviour explained by routes) and of replication over seeds."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from circuit.reports.quantities import format_value
+from circuit.reports.style import (
+    COMPONENT_COLOURS,
+    FAINT,
+    INK,
+    ROLE_COLOURS,
+    SOFT,
+    need,
+    picture,
+    share_axis,
+    words,
+    zero_line,
+)
+
+StrPath = str | os.PathLike[str]
+
+POINTS = 1500  # of a scatter; more are thinned evenly, and the figure says so
+_MODELS = {"routes": "#332288", "control": "#cc6677", "shuffled": "#8a9099"}
+_MEANT = {"routes": "routes", "control": "control head", "shuffled": "shuffled events"}
+_COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding", "residual")
+
+
+def closure(
+    rows: pd.DataFrame, scores: pd.DataFrame, coefficients: pd.DataFrame, path: StrPath
+) -> None:
+    """Draw predicted against actual changes, R² of the routes and their controls, coefficients.
+
+    Args:
+        rows: outcome, model, event, start, stop, actual, predicted.
+        scores: outcome, model, within, r2, low, high.
+        coefficients: outcome, model, route, coefficient, low, high.
+    """
+    need(rows, ("outcome", "model", "event", "start", "actual", "predicted"), "closure")
+    need(scores, ("outcome", "model", "within", "r2", "low", "high"), "R² of closure")
+    need(coefficients, ("outcome", "model", "route", "coefficient", "low", "high"), "closure's fit")
+    outcomes = list(dict.fromkeys(rows["outcome"]))
+    fitted = rows[rows["model"] == "routes"]
+    per = fitted[fitted["outcome"] == outcomes[0]]
+    thin = "" if len(per) <= POINTS else f", {POINTS:,} of them drawn"
+    note = (
+        f"n = {per['event'].nunique():,} events × {per['start'].nunique():,} checkpoint intervals "
+        f"per outcome{thin}. Predictions are cross-validated over events.\n"
+        "Bars: bootstrap 95% intervals over events. Pooled: all changes; within: each interval's "
+        "mean removed first."
+    )
+    title = "Change of behaviour explained by the change of routes"
+    lines = max(len(outcomes), 2)
+    height = max(0.75 + 2.45 * lines, 2.2 + 0.3 * len(scores) / 2 + 0.22 * len(coefficients))
+    with picture(path, title, note, height=height) as body:
+        grid = body.add_gridspec(1, 2, width_ratios=[5, 6])
+        left = grid[0].subgridspec(len(outcomes), 1)
+        kinds = [len(scores) / 2 + 2.2, len(coefficients) + 2.2]
+        right = grid[1].subgridspec(2, 1, height_ratios=kinds)
+        for i, outcome in enumerate(outcomes):
+            ax = body.add_subplot(left[i])
+            found = scores[(scores["outcome"] == outcome) & (scores["model"] == "routes")]
+            _scatter(ax, fitted[fitted["outcome"] == outcome], outcome, found)
+        _r_squared(body.add_subplot(right[0]), scores)
+        _coefficients(body.add_subplot(right[1]), coefficients)
+
+
+def seeds(rows: pd.DataFrame, path: StrPath) -> None:
+    """Draw growth per seed and role with the mean over seeds, and the winners' component shares.
+
+    Args:
+        rows: run, seed, role, head, measure, value, low, high, unit; run ``mean`` is the mean over
+            runs with its interval.
+    """
+    columns = ("run", "seed", "role", "head", "measure", "value", "low", "high", "unit")
+    need(rows, columns, "growth over seeds")
+    grown = rows[rows["measure"] == "growth"]
+    need(grown, columns, "growth over seeds")
+    roles = [role for role in ROLE_COLOURS if role in set(grown["role"])]
+    n = grown.loc[grown["run"] != "mean", "run"].nunique()
+    note = (
+        f"n = {n} runs that differ in their seed. Circles: runs. Diamonds: means over runs with "
+        "bootstrap 95% intervals over seeds."
+    )
+    height = 1.45 + 0.215 * len(roles) * (n + 1.8)
+    with picture(path, "Growth and its components over seeds", note, height=height) as body:
+        left, right = body.subplots(1, 2, width_ratios=[5, 6])
+        _growth(left, grown, roles)
+        _shares(right, rows)
+
+
+def _scatter(ax: Axes, rows: pd.DataFrame, outcome: str, scores: pd.DataFrame) -> None:
+    places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), POINTS)).round().astype(int))
+    part = rows.sort_values(["start", "event"]).iloc[places]
+    ends = [part[["actual", "predicted"]].min().min(), part[["actual", "predicted"]].max().max()]
+    ax.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
+    ax.scatter(
+        part["actual"], part["predicted"], s=7, color=_MODELS["routes"], alpha=0.3, linewidth=0
+    )
+    told = [
+        f"R² {'within' if s.within else 'pooled'}: "
+        + format_value(s.r2, "1", s.low, s.high, with_unit=False)
+        for s in scores.sort_values("within").itertuples()
+    ]
+    for i, text in enumerate(told):
+        place = {"xycoords": "axes fraction", "textcoords": "offset points"}
+        ax.annotate(text, (0, 1), (5, -11 - 11 * i), fontsize=8, **place)
+    ax.set_title(f"{outcome}: dashed, perfect")
+    ax.set_xlabel(f"actual change of {words(outcome)} per interval")
+    ax.set_ylabel("predicted change")
+    ax.grid(visible=True, axis="both")
+
+
+def _r_squared(ax: Axes, scores: pd.DataFrame) -> None:
+    """R² of every outcome and model: pooled filled, within intervals open."""
+    y, labels = 0.0, []
+    for outcome, part in scores.groupby("outcome", sort=False):
+        labels.append((y, str(outcome), True))
+        for model, both in part.groupby("model", sort=False):
+            y += 1
+            colour = _MODELS.get(str(model), SOFT)
+            labels.append((y, _MEANT.get(str(model), str(model)), False))
+            for row in both.itertuples():
+                shift = 0.18 if row.within else -0.18
+                face = "white" if row.within else colour
+                _interval(ax, row.r2, row.low, row.high, y + shift, colour, face)
+        y += 1.4
+    _list_axis(ax, labels)
+    zero_line(ax, "x")
+    ax.axvline(1, color=FAINT, linewidth=0.8, zorder=1)
+    ax.set_xlim(min(-0.05, float(scores["low"].min()) - 0.03), 1.05)
+    ax.set_xlabel("R² on unseen events (share of variance)")
+    ax.set_title("Explained change")
+    dot = {"marker": "o", "color": INK, "linestyle": "", "markersize": 4.5}
+    handles = [
+        Line2D([], [], label="pooled", **dot),
+        Line2D([], [], label="within", **{**dot, "markerfacecolor": "white"}),
+    ]
+    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1.01), ncols=2)
+
+
+def _coefficients(ax: Axes, coefficients: pd.DataFrame) -> None:
+    y, labels = 0.0, []
+    for (outcome, model), part in coefficients.groupby(["outcome", "model"], sort=False):
+        labels.append((y, f"{outcome}, {_MEANT.get(str(model), str(model))}", True))
+        for row in part.itertuples():
+            y += 1
+            labels.append((y, words(str(row.route).partition(":")[2] or str(row.route)), False))
+            colour = _MODELS.get(str(model), SOFT)
+            _interval(ax, row.coefficient, row.low, row.high, y, colour, colour)
+        y += 1.4
+    _list_axis(ax, labels)
+    zero_line(ax, "x")
+    ax.set_xlabel("coefficient (outcome unit per route unit)")
+    ax.set_title("Coefficients of the fit to all changes")
+
+
+def _growth(ax: Axes, rows: pd.DataFrame, roles: list[str]) -> None:
+    """Every run's growth by role, and the mean over runs."""
+    y, labels = 0.0, []
+    for role in roles:
+        part = rows[rows["role"] == role]
+        labels.append((y, words(role), True))
+        for row in part[part["run"] != "mean"].sort_values("seed").itertuples():
+            y += 1
+            labels.append((y, f"seed {row.seed}, {row.head}", False))
+            _interval(ax, row.value, row.low, row.high, y, ROLE_COLOURS[role], "white")
+        for row in part[part["run"] == "mean"].itertuples():
+            y += 1
+            labels.append((y, "mean", False))
+            colour = ROLE_COLOURS[role]
+            _interval(ax, row.value, row.low, row.high, y, colour, colour, mark="D")
+        y += 1.5
+    _list_axis(ax, labels)
+    zero_line(ax, "x")
+    ax.set_xlabel(f"growth ({rows['unit'].iloc[0]})")
+    ax.set_title("Growth of the selection criterion")
+
+
+def _shares(ax: Axes, rows: pd.DataFrame) -> None:
+    """Component shares of the winners' growth, stacked, with each run's birth step."""
+    winner = rows[(rows["role"] == "winner") & rows["measure"].str.startswith("share_")]
+    need(winner, ("measure", "value"), "component shares over seeds")
+    runs = sorted(set(zip(winner["seed"], winner["run"], winner["head"], strict=True)))
+    ordered = [r for r in runs if r[1] != "mean"] + [r for r in runs if r[1] == "mean"]
+    births = rows[rows["measure"] == "birth_step"].set_index("run")["value"]
+    present = [c for c in _COMPONENTS if f"share_{c}" in set(winner["measure"])]
+    labels = []
+    for y, (seed, run, head) in enumerate(ordered):
+        share = winner[winner["run"] == run].set_index("measure")["value"]
+        ends = {1: 0.0, -1: 0.0}
+        for component in present:
+            value = float(share.get(f"share_{component}", 0.0))
+            sign = 1 if value >= 0 else -1
+            colour = COMPONENT_COLOURS[component]
+            ax.barh(y, value, left=ends[sign], height=0.68, color=colour, zorder=2)
+            if abs(value) >= 0.12:
+                middle = ends[sign] + value / 2
+                text = format_value(value, "share", value - 0.02, value + 0.02)
+                ax.text(middle, y, text, ha="center", va="center", fontsize=7.5, color="white")
+            ends[sign] += value
+        labels.append((float(y), "mean" if run == "mean" else f"seed {seed}, {head}", False))
+        birth = f"step {births[run]:,.0f}" if run in births.index else "not born"
+        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        ax.annotate(birth, (1, y), (6, 0), va="center", fontsize=8, color=SOFT, **place)
+    place = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    ax.annotate("birth", (1, 1), (6, 4), fontsize=8, color=SOFT, **place)
+    _list_axis(ax, labels)
+    zero_line(ax, "x")
+    ax.axvline(1, color=FAINT, linewidth=0.8, zorder=1)
+    share_axis(ax, "share of the winner's attributed growth (%)", axis="x", whole=False)
+    ax.set_title("What carried the winner's growth")
+    handles = [Patch(color=COMPONENT_COLOURS[c], label=words(c)) for c in present]
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.2), ncols=3)
+
+
+def _interval(
+    ax: Axes, value: float, low: float, high: float, y: float, colour: str, face: str, mark="o"
+) -> None:
+    ax.plot([low, high], [y, y], color=colour, linewidth=2, zorder=2)
+    ax.plot(value, y, mark, color=colour, markerfacecolor=face, markersize=4.8, zorder=3)
+
+
+def _list_axis(ax: Axes, labels: list[tuple[float, str, bool]]) -> None:
+    """A vertical axis that is a list: places, texts, and which of them are headings."""
+    ax.set_yticks([y for y, _, _ in labels], [text for _, text, _ in labels])
+    for tick, (_, _, heading) in zip(ax.get_yticklabels(), labels, strict=True):
+        tick.set_fontweight("bold" if heading else "normal")
+    ax.set_ylim(max(y for y, _, _ in labels) + 0.7, min(y for y, _, _ in labels) - 0.7)
+    ax.grid(axis="y", visible=False)
+    ax.grid(axis="x", visible=True)
+    ax.tick_params(axis="y", length=0)

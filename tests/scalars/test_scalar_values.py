@@ -1,0 +1,247 @@
+"""Every scalar against a slow computation from whole tapped tensors, one event at a time.
+
+The oracle finds roles in the tokens by itself, reads scores and patterns of the whole forward pass,
+and gets at a head's OV image and direct logits by editing the pass, not by multiplying weights.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scalar_cases import CASES
+
+from circuit.model.sites import parse_head
+from circuit.model.tap import Tap
+from circuit.task.vocabulary import WRITE
+
+
+class Slow:
+    """One forward pass over one event, and whatever edits are asked for."""
+
+    def __init__(self, world, theta, event):
+        self.world, self.theta = world, theta
+        length = int(world.events.length[event])
+        self.ids = world.events.tokens[event, :length].tolist()
+        self.views = world.decoder.layout.views(theta)
+        self.prediction = length - 1
+        writes = [at for at, token in enumerate(self.ids) if token == WRITE]
+        matching = [at for at in writes if self.ids[at + 1] == self.ids[self.prediction]]
+        self.support = matching[-1] + 2
+        self.distractors = [at + 2 for at in writes if at + 2 != self.support]
+        self.answer = self.ids[self.support]
+        assert self.answer == int(world.events.answer[event])
+
+    def run(self, *capture, edits=None):
+        tap = Tap(capture=capture, edits=edits)
+        logits = self.world.decoder.forward(self.views, torch.tensor([self.ids]), tap)
+        return logits[0], {name: value[0] for name, value in tap.cache.items()}
+
+    def scores(self, head, site="scores"):
+        layer, number = head
+        name = f"layer_{layer}_{site}"
+        return self.run(name)[1][name][number, self.prediction].tolist()
+
+    def separation(self, values):
+        others = [values[at] for at in self.distractors]
+        return values[self.support] - sum(others) / len(others)
+
+    def value_logits(self, logits):
+        return [float(logits[token]) for token in self.world.value_ids]
+
+    def ov_logits(self, head):
+        """The head's write if it attends to the support value alone, through the final norm."""
+        layer, number = head
+
+        def attend(pattern):
+            pattern = pattern.clone()
+            pattern[:, number, self.prediction] = 0
+            pattern[:, number, self.prediction, self.support] = 1
+            return pattern
+
+        site = f"layer_{layer}_head_write"
+        cache = self.run(site, edits={f"layer_{layer}_pattern": [attend]})[1]
+        image = cache[site][self.prediction, number].numpy()
+        normal = (image - image.mean()) / math.sqrt(image.var() + 1e-5)
+        normal = normal * self.views["final_norm.gain"].numpy()
+        normal = normal + self.views["final_norm.bias"].numpy()
+        return self.value_logits(self.views["embedding.token"].numpy() @ normal)
+
+    def scale(self):
+        return self.run("final_norm_scale")[1]["final_norm_scale"]
+
+    def dla_logits(self, head, scale):
+        """What the logits lose when the head's write leaves the stream before the final norm."""
+        layer, number = head
+        site = f"layer_{layer}_head_write"
+        write = self.run(site)[1][site][:, number]
+        last = f"layer_{self.world.decoder.settings.n_layers - 1}_post_mlp"
+        frozen = {"final_norm_scale": [lambda _: scale]}
+        whole, _ = self.run(edits=frozen)
+        without, _ = self.run(edits={last: [lambda x: x - write], **frozen})
+        return self.value_logits((whole - without)[self.prediction])
+
+    def answer_logits(self):
+        return self.run()[0][self.prediction].tolist()
+
+
+def w_qk(views, head):
+    layer, number = head
+    w = views[f"layer_{layer}.attn.W_QKV"].numpy()
+    return w[0, number].T @ w[1, number]
+
+
+def margin(logits, right, rival):
+    if rival is None:
+        rival = best_wrong(logits, right)
+    return logits[right] - logits[rival]
+
+
+def best_wrong(logits, right):
+    return max((i for i in range(len(logits)) if i != right), key=lambda i: logits[i])
+
+
+def logits_of(name, slow, head, scale):
+    """The logits that a margin is taken of, and the right one's place among them."""
+    if name == "answer_margin":
+        return slow.answer_logits(), slow.answer
+    right = slow.answer - slow.world.value_ids.start
+    if "dla" in name:
+        return slow.dla_logits(head, slow.scale() if scale is None else scale), right
+    return slow.ov_logits(head), right
+
+
+def by_hand(settings, world, theta, event, source=0):
+    """One scalar on one event. ``source`` is the step whose basis ``source`` means."""
+    name, rank = settings["scalar"], settings.get("rank")
+    head = parse_head(settings["head"], 2, 2) if "head" in settings else None
+    slow = Slow(world, theta, event)
+    if name == "correct_value_logit":
+        return slow.answer_logits()[slow.answer]
+    if name == "negative_answer_loss":
+        logits = slow.answer_logits()
+        return logits[slow.answer] - math.log(sum(math.exp(x) for x in logits))
+    if name == "support_attention":
+        return slow.scores(head, "pattern")[slow.support]
+    if name == "attention_separation" and settings["measure"] == "probabilities":
+        return slow.separation(slow.scores(head, "pattern"))
+    if name in ("attention_separation", "qk_separation") and rank is None:
+        return slow.separation(slow.scores(head))
+    if name == "qk_separation":
+        step = {"own": None, "source": source, "final": 20}.get(settings["basis"], 10)
+        basis = w_qk(world.decoder.layout.views(theta if step is None else world.states[step]), head)
+        u, _, vh = np.linalg.svd(basis)
+        left, right = u[:, :rank] @ u[:, :rank].T, vh[:rank].T @ vh[:rank]
+        kept = left @ w_qk(slow.views, head) @ right
+        site = f"layer_{head[0]}_attn_input"
+        x = slow.run(site)[1][site].numpy()
+        scores = x[slow.prediction] @ kept @ x.T / math.sqrt(world.decoder.settings.d_head)
+        return slow.separation(scores.tolist())
+
+    def scale_at(basis):
+        step = 20 if basis == "final" else basis
+        return Slow(world, world.states[step], event).scale()
+
+    fixed = name == "head_margin_dla_fixed_readout"
+    scale = scale_at(settings.get("basis", "final")) if fixed else None
+    rival = None
+    if settings.get("competitor", "moving") != "moving":
+        step = 0 if settings["competitor"] == "fixed_source" else 10
+        logits, right = logits_of(name, Slow(world, world.states[step], event), head, scale)
+        rival = best_wrong(logits, right)
+    logits, right = logits_of(name, slow, head, scale)
+    value = margin(logits, right, rival)
+    if name == "support_mass_ov_value_margin":
+        return value * slow.scores(head, "pattern")[slow.support]
+    if name == "qk_ov_product":
+        return value * slow.separation(slow.scores(head))
+    return value
+
+
+@pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
+def test_a_scalar_is_what_its_definition_says(world, settings):
+    found = world.values(world.build(**settings)).tolist()
+    expected = [by_hand(settings, world, world.theta, e) for e in range(len(world.events))]
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-10)
+
+
+@pytest.mark.parametrize("name", ["answer_margin", "ov_value_margin", "head_value_margin_dla"])
+def test_fixed_competitors_differ_from_the_moving_one_where_the_best_wrong_value_moved(world, name):
+    """Otherwise the tests above could not tell them apart."""
+    settings = CASES[f"{name} moving"]
+    kinds = ("moving", "fixed_source", "fixed_target")
+    values = [world.values(world.build(**{**settings, "competitor": kind})) for kind in kinds]
+    for fixed in values[1:]:
+        assert (fixed >= values[0] - 1e-12).all()  # the best wrong one leaves the smallest margin
+        assert (fixed > values[0] + 1e-3).any()
+
+
+def test_a_basis_that_follows_is_refitted_at_each_intervals_first_state(world):
+    settings = CASES["qk_separation rank 3 source"]
+    scalar = world.build(**settings)
+    assert scalar.follows
+    for step in (0, 10):
+        bound = scalar.at(world.states[step])
+        expected = [
+            by_hand(settings, world, world.theta, e, source=step) for e in range(len(world.events))
+        ]
+        assert world.values(bound).tolist() == pytest.approx(expected, rel=1e-9)
+    at_home = scalar.at(world.theta)
+    own = world.build(**CASES["qk_separation rank 3 own"])
+    torch.testing.assert_close(world.values(at_home), world.values(own), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if " source" not in name])
+def test_no_other_scalar_follows_the_interval(world, name):
+    scalar = world.build(**CASES[name])
+    assert not scalar.follows
+    assert scalar.at(world.states[10]) is scalar
+
+
+def test_full_rank_is_the_full_score_without_biases(world):
+    """W_QK has rank d_head, so nothing is cut."""
+    theta = world.theta.clone()
+    world.decoder.layout.views(theta)["layer_1.attn.b_QKV"].zero_()
+    full = world.values(world.build(**CASES["qk_separation"]), theta)
+    for basis in ("own", "source", "final"):
+        scalar = world.build(**{**CASES["qk_separation rank 8 own"], "basis": basis})
+        values = world.values(scalar.at(theta), theta)
+        torch.testing.assert_close(values, full, rtol=0, atol=1e-11) if basis == "own" else None
+    assert not torch.allclose(world.values(world.build(**CASES["qk_separation rank 1 own"])), full)
+
+
+def test_training_precision_agrees_with_float64(world):
+    """Runs are float32; the rank basis is fitted in float64 and cast."""
+    for name, settings in CASES.items():
+        scalar = world.build(**settings)
+        single = world.values(scalar, world.theta.float())
+        assert single.dtype == torch.float32, name
+        torch.testing.assert_close(
+            single.double(), world.values(scalar), rtol=1e-3, atol=1e-3, msg=name
+        )
+
+
+def test_padding_does_not_matter(world):
+    """An event alone has the value it has in a batch of longer ones."""
+    for name, settings in CASES.items():
+        together = world.values(world.build(**settings))
+        for event in (0, 2):
+            events = world.events.select([event])
+            cut = int(events.length[0])
+            events = events.select([0])
+            alone = world._replace(events=crop(events, cut))
+            value = alone.values(alone.build(**settings))
+            torch.testing.assert_close(value, together[event : event + 1], rtol=1e-9, atol=1e-10)
+            assert name
+
+
+def crop(events, width):
+    """The same events on fewer positions."""
+    import dataclasses
+
+    masks = {
+        field.name: getattr(events, field.name)[:, :width]
+        for field in dataclasses.fields(events)
+        if getattr(getattr(events, field.name), "ndim", 0) == 2
+    }
+    return dataclasses.replace(events, **masks)
