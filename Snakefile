@@ -7,8 +7,10 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 # Jobs and the helpers below find the library where it lies, installed or not.
 sys.path.insert(0, str(ROOT / "src"))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    part for part in (str(ROOT / "src"), os.environ.get("PYTHONPATH")) if part
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(
+        part for part in (str(ROOT / "src"), os.environ.get("PYTHONPATH")) if part
+    )
 )
 
 from circuit.config.analysis import KINDS
@@ -30,58 +32,7 @@ NUMERICS = resolved_versions("torch", "numpy")
 TABLES = resolved_versions("pandas", "pyarrow", "numpy")
 
 
-def code(script):
-    """Fingerprints of the library modules a script reaches, one parameter value per module."""
-    return module_fingerprints(f"src/scripts/{script}.py", project_root=str(ROOT))
-
-
-def only(names):
-    """Wildcard pattern of exactly these names."""
-    return "|".join(sorted(names)) or "(?!)"
-
-
-def analysis_files(kind, scope="run"):
-    """Output files of a kind of analysis; figures and reports also go into `snakemake --report`."""
-    folder = "results/{study}/{run}/{analysis}" if scope == "run" else "results/{study}/{analysis}"
-    shown = {"run": "{run}"} if scope == "run" else {}
-    files = {}
-    for name, file in KINDS[kind].files().items():
-        path = f"{folder}/{file}"
-        if name in KINDS[kind].figures or name == "report_md":
-            path = report(
-                path,
-                caption=f"../report/{kind}.rst",
-                category="Study {study}",
-                subcategory="{analysis}",
-                labels={**shown, "what": name.replace("_", " ")},
-            )
-        files[name] = path
-    return files
-
-
-def run_inputs(w):
-    """A finished run and its benchmark: manifest, every checkpoint, metadata."""
-    run = PLAN.runs[w.study, w.run]
-    return {
-        "manifest": run.manifest,
-        "checkpoints": list(PLAN.checkpoints(w.study, w.run).values()),
-        "metadata": f"data/{run.benchmark}/metadata.json",
-    }
-
-
-def tables(w, *names):
-    """Tables of the run's benchmark, by name."""
-    return {f"data_{n}": f"data/{PLAN.runs[w.study, w.run].benchmark}/{n}.parquet" for n in names}
-
-
-def result(w, analysis, file, run=None):
-    """A file of another analysis of the same run (or of another run of the study)."""
-    return PLAN.files(w.study, run or w.run, analysis)[file]
-
-
-def settings(w):
-    """Settings of the analysis, as one self-describing parameter."""
-    return PLAN.resolved(w.study, w.analysis)
+include: "rules/common.smk"
 
 
 wildcard_constraints:

@@ -1,23 +1,4 @@
-def replay_requests(w):
-    """Analyses that look at a stretch, with their settings."""
-    return PLAN.requests(w.study, w.run, int(w.start), int(w.stop))
-
-
-def selecting(w):
-    """Names of the analyses whose choice of heads the stretch's requests need."""
-    asked = (request.get("selection") for request in replay_requests(w).values())
-    return sorted({name for name in asked if name})
-
-
-def stretches(w, name):
-    """One table of every replay job in an analysis' window, in step order."""
-    window = PLAN.window(w.study, PLAN.analysis(w.study, w.analysis).window)
-    return [f"{job.folder}/{name}.parquet" for job in PLAN.replay_jobs(w.study, w.run, window)]
-
-
 rule replay:
-    message:
-        "Replaying steps {wildcards.start} to {wildcards.stop} of {wildcards.study}/{wildcards.run}"
     input:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes", PLAN.runs[w.study, w.run].recipe.train_split)),
@@ -27,28 +8,28 @@ rule replay:
             name: f"results/{{study}}/{{run}}/replay/{{start}}_{{stop}}/{name}.parquet"
             for name in ("verification", *REPLAY_TABLES)
         },
-    params:
-        *code("replay"),
-        requests=lambda w: canonical(replay_requests(w)),
-        selections=selecting,
-        versions=NUMERICS,
-    threads: lambda w: PLAN.runs[w.study, w.run].recipe.threads
-    resources:
-        mem_mb=2500,
-        runtime=lambda w: PLAN.runs[w.study, w.run].minutes,
     log:
         "logs/replay/{study}/{run}/{start}_{stop}.log",
     benchmark:
         "logs/replay/{study}/{run}/{start}_{stop}.tsv"
     conda:
         "../envs/circuit.yaml"
+    threads: lambda w: PLAN.runs[w.study, w.run].recipe.threads
+    resources:
+        mem_mb=2500,
+        runtime=lambda w: PLAN.runs[w.study, w.run].minutes,
+    params:
+        *code("replay"),
+        requests=lambda w: canonical(replay_requests(w)),
+        selections=selecting,
+        versions=NUMERICS,
+    message:
+        "Replaying steps {wildcards.start} to {wildcards.stop} of {wildcards.study}/{wildcards.run}"
     script:
         "../src/scripts/replay.py"
 
 
 rule optimizer_trace:
-    message:
-        "Optimizer trace: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
     input:
         verification=lambda w: stretches(w, "verification"),
         trace=lambda w: stretches(w, "trace"),
@@ -56,14 +37,6 @@ rule optimizer_trace:
         top_parameters=lambda w: stretches(w, "top_parameters"),
     output:
         **analysis_files("optimizer_trace"),
-    params:
-        *code("optimizer_trace"),
-        settings=settings,
-        versions=TABLES,
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     log:
         "logs/optimizer_trace/{study}/{run}/{analysis}.log",
     benchmark:
@@ -72,13 +45,21 @@ rule optimizer_trace:
         analysis=only(PLAN.names_of_kind("optimizer_trace")),
     conda:
         "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        *code("optimizer_trace"),
+        settings=settings,
+        versions=TABLES,
+    message:
+        "Optimizer trace: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
     script:
         "../src/scripts/optimizer_trace.py"
 
 
 rule update_attribution:
-    message:
-        "What built the route: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
     input:
         verification=lambda w: stretches(w, "verification"),
         components=lambda w: stretches(w, "components"),
@@ -89,14 +70,6 @@ rule update_attribution:
         selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
     output:
         **analysis_files("update_attribution"),
-    params:
-        *code("update_attribution"),
-        settings=settings,
-        versions=TABLES,
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=10,
     log:
         "logs/update_attribution/{study}/{run}/{analysis}.log",
     benchmark:
@@ -105,5 +78,15 @@ rule update_attribution:
         analysis=only(PLAN.names_of_kind("update_attribution")),
     conda:
         "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        *code("update_attribution"),
+        settings=settings,
+        versions=TABLES,
+    message:
+        "What built the route: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
     script:
         "../src/scripts/update_attribution.py"

@@ -1,20 +1,10 @@
 rule closure:
-    message:
-        "How much of behaviour the route explains: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
     input:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes")),
         selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
     output:
         **analysis_files("closure"),
-    params:
-        *code("closure"),
-        settings=settings,
-        versions=NUMERICS,
-    threads: 1
-    resources:
-        mem_mb=1500,
-        runtime=60,
     log:
         "logs/closure/{study}/{run}/{analysis}.log",
     benchmark:
@@ -23,21 +13,21 @@ rule closure:
         analysis=only(PLAN.names_of_kind("closure")),
     conda:
         "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        *code("closure"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "How much of behaviour the route explains: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
     script:
         "../src/scripts/closure.py"
 
 
-def of_every_run(field, file):
-    """The same file of an analysis that the setting `field` names, for every run compared."""
-    return lambda w: [
-        result(w, getattr(PLAN.analysis(w.study, w.analysis), field), file, run)
-        for run in PLAN.runs_of(w.study, w.analysis)
-    ]
-
-
 rule cross_seed:
-    message:
-        "Does it repeat over the runs of {wildcards.study}?"
     input:
         manifests=lambda w: [
             PLAN.runs[w.study, run].manifest for run in PLAN.runs_of(w.study, w.analysis)
@@ -49,15 +39,6 @@ rule cross_seed:
         values=of_every_run("attribution", "values"),
     output:
         **analysis_files("cross_seed", "study"),
-    params:
-        *code("cross_seed"),
-        settings=settings,
-        runs=lambda w: list(PLAN.runs_of(w.study, w.analysis)),
-        versions=TABLES,
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     log:
         "logs/cross_seed/{study}/{analysis}.log",
     benchmark:
@@ -66,16 +47,25 @@ rule cross_seed:
         analysis=only(PLAN.names_of_kind("cross_seed")),
     conda:
         "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        *code("cross_seed"),
+        settings=settings,
+        runs=lambda w: list(PLAN.runs_of(w.study, w.analysis)),
+        versions=TABLES,
+    message:
+        "Does it repeat over the runs of {wildcards.study}?"
     script:
         "../src/scripts/cross_seed.py"
 
 
 rule report:
-    message:
-        "Writing the page of study {wildcards.study}"
     input:
-        reports=lambda w: [f for f in PLAN.targets(w.study) if f.endswith("/report.json")],
-        figures=lambda w: [f for f in PLAN.targets(w.study) if f.endswith(".svg")],
+        reports=lambda w: [f for f in PLAN.targets(w.study) if Path(f).name == "report.json"],
+        figures=lambda w: [f for f in PLAN.targets(w.study) if Path(f).suffix == ".svg"],
         audit=lambda w: f"data/{STUDIES[w.study].benchmark}/audit.json",
     output:
         page=report(
@@ -85,19 +75,21 @@ rule report:
             subcategory="page",
             labels={"what": "the whole account"},
         ),
-    params:
-        *code("report"),
-        title=lambda w: f"title={STUDIES[w.study].title}",
-        focus=lambda w: f"focus={STUDIES[w.study].focus}",
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=5,
     log:
         "logs/report/{study}.log",
     benchmark:
         "logs/report/{study}.tsv"
     conda:
         "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        *code("report"),
+        title=lambda w: f"title={STUDIES[w.study].title}",
+        focus=lambda w: f"focus={STUDIES[w.study].focus}",
+    message:
+        "Writing the page of study {wildcards.study}"
     script:
         "../src/scripts/report.py"

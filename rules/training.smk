@@ -10,14 +10,22 @@ for _run in PLAN.runs.values():
         rule:
             name:
                 f"train_{_run.study}_{_run.name}"
-            message:
-                f"Training run {_run.name} of study {_run.study}: {_run.recipe.steps} steps"
             input:
                 metadata=f"data/{_run.benchmark}/metadata.json",
                 train=f"data/{_run.benchmark}/{_run.recipe.train_split}.parquet",
             output:
                 **_out,
                 checkpoints=[_run.checkpoint(s) for s in _run.recipe.checkpoint_steps],
+            log:
+                f"logs/train/{_run.study}/{_run.name}.log",
+            benchmark:
+                f"logs/train/{_run.study}/{_run.name}.tsv"
+            conda:
+                "../envs/circuit.yaml"
+            threads: _run.recipe.threads
+            resources:
+                mem_mb=2500,
+                runtime=_run.minutes,
             params:
                 *code("train"),
                 recipe=canonical(_run.recipe),
@@ -26,16 +34,8 @@ for _run in PLAN.runs.values():
                 benchmark=_run.benchmark,
                 work="results/.work",
                 versions=NUMERICS,
-            threads: _run.recipe.threads
-            resources:
-                mem_mb=2500,
-                runtime=_run.minutes,
-            log:
-                f"logs/train/{_run.study}/{_run.name}.log",
-            benchmark:
-                f"logs/train/{_run.study}/{_run.name}.tsv"
-            conda:
-                "../envs/circuit.yaml"
+            message:
+                f"Training run {_run.name} of study {_run.study}: {_run.recipe.steps} steps"
             script:
                 "../src/scripts/train.py"
 
@@ -44,27 +44,27 @@ for _run in PLAN.runs.values():
         rule:
             name:
                 f"view_{_run.study}_{_run.name}"
-            message:
-                f"Run {_run.name} of study {_run.study} shares the states of {_run.view_of}"
             input:
                 manifest=PLAN.runs[_run.study, _run.view_of].manifest,
                 metrics=f"{PLAN.runs[_run.study, _run.view_of].folder}/metrics.parquet",
                 checkpoints=list(PLAN.checkpoints(_run.study, _run.name).values()),
             output:
                 **_out,
-            params:
-                *code("view"),
-                recipe=canonical(_run.recipe),
-                run=_run.name,
-            threads: 1
-            resources:
-                mem_mb=500,
-                runtime=5,
             log:
                 f"logs/train/{_run.study}/{_run.name}.log",
             benchmark:
                 f"logs/train/{_run.study}/{_run.name}.tsv"
             conda:
                 "../envs/circuit.yaml"
+            threads: 1
+            resources:
+                mem_mb=500,
+                runtime=5,
+            params:
+                *code("view"),
+                recipe=canonical(_run.recipe),
+                run=_run.name,
+            message:
+                f"Run {_run.name} of study {_run.study} shares the states of {_run.view_of}"
             script:
                 "../src/scripts/view.py"

@@ -90,7 +90,9 @@ def head_scan() -> pd.DataFrame:
                 ]
             rows.append((step, head, "singular_value_1", "all", 3.0, 3.0, 3.0, 1))
         margin = rise(step, 6.5, 660, 90, -4)
-        rows.append((step, "model", "answer_margin", "all", margin, margin - 0.3, margin + 0.3, 415))
+        rows.append(
+            (step, "model", "answer_margin", "all", margin, margin - 0.3, margin + 0.3, 415)
+        )
     columns = ["step", "head", "measure", "half", "mean", "low", "high", "count"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -112,7 +114,7 @@ def patterns(events: int = 4) -> pd.DataFrame:
                 roles += ["other", "other", "prior_answers"]
         asked = order[-2]
         roles[latest[asked]], roles[latest[asked] - 1] = "support_value", "other"
-        for place, token in enumerate(tokens):
+        for place in range(len(tokens)):
             if roles[place] == "value_distractors" and tokens[place - 1] == asked:
                 roles[place] = "stale_value"
         tokens += ["R", asked]
@@ -273,9 +275,7 @@ def closure() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
             if model != "shuffled":
                 for route, value in (("qk_separation", 0.7), ("ov_value_margin", 0.35)):
                     point = scale * value * fit
-                    coefficients.append(
-                        (route, point, point - 0.08, point + 0.08, outcome, model)
-                    )
+                    coefficients.append((route, point, point - 0.08, point + 0.08, outcome, model))
     return (
         pd.concat(rows, ignore_index=True),
         pd.DataFrame(scores, columns=["outcome", "model", "within", "r2", "low", "high"]),

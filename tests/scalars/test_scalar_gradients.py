@@ -57,9 +57,7 @@ def test_one_shared_pass_gives_what_separate_ones_give(world, monkeypatch):
     scalars = {name: world.build(**settings) for name, settings in CASES.items()}
     passes = []
     forward = type(world.decoder).forward
-    monkeypatch.setattr(
-        type(world.decoder), "forward", lambda *a: passes.append(1) or forward(*a)
-    )
+    monkeypatch.setattr(type(world.decoder), "forward", lambda *a: passes.append(1) or forward(*a))
     together = scalar_gradients(world.decoder, world.theta, world.events, world.value_ids, scalars)
     assert len(passes) == 1
     assert together.values.shape == (len(CASES), len(world.events))

@@ -115,8 +115,8 @@ def test_a_rank_the_matrix_does_not_have_is_refused(rank):
     with pytest.raises(AnalysisError) as caught:
         truncate(torch.ones(7, 5), rank)
     assert str(caught.value) == (
-        f"rank {rank} is too large — where: a 7 by 5 matrix — expected: 1 to 5 — what to do: choose "
-        "a smaller rank"
+        f"a matrix cannot be truncated to rank {rank} — where: a 7 by 5 matrix — expected: 1 to 5 "
+        "— what to do: choose another rank"
     )
 
 

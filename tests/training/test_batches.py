@@ -44,7 +44,9 @@ def test_the_batch_size_cuts_the_same_sequence_differently():
 
 
 def test_seeds_and_epochs_differ():
-    orders = [stream(n=40, batch_size=40, seed=seed).rows(step) for seed in (0, 1) for step in (0, 1)]
+    orders = [
+        stream(n=40, batch_size=40, seed=seed).rows(step) for seed in (0, 1) for step in (0, 1)
+    ]
     for i, one in enumerate(orders):
         for other in orders[:i]:
             assert not np.array_equal(one, other)

@@ -56,9 +56,7 @@ def steps_of(settings, size=200, steps=12, seed=0, dtype=torch.float32):
 
 
 def split(settings, step, before, after, clipped) -> Components:
-    return components(
-        settings, before[0], after[0], before[1], after[1], clipped.gradient, step
-    )
+    return components(settings, before[0], after[0], before[1], after[1], clipped.gradient, step)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -251,5 +249,10 @@ def test_clipping_leaves_a_short_gradient_alone_and_shortens_a_long_one():
 
 def test_warm_up_is_linear_from_the_first_step_and_then_constant():
     settings = settings_of("adamw", learning_rate=0.8, warmup_steps=4)
-    assert [learning_rate(settings, t) for t in range(6)] == [0.2, 0.4, 0.6000000000000001, *[0.8] * 3]
+    assert [learning_rate(settings, t) for t in range(6)] == [
+        0.2,
+        0.4,
+        0.6000000000000001,
+        *[0.8] * 3,
+    ]
     assert learning_rate(settings_of("adamw", learning_rate=0.8), 0) == 0.8

@@ -13,7 +13,7 @@ from a forward pass is differentiable in the one vector.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +23,8 @@ from torch import Tensor
 from circuit.config.recipe import ModelSettings
 from circuit.errors import MismatchError
 from circuit.model.layout import Layout
-from circuit.model.sites import sites, unknown_site
-from circuit.model.tap import NoTap, StopForwardError, Tap
+from circuit.model.sites import canonical_site, sites, unknown_site
+from circuit.model.tap import Edit, NoTap, StopForwardError, Tap
 
 Params = Mapping[str, Tensor]
 LN_EPS = 1e-5
@@ -63,6 +63,26 @@ class Decoder:
                 elif leaf.startswith("W_"):
                     view.normal_(0.0, 0.02, generator=generator)
         return flat
+
+    def tap(
+        self,
+        capture: Iterable[str] = (),
+        edits: Mapping[str, Sequence[Edit]] | None = None,
+        stop: bool = False,
+    ) -> Tap:
+        """A :class:`Tap` for this model whose sites may go by their TransformerLens names.
+
+        The cache holds them under this project's names.
+
+        Raises:
+            AnalysisError: the model has no such site.
+        """
+        layers = self.settings.n_layers
+        return Tap(
+            [canonical_site(name, layers) for name in capture],
+            {canonical_site(name, layers): chain for name, chain in (edits or {}).items()},
+            stop,
+        )
 
     def forward(
         self, params: Params, tokens: Int[Tensor, "B T"], tap: Tap | None = None

@@ -99,22 +99,20 @@ def roles(rows: pd.DataFrame, path: StrPath) -> None:
         step_axis(axes[-1])
 
 
-def _strip(
-    ax: Axes, bars: Axes, part: pd.DataFrame, steps: list[int], last: bool
-) -> AxesImage:
+def _strip(ax: Axes, bars: Axes, part: pd.DataFrame, steps: list[int], last: bool) -> AxesImage:
     """One event: the map of attention, the tokens under it and the bars beside it."""
     table = part.pivot(index="step", columns="position", values="attention").loc[steps]
     labels = part[part["step"] == steps[0]].sort_values("position")
     image = ax.imshow(table.to_numpy(), cmap=SEQUENTIAL, norm=Normalize(0, 1), aspect="auto")
     support = labels["role"].to_numpy() == "support_value"
-    for x in np.flatnonzero(support):
+    for place in np.flatnonzero(support):
         frame = Rectangle(
-            (x - 0.5, -0.5), 1, len(steps), fill=False, edgecolor=_OUTLINE, linewidth=1.4, zorder=4
+            (place - 0.5, -0.5), 1, len(steps), fill=False, edgecolor=_OUTLINE, linewidth=1.4, zorder=4
         )
         frame.set_clip_on(False)
         ax.add_patch(frame)
-    for x in np.flatnonzero(labels["token"].isin(["W", "R"]))[1:]:
-        ax.axvline(x - 0.5, color=GRID, linewidth=0.6, zorder=3)  # where a write or read begins
+    for edge in np.flatnonzero(labels["token"].isin(["W", "R"]))[1:]:
+        ax.axvline(edge - 0.5, color=GRID, linewidth=0.6, zorder=3)  # where a write or read begins
     size = min(7.0, 7.0 * 46 / max(len(labels), 46))
     for x, (token, role) in enumerate(zip(labels["token"], labels["role"], strict=True)):
         ax.annotate(
@@ -156,7 +154,7 @@ def _strip(
 
 def _name(ax: Axes, labels: pd.DataFrame) -> None:
     """Title of a strip: the read, its answer and where it comes from."""
-    at = {role: token for role, token in zip(labels["role"], labels["token"], strict=True)}
+    at = dict(zip(labels["role"], labels["token"], strict=True))
     asked = at.get("query_key", labels["token"].iloc[-1])
     answer = at.get("support_value", "?")
     ax.set_title(f"R {asked} → {answer}", pad=4)
@@ -172,9 +170,7 @@ def _name(ax: Axes, labels: pd.DataFrame) -> None:
     )
 
 
-def _key(
-    body: SubFigure, foot: Axes, image: AxesImage | None, patterns: pd.DataFrame
-) -> None:
+def _key(body: SubFigure, foot: Axes, image: AxesImage | None, patterns: pd.DataFrame) -> None:
     """The colours of tokens, and the scale of attention."""
     foot.set_axis_off()
     found = set(patterns["role"])

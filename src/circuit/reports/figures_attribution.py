@@ -31,7 +31,7 @@ from circuit.reports.style import (
 StrPath = str | os.PathLike[str]
 
 SUMMANDS = ("current_gradient", "momentum", "weight_decay", "rounding")
-POINTS = 250  # of a cumulative curve; a sum is exact at each of them
+POINTS = 200  # of a cumulative curve; a sum is exact at each of them
 TOP = 12
 _ROWS = ("step", "scalar", "path_rule", "component", "attribution")
 
@@ -58,8 +58,8 @@ def growth(
     scalars = list(dict.fromkeys(chosen["scalar"]))
     n = chosen["step"].nunique()
     note = (
-        f"Cumulative over {n:,} steps, path rule {path_rule}, means over events. Areas: components, "
-        "positive stacked up, negative down.\nArea above minus area below, plus the residual, is "
+        f"Cumulative over {n:,} steps, path rule {path_rule}, means over events. Areas: "
+        "components, positive stacked up, negative down.\nArea above minus area below, plus the residual, is "
         "the growth. The split of current gradient and momentum is a convention."
     )
     title = "Growth of each scalar and what the update's components contributed"
@@ -88,7 +88,7 @@ def growth(
 def parameter_groups(
     groups: pd.DataFrame, units: Mapping[str, str], path: StrPath, grouping: str
 ) -> None:
-    """Draw the largest parameter groups' contributions, and the rest, as bars that sum to the whole.
+    """Draw the largest parameter groups and the rest as bars that sum to the whole.
 
     Args:
         groups: sums over the window by scalar, component and group.

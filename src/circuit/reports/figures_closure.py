@@ -7,9 +7,9 @@ import os
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from circuit.config.terms import SCALAR_UNITS
 from circuit.reports.quantities import format_value
 from circuit.reports.style import (
     COMPONENT_COLOURS,
@@ -19,6 +19,7 @@ from circuit.reports.style import (
     SOFT,
     need,
     picture,
+    readable_on,
     share_axis,
     words,
     zero_line,
@@ -26,7 +27,7 @@ from circuit.reports.style import (
 
 StrPath = str | os.PathLike[str]
 
-POINTS = 1500  # of a scatter; more are thinned evenly, and the figure says so
+POINTS = 600  # of a scatter; more are thinned evenly, and the figure says so
 _MODELS = {"routes": "#332288", "control": "#cc6677", "shuffled": "#8a9099"}
 _MEANT = {"routes": "routes", "control": "control head", "shuffled": "shuffled events"}
 _COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding", "residual")
@@ -111,9 +112,10 @@ def _scatter(ax: Axes, rows: pd.DataFrame, outcome: str, scores: pd.DataFrame) -
     for i, text in enumerate(told):
         place = {"xycoords": "axes fraction", "textcoords": "offset points"}
         ax.annotate(text, (0, 1), (5, -11 - 11 * i), fontsize=8, **place)
-    ax.set_title(f"{outcome}: dashed, perfect")
-    ax.set_xlabel(f"actual change of {words(outcome)} per interval")
-    ax.set_ylabel("predicted change")
+    unit = SCALAR_UNITS.get(outcome, "unit of the outcome")
+    ax.set_title(f"{outcome} (dashed: perfect)")
+    ax.set_xlabel(f"actual change per interval ({unit})")
+    ax.set_ylabel(f"predicted change ({unit})")
     ax.grid(visible=True, axis="both")
 
 
@@ -136,13 +138,7 @@ def _r_squared(ax: Axes, scores: pd.DataFrame) -> None:
     ax.axvline(1, color=FAINT, linewidth=0.8, zorder=1)
     ax.set_xlim(min(-0.05, float(scores["low"].min()) - 0.03), 1.05)
     ax.set_xlabel("R² on unseen events (share of variance)")
-    ax.set_title("Explained change")
-    dot = {"marker": "o", "color": INK, "linestyle": "", "markersize": 4.5}
-    handles = [
-        Line2D([], [], label="pooled", **dot),
-        Line2D([], [], label="within", **{**dot, "markerfacecolor": "white"}),
-    ]
-    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1.01), ncols=2)
+    ax.set_title("R² (● pooled, ○ within)")
 
 
 def _coefficients(ax: Axes, coefficients: pd.DataFrame) -> None:
@@ -151,7 +147,7 @@ def _coefficients(ax: Axes, coefficients: pd.DataFrame) -> None:
         labels.append((y, f"{outcome}, {_MEANT.get(str(model), str(model))}", True))
         for row in part.itertuples():
             y += 1
-            labels.append((y, words(str(row.route).partition(":")[2] or str(row.route)), False))
+            labels.append((y, str(row.route).removeprefix("control:"), False))
             colour = _MODELS.get(str(model), SOFT)
             _interval(ax, row.coefficient, row.low, row.high, y, colour, colour)
         y += 1.4
@@ -201,9 +197,10 @@ def _shares(ax: Axes, rows: pd.DataFrame) -> None:
             colour = COMPONENT_COLOURS[component]
             ax.barh(y, value, left=ends[sign], height=0.68, color=colour, zorder=2)
             if abs(value) >= 0.12:
+                ink = readable_on(colour)
                 middle = ends[sign] + value / 2
                 text = format_value(value, "share", value - 0.02, value + 0.02)
-                ax.text(middle, y, text, ha="center", va="center", fontsize=7.5, color="white")
+                ax.text(middle, y, text, ha="center", va="center", fontsize=7.5, color=ink)
             ends[sign] += value
         labels.append((float(y), "mean" if run == "mean" else f"seed {seed}, {head}", False))
         birth = f"step {births[run]:,.0f}" if run in births.index else "not born"
@@ -221,7 +218,7 @@ def _shares(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _interval(
-    ax: Axes, value: float, low: float, high: float, y: float, colour: str, face: str, mark="o"
+    ax: Axes, value: float, low: float, high: float, y: float, colour: str, face: str, mark: str = "o"
 ) -> None:
     ax.plot([low, high], [y, y], color=colour, linewidth=2, zorder=2)
     ax.plot(value, y, mark, color=colour, markerfacecolor=face, markersize=4.8, zorder=3)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +26,7 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -72,6 +73,7 @@ SEQUENTIAL = LinearSegmentedColormap.from_list(
 )
 DIVERGING = "RdBu"
 
+_LONG = re.compile(r"(\.\d\d)\d+")
 _MEASURED, _SHOWN = "'DejaVu Sans'", "'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans'"
 _STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -158,8 +160,9 @@ def save_svg(figure: Figure, path: str | os.PathLike[str], title: str = "") -> N
         figure.savefig(
             buffer, format="svg", metadata={**nameless, **({"Title": title} if title else {})}
         )
-    text = buffer.getvalue().decode()
-    write_text(path, text.replace(_MEASURED, _SHOWN).replace("\r\n", "\n"))
+    text = buffer.getvalue().decode().replace(_MEASURED, _SHOWN)
+    # A hundredth of a point is finer than any screen or printer; it halves the file.
+    write_text(path, re.sub(r' d="[^"]*"', lambda d: _LONG.sub(r"\1", d[0]), text))
 
 
 def need(rows: pd.DataFrame, columns: Sequence[str], what: str) -> None:
@@ -246,6 +249,12 @@ def counts(values: pd.Series, noun: str) -> str:
         return f"n of {noun} not recorded"
     low, high = int(present.min()), int(present.max())
     return f"n = {low:,} {noun}" if low == high else f"n = {low:,}–{high:,} {noun}"
+
+
+def readable_on(colour: str) -> str:
+    """Dark or white, whichever stands out on a colour."""
+    red, green, blue = to_rgb(colour)
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
 
 
 def words(name: str) -> str:

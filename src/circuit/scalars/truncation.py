@@ -77,15 +77,15 @@ def truncate(matrix: Float[Tensor, "m n"], rank: int) -> Float[Tensor, "m n"]:
     """The best rank-``rank`` approximation of a matrix, differentiable once.
 
     Raises:
-        AnalysisError: ``rank`` is larger than the matrix allows; or, from the backward pass, the
+        AnalysisError: the matrix has no such rank; or, from the backward pass, the
             cut lies between equal singular values.
     """
     if not 1 <= rank <= min(matrix.shape):
         raise AnalysisError(
-            what=f"rank {rank} is too large",
+            what=f"a matrix cannot be truncated to rank {rank}",
             where=f"a {matrix.shape[0]} by {matrix.shape[1]} matrix",
             expected=f"1 to {min(matrix.shape)}",
-            do="choose a smaller rank",
+            do="choose another rank",
         )
     result: Tensor = _Truncate.apply(matrix, rank)
     return result

@@ -1,0 +1,80 @@
+"""What the rules share: parts of their inputs, outputs and parameters."""
+
+
+def code(script):
+    """Fingerprints of the library modules a script reaches, one parameter value per module."""
+    return module_fingerprints(f"src/scripts/{script}.py", project_root=str(ROOT))
+
+
+def only(names):
+    """Wildcard pattern of exactly these names."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
+def analysis_files(kind, scope="run"):
+    """Output files of a kind of analysis; figures and reports also go into `snakemake --report`."""
+    folder = "results/{study}/{run}/{analysis}" if scope == "run" else "results/{study}/{analysis}"
+    shown = {"run": "{run}"} if scope == "run" else {}
+    files = {}
+    for name, file in KINDS[kind].files().items():
+        path = f"{folder}/{file}"
+        if name in KINDS[kind].figures or name == "report_md":
+            path = report(
+                path,
+                caption=f"../report/{kind}.rst",
+                category="Study {study}",
+                subcategory="{analysis}",
+                labels={**shown, "what": name.replace("_", " ")},
+            )
+        files[name] = path
+    return files
+
+
+def run_inputs(w):
+    """A finished run and its benchmark: manifest, every checkpoint, metadata."""
+    run = PLAN.runs[w.study, w.run]
+    return {
+        "manifest": run.manifest,
+        "checkpoints": list(PLAN.checkpoints(w.study, w.run).values()),
+        "metadata": f"data/{run.benchmark}/metadata.json",
+    }
+
+
+def tables(w, *names):
+    """Tables of the run's benchmark, by name."""
+    return {f"data_{n}": f"data/{PLAN.runs[w.study, w.run].benchmark}/{n}.parquet" for n in names}
+
+
+def result(w, analysis, file, run=None):
+    """A file of another analysis of the same run (or of another run of the study)."""
+    return PLAN.files(w.study, run or w.run, analysis)[file]
+
+
+def settings(w):
+    """Settings of the analysis, as one self-describing parameter."""
+    return PLAN.resolved(w.study, w.analysis)
+
+
+def of_every_run(field, file):
+    """The same file of an analysis that the setting `field` names, for every run compared."""
+    return lambda w: [
+        result(w, getattr(PLAN.analysis(w.study, w.analysis), field), file, run)
+        for run in PLAN.runs_of(w.study, w.analysis)
+    ]
+
+
+def replay_requests(w):
+    """Analyses that look at a stretch, with their settings."""
+    return PLAN.requests(w.study, w.run, int(w.start), int(w.stop))
+
+
+def selecting(w):
+    """Names of the analyses whose choice of heads the stretch's requests need."""
+    asked = (request.get("selection") for request in replay_requests(w).values())
+    return sorted({name for name in asked if name})
+
+
+def stretches(w, name):
+    """One table of every replay job in an analysis' window, in step order."""
+    window = PLAN.window(w.study, PLAN.analysis(w.study, w.analysis).window)
+    return [f"{job.folder}/{name}.parquet" for job in PLAN.replay_jobs(w.study, w.run, window)]

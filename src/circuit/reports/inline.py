@@ -1,0 +1,114 @@
+"""Figures inside a page: an SVG file as markup that stands next to others without clashing.
+
+1. Parse the file; refuse what a figure of ours never holds (scripts, event handlers, references
+   to other files), since it would run or be fetched in the reader's browser.
+2. Drop what only a file of its own needs: metadata, title, size, and the style sheet, whose rules
+   would hold for the whole page (:data:`STYLE` says the same for figures only).
+3. Keep only ids that something refers to, and put the figure's prefix before them and before the
+   references.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from markupsafe import Markup
+
+from circuit.errors import ArtifactError
+
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_HREFS = (f"{{{_XLINK}}}href", "href")
+_URL = re.compile(r"url\(#([^)]+)\)")
+_DROPPED = {f"{{{_SVG}}}{tag}" for tag in ("metadata", "title", "style")}
+
+STYLE = "svg.plot *{stroke-linejoin:round;stroke-linecap:butt}"
+"""The rule that every figure file carries, restricted to figures."""
+
+
+def inline_svg(path: str | os.PathLike[str], prefix: str, label: str) -> Markup:
+    """Return an SVG file as markup for a page.
+
+    Args:
+        path: the figure.
+        prefix: put before ids; must be unique in the page.
+        label: what a screen reader says instead of the picture.
+
+    Raises:
+        ArtifactError: the file is missing, is no SVG, or holds what could run or be fetched.
+    """
+    root = _parse(Path(path))
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in _DROPPED:
+                parent.remove(child)
+    used = set()
+    for element in root.iter():
+        _require_harmless(element, path)
+        for name, value in element.attrib.items():
+            used.update([value[1:]] if name in _HREFS else _URL.findall(value))
+    for element in root.iter():
+        if element.get("id") not in used:
+            element.attrib.pop("id", None)
+        for name, value in element.attrib.items():
+            if name == "id":
+                element.set(name, f"{prefix}-{value}")
+            elif name in _HREFS and value.startswith("#"):
+                element.set(name, f"#{prefix}-{value[1:]}")
+            else:
+                element.set(name, _URL.sub(rf"url(#{prefix}-\1)", value))
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.attrib |= {"class": "plot", "role": "img", "aria-label": label}
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", _XLINK)
+    return Markup(re.sub(r">\s+<", "><", ET.tostring(root, encoding="unicode")))
+
+
+def _parse(path: Path) -> ET.Element:
+    try:
+        root = ET.parse(path).getroot()
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            "figure is missing",
+            where=path,
+            expected="the SVG that its report names",
+            do="ask snakemake for this path, which makes it",
+        ) from error
+    except ET.ParseError as error:
+        raise ArtifactError(
+            f"figure is not whole, valid XML ({error})",
+            where=path,
+            expected="an SVG written by save_svg",
+            do="delete the file and let snakemake make it again",
+        ) from error
+    if root.tag != f"{{{_SVG}}}svg":
+        raise ArtifactError(
+            "figure is no SVG",
+            where=path,
+            expected="an SVG written by save_svg",
+            do="delete the file and let snakemake make it again",
+        )
+    return root
+
+
+def _require_harmless(element: ET.Element, path: str | os.PathLike[str]) -> None:
+    bad = ""
+    if str(element.tag).rpartition("}")[2] in ("script", "foreignObject"):
+        bad = f"a <{str(element.tag).rpartition('}')[2]}> element"
+    for name, value in element.attrib.items():
+        if name in _HREFS and not value.startswith(("#", "data:image/png;base64,")):
+            bad = f"a reference to {value!r}"
+        elif name.lower().startswith("on"):
+            bad = f"an event handler {name!r}"
+        elif "url(" in _URL.sub("", value):
+            bad = f"a reference in {value!r}"
+    if bad:
+        raise ArtifactError(
+            f"figure holds {bad}, which could run or be fetched in a reader's browser",
+            where=path,
+            expected="an SVG written by save_svg",
+            do="delete the file and let snakemake make it again",
+        )
