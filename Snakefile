@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -38,6 +39,7 @@ include: "rules/common.smk"
 wildcard_constraints:
     study=only(STUDIES),
     run=only({run for s in STUDIES.values() for run in s.runs}),
+    analysis=r"[^/]+",
     benchmark=only(PLAN.settings.benchmarks),
     start=r"\d{6}",
     stop=r"\d{6}",
@@ -53,6 +55,8 @@ for _study in STUDIES:
         input:
             PLAN.targets(_study),
         localrule: True
+        message:
+            f"Study {_study} is complete"
 
 
 include: "rules/benchmark.smk"
@@ -61,3 +65,18 @@ include: "rules/behaviour.smk"
 include: "rules/heads.smk"
 include: "rules/replay.smk"
 include: "rules/synthesis.smk"
+
+
+onstart:
+    # A job that was killed leaves the file it was writing beside the one it was meant to be.
+    for _job in workflow.dag.needrun_jobs():
+        for _file in map(Path, _job.output):
+            for _left in _file.parent.glob(f".tmp-*-{_file.name}"):
+                _left.unlink(missing_ok=True)
+
+
+onsuccess:
+    # Unfinished trainings lie there; it goes with the last of them.
+    if workflow.is_main_process:
+        with suppress(OSError):
+            Path("results/.work").rmdir()

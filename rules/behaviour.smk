@@ -9,7 +9,7 @@ rule checkpoint_sweep:
     benchmark:
         "logs/checkpoint_sweep/{study}/{run}/{analysis}.tsv"
     wildcard_constraints:
-        analysis=only(PLAN.names_of_kind("checkpoint_sweep")),
+        study=of_kind("checkpoint_sweep"),
     conda:
         "../envs/circuit.yaml"
     threads: 1
@@ -38,7 +38,7 @@ rule full_evaluation:
     benchmark:
         "logs/full_evaluation/{study}/{run}/{analysis}.tsv"
     wildcard_constraints:
-        analysis=only(PLAN.names_of_kind("full_evaluation")),
+        study=of_kind("full_evaluation"),
     conda:
         "../envs/circuit.yaml"
     threads: 1
@@ -68,7 +68,7 @@ rule reference_model:
     benchmark:
         "logs/reference_model/{study}/{analysis}.tsv"
     wildcard_constraints:
-        analysis=only(PLAN.names_of_kind("reference_model")),
+        study=of_kind("reference_model"),
     conda:
         "../envs/circuit.yaml"
     threads: 1

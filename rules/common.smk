@@ -11,6 +11,25 @@ def only(names):
     return "|".join(sorted(names)) or "(?!)"
 
 
+def within(folders):
+    """Pattern for `{study}` that lets a rule make files in just these folders of results/.
+
+    Looking ahead ties the wildcards together: what the configuration does not ask for is no target.
+    """
+    ahead = "|".join(sorted({folder.removeprefix("results/") for folder in folders}))
+    return f"(?=(?:{ahead})/)[^/]+" if ahead else "(?!)"
+
+
+def of_kind(kind):
+    """Pattern for `{study}`: folders of all analyses of a kind."""
+    return within(
+        PLAN.folder(study, run, name)
+        for study in STUDIES
+        for name in PLAN.of_kind(study, kind)
+        for run in PLAN.runs_of(study, name)
+    )
+
+
 def analysis_files(kind, scope="run"):
     """Output files of a kind of analysis; figures and reports also go into `snakemake --report`."""
     folder = "results/{study}/{run}/{analysis}" if scope == "run" else "results/{study}/{analysis}"

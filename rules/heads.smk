@@ -9,7 +9,7 @@ rule head_scan:
     benchmark:
         "logs/head_scan/{study}/{run}/{analysis}.tsv"
     wildcard_constraints:
-        analysis=only(PLAN.names_of_kind("head_scan")),
+        study=of_kind("head_scan"),
     conda:
         "../envs/circuit.yaml"
     threads: 1
@@ -38,7 +38,7 @@ rule attention_geometry:
     benchmark:
         "logs/attention_geometry/{study}/{run}/{analysis}.tsv"
     wildcard_constraints:
-        analysis=only(PLAN.names_of_kind("attention_geometry")),
+        study=of_kind("attention_geometry"),
     conda:
         "../envs/circuit.yaml"
     threads: 1

@@ -12,6 +12,8 @@ rule replay:
         "logs/replay/{study}/{run}/{start}_{stop}.log",
     benchmark:
         "logs/replay/{study}/{run}/{start}_{stop}.tsv"
+    wildcard_constraints:
+        study=within(job.folder for at in PLAN.runs for job in PLAN.replay_jobs(*at)),
     conda:
         "../envs/circuit.yaml"
     threads: lambda w: PLAN.runs[w.study, w.run].recipe.threads
@@ -42,7 +44,7 @@ rule optimizer_trace:
     benchmark:
         "logs/optimizer_trace/{study}/{run}/{analysis}.tsv"
     wildcard_constraints:
-        analysis=only(PLAN.names_of_kind("optimizer_trace")),
+        study=of_kind("optimizer_trace"),
     conda:
         "../envs/circuit.yaml"
     threads: 1
@@ -75,7 +77,7 @@ rule update_attribution:
     benchmark:
         "logs/update_attribution/{study}/{run}/{analysis}.tsv"
     wildcard_constraints:
-        analysis=only(PLAN.names_of_kind("update_attribution")),
+        study=of_kind("update_attribution"),
     conda:
         "../envs/circuit.yaml"
     threads: 1

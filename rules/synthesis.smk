@@ -10,7 +10,7 @@ rule closure:
     benchmark:
         "logs/closure/{study}/{run}/{analysis}.tsv"
     wildcard_constraints:
-        analysis=only(PLAN.names_of_kind("closure")),
+        study=of_kind("closure"),
     conda:
         "../envs/circuit.yaml"
     threads: 1
@@ -44,7 +44,7 @@ rule cross_seed:
     benchmark:
         "logs/cross_seed/{study}/{analysis}.tsv"
     wildcard_constraints:
-        analysis=only(PLAN.names_of_kind("cross_seed")),
+        study=of_kind("cross_seed"),
     conda:
         "../envs/circuit.yaml"
     threads: 1

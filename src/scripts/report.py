@@ -15,5 +15,5 @@ with job(snakemake, torch=False) as facts:
         title=snakemake.params.title.removeprefix("title="),
         focus=snakemake.params.focus.removeprefix("focus="),
         reports=reports,
-        audit=read_json(snakemake.input.audit),
+        audit=(Path(snakemake.input.audit).parent, read_json(snakemake.input.audit)),
     )

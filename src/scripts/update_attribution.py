@@ -35,7 +35,7 @@ with job(snakemake, torch=False) as facts:
     write_rows(out.events, events, UNITS["events"], "one scalar on one event at one checkpoint")
     figures_attribution.growth(rows, values, units, out.growth, settings.path_rule)
     figures_attribution.parameter_groups(summed, units, out.parameter_groups, settings.groups[0])
-    figures_attribution.residual(rows, values, units, out.residual)
+    figures_attribution.residual(rows, values, units, out.residual, settings.residual_bound)
     account = accounts_attribution.attribution(
         sums,
         growths,

@@ -9,7 +9,9 @@ STEPS = [0, 10, 30, *range(100, 1501, 100)]
 HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
 ROLES = {"winner": "L1H2", "runner_up": "L1H0", "bottom": "L0H3"}
 COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding")
+SHARES = dict(zip(COMPONENTS, (0.27, 0.78, -0.05, 1e-6), strict=True))
 UNITS = {"route": "score", "margin": "logit"}
+SWEEP = ["step", "split", "slice", "slice_value", "measure", "mean", "low", "high", "count"]
 
 
 def rise(step, top: float, middle: float, width: float, start: float = 0.0):
@@ -52,8 +54,7 @@ def sweep() -> pd.DataFrame:
             ("w", rise(step, 7.1, 650, 90, -3), 0.3),
         ):
             add(step, "probes", "all", -1, measure, mean, spread, 415)
-    columns = ["step", "split", "slice", "slice_value", "measure", "mean", "low", "high", "count"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=SWEEP)
 
 
 def evaluation() -> pd.DataFrame:
@@ -71,8 +72,7 @@ def evaluation() -> pd.DataFrame:
             (1500, split, "all", -1, "value_margin", margin + 0.3, margin, margin + 0.5, n),
             (1500, split, "active_keys", 2, "accuracy", accuracy, accuracy, accuracy, n // 2),
         ]
-    columns = ["step", "split", "slice", "slice_value", "measure", "mean", "low", "high", "count"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=SWEEP)
 
 
 def head_scan() -> pd.DataFrame:
@@ -188,43 +188,24 @@ def attribution() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows and values whose components and residual sum to the growth, by construction."""
     rng = np.random.default_rng(4)
     steps = np.arange(300, 1100)
-    shares = dict(zip(COMPONENTS, (0.27, 0.78, -0.05, 1e-6), strict=True))
     rows, values = [], []
     for scalar, top, start in (("route", 7.4, 0.2), ("margin", 6.5, -4.0)):
         curve = rise(np.append(steps, 1100), top, 620, 60, start)
         growth = np.diff(curve)
-        values.append(
-            pd.DataFrame(
-                {
-                    "step": steps,
-                    "scalar": scalar,
-                    "before": curve[:-1],
-                    "after": curve[1:],
-                    "growth": growth,
-                }
-            )
-        )
+        ends = {"before": curve[:-1], "after": curve[1:], "growth": growth}
+        values.append(pd.DataFrame({"step": steps, "scalar": scalar, **ends}))
         for rule, miss in (("trapezoid", 0.001), ("left", 0.25)):
             residual = growth * miss * (1 + 0.3 * rng.standard_normal(len(steps)))
             explained = growth - residual
-            parts = {c: explained * s for c, s in shares.items()}
+            parts = {c: explained * s for c, s in SHARES.items()}
             parts["current_gradient"] = parts["current_gradient"] + 0.02 * rng.standard_normal(
                 len(steps)
             )
             parts["momentum"] = explained - sum(v for c, v in parts.items() if c != "momentum")
             parts |= {"residual": residual, "raw_sgd": 0.1 * growth, "clipped_sgd": 0.08 * growth}
             for component, attribution in parts.items():
-                rows.append(
-                    pd.DataFrame(
-                        {
-                            "step": steps,
-                            "scalar": scalar,
-                            "component": component,
-                            "attribution": attribution,
-                            "path_rule": rule,
-                        }
-                    )
-                )
+                labels = {"scalar": scalar, "component": component, "path_rule": rule}
+                rows.append(pd.DataFrame({"step": steps, "attribution": attribution, **labels}))
     return pd.concat(rows, ignore_index=True), pd.concat(values, ignore_index=True)
 
 
@@ -233,14 +214,13 @@ def parameter_groups() -> pd.DataFrame:
     names = [f"{head}.{part}" for head in HEADS for part in "qkvo"] + ["wte", "wpe", "L0MLP", "ln"]
     size = {name: rng.exponential(0.08) * rng.choice([-0.4, 1]) for name in names}
     size |= {"L1H2.q": 2.1, "L1H2.k": 1.7, "wte": 1.2, "L0H1.o": 0.7}
-    shares = dict(zip(COMPONENTS, (0.27, 0.78, -0.05, 1e-6), strict=True))
     rows = [
         (scalar, component, name, "head_projection", scale * size[name] * share)
         for scalar, scale in (("route", 1.0), ("margin", 0.8))
         for name in names
-        for component, share in shares.items()
+        for component, share in SHARES.items()
     ]
-    rows += [("route", c, "everything", "module", s) for c, s in shares.items()]
+    rows += [("route", c, "everything", "module", s) for c, s in SHARES.items()]
     columns = ["scalar", "component", "group", "grouping", "attribution"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -288,13 +268,7 @@ def closure() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 def seeds(runs: tuple[int, ...] = (7, 11, 13)) -> pd.DataFrame:
     rng = np.random.default_rng(7)
     tops = {"winner": 7.0, "runner_up": 2.6, "bottom": -0.6}
-    shares = {
-        "current_gradient": 0.27,
-        "momentum": 0.78,
-        "weight_decay": -0.05,
-        "rounding": 1e-5,
-        "residual": 0.001,
-    }
+    shares = {**SHARES, "residual": 0.001}
     rows = []
     for seed in runs:
         run = f"formation_seed{seed:04d}"

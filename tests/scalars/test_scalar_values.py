@@ -14,6 +14,8 @@ from scalar_cases import CASES
 
 from circuit.model.sites import parse_head
 from circuit.model.tap import Tap
+from circuit.scalars.base import look
+from circuit.scalars.routing import prediction_pattern, prediction_scores
 from circuit.task.vocabulary import WRITE
 
 
@@ -166,6 +168,21 @@ def test_a_scalar_is_what_its_definition_says(world, settings):
     found = world.values(world.build(**settings)).tolist()
     expected = [by_hand(settings, world, world.theta, e) for e in range(len(world.events))]
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-10)
+
+
+@pytest.mark.parametrize("head", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_scores_and_patterns_are_the_models_own(world, head):
+    """To every position, biases included, and not only in differences."""
+    site = frozenset({f"layer_{head[0]}_attn_input"})
+    seen = look(world.decoder, world.theta, world.events, world.value_ids, site)
+    scores, pattern = prediction_scores(seen, head), prediction_pattern(seen, head)
+    for event in range(len(world.events)):
+        slow = Slow(world, world.theta, event)
+        length = slow.prediction + 1
+        assert scores[event, :length].tolist() == pytest.approx(slow.scores(head), rel=1e-9)
+        expected = slow.scores(head, "pattern")
+        assert pattern[event, :length].tolist() == pytest.approx(expected, rel=1e-9)
+        assert (pattern[event, length:] == 0).all()
 
 
 @pytest.mark.parametrize("name", ["answer_margin", "ov_value_margin", "head_value_margin_dla"])

@@ -39,10 +39,9 @@ def sum_groups(every: pd.DataFrame) -> pd.DataFrame:
 def window_sums(rows: pd.DataFrame, values: pd.DataFrame) -> list[WindowSum]:
     """Sums over the window for every scalar and path rule."""
     growth = values.groupby("scalar", sort=False)["growth"].sum()
-    sums = rows.groupby(["scalar", "path_rule", "component"], sort=False)["attribution"].sum()
     found = []
-    for scalar, rule in dict.fromkeys(zip(rows["scalar"], rows["path_rule"], strict=True)):
-        by = sums[scalar, rule].to_dict()
+    for (scalar, rule), part in rows.groupby(["scalar", "path_rule"], sort=False):
+        by = part.groupby("component", sort=False)["attribution"].sum().to_dict()
         found.append(
             WindowSum(
                 scalar,

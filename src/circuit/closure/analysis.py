@@ -31,7 +31,7 @@ def interval_changes(
     events = record.probes(settings.split)
     specs: dict[str, ScalarSettings] = {**settings.outcomes, **settings.routes}
     for name, spec in settings.routes.items():
-        if spec.head == "winner":
+        if spec.head is not None:
             specs[CONTROL + name] = spec.model_copy(update={"head": "bottom"})
     heads = {role: selection[role] for role in ("winner", "runner_up", "bottom")}
 
@@ -62,7 +62,8 @@ def explain(
     """Fit every outcome under the routes and both controls.
 
     Returns:
-        rows: outcome, model, event, start, stop, actual, predicted (cross-validated).
+        rows: outcome, model, event, start, stop, actual, predicted and predicted_within (both
+            cross-validated; the second with an intercept per interval).
         scores: outcome, model, within, r2, low, high.
         coefficients: outcome, model, route, coefficient, low, high.
     """
@@ -82,6 +83,7 @@ def explain(
                 model=model,
                 actual=data[outcome],
                 predicted=fit(data, outcome, columns, settings.folds),
+                predicted_within=fit(data, outcome, columns, settings.folds, within=True),
             )
             rows.append(part)
             for within in (False, True):

@@ -5,11 +5,14 @@
 2. Regress the outcome's change on the routes' changes (ordinary least squares with intercept),
    pooled over events and intervals, and predict each event from a fit that never saw it (folds are
    made of events).
-3. R² = 1 - Σ(actual - predicted)² / Σ(actual - mean)², with a bootstrap interval over events.
-   ``within`` is the same after removing each interval's mean from both, so that merely knowing
-   *when* things changed explains nothing.
-4. Two controls: the same routes of the bottom head, and the winner's routes with events shuffled
-   within each interval.
+3. R² = 1 - Σ(actual - predicted)² / Σ(actual - mean)², with a bootstrap interval over events (the
+   predictions stay as they are). Below 0, the routes predict worse than the mean.
+4. ``within`` asks about differences between the events of one interval: the fit has an intercept
+   per interval, and each interval's mean is removed before R², so that merely knowing *when* things
+   changed explains nothing. Predictions of the pooled fit would not do, since their coefficients
+   hold the relation between intervals too.
+5. Two controls: the same routes of the bottom head, and the routes with events shuffled within each
+   interval. Shuffling keeps the relation between intervals, so only its ``within`` R² is about 0.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ ROW_UNITS = {
     "stop": "step",
     "actual": "unit of the outcome",
     "predicted": "unit of the outcome",
+    "predicted_within": "unit of the outcome",
 }
 COEFFICIENT_UNITS = {
     "coefficient": "unit of the outcome per unit of the route",
@@ -70,10 +74,17 @@ def shuffled_events(table: pd.DataFrame, columns: Sequence[str], seed: int) -> p
 
 
 def fit(
-    table: pd.DataFrame, outcome: str, routes: Sequence[str], folds: int
+    table: pd.DataFrame, outcome: str, routes: Sequence[str], folds: int, within: bool = False
 ) -> Float[np.ndarray, " N"]:
-    """Cross-validated predictions of the outcome's change for every row."""
+    """Cross-validated predictions of the outcome's change for every row.
+
+    Args:
+        within: fit an intercept for every interval instead of one for all.
+    """
     x, y = table[list(routes)].to_numpy(), table[outcome].to_numpy()
+    if within:
+        others = pd.get_dummies(table["start"], drop_first=True, dtype=float).to_numpy()
+        x = np.column_stack([x, others])
     predicted = np.empty(len(y))
     for train, test in GroupKFold(folds).split(x, y, groups=table["event"]):
         predicted[test] = LinearRegression().fit(x[train], y[train]).predict(x[test])
@@ -114,11 +125,14 @@ def coefficients(
 
 
 def r_squared(rows: pd.DataFrame, seed: int, within: bool = False) -> tuple[float, float, float]:
-    """R² of ``predicted`` for ``actual`` and its bootstrap interval over events."""
-    actual, predicted = rows["actual"].to_numpy(), rows["predicted"].to_numpy()
+    """R² of the predictions for ``actual`` and its bootstrap interval over events.
+
+    With ``within``, of ``predicted_within``, after removing every interval's mean from both.
+    """
+    values = rows[["actual", "predicted_within" if within else "predicted"]]
     if within:
-        centre = rows.groupby("start")[["actual", "predicted"]].transform("mean")
-        actual, predicted = actual - centre["actual"], predicted - centre["predicted"]
+        values = values - values.groupby(rows["start"]).transform("mean")
+    actual, predicted = values.to_numpy().T
     per_event = pd.DataFrame(
         {
             "event": rows["event"].to_numpy(),

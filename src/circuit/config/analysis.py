@@ -158,7 +158,8 @@ class UpdateAttribution(_Analysis):
 
     ``path_rule`` is the rule that is split over groups; ``comparators`` are other rules shown
     beside it. ``groups`` are kept for every step, ``summed_groups`` (fine ones, such as neurons) as
-    sums over the window. A window whose residual exceeds ``residual_bound`` of its growth is marked.
+    sums over the window. A window is marked whose residual exceeds ``residual_bound`` of its
+    growth.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "values", "groups", "summed_groups", "events")

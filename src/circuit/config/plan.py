@@ -13,17 +13,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from circuit.config.analysis import (
-    OptimizerTrace,
-    ScalarSettings,
-    UpdateAttribution,
-    Window,
-)
+from circuit.config.analysis import OptimizerTrace, UpdateAttribution, Window
 from circuit.config.benchmark import SPLITS
+from circuit.config.consistency import check_choices
 from circuit.config.recipe import RecipeSettings
 from circuit.config.study import StudySettings, WorkflowSettings
 from circuit.errors import ConfigError
@@ -104,8 +101,7 @@ class Plan:
 
     def __init__(self, settings: WorkflowSettings) -> None:
         self.settings = settings
-        for study in settings.studies:
-            self._check_windows(study)
+        check_choices(self)
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -164,11 +160,6 @@ class Plan:
         """Names of a study's analyses of one kind."""
         analyses = self.study(study).analyses
         return tuple(name for name, a in analyses.items() if a.kind == kind)
-
-    def names_of_kind(self, kind: str) -> tuple[str, ...]:
-        """Names of all studies' analyses of one kind."""
-        names = (self.of_kind(study, kind) for study in self.settings.studies)
-        return tuple(dict.fromkeys(name for group in names for name in group))
 
     def folder(self, study: str, run: str | None, name: str) -> str:
         """Folder of an analysis; ``run`` is ignored where the analysis is the study's."""
@@ -231,37 +222,12 @@ class Plan:
     def replay_jobs(
         self, study: str, run: str, window: tuple[int, int] | None = None
     ) -> list[ReplayJob]:
-        """The jobs that replay a run, cut where a window begins or ends; those inside ``window``."""
+        """The jobs that replay a run, cut where a window begins or ends, or those in ``window``."""
         return [
             job
             for job in _replay_jobs(self, study, run)
             if window is None or (window[0] <= job.start and job.stop <= window[1])
         ]
-
-    def basis_steps(self, study: str, run: str, scalars: dict[str, ScalarSettings]) -> list[int]:
-        """Checkpoints that fixed bases of these scalars come from."""
-        last = self.runs[study, run].recipe.steps
-        fixed = [s.basis for s in scalars.values() if s.rank and s.basis not in ("own", "source")]
-        return sorted({last if basis == "final" else int(basis) for basis in fixed})
-
-    def _check_windows(self, study: str) -> None:
-        """Windows must start and end on checkpoints of every run they are used with."""
-        for name, analysis in self.study(study).analyses.items():
-            window = getattr(analysis, "window", None)
-            if window is None:
-                continue
-            first, last = self.window(study, window)
-            for run in self.runs_of(study, name):
-                steps = self.runs[study, run].recipe.checkpoint_steps
-                if first >= last or first not in steps or last not in steps:
-                    raise ConfigError(
-                        what=f"window {first}..{last} does not lie between checkpoints of run "
-                        f"{run!r} (0..{steps[-1]}, every "
-                        f"{self.runs[study, run].recipe.checkpoint_every})",
-                        where=f"studies.{study}.analyses.{name}.window",
-                        expected="two checkpoint steps of the run, the first smaller",
-                        do="move the window onto checkpoints, or change checkpoint_every",
-                    )
 
 
 def _host(name: str, recipes: dict[str, RecipeSettings], seeds: dict[str, int]) -> str | None:
@@ -289,7 +255,7 @@ def _replay_jobs(plan: Plan, study: str, run: str) -> list[ReplayJob]:
     longest = plan.study(study).replay.segments_per_job
     jobs: list[ReplayJob] = []
     open_at, held = None, 0
-    for start, stop in zip(steps[:-1], steps[1:], strict=True):
+    for start, stop in pairwise(steps):
         covered = any(first <= start and stop <= last for first, last in windows)
         if not covered:
             open_at = None

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from circuit.config.analysis import Analysis
+from circuit.config.analysis import KINDS, Analysis
 from circuit.config.base import Frozen, Name
 from circuit.config.benchmark import BenchmarkSettings
+from circuit.config.consistency import check_references
 from circuit.config.recipe import RecipeSettings
 from circuit.errors import BenchmarkError, ConfigError, nearest
 
@@ -68,7 +69,7 @@ def load_settings(source: Path | str | dict[str, Any]) -> WorkflowSettings:
         settings = WorkflowSettings.model_validate(data)
     except ValidationError as error:
         raise _first_error(error, where) from None
-    _check_references(settings, where)
+    check_references(settings, where)
     return settings
 
 
@@ -124,12 +125,13 @@ def _inherit(recipes: dict[str, Any], where: str) -> dict[str, Any]:
         if base is None:
             return recipe
         if base not in recipes or base in seen:
+            guess = None if base in seen else nearest(str(base), recipes)
             raise ConfigError(
                 what=f"recipe {name!r} has base {base!r}, which "
                 + ("leads back to itself" if base in seen else "does not exist"),
                 where=f"{where}: recipes.{name}.base",
-                expected=f"one of {', '.join(sorted(recipes))}",
-                do=f"did you mean {nearest(str(base), recipes)!r}?",
+                expected="a recipe that does not build on this one",
+                do=f"did you mean {guess!r}?" if guess else "name another base, or none",
             )
         return _merge(resolve(base, (*seen, name)), recipe)
 
@@ -147,64 +149,29 @@ def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 def _first_error(error: ValidationError, where: str) -> ConfigError:
     """One clear message for the first thing that is wrong (the rest often follow from it)."""
     first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in first["loc"])
     cause = (first.get("ctx") or {}).get("error")
     if isinstance(cause, ConfigError):
         return cause
-    message = first["msg"].removeprefix("Value error, ")
+    path = [str(part) for part in first["loc"]]
+    if path[:1] == ["studies"] and path[2:3] == ["analyses"]:
+        del path[4:5]  # an analysis' kind, which the file does not nest by
     more = error.error_count() - 1
-    given = first.get("input")
-    shown = "" if isinstance(given, dict | BaseModel) else f" (given: {given!r})"
     return ConfigError(
-        what=message + shown,
-        where=f"{where}: {path}",
+        what=_message(first),
+        where=": ".join(filter(None, [where, ".".join(path)])),
         expected="settings as docs/guide.md describes them",
         do="correct this key" + (f"; {more} more problem(s) follow" if more else ""),
     )
 
 
-def _check_references(settings: WorkflowSettings, where: str) -> None:
-    """Every name that settings mention must exist."""
-
-    def need(name: str, valid: Any, what: str, at: str) -> None:
-        if name not in valid:
-            guess = nearest(name, valid)
-            raise ConfigError(
-                what=f"{what} {name!r} does not exist",
-                where=f"{where}: {at}",
-                expected=f"one of {', '.join(map(str, valid))}",
-                do=f"did you mean {guess!r}?" if guess else "correct the name or add it",
-            )
-
-    kinds: dict[str, str] = {}
-    for study_name, study in settings.studies.items():
-        at = f"studies.{study_name}"
-        need(study.benchmark, settings.benchmarks, "benchmark", f"{at}.benchmark")
-        need(study.focus, study.runs, "run", f"{at}.focus")
-        for run_name, run in study.runs.items():
-            need(run.recipe, settings.recipes, "recipe", f"{at}.runs.{run_name}.recipe")
-            if run_name in study.analyses:
-                raise ConfigError(
-                    what=f"{run_name!r} names both a run and an analysis",
-                    where=f"{where}: {at}",
-                    expected="different names, since both become folders",
-                    do="rename one of them",
-                )
-        for name, analysis in study.analyses.items():
-            here = f"{at}.analyses.{name}"
-            if kinds.setdefault(name, analysis.kind) != analysis.kind:
-                raise ConfigError(
-                    what=f"analysis {name!r} is of kind {analysis.kind!r} here and of kind "
-                    f"{kinds[name]!r} in another study",
-                    where=f"{where}: {here}",
-                    expected="one kind for one name, since the name chooses the rule",
-                    do="rename one of them",
-                )
-            for run_name in () if analysis.runs == "all" else analysis.runs:
-                need(run_name, study.runs, "run", f"{here}.runs")
-            for field in ("selection", "sweep", "scan", "attribution"):
-                if hasattr(analysis, field):
-                    need(getattr(analysis, field), study.analyses, "analysis", f"{here}.{field}")
-            window = getattr(analysis, "window", None)
-            if isinstance(window, str):
-                need(window, study.windows, "window", f"{here}.window")
+def _message(first: Any) -> str:
+    """What is wrong, with the value that was given where it is short."""
+    given, context = first.get("input"), first.get("ctx") or {}
+    if first["type"] == "union_tag_not_found":
+        return "kind is missing"
+    if first["type"] == "union_tag_invalid":
+        guess = nearest(context["tag"], KINDS)
+        hint = f"did you mean {guess!r}? " if guess else ""
+        return f"unknown kind {context['tag']!r}; {hint}valid kinds: {', '.join(KINDS)}"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return message + ("" if isinstance(given, dict | BaseModel) else f" (given: {given!r})")

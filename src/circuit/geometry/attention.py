@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -68,7 +69,8 @@ def attention_over_training(
         prediction.
     """
     masks = torch.stack([events.role_mask(role) for role in ROLES])
-    labels = _labels(events, vocabulary, pictures)
+    pictured = range(min(pictures, len(events)))
+    labels = _labels(events, vocabulary, pictured)
     rows, patterns = [], []
     for step in steps:
         with torch.no_grad():
@@ -90,17 +92,16 @@ def attention_over_training(
                 }
             )
         )
-        shown = [pattern[e, : int(events.length[e])].double().numpy() for e in range(pictures)]
-        attention = [p for event in shown for p in event]
-        patterns.append(labels.assign(step=step, attention=attention))
+        shown = [pattern[e, : int(events.length[e])].double().numpy() for e in pictured]
+        patterns.append(labels.assign(step=step, attention=np.concatenate(shown)))
     return pd.concat(rows, ignore_index=True), pd.concat(patterns, ignore_index=True)
 
 
-def _labels(events: ReadEvents, vocabulary: Vocabulary, pictures: int) -> pd.DataFrame:
-    """Event, position, token and shown role of every position of the first events."""
+def _labels(events: ReadEvents, vocabulary: Vocabulary, pictured: range) -> pd.DataFrame:
+    """Event, position, token and shown role of every position of the pictured events."""
     masks = {role: events.role_mask(role) for role in _SHOWN}
     found = []
-    for event in range(min(pictures, len(events))):
+    for event in pictured:
         for position in range(int(events.length[event])):
             token = vocabulary.tokens[int(events.tokens[event, position])]
             role = next((r for r in _SHOWN if masks[r][event, position]), "other")

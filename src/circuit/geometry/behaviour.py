@@ -5,7 +5,8 @@ One forward pass over whole programs serves all their reads:
 1. The logits at every prediction position give, per read, whether the argmax over the whole
    vocabulary is the answer, the margin (correct logit minus best wrong logit), the value-only
    margin and the entropy (nats).
-2. Reads are averaged over all and per slice, with a bootstrap interval over reads.
+2. Reads are averaged over all and per slice. Reads of one program are not independent (they share
+   its writes), so the interval resamples whole programs.
 
 The coarse q, r (attention) come from the probe set's events; w is the value-only margin there.
 """
@@ -18,11 +19,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit.model.tap import NoTap
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import best_other, look, margin, pick
 from circuit.scalars.behaviour import answer_logits
 from circuit.scalars.routing import prediction_pattern
-from circuit.statistics import bootstrap_means
+from circuit.statistics import LEVEL, RESAMPLES, bootstrap_means
 from circuit.task.events import AnswerPositions, ReadEvents, answer_positions, token_matrix
 from circuit.task.vocabulary import Vocabulary
 
@@ -52,7 +54,7 @@ class SplitReads:
 def read_measures(
     decoder: Decoder, theta: Float[Tensor, " P"], split: SplitReads, batch: int = 256
 ) -> pd.DataFrame:
-    """One row per read: its slices and every measure of ``MEASURES``."""
+    """One row per read: its program's number, its slices and every measure of ``MEASURES``."""
     reads = split.reads
     params = decoder.layout.views(theta)
     logits = []
@@ -65,13 +67,12 @@ def read_measures(
     every = torch.cat(logits)
     measures = answer_measures(every, reads.answer, split.value_ids)
     slices = {name: getattr(reads, name).numpy() for name in SLICES}
-    return pd.DataFrame({**slices, **{k: v.numpy() for k, v in measures.items()}})
+    values = {name: value.numpy() for name, value in measures.items()}
+    return pd.DataFrame({"program": reads.row.numpy(), **slices, **values})
 
 
 def look_states(decoder: Decoder, params: dict[str, Tensor], tokens: Tensor) -> Tensor:
     """Final LayerNorm'd states [B, T, d] of a batch; the unembedding is left to the caller."""
-    from circuit.model.tap import NoTap
-
     return decoder.final_norm(params, decoder.residual(params, tokens, NoTap()))
 
 
@@ -95,7 +96,7 @@ def answer_measures(
 def summarise(reads: pd.DataFrame, sliced: bool = True) -> pd.DataFrame:
     """Means over all reads and, if asked, per value of each slice.
 
-    Columns: slice, slice_value, measure, mean, low, high, count; ``slice`` is ``all`` with
+    Columns: slice, slice_value, measure, mean, low, high, count (reads); ``slice`` is ``all`` with
     ``slice_value`` -1 for the whole.
     """
     groups: list[tuple[str, int, pd.DataFrame]] = [("all", -1, reads)]
@@ -104,12 +105,26 @@ def summarise(reads: pd.DataFrame, sliced: bool = True) -> pd.DataFrame:
             groups += [(name, int(value), part) for value, part in reads.groupby(name)]
     rows = []
     for name, value, part in groups:
-        mean, low, high = bootstrap_means(part[list(MEASURES)].to_numpy())
+        mean, low, high = _means_over_reads(part)
         for i, measure in enumerate(MEASURES):
             rows.append((name, value, measure, mean[i], low[i], high[i], len(part)))
     return pd.DataFrame(
         rows, columns=["slice", "slice_value", "measure", "mean", "low", "high", "count"]
     )
+
+
+def _means_over_reads(
+    reads: pd.DataFrame,
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Mean of every measure over reads, with a bootstrap interval over programs."""
+    programs = reads.groupby("program")[list(MEASURES)].agg(["sum", "size"])
+    sums = programs.xs("sum", axis=1, level=1).to_numpy()
+    sizes = programs.xs("size", axis=1, level=1).to_numpy()
+    n = len(sums)
+    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(draws @ sums / (draws @ sizes), [tail, 1 - tail], axis=0)
+    return sums.sum(0) / sizes.sum(0), low, high
 
 
 def coarse(

@@ -2,9 +2,9 @@
 
 1. Per run and role (winner, runner-up, bottom): growth of the selection criterion over the scan's
    window, on the confirmation half of the events (the selection half chose the head).
-2. Per run: share of the winner's attributed growth that each update component and the closure
-   residual carry. Shares of one run sum to 1; a component that works against the growth is
-   negative.
+2. Per run: share of the winner's growth over the attribution's window (another window, as a rule)
+   that each update component and the closure residual carry. Shares of one run sum to 1; a
+   component that works against the growth is negative.
 3. Per run: birth step of the behaviour.
 4. Over runs: mean and bootstrap interval over seeds. With three seeds that interval is rough, and
    the count stands beside it.

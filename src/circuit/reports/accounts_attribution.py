@@ -7,10 +7,9 @@ from typing import Protocol
 
 import pandas as pd
 
+from circuit.config.terms import COMPONENTS, VERIFICATION_UNITS
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.publish import Account
-
-_COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding")
 
 
 class _Sum(Protocol):
@@ -37,7 +36,7 @@ def trace(rows: pd.DataFrame, top: pd.DataFrame, verified: pd.DataFrame) -> Acco
     first, last = int(rows["step"].min()), int(rows["step"].max())
     clipped = float((rows["clip_coefficient"] < 1).mean())
     exact = int((verified["max_abs_difference"] == 0).sum())
-    median = {c: float(rows[f"{c}_norm"].median()) for c in (*_COMPONENTS,)}
+    median = {c: float(rows[f"{c}_norm"].median()) for c in COMPONENTS}
     answer = (
         f"Steps {first:,} to {last:,} were replayed and arrive bit for bit at {exact} of "
         f"{len(verified)} checkpoints on the way; the four components sum to every update exactly. "
@@ -47,7 +46,7 @@ def trace(rows: pd.DataFrame, top: pd.DataFrame, verified: pd.DataFrame) -> Acco
     )
     numbers = [
         Number(f"median norm of {c}", median[c], "parameter unit", count=len(rows))
-        for c in _COMPONENTS
+        for c in COMPONENTS
     ]
     numbers += [
         Number(
@@ -56,7 +55,7 @@ def trace(rows: pd.DataFrame, top: pd.DataFrame, verified: pd.DataFrame) -> Acco
             "parameter unit",
             count=len(rows),
         ),
-        Number("share of steps with clipping", clipped, "1", count=len(rows)),
+        Number("share of steps with clipping", clipped, "share", count=len(rows)),
         Number(
             "largest replay difference",
             float(verified["max_abs_difference"].max()),
@@ -85,7 +84,7 @@ def trace(rows: pd.DataFrame, top: pd.DataFrame, verified: pd.DataFrame) -> Acco
             Table(
                 "Replay against recorded checkpoints",
                 verified,
-                {"step": "step", "max_abs_difference": "parameter unit"},
+                VERIFICATION_UNITS,
             ),
         ],
         figures=[
@@ -145,10 +144,11 @@ def attribution(
                 interval.high,
                 interval.count,
                 "interval over events",
+                signed=True,
             )
         )
         numbers += [
-            Number(f"{name}: {c}", v, unit, note=f"{main_rule}; summand")
+            Number(f"{name}: {c}", v, unit, note=f"{main_rule}; summand", signed=True)
             for c, v in s.components.items()
         ]
         numbers.append(
@@ -157,6 +157,7 @@ def attribution(
                 s.residual,
                 unit,
                 note=f"{main_rule}; {s.relative_residual:.3%} of the growth",
+                signed=True,
             )
         )
     marks = [

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from circuit.geometry.choice import CANDIDATE_UNITS, rank_candidates
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.publish import Account
 
@@ -92,7 +93,7 @@ def sweep(
             Figure(
                 "learning_curve.svg",
                 "Answer accuracy over training, with 95% intervals over "
-                "reads; the vertical line is the birth step.",
+                "programs; the vertical line is the birth step.",
             ),
             Figure("slices.svg", "Accuracy by slice of the read events."),
             Figure(
@@ -143,8 +144,7 @@ def reference_choice(rows: pd.DataFrame, choice: dict[str, Any]) -> Account:
             "highest validation accuracy was taken."
         ]
     )
-    units = {c: "step" if c == "step" else "1" for c in rows.columns if c != "run"}
-    top = rows.sort_values(["heldout", "validation"], ascending=False).head(10)
+    ranked = rank_candidates(rows, choice["floor"])
     return Account(
         question="Which checkpoint is the reference model?",
         answer=answer,
@@ -156,9 +156,19 @@ def reference_choice(rows: pd.DataFrame, choice: dict[str, Any]) -> Account:
                 choice["heldout_low"],
                 choice["heldout_high"],
                 choice["heldout_count"],
+                f"the best of {len(ranked):,} checkpoints by the policy, so biased upwards",
             ),
-            Number("validation accuracy", choice["validation_accuracy"], "1"),
+            Number(
+                "validation accuracy",
+                choice["validation_accuracy"],
+                "1",
+                choice["validation_low"],
+                choice["validation_high"],
+                choice["validation_count"],
+            ),
         ],
-        tables=[Table("The ten best candidates", top, units)],
+        tables=[
+            Table("The ten best candidates, the chosen one first", ranked.head(10), CANDIDATE_UNITS)
+        ],
         marks=marks,
     )

@@ -18,22 +18,31 @@ def closure(
 ) -> Account:
     """How much of behaviour's change the routes explain.
 
-    ``scores``: outcome, model, within, r2, low, high.
+    Args:
+        scores: outcome, model, within, r2, low, high.
+        head, control: the winner, and the bottom head.
     """
     events, intervals = rows["event"].nunique(), rows["start"].nunique()
     at = scores.set_index(["outcome", "model", "within"])
-    parts = []
+    parts, marks = [], []
     for outcome in dict.fromkeys(scores["outcome"]):
         r, c = at.loc[(outcome, "routes", True)], at.loc[(outcome, "control", True)]
         pooled = at.loc[(outcome, "routes", False)]
         parts.append(
-            f"{r['r2']:.0%} of {outcome}'s change within an interval ({pooled['r2']:.0%} pooled; "
-            f"bottom-head control {c['r2']:.0%})"
+            f"{r['r2']:+.2f} for {outcome} ({pooled['r2']:+.2f} when events of all intervals are "
+            f"compared; {c['r2']:+.2f} for the bottom head {control})"
         )
+        for model, name in (("control", f"the bottom head {control}"), ("shuffled", "shuffling")):
+            if r["low"] <= at.loc[(outcome, model, True)]["high"]:
+                marks.append(
+                    f"{outcome}: within intervals, the routes' R² interval reaches that of {name}; "
+                    "that they explain more is not shown."
+                )
     answer = (
-        f"From step {window[0]:,} to {window[1]:,}, changes of {head}'s route scalars explain "
+        f"From step {window[0]:,} to {window[1]:,}, changes of {head}'s route scalars predict how "
+        "events of one checkpoint interval differ, on events the fit never saw, with R² "
         + " and ".join(parts)
-        + ", scored on events the fit never saw."
+        + "."
     )
     numbers = [
         Number(
@@ -43,15 +52,11 @@ def closure(
             float(r["low"]),
             float(r["high"]),
             events,
+            signed=True,
         )
         for _, r in scores.iterrows()
     ]
-    units = {
-        "coefficient": "outcome per route unit",
-        "low": "outcome per route unit",
-        "high": "outcome per route unit",
-        "r2": "1",
-    }
+    per_route = dict.fromkeys(("coefficient", "low", "high"), "outcome per route unit")
     residual = rows[rows["model"] == "routes"].assign(
         residual=lambda f: f["actual"] - f["predicted"]
     )
@@ -65,17 +70,17 @@ def closure(
         )
         .reset_index()
     )
-    logit = dict.fromkeys(("actual", "predicted", "residual"), "unit of the outcome")
+    units = dict.fromkeys(("actual", "predicted", "residual"), "unit of the outcome")
     return Account(
         question="How much of behaviour's change does the route explain?",
         answer=answer,
         numbers=numbers,
         tables=[
-            Table("Coefficients with bootstrap intervals over events", coefficients, units),
+            Table("Coefficients with bootstrap intervals over events", coefficients, per_route),
             Table(
                 "Mean change per interval: actual, cross-validated prediction, residual",
                 residual,
-                {"start": "step", "stop": "step", "count": "1", **logit},
+                {"start": "step", "stop": "step", "count": "1", **units},
             ),
         ],
         figures=[
@@ -86,6 +91,7 @@ def closure(
                 f"winner {head}, of the bottom head {control} and of shuffled events.",
             ),
         ],
+        marks=marks,
     )
 
 
@@ -95,34 +101,46 @@ def seeds(rows: pd.DataFrame) -> Account:
     runs = rows[rows["run"] != "mean"]
     n = runs["run"].nunique()
     winner, bottom = means.loc[("winner", "growth")], means.loc[("bottom", "growth")]
-    heads = runs[(runs["role"] == "winner") & (runs["measure"] == "growth")]["head"]
+    growth = runs[runs["measure"] == "growth"]
+    by_role = growth.pivot(index="run", columns="role", values="value")
+    heads = growth[growth["role"] == "winner"]["head"]
     gradient = means.loc[("winner", "share_current_gradient")]
     momentum = means.loc[("winner", "share_momentum")]
     answer = (
-        f"In {n} of {n} runs a head's separation grows: winners {', '.join(heads)}, mean growth "
-        f"{winner['value']:+.2f} {winner['unit']} against {bottom['value']:+.2f} for the bottom "
-        f"controls. Momentum carries {momentum['value']:+.0%} and the current gradient "
-        f"{gradient['value']:+.0%} of the winners' growth on average."
+        f"In {(by_role['winner'] > 0).sum()} of {n} runs a head's separation grows: winners "
+        f"{', '.join(heads)}, mean growth over the scan's window {winner['value']:+.2f} "
+        f"{winner['unit']} against {bottom['value']:+.2f} for the bottom controls. Of the winners' "
+        f"growth over the attribution's window, momentum carries {momentum['value']:+.0%} and the "
+        f"current gradient {gradient['value']:+.0%} on average."
     )
-    grown = (runs[(runs["role"] == "winner") & (runs["measure"] == "growth")]["value"] > 0).sum()
-    answer = answer.replace(f"In {n} of {n} runs", f"In {grown} of {n} runs", 1)
     numbers = [
         Number(
             f"{measure} of the {role}",
             float(r["value"]),
-            str(r["unit"]),
+            "share" if measure.startswith("share_") else str(r["unit"]),
             float(r["low"]),
             float(r["high"]),
             int(r["count"]),
             "mean and interval over seeds",
+            signed=measure != "birth_step",
         )
         for (role, measure), r in means.iterrows()
     ]
-    marks = (
-        []
-        if n >= 5
-        else [f"{n} seeds: the interval over seeds is rough; read it with the single runs."]
-    )
+    marks = [
+        f"In run {run} the runner-up grows no less than the winner on the events that did not "
+        "choose them."
+        for run in by_role.index[by_role["runner_up"] >= by_role["winner"]]
+    ]
+    born = set(runs[runs["measure"] == "birth_step"]["run"])
+    unborn = [run for run in dict.fromkeys(runs["run"]) if run not in born]
+    if unborn:
+        marks.append(
+            f"The behaviour never forms in {', '.join(unborn)}; the mean birth step leaves "
+            + ("it" if len(unborn) == 1 else "them")
+            + " out."
+        )
+    if n < 5:
+        marks.append(f"{n} seeds: the interval over seeds is rough; read it with the single runs.")
     return Account(
         question="Does it repeat over seeds?",
         answer=answer,

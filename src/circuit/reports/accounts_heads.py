@@ -24,27 +24,44 @@ def scan(
     """The scan over heads and checkpoints."""
     criterion, (first, last) = selection["criterion"], selection["window"]
     winner, runner_up, bottom = (selection[r] for r in ("winner", "runner_up", "bottom"))
-    by = {r["head"]: r for r in selection["ranking"]}
+    unit = selection["unit"]
+    grown = {r["head"]: r["confirmation"] for r in selection["ranking"]}
     at = rows[rows["half"] == "all"].set_index(["step", "head", "measure"])
     beats = at.loc[(last, winner, "support_beats_all")]
-    answer = (
-        f"{winner} learned to look at the support value: its {criterion} grew by "
-        f"{by[winner]['confirmation']:+.2f} score from step {first:,} to {last:,} on events that "
-        f"did not choose it, against {by[runner_up]['confirmation']:+.2f} for the runner-up "
-        f"{runner_up} and {by[bottom]['confirmation']:+.2f} for the bottom control {bottom}. At "
-        f"step {last:,} the support value's score beats every distractor's in "
-        f"{beats['mean']:.0%} of reads."
+    learned = (
+        f"{winner} learned to look at the support value: its {criterion} grew"
+        if grown[winner] > 0
+        else f"No head learned to look at the support value: the {criterion} of {winner}, the best "
+        "on the events that choose, changed"
     )
-    numbers = []
+    answer = (
+        f"{learned} by {grown[winner]:+.2f} {unit} from step {first:,} to {last:,} on events that "
+        f"did not choose it, against {grown[runner_up]:+.2f} for the runner-up {runner_up} and "
+        f"{grown[bottom]:+.2f} for the bottom control {bottom}. At step {last:,} the support "
+        f"value's score beats every distractor's in {beats['mean']:.0%} of reads."
+    )
+    half = (rows["half"] == "confirmation") & (rows["measure"] == criterion)
+    events = int(rows.loc[half, "count"].iloc[0])
+    numbers = [
+        Number(
+            f"growth of {criterion} of {role} {head}, step {first:,} to {last:,}",
+            grown[head],
+            unit,
+            count=events,
+            note="events that did not choose the head",
+            signed=True,
+        )
+        for role, head in (("winner", winner), ("runner-up", runner_up), ("bottom", bottom))
+    ]
     for role, head in (("winner", winner), ("runner-up", runner_up), ("bottom", bottom)):
-        for measure, unit in _UNITS.items():
+        for measure, of in _UNITS.items():
             row = at.loc[(last, head, measure)]
             note = f"rank {rank}, own basis" if measure == "qk_separation_rank" else ""
             numbers.append(
                 Number(
                     f"{measure} of {role} {head}, at step {last:,}",
                     float(row["mean"]),
-                    unit,
+                    of,
                     float(row["low"]),
                     float(row["high"]),
                     int(row["count"]),
@@ -71,7 +88,7 @@ def scan(
             Table(
                 f"Growth of {criterion}, step {first:,} to {last:,} ({selection['rule']})",
                 ranking,
-                {"selection": "score", "confirmation": "score"},
+                {"selection": unit, "confirmation": unit},
             ),
             Table(
                 "Spearman correlation over checkpoints with the answer margin",

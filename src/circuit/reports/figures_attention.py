@@ -107,7 +107,13 @@ def _strip(ax: Axes, bars: Axes, part: pd.DataFrame, steps: list[int], last: boo
     support = labels["role"].to_numpy() == "support_value"
     for place in np.flatnonzero(support):
         frame = Rectangle(
-            (place - 0.5, -0.5), 1, len(steps), fill=False, edgecolor=_OUTLINE, linewidth=1.4, zorder=4
+            (place - 0.5, -0.5),
+            1,
+            len(steps),
+            fill=False,
+            edgecolor=_OUTLINE,
+            linewidth=1.4,
+            zorder=4,
         )
         frame.set_clip_on(False)
         ax.add_patch(frame)

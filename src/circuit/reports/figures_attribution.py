@@ -31,7 +31,7 @@ from circuit.reports.style import (
 StrPath = str | os.PathLike[str]
 
 SUMMANDS = ("current_gradient", "momentum", "weight_decay", "rounding")
-POINTS = 200  # of a cumulative curve; a sum is exact at each of them
+POINTS = 150  # of a cumulative curve; a sum is exact at each of them
 TOP = 12
 _ROWS = ("step", "scalar", "path_rule", "component", "attribution")
 
@@ -59,8 +59,8 @@ def growth(
     n = chosen["step"].nunique()
     note = (
         f"Cumulative over {n:,} steps, path rule {path_rule}, means over events. Areas: "
-        "components, positive stacked up, negative down.\nArea above minus area below, plus the residual, is "
-        "the growth. The split of current gradient and momentum is a convention."
+        "components, positive stacked up, negative down.\nArea above minus area below, plus the "
+        "residual, is the growth. The split of current gradient and momentum is a convention."
     )
     title = "Growth of each scalar and what the update's components contributed"
     with picture(path, title, note, height=0.8 + 2.5 * _lines(scalars)) as body:

@@ -28,7 +28,7 @@ from circuit.reports.style import (
 StrPath = str | os.PathLike[str]
 
 POINTS = 600  # of a scatter; more are thinned evenly, and the figure says so
-_MODELS = {"routes": "#332288", "control": "#cc6677", "shuffled": "#8a9099"}
+_MODELS = {"routes": "#332288", "control": "#aa3355", "shuffled": "#8a9099"}
 _MEANT = {"routes": "routes", "control": "control head", "shuffled": "shuffled events"}
 _COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding", "residual")
 
@@ -53,8 +53,8 @@ def closure(
     note = (
         f"n = {per['event'].nunique():,} events × {per['start'].nunique():,} checkpoint intervals "
         f"per outcome{thin}. Predictions are cross-validated over events.\n"
-        "Bars: bootstrap 95% intervals over events. Pooled: all changes; within: each interval's "
-        "mean removed first."
+        "Bars: bootstrap 95% intervals over events. Pooled: all changes; within: differences "
+        "between the events of one interval."
     )
     title = "Change of behaviour explained by the change of routes"
     lines = max(len(outcomes), 2)
@@ -218,7 +218,14 @@ def _shares(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _interval(
-    ax: Axes, value: float, low: float, high: float, y: float, colour: str, face: str, mark: str = "o"
+    ax: Axes,
+    value: float,
+    low: float,
+    high: float,
+    y: float,
+    colour: str,
+    face: str,
+    mark: str = "o",
 ) -> None:
     ax.plot([low, high], [y, y], color=colour, linewidth=2, zorder=2)
     ax.plot(value, y, mark, color=colour, markerfacecolor=face, markersize=4.8, zorder=3)

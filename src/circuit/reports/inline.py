@@ -44,7 +44,7 @@ def inline_svg(path: str | os.PathLike[str], prefix: str, label: str) -> Markup:
         for child in list(parent):
             if child.tag in _DROPPED:
                 parent.remove(child)
-    used = set()
+    used: set[str] = set()
     for element in root.iter():
         _require_harmless(element, path)
         for name, value in element.attrib.items():

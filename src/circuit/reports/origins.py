@@ -41,7 +41,9 @@ def origins(reports: Sequence[Mapping[str, Any]]) -> Origins:
         *_conflicts("the library code", code),
         *_conflicts("the installed packages", versions),
     ]
-    return Origins(_rows(versions), [_job(*pair) for pair in found], _rows(inputs), _rows(code), marks)
+    return Origins(
+        _rows(versions), [_job(*pair) for pair in found], _rows(inputs), _rows(code), marks
+    )
 
 
 def _job(report: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[str, ...]:

@@ -44,25 +44,25 @@ COMPONENT_COLOURS = {
     "raw_sgd": "#cc79a7",
     "clipped_sgd": "#56b4e9",
 }
-ROLE_COLOURS = {"winner": "#332288", "runner_up": "#3fa796", "bottom": "#cc6677"}
+ROLE_COLOURS = {"winner": "#332288", "runner_up": "#44aa99", "bottom": "#aa3355"}
 SPLIT_COLOURS = {
     "train": "#5f6368",
     "validation_iid": "#0072b2",
     "test_iid": "#56b4e9",
     "heldout_pairs": "#d55e00",
-    "structural_ood": "#aa4499",
+    "structural_ood": "#cc79a7",
     "counterfactual": "#009e73",
-    "probes": "#b8860b",
+    "probes": "#e69f00",
 }
 ATTENTION_ROLE_COLOURS = {
     "support_value": "#332288",
     "stale_value": "#aa4499",
-    "value_distractors": "#cc6677",
+    "value_distractors": "#8c2d04",
     "query_key": "#d98a00",
-    "key_distractors": "#3b93c4",
-    "prior_answers": "#009e73",
-    "support_key": "#117733",
-    "support_op": "#8a8d3f",
+    "key_distractors": "#5aa9d6",
+    "prior_answers": "#117733",
+    "support_key": "#44aa99",
+    "support_op": "#999933",
     "other": "#b8bcc2",
 }
 ROLE_LINES = {"winner": "-", "runner_up": (0, (5, 1.5)), "bottom": (0, (1.5, 1.5))}

@@ -51,9 +51,9 @@ def is_numeric(table: Mapping[str, Any]) -> list[bool]:
 
 def _heading(column: str, unit: str | None) -> str:
     shown = column.replace("_", " ")
-    if unit is None or unit in ("1", "id") or unit == column:
-        return shown
-    return f"{shown} ({'%' if unit == 'share' else unit})"
+    # Shares show their % in every cell.
+    bare = unit is None or unit in ("1", "id", "share") or unit == column
+    return shown if bare else f"{shown} ({unit})"
 
 
 def _cell(value: Any, unit: str | None) -> str:

@@ -1,0 +1,105 @@
+"""The style sheet of a study's page: one column of text, room for figures, dark on white."""
+
+CSS = """
+:root{--ink:#1a1a1a;--soft:#5f6368;--line:#dfe2e6;--wash:#f6f7f9;--accent:#332288;
+--mark:#8a3b00;--mark-wash:#fff4e5;--mark-line:#e69f00;
+--serif:Charter,'Bitstream Charter','Sitka Text',Cambria,Georgia,serif;
+--sans:'Helvetica Neue',Helvetica,Arial,'DejaVu Sans',sans-serif;
+--mono:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace}
+*{box-sizing:border-box}
+html{scroll-behavior:smooth;-webkit-text-size-adjust:100%}
+body{margin:0;background:#fff;color:var(--ink);font:17px/1.6 var(--serif)}
+.page{display:grid;grid-template-columns:15rem minmax(0,56rem);gap:0 3.5rem;
+justify-content:center;padding:0 1.5rem 5rem}
+header,main,footer{grid-column:2;min-width:0}
+header{padding-top:3.2rem}
+h1{font:700 2.15rem/1.2 var(--sans);letter-spacing:-.015em;margin:.2rem 0 .6rem;max-width:46rem}
+h2{font:700 .82rem/1.3 var(--sans);letter-spacing:.09em;text-transform:uppercase;
+color:var(--accent);border-top:1px solid var(--line);margin:3.6rem 0 .9rem;padding-top:1.1rem}
+h3{font:700 1.42rem/1.3 var(--sans);letter-spacing:-.01em;margin:.2rem 0 .6rem;max-width:46rem}
+h4{font:700 .95rem/1.4 var(--sans);margin:1.8rem 0 .5rem}
+p{margin:.6rem 0;max-width:44rem}
+a{color:var(--accent);text-decoration-thickness:.06em;text-underline-offset:.15em}
+.eyebrow,.where{font:.82rem/1.5 var(--sans);color:var(--soft);max-width:none}
+.eyebrow{margin:0}
+.summary{background:var(--wash);border-radius:6px;padding:1.05rem 1.4rem 1.1rem;margin:1.5rem 0}
+.summary h2{border:0;margin:0 0 .4rem;padding:0}
+.summary p{max-width:none}
+.summary b{font:600 .87rem var(--sans)}
+.summary a{font:.78rem var(--sans);text-decoration:none;white-space:nowrap}
+.answer{font-size:1.08rem}
+.marks{list-style:none;margin:1rem 0;padding:.75rem 1.1rem;max-width:46rem;
+background:var(--mark-wash);border-left:4px solid var(--mark-line);border-radius:0 5px 5px 0;
+font:.92rem/1.5 var(--sans);color:var(--mark)}
+.marks li+li{margin-top:.45rem}
+.marks b{font-weight:700}
+nav{grid-column:1;grid-row:1/span 3;font:.86rem/1.42 var(--sans)}
+nav .inside{position:sticky;top:0;max-height:100vh;overflow:auto;padding:3.4rem 0 2rem}
+nav p{font-weight:700;margin:0 0 .6rem}
+nav ol{list-style:none;margin:0;padding:0}
+nav>div>ol>li{margin:0 0 .75rem}
+nav li li{margin:.22rem 0 0}
+nav a{color:var(--soft);text-decoration:none}
+nav>div>ol>li>a{color:var(--ink);font-weight:600}
+nav a:hover{color:var(--accent);text-decoration:underline}
+article{margin:0 0 2.6rem}
+article+article{margin-top:3rem}
+figure{margin:1.6rem 0 1.9rem}
+.frame{border:1px solid var(--line);border-radius:6px;padding:.5rem .7rem;overflow-x:auto}
+svg.plot{display:block;width:100%;min-width:36rem;height:auto}
+figcaption{font:.89rem/1.5 var(--sans);color:var(--ink);margin:.6rem 0 0;max-width:46rem}
+.command{font:.8rem/1.5 var(--sans);color:var(--soft);margin:.3rem 0 0;max-width:none}
+code,pre{font-family:var(--mono);font-size:.86em}
+.command code{background:var(--wash);border-radius:3px;padding:.1em .4em;color:var(--ink);
+overflow-wrap:anywhere}
+pre{background:var(--wash);border-radius:5px;padding:.8rem 1rem;overflow:auto;max-height:26rem;
+font-size:.78rem;line-height:1.5;margin:.5rem 0}
+.scroll{overflow:auto;max-height:30rem;margin:.5rem 0}
+table{border-collapse:collapse;font:.84rem/1.4 var(--sans);font-variant-numeric:tabular-nums}
+th,td{text-align:left;padding:.3rem 1rem .3rem 0;border-bottom:1px solid var(--line);
+vertical-align:top}
+th{font-weight:600;color:var(--soft);border-bottom:1.5px solid var(--soft);background:#fff;
+position:sticky;top:0;vertical-align:bottom}
+td.number,th.number{text-align:right;white-space:nowrap}
+td:last-child,th:last-child{padding-right:.2rem}
+.numbers{width:100%}
+.numbers td:nth-child(2){font-weight:600}
+.numbers td:nth-child(3){color:var(--soft)}
+.digest{font-family:var(--mono);font-size:.78em;overflow-wrap:anywhere}
+details{font:.9rem/1.5 var(--sans);margin:.5rem 0}
+summary{cursor:pointer;color:var(--accent);padding:.12rem 0}
+summary:hover{text-decoration:underline}
+details.runs{border:1px solid var(--line);border-radius:6px;padding:.55rem 1rem;margin:1.6rem 0}
+details.runs>summary{font-weight:600}
+details.runs article{font:17px/1.6 var(--serif);border-top:1px solid var(--line);
+margin-top:1rem;padding-top:1rem}
+footer{border-top:1px solid var(--line);margin-top:3rem;padding-top:1rem;
+font:.84rem/1.55 var(--sans);color:var(--soft)}
+a:focus-visible,summary:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
+@media (max-width:66rem){
+.page{display:block;max-width:58rem;margin:0 auto}
+nav{border-bottom:1px solid var(--line);padding-bottom:1rem}
+nav .inside{position:static;max-height:none;padding:1.4rem 0 0}
+nav>div>ol{columns:2 16rem;column-gap:2rem}
+nav>div>ol>li{break-inside:avoid}
+header{padding-top:1.8rem}}
+@media (max-width:36rem){
+body{font-size:16px}
+.page{padding:0 1rem 3rem}
+h1{font-size:1.65rem}
+h3{font-size:1.22rem}}
+@media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
+@media print{
+body{font-size:10.5pt}
+.page{display:block;padding:0}
+nav .inside{position:static;max-height:none;padding:0}
+nav li li{display:none}
+header{padding-top:0}
+h2,h3,h4,figcaption{break-after:avoid}
+figure,.marks,.summary,tr{break-inside:avoid}
+.frame{border:0;padding:0}
+svg.plot{min-width:0}
+.scroll,pre{max-height:none;overflow:visible}
+th{position:static}
+a{color:inherit;text-decoration:none}}
+"""

@@ -1,0 +1,262 @@
+"""Every figure: valid, self-contained, deterministic, and saying what it shows."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import report_frames as frames
+
+from circuit.errors import AnalysisError
+from circuit.reports import (
+    figures_attention,
+    figures_attribution,
+    figures_behaviour,
+    figures_closure,
+    figures_heads,
+    figures_training,
+)
+
+ROWS, VALUES = frames.attribution()
+DRAW: dict[str, Callable[[Path], None]] = {
+    "learning_curve": lambda p: figures_behaviour.learning_curve(frames.sweep(), 700, 0.5, p),
+    "slices": lambda p: figures_behaviour.slices(frames.sweep(), p),
+    "coarse": lambda p: figures_behaviour.coarse(frames.sweep(), p),
+    "splits": lambda p: figures_behaviour.splits(frames.evaluation(), p),
+    "separation": lambda p: figures_heads.separation(frames.head_scan(), frames.ROLES, p),
+    "heads": lambda p: figures_heads.heads(frames.head_scan(), frames.ROLES, p),
+    "patterns": lambda p: figures_attention.patterns(frames.patterns(), p),
+    "roles": lambda p: figures_attention.roles(frames.attention_roles(), p),
+    "trace": lambda p: figures_training.trace(frames.trace(), p),
+    "components": lambda p: figures_training.components(frames.trace(), p),
+    "growth": lambda p: figures_attribution.growth(ROWS, VALUES, frames.UNITS, p, "trapezoid"),
+    "parameter_groups": lambda p: figures_attribution.parameter_groups(
+        frames.parameter_groups(), frames.UNITS, p, "head_projection"
+    ),
+    "residual": lambda p: figures_attribution.residual(ROWS, VALUES, frames.UNITS, p, 0.01),
+    "closure": lambda p: figures_closure.closure(*frames.closure(), p),
+    "seeds": lambda p: figures_closure.seeds(frames.seeds(), p),
+}
+SAYS = {
+    "learning_curve": [
+        "answer accuracy (% of reads)",
+        "training step",
+        "n = 1,204 reads",
+        "95% intervals",
+        "birth: step 700",
+        "threshold 50%",
+        "validation_iid",
+        "heldout_pairs",
+    ],
+    "slices": ["on validation_iid by slice", "tokens since support", "n = 172–602 reads"],
+    "coarse": [
+        "attention (probability)",
+        "margin (logit)",
+        "n = 415 events",
+        "q: to the query key",
+    ],
+    "splits": ["at step 1,500", "n = 2,317", "41.2%", "(logit)", "over values only"],
+    "separation": ["QK separation (score)", "L1H2 winner", "L0H3 bottom", "n = 415 events"],
+    "heads": ["QK separation (score)", "L1H0  runner up", "18 checkpoints", "White is zero"],
+    "patterns": ["attention (probability)", "R K01 → V060", "stale value", "&lt;bos&gt;", "step"],
+    "roles": ["attention mass (probability)", "of L1H2", "n = 415 events", "support value"],
+    "trace": ["nat/token", "parameter unit", "Clip coefficient", "clipped in", "n = 1,200 steps"],
+    "components": ["norm (parameter unit)", "weight decay", "rounding is 0 in 172 steps"],
+    "growth": ["(score)", "(logit)", "route: +7.16 score", "closure residual", "800 steps"],
+    "parameter_groups": ["contribution (score)", "L1H2.q", "rest (24 groups)", "total"],
+    "residual": ["residual (% of growth)", "trapezoid", "left", "bound", "log scale"],
+    "closure": [
+        "n = 96 events × 8 checkpoint intervals",
+        "R² pooled: 0.860",
+        "(logit)",
+        "shuffled",
+    ],
+    "seeds": ["n = 3 runs", "growth (score)", "share of the winner", "birth", "mean"],
+}
+
+
+def svg(draw: Callable[[Path], None], path: Path) -> str:
+    draw(path)
+    return path.read_text()
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_figure_is_valid_self_contained_and_says_what_it_shows(name, tmp_path):
+    text = svg(DRAW[name], tmp_path / f"{name}.svg")
+    root = ET.fromstring(text)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    for shown in SAYS[name]:
+        assert shown in text, shown
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key.endswith("href"):
+                assert value.startswith(("#", "data:image/png;base64,")), value
+    assert "None" not in text
+    assert ">nan<" not in text
+
+
+def test_every_configured_figure_is_drawn_here():
+    from circuit.config.analysis import KINDS
+
+    assert {figure for kind in KINDS.values() for figure in kind.figures} == set(DRAW)
+
+
+def test_bytes_do_not_depend_on_the_process(tmp_path):
+    code = "from test_figures import digests; print(digests())"
+    found = []
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "DRAW_IN": str(tmp_path / seed)}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.append(done.stdout)
+    assert found[0] == found[1]
+    assert found[0].count(":") == len(DRAW)
+
+
+def digests() -> dict[str, str]:
+    """Draw all figures; called in other processes."""
+    folder = Path(os.environ["DRAW_IN"])
+    return {
+        name: hashlib.sha256(svg(draw, folder / f"{name}.svg").encode()).hexdigest()
+        for name, draw in DRAW.items()
+    }
+
+
+def test_a_run_without_birth_says_so(tmp_path):
+    def draw(path):
+        figures_behaviour.learning_curve(frames.sweep(), None, 0.5, path)
+
+    text = svg(draw, tmp_path / "a.svg")
+    assert "No birth: accuracy never stays at 50%." in text
+    assert "birth: step" not in text
+
+
+def test_slices_shows_the_first_split_only(tmp_path):
+    sweep = frames.sweep()
+    other = sweep.copy()
+    other.loc[other["split"] == "heldout_pairs", "mean"] = 0.0
+    first = svg(lambda p: figures_behaviour.slices(sweep, p), tmp_path / "a.svg")
+    assert svg(lambda p: figures_behaviour.slices(other, p), tmp_path / "b.svg") == first
+
+
+def test_rows_without_slices_are_refused(tmp_path):
+    sweep = frames.sweep()
+    with pytest.raises(AnalysisError, match="have no slices"):
+        figures_behaviour.slices(sweep[sweep["slice"] == "all"], tmp_path / "a.svg")
+
+
+def test_splits_takes_the_last_of_several_steps(tmp_path):
+    last = frames.evaluation()
+    both = pd.concat([last.assign(step=100, mean=0.0), last])
+    one = svg(lambda p: figures_behaviour.splits(last, p), tmp_path / "a.svg")
+    assert svg(lambda p: figures_behaviour.splits(both, p), tmp_path / "b.svg") == one
+    bare = last.drop(columns="step")
+    assert "at step" not in svg(lambda p: figures_behaviour.splits(bare, p), tmp_path / "c.svg")
+
+
+@pytest.mark.parametrize("draw", [figures_heads.separation, figures_heads.heads])
+def test_heads_are_drawn_from_all_events_not_from_a_half(draw, tmp_path):
+    rows = frames.head_scan()
+    changed = rows.copy()
+    changed.loc[changed["half"] != "all", "mean"] = 99.0
+    first = svg(lambda p: draw(rows, frames.ROLES, p), tmp_path / "a.svg")
+    assert svg(lambda p: draw(changed, frames.ROLES, p), tmp_path / "b.svg") == first
+    assert "model" not in first
+
+
+def test_patterns_outline_each_support_value(tmp_path):
+    text = svg(lambda p: figures_attention.patterns(frames.patterns(3), p), tmp_path / "a.svg")
+    assert text.count("stroke: #d55e00") == 3
+
+
+def test_patterns_of_many_checkpoints_are_thinned_and_say_so(tmp_path):
+    few = frames.patterns(1)
+    many = pd.concat([few.assign(step=few["step"] + 2000 * i) for i in range(3)])
+    text = svg(lambda p: figures_attention.patterns(many, p), tmp_path / "a.svg")
+    assert "20 of 54 checkpoints" in text
+    assert "checkpoints," not in svg(
+        lambda p: figures_attention.patterns(few, p), tmp_path / "b.svg"
+    ).replace("rows: checkpoints,", "")
+
+
+def test_growth_draws_summands_and_never_comparators(tmp_path):
+    def picture(rows):
+        def draw(path):
+            figures_attribution.growth(rows, VALUES, frames.UNITS, path, "trapezoid")
+
+        return svg(draw, tmp_path / "a.svg")
+
+    def doubled(component, rule):
+        rows = ROWS.copy()
+        chosen = (rows["component"] == component) & (rows["path_rule"] == rule)
+        rows.loc[chosen, "attribution"] *= 2
+        return picture(rows)
+
+    assert doubled("raw_sgd", "trapezoid") == doubled("momentum", "left") == picture(ROWS)
+    assert doubled("momentum", "trapezoid") != picture(ROWS)
+    assert doubled("residual", "trapezoid") != picture(ROWS)
+
+
+def test_growth_refuses_a_rule_that_was_not_computed(tmp_path):
+    with pytest.raises(AnalysisError, match="under simpson"):
+        figures_attribution.growth(ROWS, VALUES, frames.UNITS, tmp_path / "a.svg", "simpson")
+
+
+def test_bars_of_parameter_groups_sum_to_the_whole():
+    rng = np.random.default_rng(0)
+    columns = list(figures_attribution.SUMMANDS)
+    table = pd.DataFrame(rng.standard_normal((40, 4)), columns=columns)
+    table.index = [f"group {i}" for i in range(40)]
+    shown = figures_attribution._largest(table)
+    assert len(shown) == figures_attribution.TOP + 1
+    assert shown.index[-1] == "rest (28 groups)"
+    np.testing.assert_allclose(shown.sum(), table.sum(), rtol=1e-12)
+    totals = shown.iloc[:-1].sum(axis=1).abs()
+    assert totals.is_monotonic_decreasing
+    hidden = table.drop(index=shown.index[:-1]).sum(axis=1).abs()
+    assert totals.min() >= hidden.max()
+
+
+def test_few_parameter_groups_have_no_rest():
+    columns = list(figures_attribution.SUMMANDS)
+    table = pd.DataFrame(np.ones((3, 4)), columns=columns, index=["a", "b", "c"])
+    assert list(figures_attribution._largest(table).index) == ["a", "b", "c"]
+
+
+def test_binning_keeps_the_mean_the_range_and_every_step():
+    rows = frames.trace(1200).sample(frac=1, random_state=0)
+    line = figures_training.binned(rows, "loss", bins=300)
+    assert line.size == 4
+    assert len(line.mean) == 300
+    assert line.mean.mean() == pytest.approx(rows["loss"].mean())
+    assert line.high.max() == rows["loss"].max()
+    assert line.low.min() == rows["loss"].min()
+    assert (np.diff(line.step) > 0).all()
+
+
+def test_short_traces_are_drawn_step_by_step(tmp_path):
+    text = svg(lambda p: figures_training.trace(frames.trace(100), p), tmp_path / "a.svg")
+    assert "one point per step" in text
+
+
+def test_closure_thins_its_scatter_and_says_so(tmp_path):
+    text = svg(DRAW["closure"], tmp_path / "a.svg")
+    assert f"{figures_closure.POINTS:,} of them drawn" in text
+
+
+def test_a_run_that_was_never_born_is_named_in_the_figure_of_seeds(tmp_path):
+    rows = frames.seeds()
+    rows = rows[~((rows["measure"] == "birth_step") & (rows["seed"] == 11))]
+    assert "not born" in svg(lambda p: figures_closure.seeds(rows, p), tmp_path / "a.svg")

@@ -1,0 +1,302 @@
+"""The page of a study: complete, self-contained, and safe to open anywhere."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import report_study
+
+from circuit.errors import AnalysisError, ArtifactError
+from circuit.reports.inline import inline_svg
+from circuit.reports.origins import origins
+from circuit.reports.page import NUMBERS_SHOWN, SECTIONS, Filed, Section, write_page
+
+TITLE = "A latest-write lookup circuit forms"
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Reader(HTMLParser):
+    """Checks nesting, and notes what the tests ask about."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.folded: list[str] = []
+        self.text: list[str] = []
+        self.figures: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(f"{tag}.{name}", value or "") for name, value in attrs]
+        found = dict(attrs)
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag == "a":
+            self.links.append(found["href"])
+        if tag == "figure":
+            self.figures.append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text.append(data)
+            if "details" in self.open:
+                self.folded.append(data)
+            if "figure" in self.open:
+                self.figures[-1] += data
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> tuple[Path, list[Filed]]:
+    root = tmp_path_factory.mktemp("study")
+    return root, report_study.build_study(root)
+
+
+def write_study(path: Path, reports: list[Filed]) -> None:
+    audit = ("data/quickstart_kv", report_study.AUDIT)
+    write_page(path, report_study.STUDY, TITLE, reports, focus=report_study.FOCUS, audit=audit)
+
+
+@pytest.fixture(scope="module")
+def html(study) -> str:
+    root, reports = study
+    write_study(root / "report.html", reports)
+    return (root / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(html) -> Reader:
+    return Reader(html)
+
+
+def test_page_nests_and_its_ids_are_unique_and_its_links_lead_somewhere(page):
+    assert len(set(page.ids)) == len(page.ids) > 20
+    assert page.links
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+
+
+def test_page_fetches_and_runs_nothing(html, page):
+    assert html.startswith('<!DOCTYPE html>\n<html lang="en">')
+    assert not {"script", "link", "iframe", "img", "object", "embed"} & set(page.tags)
+    names = {name.partition(".")[2] for name, _ in page.attributes}
+    assert "src" not in names
+    assert not [name for name in names if name.startswith("on")]
+    for name, value in page.attributes:
+        if name.endswith("href"):
+            assert value.startswith(("#", "data:image/png;base64,")), value
+        elif "xmlns" not in name:
+            assert "//" not in value, (name, value)
+    outside = re.sub(r'xmlns(:\w+)?="[^"]*"', "", html)
+    assert "http" not in outside
+    assert "@import" not in outside
+    assert not re.search(r"url\((?!#)", outside)
+
+
+def test_references_inside_figures_hold_within_their_own_figure(html, page):
+    used = re.findall(r'(?:xlink:href="#|url\(#)(s\d+r\d+f\d+-[^")]+)', html)
+    assert used
+    assert set(used) <= set(page.ids)
+
+
+def test_every_figure_has_caption_accessible_name_and_the_command_that_remakes_it(study, page):
+    drawn = [(f.folder, x["file"]) for f in study[1] for x in f.report["figures"]]
+    assert len(page.figures) == len(drawn) == page.tags.count("svg")
+    text = "\n".join(page.figures)
+    for folder, file in drawn:
+        assert f"snakemake --force {folder}/{file}" in text
+        assert f"Caption of {file.removesuffix('.svg')}: a & b." in text
+    assert all("Remake:" in figure for figure in page.figures)
+    labels = [value for name, value in page.attributes if name == "svg.aria-label"]
+    assert len(labels) == len(drawn)
+    assert all(labels)
+
+
+def test_numbers_have_sign_unit_interval_and_count(page):
+    text = "|".join(part.strip() for part in page.text if part.strip())
+    assert "growth of QK separation of the winner L1H2|+7.16 score|+6.81 to +7.50|207" in text
+    assert "accuracy on validation_iid, at step 1,500|97.40%|96.70% to 98.10%|1,204" in text
+    assert "route: weight_decay|−0.358 score" in text
+
+
+def test_many_numbers_are_folded_but_none_is_lost(page):
+    assert "2 more numbers" in page.folded
+    assert "margin: clipped_sgd" in page.folded
+    assert sum(part == "route: current_gradient" for part in page.text) == 1
+    assert NUMBERS_SHOWN == 12
+
+
+def test_questions_are_headings_and_the_summary_is_made_of_answers(study, page, html):
+    told = [f.report for f in study[1] if f.report["run"] in (None, report_study.FOCUS)]
+    for report in told:
+        assert report["question"] in page.text
+    summary = html.partition('class="summary"')[2].partition("</section>")[0]
+    assert "10 questions were asked of run formation_seed0007" in summary
+    assert "stays at or above 50% from step 700; it is 3.1% untrained" in summary
+    assert "The best checkpoint is step 1,400" not in summary
+    for section in SECTIONS:
+        assert f"<b>{section.title}.</b>" in summary
+
+
+def test_other_runs_are_folded(page):
+    answer = "Answer accuracy on validation_iid stays at or above 50% from step 800."
+    assert "Other runs: formation_seed0011" in page.folded
+    assert answer in page.folded
+    assert page.text.count(answer) == 1
+
+
+def test_marks_stand_at_the_top_and_beside_what_they_mark(page):
+    mark = "3 seeds: the interval over seeds is rough."
+    assert sum(mark in part for part in page.text) == 2
+    assert any("second_last_written_value is right in 81.1%" in part for part in page.text)
+
+
+def test_text_from_reports_cannot_become_markup(html):
+    assert "Growth by head &lt;all&gt;" in html
+    assert "<all>" not in html
+
+
+def test_data_are_told_from_the_audit(page):
+    assert "What does the data ask for, and can a shortcut answer it?" in page.text
+    assert any("in data/quickstart_kv" in part for part in page.text)
+    assert "snakemake --force data/quickstart_kv/audit.json" in page.text
+    text = "|".join(part.strip() for part in page.text if part.strip())
+    row = "accuracy of most_frequent_value_before_query, highest over splits|14.7%|–|2,315|"
+    assert row + "on structural_ood; bound 40%" in text
+    assert "violations of the rules of the data|0|" in text
+
+
+def test_a_failed_audit_is_marked(study, tmp_path):
+    checks = [
+        {**c, "value": 3.0 if c["bound"] == 0 else c["value"]} for c in report_study.AUDIT["checks"]
+    ]
+    audit = {**report_study.AUDIT, "passed": False, "checks": checks}
+    write_page(tmp_path / "a.html", "s", TITLE, study[1][-2:-1], audit=("data/kv", audit))
+    text = (tmp_path / "a.html").read_text()
+    assert "The benchmark failed its audit." in text
+    assert "fails its audit: 9 violations in 2 kinds of check" in text
+
+
+def test_same_reports_same_bytes(study, html):
+    root, reports = study
+    write_study(root / "again.html", reports)
+    assert (root / "again.html").read_text() == html
+
+
+def test_provenance_lists_versions_inputs_and_code(page):
+    for shown in ("2.8.0", "a0" * 32, "circuit/scalars/routing.py", "0123456789abcdef", "12.3 s"):
+        assert shown in page.text
+
+
+def test_reports_from_different_code_or_inputs_are_marked():
+    def report(name, digest, fingerprint):
+        block = {**report_study.provenance(7, digest), "code": [f"circuit/x.py@{fingerprint}"]}
+        return {"name": name, "run": None, "provenance": block}
+
+    same = origins([report("a", "5b" * 32, "00"), report("b", "5b" * 32, "00")])
+    assert same.marks == []
+    differ = origins([report("a", "5b" * 32, "00"), report("b", "6c" * 32, "01")])
+    assert "different versions of an input (results/quickstart/train" in differ.marks[0]
+    assert "different versions of the library code (circuit/x.py)" in differ.marks[1]
+
+
+def changed(filed: Filed, **fields) -> Filed:
+    return filed._replace(report={**filed.report, **fields})
+
+
+def test_a_kind_that_no_section_names_is_told_at_the_end(study, tmp_path):
+    reports = [*study[1], changed(study[1][-2], kind="weight_svd", question="How many directions?")]
+    write_page(tmp_path / "a.html", "s", TITLE, reports, focus=report_study.FOCUS)
+    text = (tmp_path / "a.html").read_text()
+    assert "7 Further analyses" in text
+    assert text.index("How many directions?</h3>") > text.index("Which checkpoint is the reference")
+
+
+def test_sections_decide_the_order(study, tmp_path):
+    chosen = (Section("First", ("cross_seed",)), Section("Second", ("closure",)))
+    reports = [f for f in study[1] if f.report["kind"] in ("closure", "cross_seed")]
+    write_page(tmp_path / "a.html", "s", TITLE, reports, chosen)
+    text = (tmp_path / "a.html").read_text()
+    assert (
+        text.index("1 First</h2>") < text.index("2 Second</h2>") < text.index("3 Provenance</h2>")
+    )
+
+
+def test_a_page_needs_reports_of_its_focus(study, tmp_path):
+    with pytest.raises(AnalysisError, match="no reports"):
+        write_page(tmp_path / "a.html", "s", TITLE, [])
+    with pytest.raises(AnalysisError, match="no report of run 'elsewhere'"):
+        write_page(tmp_path / "a.html", "s", TITLE, study[1], focus="elsewhere")
+
+
+def test_a_missing_figure_is_named(study, tmp_path):
+    lost = changed(study[1][0], figures=[{"file": "lost.svg", "caption": "lost"}])
+    with pytest.raises(ArtifactError, match=r"figure is missing.*lost\.svg"):
+        write_page(tmp_path / "a.html", "s", TITLE, [lost])
+    assert not list(tmp_path.iterdir())
+
+
+FIGURE = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
+ width="10pt" viewBox="0 0 9 9"><title>t</title><defs><style>*{{color:red}}</style>
+ <path id="m" d="M0 0"/><clipPath id="c"><rect id="spare"/></clipPath></defs>
+ <g clip-path="url(#c)" style="clip-path: url(#c)"><use xlink:href="#m"/></g>{0}</svg>"""
+
+
+def test_inlined_figures_keep_only_ids_in_use_under_their_prefix(tmp_path):
+    path = tmp_path / "a.svg"
+    path.write_text(FIGURE.format("<text>a &lt; b</text>"))
+    markup = inline_svg(path, "f1", 'a "quoted" label')
+    assert 'id="f1-m"' in markup
+    assert 'id="f1-c"' in markup
+    assert "spare" not in markup
+    assert 'xlink:href="#f1-m"' in markup
+    assert markup.count("url(#f1-c)") == 2
+    assert "<style" not in markup
+    assert "<title" not in markup
+    assert "width=" not in markup
+    assert "a &lt; b" in markup
+    assert 'role="img"' in markup
+    assert 'aria-label="a &quot;quoted&quot; label"' in markup
+
+
+@pytest.mark.parametrize(
+    ("inside", "what"),
+    [
+        ("<script>x</script>", "a <script> element"),
+        ('<g onclick="x()"/>', "an event handler 'onclick'"),
+        ('<use xlink:href="other.svg#m"/>', "a reference to 'other.svg#m'"),
+        ('<image href="https://example.org/a.png"/>', "a reference to 'https://example.org/a.png'"),
+        ('<g style="fill: url(https://example.org)"/>', "a reference in "),
+    ],
+)
+def test_figures_that_could_run_or_fetch_are_refused(inside, what, tmp_path):
+    path = tmp_path / "a.svg"
+    path.write_text(FIGURE.format(inside))
+    with pytest.raises(ArtifactError) as caught:
+        inline_svg(path, "f1", "label")
+    assert what in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["<svg", "<html></html>"])
+def test_damaged_figures_are_refused(content, tmp_path):
+    path = tmp_path / "a.svg"
+    path.write_text(content)
+    with pytest.raises(ArtifactError, match=r"a\.svg"):
+        inline_svg(path, "f1", "label")

@@ -1,0 +1,83 @@
+"""The quickstart study, really run: it learns the task and its attributions close.
+
+Minutes long, so ``make test-slow`` runs it; where its results are already there and fresh,
+Snakemake has nothing to do and only the numbers are read.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from circuit.artifacts import read_json
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
+STUDY = ROOT / "results" / "quickstart"
+RUNS = ("formation_seed0007", "formation_seed0011", "formation_seed0013")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def finished():
+    command = [sys.executable, "-m", "snakemake", "quickstart", "--cores", "2"]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def overall(run: str, split: str) -> pd.Series:
+    rows = pd.read_parquet(STUDY / run / "behaviour" / "rows.parquet")
+    chosen = (rows["slice"] == "all") & (rows["measure"] == "accuracy") & (rows["split"] == split)
+    return rows[chosen].set_index("step")["mean"].sort_index()
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_training_learns_what_the_untrained_model_cannot(run):
+    accuracy = overall(run, "validation_iid")
+    assert accuracy.iloc[0] <= 0.05
+    assert accuracy.iloc[-1] >= 0.95
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_what_is_learnt_is_no_positional_shortcut(run):
+    # The second last written value is never right on structural_ood.
+    assert overall(run, "structural_ood").iloc[-1] >= 0.5
+
+
+@pytest.mark.parametrize(("rule", "bound"), [("trapezoid", 0.01), ("simpson", 0.0001)])
+def test_attributions_close_over_the_formation_window(rule, bound):
+    folder = STUDY / RUNS[0] / "path_rules"
+    rows = pd.read_parquet(folder / "rows.parquet")
+    growth = pd.read_parquet(folder / "values.parquet")["growth"].sum()
+    residual = rows[(rows["path_rule"] == rule) & (rows["component"] == "residual")]
+    assert growth > 1
+    assert abs(residual["attribution"].sum()) <= bound * growth
+
+
+def test_components_and_residual_sum_to_the_growth_at_every_step():
+    folder = STUDY / RUNS[0] / "path_rules"
+    rows = pd.read_parquet(folder / "rows.parquet")
+    values = pd.read_parquet(folder / "values.parquet").set_index(["step", "scalar"])["growth"]
+    summands = rows[~rows["component"].isin(["raw_sgd", "clipped_sgd"])]
+    sums = summands.groupby(["path_rule", "step", "scalar"])["attribution"].sum()
+    for rule in ("simpson", "trapezoid", "left"):
+        assert (sums[rule] - values).abs().max() < 1e-12
+
+
+def test_every_replayed_checkpoint_is_reached_bit_for_bit():
+    tables = [pd.read_parquet(p) for p in STUDY.glob("*/replay/*/verification.parquet")]
+    assert len(tables) >= 9
+    assert all(table["exact"].all() for table in tables)
+
+
+def test_checkpoints_take_an_eightieth_of_a_dump_of_every_step():
+    files = list((STUDY / RUNS[0] / "train" / "checkpoints").glob("*.safetensors"))
+    one = max(file.stat().st_size for file in files)
+    manifest = read_json(STUDY / RUNS[0] / "train" / "manifest.json")
+    dump = manifest["recipe"]["steps"] * one
+    assert sum(file.stat().st_size for file in files) <= dump / 80
+
+
+def test_nothing_is_left_to_do():
+    command = [sys.executable, "-m", "snakemake", "quickstart", "-n"]
+    result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "Nothing to be done" in result.stdout + result.stderr

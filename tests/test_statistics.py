@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from circuit.statistics import LEVEL, RESAMPLES, bootstrap_mean, bootstrap_means
+
+
+def normal(n, k=1, seed=0):
+    return np.random.default_rng(seed).normal(2.0, 3.0, size=(n, k))
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
+    """400 experiments of 60 normal observations each; the percentile interval is a little short."""
+    data = normal(60, 400)
+    _, low, high = bootstrap_means(data)
+    covered = ((low < 2.0) & (high > 2.0)).mean()
+    assert 0.91 < covered < 0.975
+    assert LEVEL == 0.95
+
+
+def test_the_intervals_width_is_the_normal_theorys():
+    data = normal(500)
+    found = bootstrap_mean(data[:, 0])
+    expected = 2 * 1.96 * data.std() / np.sqrt(500)
+    assert found.high - found.low == pytest.approx(expected, rel=0.1)
+    assert found.low < found.mean < found.high
+    assert (found.mean, found.count) == (pytest.approx(data.mean(), rel=1e-12), 500)
+
+
+def test_it_is_the_quantiles_of_means_of_rows_drawn_with_replacement():
+    """The slow way, with another generator: equal up to the number of resamples."""
+    data = np.random.default_rng(1).exponential(size=40)
+    draws = np.random.default_rng(2).choice(data, size=(20_000, 40)).mean(1)
+    found = bootstrap_mean(data)
+    spread = draws.std()
+    assert found.low == pytest.approx(np.quantile(draws, 0.025), abs=0.2 * spread)
+    assert found.high == pytest.approx(np.quantile(draws, 0.975), abs=0.2 * spread)
+    assert RESAMPLES >= 1000
+
+
+def test_the_same_data_have_the_same_interval_and_another_seed_nearly_so():
+    data = normal(50)[:, 0]
+    first = bootstrap_mean(data)
+    np.random.default_rng().normal()
+    assert bootstrap_mean(data) == first == bootstrap_mean(data.copy(), seed=0)
+    other = bootstrap_mean(data, seed=1)
+    assert other != first
+    assert other.low == pytest.approx(first.low, abs=0.1 * data.std())
+
+
+def test_columns_are_resampled_together():
+    """So a column and its negative have mirrored intervals, and a difference keeps its own."""
+    data = normal(30, 2)
+    data[:, 1] = -data[:, 0]
+    mean, low, high = bootstrap_means(data)
+    assert mean[1] == pytest.approx(-mean[0])
+    assert low[1] == pytest.approx(-high[0])
+    assert high[1] == pytest.approx(-low[0])
+
+
+def test_each_column_is_what_it_is_alone():
+    data = normal(25, 3)
+    together = np.stack(bootstrap_means(data), 1)
+    for column, found in zip(data.T, together, strict=True):
+        alone = bootstrap_mean(column)
+        assert found.tolist() == pytest.approx([alone.mean, alone.low, alone.high], rel=1e-12)
+
+
+def test_one_observation_has_an_interval_of_no_width():
+    found = bootstrap_mean(np.array([4.0]))
+    assert (found.mean, found.low, found.high, found.count) == (4.0, 4.0, 4.0, 1)
+
+
+def test_constant_data_have_no_spread_and_integers_are_taken_as_numbers():
+    found = bootstrap_mean(np.array([3, 3, 3, 3]))
+    assert (found.low, found.high) == (3.0, 3.0)
+    assert isinstance(found.mean, float)

@@ -1,0 +1,249 @@
+"""A study small enough to run inside a test, and the workflow around it as a user would call it.
+
+Two layers of width 16 learn nothing in forty steps; what is tested is which files appear, from
+what, and what recomputes them. Every kind of analysis is there once.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+PARTS = ("Snakefile", "rules", "src", "profiles", "envs", "report")
+
+BENCHMARK: dict[str, Any] = {
+    "n_keys": 4,
+    "n_values": 32,
+    "seed": 20,
+    "in_distribution": {
+        "samples": {"train": 200, "validation_iid": 32, "test_iid": 48, "heldout_pairs": 32},
+        "active_keys": [2, 3],
+        "overwrites": 6,
+        "reads": [4, 5],
+        "query_lag": [1, 2],
+    },
+    "structural_ood": {
+        "samples": 32,
+        "active_keys": [3, 4],
+        "overwrites": [7, 8],
+        "reads": [4, 5],
+        "query_lag": [2, 3],
+    },
+    "counterfactual": {"samples": 32},
+    "heldout_pair_fraction": 0.2,
+    "probes": {"programs_per_split": 24},
+    "pairs": {"pairs_per_kind": 12},
+}
+RECIPE: dict[str, Any] = {
+    "model": {
+        "n_layers": 2,
+        "n_heads": 4,
+        "d_model": 16,
+        "d_ff": 32,
+        "context": 64,
+        "initialisation": "gpt2",
+    },
+    "optimizer": {"learning_rate": 0.002, "warmup_steps": 5},
+    "batch_size": 8,
+    "steps": 40,
+    "checkpoint_every": 10,
+}
+_WINNER = {"scalar": "qk_separation", "head": "winner"}
+TINY: dict[str, Any] = {
+    "benchmarks": {"tiny_kv": BENCHMARK, "other_kv": {**BENCHMARK, "seed": 21}},
+    "recipes": {
+        "tiny": RECIPE,
+        "sparse": {"base": "tiny", "checkpoint_every": 20},
+        "other": RECIPE,
+    },
+    "studies": {
+        "quickstart": {
+            "title": "A tiny study",
+            "benchmark": "tiny_kv",
+            "focus": "seed7",
+            "runs": {
+                "seed7": {"recipe": "tiny", "seed": 7},
+                "seed7_sparse": {"recipe": "sparse", "seed": 7},
+                "seed11": {"recipe": "tiny", "seed": 11},
+            },
+            "windows": {"formation": [10, 30]},
+            "replay": {"segments_per_job": 1},
+            "analyses": {
+                "behaviour": {"kind": "checkpoint_sweep", "programs": 16},
+                "reference_model": {
+                    "kind": "reference_model",
+                    "runs": ["seed7_sparse"],
+                    "sweep": "behaviour",
+                },
+                "full_evaluation": {
+                    "kind": "full_evaluation",
+                    "runs": ["seed7"],
+                    "sweep": "behaviour",
+                },
+                "head_scan": {"kind": "head_scan", "runs": ["seed7", "seed11"], "rank": 2},
+                "attention": {
+                    "kind": "attention_geometry",
+                    "runs": ["seed7"],
+                    "selection": "head_scan",
+                    "pictures": 2,
+                },
+                "optimizer_trace": {
+                    "kind": "optimizer_trace",
+                    "runs": ["seed7"],
+                    "window": "formation",
+                },
+                "attribution": {
+                    "kind": "update_attribution",
+                    "runs": ["seed7", "seed11"],
+                    "window": "formation",
+                    "selection": "head_scan",
+                    "scalars": {
+                        "qk_separation": {**_WINNER},
+                        "qk_separation_rank2": {**_WINNER, "rank": 2},
+                    },
+                    "events": 8,
+                    "summed_groups": ["neuron"],
+                },
+                "closure": {
+                    "kind": "closure",
+                    "runs": ["seed7"],
+                    "selection": "head_scan",
+                    "window": [0, 40],
+                    "outcomes": {"correct_value_logit": {"scalar": "correct_value_logit"}},
+                    "routes": {
+                        "qk_separation": {**_WINNER},
+                        "ov_value_margin": {"scalar": "ov_value_margin", "head": "winner"},
+                    },
+                    "folds": 3,
+                },
+                "cross_seed": {
+                    "kind": "cross_seed",
+                    "runs": ["seed7", "seed11"],
+                    "sweep": "behaviour",
+                    "scan": "head_scan",
+                    "attribution": "attribution",
+                    "scalar": "qk_separation",
+                },
+            },
+        },
+        # Shares nothing with the study above, and no test runs it.
+        "other": {
+            "title": "Another study",
+            "benchmark": "other_kv",
+            "focus": "alone",
+            "runs": {"alone": {"recipe": "other", "seed": 1}},
+            "analyses": {"head_scan": {"kind": "head_scan", "rank": 2}},
+        },
+    },
+}
+ABSENT = object()
+"""As a value in :func:`changed`: take the key away."""
+
+
+def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a configuration with other values at dotted paths."""
+    result = copy.deepcopy(dict(config))
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        place = result
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        if value is ABSENT:
+            del place[last]
+        else:
+            place[last] = copy.deepcopy(value)
+    return result
+
+
+class Tree:
+    """A folder with the workflow's files, a configuration of its own and maybe results."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @staticmethod
+    def new(folder: Path, config: Mapping[str, Any] = TINY) -> Tree:
+        """The project's workflow in an empty folder; file times are the originals'."""
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        for part in PARTS:
+            source = PROJECT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=ignore)
+            else:
+                shutil.copy2(source, folder / part)
+        tree = Tree(folder)
+        tree.configure(config)
+        return tree
+
+    def copy(self, folder: Path) -> Tree:
+        """A copy with its results, which Snakemake finds as finished as here."""
+        shutil.copytree(self.folder, folder, symlinks=True)  # copies file times
+        return Tree(folder)
+
+    def path(self, name: str) -> Path:
+        """A file of the tree."""
+        return self.folder / name
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Write the configuration."""
+        text = yaml.safe_dump(dict(config), sort_keys=False)
+        self.path("workflow_config.yaml").write_text(text)
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of a call of snakemake."""
+        return [sys.executable, "-m", "snakemake", "--nocolor", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The caller's environment without settings of Snakemake's own."""
+        return {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE_")}
+
+    def call(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Call snakemake; stdout and stderr come together, as on a screen."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def run(self, *arguments: str, cores: int = 1, timeout: float = 300) -> str:
+        """Call snakemake for real; it must succeed."""
+        done = self.call("--cores", str(cores), *arguments, timeout=timeout)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def dry_run(self, *targets: str) -> str:
+        """What ``snakemake -n`` prints; it must succeed."""
+        done = self.call("-n", *targets)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def planned(self, *targets: str) -> dict[str, int]:
+        """Rules that would run, with the number of jobs of each."""
+        return jobs_in(self.dry_run(*targets))
+
+
+def jobs_in(text: str) -> dict[str, int]:
+    """The table of jobs in a dry run's output: rule → count, the study's own target left out."""
+    if "Nothing to be done" in text:
+        return {}
+    table = text.rpartition("Job stats:")[2]
+    rows = re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)
+    assert rows[-1][0] == "total", text
+    return {rule: int(count) for rule, count in rows[:-1] if rule != "quickstart"}
