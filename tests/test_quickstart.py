@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from circuit.artifacts import read_json
 
 pytestmark = pytest.mark.slow

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from circuit.reports.page import write_page
-
 from circuit.artifacts import read_json
 from circuit.job import job
+from circuit.reports.page import write_page
 
 with job(snakemake, torch=False) as facts:
     reports = [(Path(path).parent, read_json(path)) for path in snakemake.input.reports]

@@ -22,7 +22,11 @@ with job(snakemake, torch=False) as facts:
     heads = {name: selection.get(s.head, s.head) for name, s in settings.scalars.items() if s.head}
     units = {name: SCALAR_UNITS[s.scalar] for name, s in settings.scalars.items()}
     sums = window_sums(rows, values)
-    growths = {name: event_growth(events, name, (first, last)) for name in settings.scalars}
+    # A basis refitted at every step has no growth per event that spans the window.
+    growths = {
+        name: None if s.basis == "source" else event_growth(events, name, (first, last))
+        for name, s in settings.scalars.items()
+    }
 
     write_rows(
         out.rows, rows, UNITS["components"], "one component of one scalar's growth in one step"

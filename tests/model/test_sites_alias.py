@@ -1,6 +1,7 @@
 """TransformerLens names are accepted where a model makes a tap."""
 
 import torch
+
 from circuit.config.recipe import ModelSettings
 from circuit.model.transformer import Decoder
 

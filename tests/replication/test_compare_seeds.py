@@ -1,4 +1,4 @@
-"""What runs that differ in their seed have in common: growth, shares, birth, and what is missing."""
+"""What runs that differ in their seed have in common: growth, shares, birth, what is missing."""
 
 import numpy as np
 import pandas as pd

@@ -21,9 +21,6 @@ from circuit.training.optimizers import (
 
 KINDS = ("adamw", "sgd", "sgd_momentum")
 EPS = torch.finfo(torch.float32).eps
-FLOAT32_RATE = pytest.mark.xfail(
-    strict=True, reason="gains() of SGD rounds the learning rate to float32"
-)
 
 
 def settings_of(kind, **changes):
@@ -161,8 +158,8 @@ def test_an_update_below_float32s_resolution_is_met_within_one_unit_in_the_last_
     "kind",
     [
         "adamw",
-        pytest.param("sgd", marks=FLOAT32_RATE),
-        pytest.param("sgd_momentum", marks=FLOAT32_RATE),
+        "sgd",
+        "sgd_momentum",
     ],
 )
 def test_rounding_vanishes_when_training_in_float64(kind):

@@ -60,11 +60,11 @@ RECIPE: dict[str, Any] = {
 }
 _WINNER = {"scalar": "qk_separation", "head": "winner"}
 TINY: dict[str, Any] = {
-    "benchmarks": {"tiny_kv": BENCHMARK, "other_kv": {**BENCHMARK, "seed": 21}},
+    "benchmarks": {"tiny_kv": BENCHMARK, "other_kv": {**copy.deepcopy(BENCHMARK), "seed": 21}},
     "recipes": {
         "tiny": RECIPE,
         "sparse": {"base": "tiny", "checkpoint_every": 20},
-        "other": RECIPE,
+        "other": copy.deepcopy(RECIPE),
     },
     "studies": {
         "quickstart": {

@@ -15,6 +15,7 @@ class WindowSum(NamedTuple):
     """One scalar's window under one path rule, in the scalar's unit.
 
     ``growth`` is Σ over steps of S(θ') - S(θ); the components and the residual sum to it.
+    Residuals of single steps may cancel: ``absolute_residual`` sums their absolute values.
     """
 
     scalar: str
@@ -22,6 +23,7 @@ class WindowSum(NamedTuple):
     growth: float
     components: dict[str, float]
     residual: float
+    absolute_residual: float
     comparators: dict[str, float]
 
     @property
@@ -42,6 +44,7 @@ def window_sums(rows: pd.DataFrame, values: pd.DataFrame) -> list[WindowSum]:
     found = []
     for (scalar, rule), part in rows.groupby(["scalar", "path_rule"], sort=False):
         by = part.groupby("component", sort=False)["attribution"].sum().to_dict()
+        residuals = part.loc[part["component"] == "residual", "attribution"]
         found.append(
             WindowSum(
                 scalar,
@@ -49,6 +52,7 @@ def window_sums(rows: pd.DataFrame, values: pd.DataFrame) -> list[WindowSum]:
                 float(growth[scalar]),
                 {name: by[name] for name in COMPONENTS},
                 by["residual"],
+                float(residuals.abs().sum()),
                 {k: v for k, v in by.items() if k not in (*COMPONENTS, "residual")},
             )
         )

@@ -180,6 +180,8 @@ class UpdateAttribution(_Analysis):
     def _something_to_attribute(self) -> UpdateAttribution:
         if not self.scalars:
             raise ValueError("scalars is empty; name at least one scalar")
+        if not self.groups:
+            raise ValueError("groups is empty; name at least one grouping, such as module")
         return self
 
     @property

@@ -152,7 +152,7 @@ def _first_error(error: ValidationError, where: str) -> ConfigError:
     cause = (first.get("ctx") or {}).get("error")
     if isinstance(cause, ConfigError):
         return cause
-    path = [str(part) for part in first["loc"]]
+    path = [str(part) for part in first["loc"] if part != "[key]"]
     if path[:1] == ["studies"] and path[2:3] == ["analyses"]:
         del path[4:5]  # an analysis' kind, which the file does not nest by
     more = error.error_count() - 1

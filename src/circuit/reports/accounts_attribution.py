@@ -20,6 +20,7 @@ class _Sum(Protocol):
     growth: float
     components: dict[str, float]
     residual: float
+    absolute_residual: float
     comparators: dict[str, float]
     relative_residual: float
 
@@ -106,7 +107,7 @@ def trace(rows: pd.DataFrame, top: pd.DataFrame, verified: pd.DataFrame) -> Acco
 
 def attribution(
     sums: Sequence[_Sum],
-    growths: Mapping[str, _Interval],
+    growths: Mapping[str, _Interval | None],
     units: Mapping[str, str],
     heads: Mapping[str, str],
     window: tuple[int, int],
@@ -140,10 +141,12 @@ def attribution(
                 f"growth of {name}",
                 s.growth,
                 unit,
-                interval.low,
-                interval.high,
-                interval.count,
-                "interval over events",
+                interval.low if interval else None,
+                interval.high if interval else None,
+                interval.count if interval else None,
+                "interval over events"
+                if interval
+                else "sum of steps, each in the basis of its own first state; no interval",
                 signed=True,
             )
         )
@@ -174,6 +177,7 @@ def attribution(
                 "growth": s.growth,
                 **s.components,
                 "residual": s.residual,
+                "absolute_residual": s.absolute_residual,
                 "residual_share": s.relative_residual,
                 **s.comparators,
             }

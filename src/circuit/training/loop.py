@@ -55,6 +55,7 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     steps = trajectory.recipe.checkpoint_steps
     ledger, state = _resume(trajectory, work)
+    kept = {int(step) for step in ledger}
     bar = tqdm(
         total=steps[-1],
         initial=state.step,
@@ -65,13 +66,14 @@ def train(
     )
     rows: list[dict[str, float]] = []
     while True:
-        if state.step in steps and state.step not in ledger:
+        if state.step in steps and state.step not in kept:
             if rows:
                 write_rows(_metrics_path(work, state.step), pd.DataFrame(rows), METRIC_UNITS)
                 rows = []
-            path = work / checkpoint_name(state.step)
-            ledger[state.step] = write_checkpoint(path, state, trajectory.identity)
-            write_json(work / _LEDGER, {str(s): d for s, d in ledger.items()})
+            write_checkpoint(work / checkpoint_name(state.step), state, trajectory.identity)
+            ledger[str(state.step)] = _digests(work, state.step) or {}
+            kept.add(state.step)
+            write_json(work / _LEDGER, ledger)
         if state.step >= steps[-1]:
             break
         number = state.step
@@ -81,7 +83,8 @@ def train(
         bar.set_postfix(loss=f"{taken.loss:.3f}", refresh=False)
     bar.close()
     parts = [read_rows(_metrics_path(work, step)) for step in steps[1:]]
-    return ledger, pd.concat(parts, ignore_index=True)
+    digests = {int(step): entry["checkpoint"] for step, entry in ledger.items()}
+    return digests, pd.concat(parts, ignore_index=True)
 
 
 def metrics_row(trajectory: Trajectory, step: int, taken: StepTaken) -> dict[str, float]:
@@ -107,25 +110,36 @@ def publish(work: Path, targets: Mapping[Path, Path]) -> None:
                 shutil.copyfile(source, temporary)
 
 
-def _resume(trajectory: Trajectory, work: Path) -> tuple[dict[int, str], TrainState]:
-    """The longest sound prefix of an interrupted run: its ledger and its last state."""
+def _resume(trajectory: Trajectory, work: Path) -> tuple[dict[str, dict[str, str]], TrainState]:
+    """The longest sound prefix of an interrupted run: its ledger and its last state.
+
+    The ledger maps a step to the digests of what was written at it; whatever does not match it, and
+    a ledger that is damaged itself, counts as never written.
+    """
     try:
-        ledger = {int(s): d for s, d in read_json(work / _LEDGER).items()}
-    except CircuitError:
+        ledger = dict(read_json(work / _LEDGER))
+    except (CircuitError, TypeError, ValueError):
         ledger = {}
-    sound: dict[int, str] = {}
+    sound: dict[str, dict[str, str]] = {}
     for step in trajectory.recipe.checkpoint_steps:
-        path = work / checkpoint_name(step)
-        complete = step == 0 or _metrics_path(work, step).is_file()
-        if step not in ledger or not complete or not path.is_file():
+        entry = ledger.get(str(step))
+        if entry is None or entry != _digests(work, step):
             break
-        if sha256_file(path) != ledger[step]:
-            break
-        sound[step] = ledger[step]
+        sound[str(step)] = entry
     if not sound:
         return {}, initial_state(trajectory.decoder, trajectory.recipe, trajectory.seed)
-    last = max(sound)
-    return sound, read_checkpoint(work / checkpoint_name(last), sound[last])
+    last = max(map(int, sound))
+    return sound, read_checkpoint(work / checkpoint_name(last), sound[str(last)]["checkpoint"])
+
+
+def _digests(work: Path, step: int) -> dict[str, str] | None:
+    """SHA-256 of the checkpoint of a step and of the metrics before it; None if one is missing."""
+    files = {"checkpoint": work / checkpoint_name(step)}
+    if step:
+        files["metrics"] = _metrics_path(work, step)
+    if not all(file.is_file() for file in files.values()):
+        return None
+    return {name: sha256_file(file) for name, file in files.items()}
 
 
 def _metrics_path(work: Path, step: int) -> Path:

@@ -43,7 +43,11 @@ class ClippedGradient(NamedTuple):
 class Components(NamedTuple):
     """One step's update as a sum, float64 [P] each.
 
-    ``(current_gradient + momentum + weight_decay) + rounding == update`` bit for bit.
+    ``(current_gradient + momentum + weight_decay) + rounding == update`` bit for bit: the update
+    is a difference of float32 numbers, so it is exact in float64, and the sum of the first three
+    lies so close to it that subtracting and adding back are exact too (Sterbenz). Where an update
+    is far below the spacing of its parameter's float32 neighbours (a learning rate times weight
+    decay under 2⁻²⁴ with hardly any gradient) single entries can miss by one float64 ulp.
     """
 
     current_gradient: Flat
@@ -122,7 +126,8 @@ def gains(settings: OptimizerSettings, moments_after: dict[str, Tensor], step: i
         per_moment = denominator.reciprocal_().mul_(-rate / bias1)
         return Gains(per_moment * (1 - beta1), per_moment * beta1)
     mu = settings.momentum if settings.kind == "sgd_momentum" else 0.0
-    return Gains(torch.tensor(-rate).double(), torch.tensor(-rate * mu).double())
+    a, b = torch.tensor([-rate, -rate * mu], dtype=torch.float64)
+    return Gains(a, b)
 
 
 def components(

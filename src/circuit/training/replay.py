@@ -133,12 +133,15 @@ def _verify(trajectory: Trajectory, manifest: Manifest, state: TrainState) -> Ve
     if replayed_sha256 == recorded_sha256:
         return Verification(state.step, recorded_sha256, replayed_sha256, 0.0)
     recorded = manifest.state(state.step)
-    difference = float((state.theta - recorded.theta).abs().max())
+    pairs = [(state.theta, recorded.theta)]
+    pairs += [(state.moments[name], value) for name, value in recorded.moments.items()]
+    difference = max(float((here - there).abs().max()) for here, there in pairs)
     tolerance = manifest.recipe.replay_tolerance
-    if tolerance is None or difference > tolerance:
+    # Written so that a difference that is not a number is no match either.
+    if tolerance is None or not difference <= tolerance:
         raise ReplayError(
             what=f"replay of run {manifest.run} does not arrive at its checkpoint: parameters "
-            f"differ by up to {difference:.3g}",
+            f"or moments differ by up to {difference:.3g}",
             where=f"step {state.step}",
             expected=f"SHA-256 {recorded_sha256[:12]}… ("
             + ("bit for bit" if tolerance is None else f"or within {tolerance:g}")

@@ -1,0 +1,125 @@
+"""What the behaviour analyses say, on real rows of a 'run' that ends in the planted circuit."""
+
+import pandas as pd
+import pytest
+from account_checks import numbers_of, written
+
+from circuit.geometry import behaviour
+from circuit.geometry.behaviour import SplitReads, read_measures, summarise
+from circuit.geometry.choice import candidates, choose
+from circuit.geometry.curves import best_step, birth_step
+from circuit.geometry.sweep import checkpoint_sweep
+from circuit.reports import accounts_behaviour
+from circuit.reports.accounts_behaviour import evaluation, reference_choice, sweep
+
+
+@pytest.fixture(scope="module")
+def splits(planted_benchmark):
+    vocabulary = planted_benchmark.vocabulary
+    return {
+        name: SplitReads(planted_benchmark.splits[name], vocabulary, 8)
+        for name in ("validation_iid", "heldout_pairs")
+    }
+
+
+@pytest.fixture(scope="module")
+def rows(planted, untrained, planted_events, splits):
+    states = {0: untrained.flat, 1500: planted.flat}
+    probes = planted_events.select(range(0, 171, 19))
+    ids = planted.vocabulary.value_ids
+    return checkpoint_sweep(planted.decoder, states.__getitem__, states, splits, probes, ids)
+
+
+def told(rows, threshold=0.9):
+    birth, best = birth_step(rows, "validation_iid", threshold), best_step(rows, "heldout_pairs")
+    return sweep(rows, birth, best, threshold, "validation_iid")
+
+
+def test_the_sweep_says_when_behaviour_appears(rows, tmp_path):
+    found = told(rows)
+    written(found, "checkpoint_sweep", tmp_path)
+    assert "stays at or above 0.9 from step 1,500" in found.answer
+    assert "1.000 at step 1,500" in found.answer
+    assert "step 1,500." in found.answer
+    numbers = numbers_of(found)
+    assert numbers["accuracy on heldout_pairs, at step 1,500"].value == 1
+    assert numbers["accuracy on validation_iid, untrained"].value < 0.2
+    margin = numbers["margin on validation_iid, at step 1,500"]
+    assert str(margin).startswith("+")
+    assert " logit (95% interval +" in str(margin)
+    r = next(n for name, n in numbers.items() if name.startswith("r: "))
+    assert (r.unit, r.count) == ("probability", 9)
+    assert r.value > 0.99
+
+
+def test_a_behaviour_that_never_stays_is_not_born(rows):
+    worse = rows.copy()
+    last = (worse["step"] == 1500) & (worse["measure"] == "accuracy")
+    worse.loc[last, "mean"] = 0.3
+    assert "never stays at or above 0.9" in told(worse).answer
+
+
+def test_whole_splits_have_their_accuracy_margin_and_count(planted, splits, tmp_path):
+    parts = [
+        summarise(read_measures(planted.decoder, planted.flat, split)).assign(step=9, split=name)
+        for name, split in splits.items()
+    ]
+    found = evaluation(pd.concat(parts, ignore_index=True), 9)
+    written(found, "full_evaluation", tmp_path)
+    assert found.answer == ("Answer accuracy at step 9: validation_iid 1.000, heldout_pairs 1.000.")
+    numbers = numbers_of(found)
+    assert set(numbers) == {
+        f"{m} on {s}" for m in ("accuracy", "margin", "entropy") for s in splits
+    }
+    entropy = numbers["entropy on heldout_pairs"]
+    assert entropy.unit == "nat"
+    assert entropy.count == len(splits["heldout_pairs"].reads)
+    sliced = found.tables[0].frame
+    assert set(sliced["slice"]) == {"all", *behaviour.SLICES}
+
+
+def test_the_reference_comes_with_both_splits_intervals(rows, tmp_path):
+    candidate = candidates("seed7", rows, "validation_iid", "heldout_pairs")
+    found = reference_choice(candidate, choose(candidate, 0.9))
+    written(found, "reference_model", tmp_path)
+    assert "run seed7 at step 1,500: held-out accuracy 1.000" in found.answer
+    assert found.marks == []
+    for number in found.numbers:
+        assert number.count > 20
+        assert number.low is not None
+    assert "best of 1 checkpoints" in found.numbers[0].note
+
+
+def test_a_reference_below_the_floor_is_marked(rows):
+    low = rows.assign(mean=rows["mean"].where(rows["measure"] != "accuracy", rows["mean"] * 0.5))
+    candidate = candidates("seed7", low, "validation_iid", "heldout_pairs")
+    found = reference_choice(candidate, choose(candidate, 0.9))
+    assert found.marks == [
+        "No checkpoint reaches validation accuracy 0.9; the one with the highest validation "
+        "accuracy was taken."
+    ]
+
+
+def test_the_best_candidates_are_ranked_by_the_policy_with_the_chosen_one_first():
+    """A checkpoint below the floor is no candidate, however well it does on held-out pairs."""
+    frame = pd.DataFrame(
+        {
+            "run": "a",
+            "step": [10, 20, 30],
+            "validation": [0.8, 0.95, 0.92],
+            "heldout": [0.9, 0, 0.5],
+        }
+    )
+    for name in ("validation", "heldout"):
+        frame = frame.assign(
+            **{f"{name}_low": frame[name], f"{name}_high": frame[name], f"{name}_count": 10}
+        )
+    choice = choose(frame, 0.9)
+    table = reference_choice(frame, choice).tables[0].frame
+    assert table["step"].tolist() == [30, 20]
+    assert table["step"].iloc[0] == choice["step"]
+
+
+def test_units_are_those_of_the_measures():
+    """Copied here so that tables can be told about without torch; they must stay the same."""
+    assert accounts_behaviour._UNITS == {**behaviour.MEASURES, **behaviour.COARSE}

@@ -1,0 +1,116 @@
+"""What the head analyses say, on real rows of a 'run' that ends in the planted circuit."""
+
+import pytest
+from account_checks import numbers_of, written
+from planted import untrained_twin
+
+from circuit.geometry import heads
+from circuit.geometry.attention import attention_over_training
+from circuit.geometry.heads import correlations, head_scan, select_heads
+from circuit.reports import accounts_heads
+from circuit.reports.accounts_heads import attention, scan
+
+WINDOW = (0, 1200)
+
+
+@pytest.fixture(scope="module")
+def events(planted_events):
+    return planted_events.select(range(0, 171, 4))
+
+
+def scanned(circuit, states, events):
+    """The account of a scan over two states, and its selection."""
+    states = dict(zip(WINDOW, states, strict=True))
+    ids = circuit.vocabulary.value_ids
+    rows = head_scan(circuit.decoder, states.__getitem__, WINDOW, events, ids, 2)
+    selection = select_heads(rows, "qk_separation", WINDOW)
+    return rows, selection, lambda chosen: scan(rows, chosen, correlations(rows), 2)
+
+
+@pytest.fixture(scope="module")
+def formed(planted, untrained, events):
+    return scanned(planted, [untrained.flat, planted.flat], events)
+
+
+def test_the_scan_names_the_head_and_how_far_it_grew_beyond_the_others(formed, tmp_path):
+    _, selection, tell = formed
+    found = tell(selection)
+    written(found, "head_scan", tmp_path)
+    by = {entry["head"]: entry["confirmation"] for entry in selection["ranking"]}
+    assert found.answer.startswith(
+        "L1H2 learned to look at the support value: its qk_separation grew by "
+        f"{by['L1H2']:+.2f} score from step 0 to 1,200"
+    )
+    assert f"{by[selection['bottom']]:+.2f} for the bottom control" in found.answer
+    assert "beats every distractor's in 100% of reads" in found.answer
+    assert found.marks == []
+
+
+def test_growths_are_of_the_half_that_did_not_choose_with_sign_and_count(formed, events):
+    _, selection, tell = formed
+    numbers = numbers_of(tell(selection))
+    for role in ("winner", "runner_up", "bottom"):
+        head = selection[role]
+        entry = next(e for e in selection["ranking"] if e["head"] == head)
+        label = f"growth of qk_separation of {role.replace('_', '-')} {head}, step 0 to 1,200"
+        number = numbers[label]
+        assert (number.value, number.unit) == (entry["confirmation"], "score")
+        assert number.count == len(events) // 2
+        assert str(number)[0] in "+−"
+
+
+def test_every_measure_of_the_three_heads_is_there_with_its_interval(formed):
+    rows, selection, tell = formed
+    numbers = numbers_of(tell(selection))
+    at = rows[rows["half"] == "all"].set_index(["step", "head", "measure"])
+    for role in ("winner", "runner_up", "bottom"):
+        head = selection[role]
+        for measure, unit in heads.MEASURES.items():
+            number = numbers[f"{measure} of {role.replace('_', '-')} {head}, at step 1,200"]
+            row = at.loc[(1200, head, measure)]
+            assert (number.value, number.low) == (row["mean"], row["low"])
+            assert number.unit == unit
+
+
+def test_a_winner_that_is_not_confirmed_is_marked(formed):
+    _, selection, tell = formed
+    assert tell({**selection, "confirmed": False}).marks == [
+        "The confirmation half of the events would have chosen another head than L1H2."
+    ]
+
+
+def test_where_no_head_grew_none_is_said_to_have_learned(planted, untrained, events, tmp_path):
+    """From planted back to untrained the matching head's separation shrinks; others hardly move."""
+    rows, selection, _ = scanned(planted, [planted.flat, untrained_twin(planted, 1).flat], events)
+    for entry in selection["ranking"]:
+        entry["confirmation"] = -abs(entry["confirmation"])
+    found = scan(rows, selection, correlations(rows), 2)
+    written(found, "head_scan", tmp_path)
+    assert found.answer.startswith("No head learned to look at the support value")
+
+
+@pytest.fixture(scope="module")
+def looked(planted, untrained, events):
+    states = dict(zip(WINDOW, (untrained.flat, planted.flat), strict=True))
+    rows, _ = attention_over_training(
+        planted.decoder, states.__getitem__, WINDOW, events, planted.vocabulary, (1, 2), 1
+    )
+    return rows
+
+
+def test_attention_is_told_before_and_after(looked, tmp_path):
+    found = attention(looked, "L1H2")
+    written(found, "attention_geometry", tmp_path)
+    assert "L1H2 puts 100% of its attention on the support value at step 1,200" in found.answer
+    assert "0% on all other written values" in found.answer
+    numbers = numbers_of(found)
+    mass = numbers["attention of L1H2 on support_value, at step 1,200"]
+    assert mass.unit == "probability"
+    assert 0.98 < mass.low <= mass.value <= mass.high <= 1
+    assert mass.count == 43
+    assert len(numbers) == len(set(looked["role"]))
+
+
+def test_units_are_those_of_the_measures():
+    """Copied here so that tables can be told about without torch; they must stay the same."""
+    assert accounts_heads._UNITS == heads.MEASURES

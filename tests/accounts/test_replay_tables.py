@@ -1,0 +1,174 @@
+"""The files of replay jobs: their columns, who is in them, and that the cut is no matter."""
+
+import pandas as pd
+import pytest
+from tiny_run import finish, tiny_recipe, tiny_trajectory
+
+from circuit.artifacts import write_rows
+from circuit.attribution.requests import observers
+from circuit.attribution.tables import OUTPUTS, gather
+from circuit.attribution.window import event_growth, sum_groups, window_sums
+from circuit.config.plan import REPLAY_TABLES
+from circuit.task.publish import write_benchmark
+from circuit.training.records import RunRecord
+from circuit.training.replay import replay
+
+ATTRIBUTION = {
+    "kind": "update_attribution",
+    "window": [0, 12],
+    "selection": "scan",
+    "events": 4,
+    "scalars": {
+        "route": {"scalar": "qk_separation", "head": "winner"},
+        "logit": {"scalar": "correct_value_logit"},
+    },
+    "groups": ["module"],
+}
+REQUESTS = {
+    "trace": {"kind": "optimizer_trace", "window": [0, 12], "top_parameters": 3},
+    "bare_trace": {"kind": "optimizer_trace", "window": [0, 12], "top_parameters": 0},
+    "growth": ATTRIBUTION,
+    "ungrouped": {**ATTRIBUTION, "groups": [], "comparators": []},
+}
+KINDS = {name: request["kind"] for name, request in REQUESTS.items()}
+SELECTIONS = {"scan": {"winner": "L1H0", "runner_up": "L0H0", "bottom": "L1H1"}}
+
+
+@pytest.fixture(scope="module")
+def record(planted_benchmark, tmp_path_factory):
+    data, run = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("run")
+    digest = write_benchmark(data, planted_benchmark).digest
+    recipe = tiny_recipe(steps=12, checkpoint_every=4, early_checkpoints=())
+    finish(tiny_trajectory(planted_benchmark, recipe, digest=digest), run, digest)
+    return RunRecord(run / "manifest.json", data)
+
+
+def watched(record, start, stop):
+    """The observers' tables of one stretch, by analysis."""
+    watching = observers(REQUESTS, record, SELECTIONS)
+    for step in replay(record.trajectory, record.manifest, start, stop, lambda _: None):
+        for observer in watching.values():
+            observer.see(step)
+    return {name: observer.tables() for name, observer in watching.items()}
+
+
+@pytest.fixture(scope="module")
+def tables(record):
+    return watched(record, 0, 12)
+
+
+@pytest.fixture(scope="module")
+def gathered(record, tables, tmp_path_factory):
+    """A function: one analysis' rows of one file, from a window cut into so many jobs."""
+    found = {1: [tables], 3: [watched(record, start, start + 4) for start in (0, 4, 8)]}
+    paths = {}
+    for jobs, stretches in found.items():
+        for number, stretch in enumerate(stretches):
+            folder = tmp_path_factory.mktemp(f"job{jobs}-{number}")
+            for output in OUTPUTS:
+                path = folder / f"{output.name}.parquet"
+                write_rows(path, output.collect(stretch, KINDS), output.units, output.description)
+                paths.setdefault((jobs, output.name), []).append(path)
+    return lambda jobs, output, analysis: gather(paths[jobs, output], analysis)
+
+
+def test_the_workflow_knows_the_files_by_name():
+    assert tuple(output.name for output in OUTPUTS) == REPLAY_TABLES
+
+
+@pytest.mark.parametrize("output", OUTPUTS, ids=lambda output: output.name)
+def test_a_file_has_the_columns_of_its_observers_table(tables, output):
+    """None of the observer's is lost, and an empty file has the types of a full one."""
+    for name in (name for name, kind in KINDS.items() if kind == output.kind):
+        table = tables[name][output.table]
+        assert set(table.columns) == set(output.columns)
+        alone = output.collect({name: tables[name]}, KINDS)
+        assert list(alone) == ["analysis", *output.columns]
+        pd.testing.assert_frame_equal(alone[list(table)], table, check_dtype=False)
+    several, none = output.collect(tables, KINDS), output.collect({}, {})
+    assert len(several) > len(none) == 0
+    pd.testing.assert_series_equal(several.dtypes, none.dtypes)
+
+
+@pytest.mark.parametrize("output", OUTPUTS, ids=lambda output: output.name)
+def test_every_number_of_a_file_has_a_unit(tables, output):
+    assert set(output.collect(tables, KINDS).select_dtypes("number")) == set(output.units)
+
+
+def test_a_file_holds_the_analyses_of_its_kind_that_have_rows(tables):
+    present = {o.name: set(o.collect(tables, KINDS)["analysis"]) for o in OUTPUTS}
+    assert present["trace"] == present["batches"] == {"trace", "bare_trace"}
+    assert present["top_parameters"] == {"trace"}
+    assert present["components"] == present["events"] == {"growth", "ungrouped"}
+    assert present["groups"] == present["summed_groups"] == {"growth"}
+
+
+@pytest.mark.parametrize(
+    ("output", "analysis"),
+    [
+        ("trace", "trace"),
+        ("batches", "bare_trace"),
+        ("top_parameters", "trace"),
+        ("values", "growth"),
+        ("groups", "growth"),
+    ],
+)
+def test_three_jobs_give_the_rows_of_one(gathered, output, analysis):
+    one, three = gathered(1, output, analysis), gathered(3, output, analysis)
+    pd.testing.assert_frame_equal(one, three, check_exact=True)
+    assert len(one) > 0
+    assert one["step"].is_monotonic_increasing
+
+
+def test_three_jobs_give_the_components_of_one(gathered):
+    """In each job's order of path rules."""
+    keys = ["step", "scalar", "path_rule", "component"]
+    one, three = (
+        gathered(jobs, "components", "growth").sort_values(keys).reset_index(drop=True)
+        for jobs in (1, 3)
+    )
+    pd.testing.assert_frame_equal(one, three, check_exact=True)
+
+
+def test_three_jobs_give_the_sums_of_one(gathered):
+    keys = ["scalar", "component", "group", "grouping"]
+    one, three = (
+        sum_groups(gathered(jobs, "summed_groups", "growth")).set_index(keys) for jobs in (1, 3)
+    )
+    assert len(gathered(3, "summed_groups", "growth")) == 3 * len(one)
+    pd.testing.assert_frame_equal(one, three, rtol=1e-12, atol=1e-15)
+    for scalar in ATTRIBUTION["scalars"]:
+        first, second = (
+            event_growth(gathered(jobs, "events", "growth"), scalar, (0, 12)) for jobs in (1, 3)
+        )
+        assert first == second
+    # A job notes its first state too, which is the last of the job before.
+    assert len(gathered(3, "events", "growth")) == len(gathered(1, "events", "growth")) + 2 * 2 * 4
+
+
+def test_window_sums_of_three_jobs_are_those_of_one(gathered):
+    one, three = (
+        window_sums(gathered(n, "components", "growth"), gathered(n, "values", "growth"))
+        for n in (1, 3)
+    )
+    assert [(s.scalar, s.path_rule) for s in one] == [(s.scalar, s.path_rule) for s in three]
+    # The first rule is the one whose atoms are split; later analyses rely on its place.
+    assert one[0].path_rule == "trapezoid"
+    for a, b in zip(one, three, strict=True):
+        assert a.growth == pytest.approx(b.growth, rel=1e-12)
+        assert a.residual == pytest.approx(b.residual, rel=1e-9, abs=1e-15)
+        assert a.components == pytest.approx(b.components, rel=1e-9, abs=1e-15)
+        assert a.comparators == pytest.approx(b.comparators, rel=1e-9)
+
+
+def test_gathering_keeps_the_order_of_the_files_and_one_analysis(tmp_path):
+    paths = []
+    for number, steps in enumerate(([0, 1], [2], [])):
+        path = tmp_path / f"{number}.parquet"
+        frame = pd.DataFrame({"analysis": ["a"] * len(steps) + ["b"], "step": [*steps, 99]})
+        write_rows(path, frame, {"step": "step"}, "a row")
+        paths.append(path)
+    assert gather(paths, "a")["step"].tolist() == [0, 1, 2]
+    assert gather(paths[::-1], "a")["step"].tolist() == [2, 0, 1]
+    assert list(gather(paths, "a")) == ["step"]
+    assert gather(paths, "nobody").empty
