@@ -20,18 +20,24 @@ def window_sum(scalar="route", rule="trapezoid", parts=(2.0, 6.5, -0.7, 0.0), re
 GROUPS = pd.DataFrame(
     [
         ("route", component, group, "head", size)
-        for component, sizes in (("momentum", (5.0, 1.5)), ("current_gradient", (-3.0, 5.0)))
-        for group, size in zip(("L1H2", "L0H1"), sizes, strict=True)
+        for component, sizes in (
+            ("momentum", (5.0, 1.5, -4.0)),
+            ("current_gradient", (-3.0, 5.0, -5.0)),
+        )
+        for group, size in zip(("L1H2", "L0H1", "L0MLP"), sizes, strict=True)
     ],
     columns=["scalar", "component", "group", "grouping", "attribution"],
 )
 
 
-def account(*sums, unit="score", bound=0.01):
+INTERVAL = Mean(7.8, 6.9, 8.8, 48)
+
+
+def account(*sums, unit="score", bound=0.01, interval=INTERVAL):
     names = dict.fromkeys(s.scalar for s in sums)
     return attribution(
         sums,
-        {name: Mean(7.8, 6.9, 8.8, 48) for name in names},
+        dict.fromkeys(names, interval),
         dict.fromkeys(names, unit),
         {"route": "L1H2"},
         (400, 1300),
@@ -85,6 +91,15 @@ def test_contributions_show_their_sign_in_any_unit(tmp_path, unit):
     assert len(report["numbers"]) == 1 + len(COMPONENTS) + 1
 
 
+def test_growth_without_an_interval_says_why(tmp_path):
+    """Of a scalar whose basis follows the steps no event has a growth over the window."""
+    found = account(window_sum(), interval=None)
+    written(found, "update_attribution", tmp_path)
+    growth = numbers_of(found)["growth of route (L1H2)"]
+    assert (growth.low, growth.high, growth.count) == (None, None, None)
+    assert "no interval" in growth.note
+
+
 def test_summands_and_residual_of_the_numbers_are_the_growth():
     numbers = numbers_of(account(window_sum()))
     growth = numbers.pop("growth of route (L1H2)").value
@@ -92,9 +107,10 @@ def test_summands_and_residual_of_the_numbers_are_the_growth():
 
 
 def test_groups_are_ranked_by_the_size_of_their_whole_contribution():
-    """Over components: L0H1 6.5, L1H2 2, although L1H2 has the largest part."""
+    """Over components, and whatever its sign."""
     top = account(window_sum()).tables[1].frame
-    assert top[["group", "attribution"]].values.tolist() == [["L0H1", 6.5], ["L1H2", 2.0]]
+    assert top["group"].tolist() == ["L0MLP", "L0H1", "L1H2"]
+    assert top["attribution"].tolist() == [-9.0, 6.5, 2.0]
 
 
 def trace_frames(clipped=(0.5, 1.0, 1.0, 0.8), difference=0.0):

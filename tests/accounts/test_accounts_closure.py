@@ -14,8 +14,8 @@ from circuit.reports.accounts_closure import closure, seeds
 EVENTS, STARTS = 40, (100, 200, 300)
 
 
-def explained(slope, control_slope=0.0, noise=0.3):
-    """The account of an outcome that follows the winner's route, the bottom head's, or none."""
+def explained_frames(slope, control_slope=0.0, noise=0.3):
+    """Scores, coefficients and rows of an outcome that follows the winner's route, or another."""
     rng = np.random.default_rng(0)
     n = EVENTS * len(STARTS)
     route, control = rng.normal(size=(2, n))
@@ -39,6 +39,12 @@ def explained(slope, control_slope=0.0, noise=0.3):
         }
     )
     rows, scores, coefficients = explain(settings, frame)
+    return scores, coefficients, rows
+
+
+def explained(slope, control_slope=0.0):
+    """The account of such an outcome, and its scores."""
+    scores, coefficients, rows = explained_frames(slope, control_slope)
     return closure(scores, coefficients, rows, (100, 400), "L1H2", "L0H3"), scores
 
 
@@ -71,6 +77,19 @@ def test_what_a_control_explains_as_well_is_marked(slopes):
     assert any("shuffling" in mark for mark in found.marks) == (slopes == (0.0, 0.0))
 
 
+def test_a_lead_over_a_control_within_its_uncertainty_is_marked():
+    """The routes' R² is above the control's interval, but the lower end of its own is not."""
+    values = {"routes": (0.6, 0.3, 0.8), "control": (0.2, 0.1, 0.4), "shuffled": (0.0, -0.1, 0.1)}
+    scores, *parts = explained_frames(slope=2.0)
+    for model, value in values.items():
+        scores.loc[scores["model"] == model, ["r2", "low", "high"]] = value
+    found = closure(scores, *parts, (100, 400), "L1H2", "L0H3")
+    assert found.marks == [
+        "margin: within intervals, the routes' R² interval reaches that of the bottom head L0H3; "
+        "that they explain more is not shown."
+    ]
+
+
 def test_a_negative_r_squared_keeps_its_sign():
     found, _ = explained(0.0)
     assert "R² -0." in found.answer
@@ -85,7 +104,7 @@ def test_intervals_leave_their_mean_residual(tmp_path):
 
 
 def run(seed, winner, runner_up, bottom, birth=600, momentum=6.0):
-    heads = dict(winner=winner, runner_up=runner_up, bottom=bottom)
+    heads = {"winner": winner, "runner_up": runner_up, "bottom": bottom}
     selection = {
         **{role: f"L{i}H{seed % 4}" for i, role in enumerate(heads)},
         "unit": "score",
@@ -137,9 +156,10 @@ def test_runs_in_which_the_winner_shrinks_are_not_counted():
 
 
 def test_fewer_than_five_seeds_are_marked():
-    assert told(*FIVE[:3]).marks == [
-        "3 seeds: the interval over seeds is rough; read it with the single runs."
-    ]
+    for n in (3, 4):
+        assert told(*FIVE[:n]).marks == [
+            f"{n} seeds: the interval over seeds is rough; read it with the single runs."
+        ]
 
 
 def test_a_runner_up_that_overtakes_is_marked():

@@ -28,7 +28,7 @@ REQUESTS = {
     "trace": {"kind": "optimizer_trace", "window": [0, 12], "top_parameters": 3},
     "bare_trace": {"kind": "optimizer_trace", "window": [0, 12], "top_parameters": 0},
     "growth": ATTRIBUTION,
-    "ungrouped": {**ATTRIBUTION, "groups": [], "comparators": []},
+    "layers": {**ATTRIBUTION, "groups": ["layer"], "comparators": []},
 }
 KINDS = {name: request["kind"] for name, request in REQUESTS.items()}
 SELECTIONS = {"scan": {"winner": "L1H0", "runner_up": "L0H0", "bottom": "L1H1"}}
@@ -99,8 +99,8 @@ def test_a_file_holds_the_analyses_of_its_kind_that_have_rows(tables):
     present = {o.name: set(o.collect(tables, KINDS)["analysis"]) for o in OUTPUTS}
     assert present["trace"] == present["batches"] == {"trace", "bare_trace"}
     assert present["top_parameters"] == {"trace"}
-    assert present["components"] == present["events"] == {"growth", "ungrouped"}
-    assert present["groups"] == present["summed_groups"] == {"growth"}
+    for name in ("components", "values", "groups", "summed_groups", "events"):
+        assert present[name] == {"growth", "layers"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from circuit.closure.analysis import CONTROL, explain
 from circuit.closure.regression import changes, coefficients, fit, r_squared, shuffled_events
 from circuit.config.analysis import Closure
 
-EVENTS, INTERVALS = 60, 6
+# No multiple of any number of folds: else folds made of rows would be folds made of events.
+EVENTS, INTERVALS = 61, 6
 ROUTES = ("a", "b")
 
 
@@ -186,12 +187,12 @@ def test_coefficients_are_those_of_least_squares():
 def test_intervals_of_coefficients_cover_the_truth_although_events_repeat_themselves():
     """An event's deviation is the same in all its intervals, so rows are not independent.
 
-    The nominal coverage is 95%; in 60 tables 51 is four standard errors below it. Intervals that
-    took rows for independent would cover in about six of ten tables.
+    The nominal coverage is 95%; in 60 tables 51 is more than three standard errors below it.
+    Intervals that took rows for independent would cover in about seven of ten.
     """
     covered = as_rows = 0
     for seed in range(60):
-        frame = table(seed, noise=0.3, slopes=(0.0, 1.0), between=0.0, persistent=2.0)
+        frame = table(seed, noise=0.3, slopes=(0.0, 1.0), between=0.0, persistent=4.0)
         row = coefficients(frame, "y", ROUTES, seed).iloc[0]
         covered += row["low"] <= 0 <= row["high"]
         design = np.column_stack([frame[list(ROUTES)], np.ones(len(frame))])
@@ -199,7 +200,7 @@ def test_intervals_of_coefficients_cover_the_truth_although_events_repeat_themse
         variance = squares[0] / len(frame) * np.linalg.inv(design.T @ design)[0, 0]
         as_rows += abs(weights[0]) <= 1.96 * np.sqrt(variance)
     assert covered >= 51
-    assert as_rows < 45
+    assert as_rows < 48
 
 
 def test_changes_are_after_minus_before_of_every_interval():

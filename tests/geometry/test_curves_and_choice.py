@@ -71,6 +71,8 @@ def candidate_rows(*rows):
         ([("a", 10, 0.99, 0.5), ("a", 20, 0.91, 0.6)], ("a", 20)),
         # The best held-out accuracy below the floor does not count.
         ([("a", 10, 0.89, 0.9), ("a", 20, 0.9, 0.3)], ("a", 20)),
+        # At the floor is not below it.
+        ([("a", 10, 0.9, 0.8), ("a", 20, 0.95, 0.3)], ("a", 10)),
         ([("a", 20, 0.92, 0.6), ("a", 10, 0.95, 0.6)], ("a", 10)),  # then validation
         ([("a", 20, 0.95, 0.6), ("a", 10, 0.95, 0.6)], ("a", 10)),  # then the earlier step
         ([("b", 10, 0.95, 0.6), ("a", 10, 0.95, 0.6)], ("a", 10)),  # then the name

@@ -29,3 +29,18 @@ def fresh(tmp_path: Path) -> Callable[..., Tree]:
         return Tree.new(tmp_path / "tree", *arguments)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def snapshot() -> Callable[[Path], dict[str, bytes]]:
+    """Contents of all files below a folder but for reports, which say when they were made."""
+
+    def take(folder: Path) -> dict[str, bytes]:
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        return {
+            file.relative_to(folder).as_posix(): file.read_bytes()
+            for file in files
+            if not file.name.startswith("report.")
+        }
+
+    return take

@@ -1,0 +1,116 @@
+"""What a study leaves: every declared file, nothing else, and views that cost no training."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_study import TINY, Tree
+
+from circuit.artifacts import read_json, read_rows, read_units
+from circuit.config.plan import Plan
+from circuit.config.study import load_settings
+from circuit.training.checkpoints import Manifest
+
+PLAN = Plan(load_settings(TINY))
+STUDY = "results/quickstart"
+
+
+def left(tree: Tree) -> set[str]:
+    """Files below data/ and results/."""
+    files = [f for top in ("data", "results") for f in tree.path(top).rglob("*") if f.is_file()]
+    return {file.relative_to(tree.folder).as_posix() for file in files}
+
+
+class TestFiles:
+    def test_every_target_is_there(self, finished: Tree) -> None:
+        assert set(PLAN.targets("quickstart")) <= left(finished)
+
+    def test_nothing_is_there_that_nobody_declared(self, finished: Tree) -> None:
+        folders = {str(Path(target).parent) for target in PLAN.targets("quickstart")}
+        folders |= {run.folder for (study, _), run in PLAN.runs.items() if study == "quickstart"}
+        folders |= {f"{STUDY}/seed7/train/checkpoints", f"{STUDY}/seed11/train/checkpoints"}
+        folders |= {job.folder for at in PLAN.runs for job in PLAN.replay_jobs(*at)}
+        assert {str(Path(file).parent) for file in left(finished)} == {*folders, "data/tiny_kv"}
+        # Other files than the declared ones, were there any, would lie beside them.
+        targets = {
+            file for file in left(finished) if "/train" not in file and "/replay/" not in file
+        }
+        assert {f for f in targets if f.startswith("results")} == set(PLAN.targets("quickstart"))
+
+    def test_no_unfinished_file_and_no_work_folder_is_left(self, finished: Tree) -> None:
+        hidden = list(finished.path("results").rglob(".*"))
+        assert hidden == []
+
+    def test_every_table_has_units(self, finished: Tree) -> None:
+        for file in finished.path(STUDY).rglob("*.parquet"):
+            rows = read_rows(file)
+            numbers = rows.select_dtypes(["number"]).columns
+            assert set(numbers) <= set(read_units(file)), file
+
+    def test_every_report_names_its_command_and_code(self, finished: Tree) -> None:
+        for file in finished.path(STUDY).rglob("report.json"):
+            report = read_json(file)
+            markdown = file.with_suffix(".md").relative_to(finished.folder)
+            assert report["command"] == f"snakemake --force {markdown}"
+            assert "circuit/job.py" in json.dumps(report["provenance"])
+
+    def test_every_replay_arrived_bit_for_bit(self, finished: Tree) -> None:
+        tables = [read_rows(f) for f in finished.path(STUDY).rglob("verification.parquet")]
+        assert len(tables) == 4
+        assert all(table["exact"].all() for table in tables)
+
+
+class TestViews:
+    @pytest.fixture
+    def view(self, finished: Tree) -> Manifest:
+        return Manifest.read(finished.path(f"{STUDY}/seed7_sparse/train/manifest.json"))
+
+    @pytest.fixture
+    def host(self, finished: Tree) -> Manifest:
+        return Manifest.read(finished.path(f"{STUDY}/seed7/train/manifest.json"))
+
+    def test_its_checkpoints_lie_in_the_host_s_folder(self, view: Manifest) -> None:
+        assert view.steps == (0, 20, 40)
+        assert [entry["file"] for entry in view.checkpoints.values()] == [
+            f"../../seed7/train/checkpoints/step_{step:06d}.safetensors" for step in view.steps
+        ]
+        assert sorted(path.name for path in view.folder.iterdir()) == [
+            "manifest.json",
+            "metrics.parquet",
+        ]
+
+    def test_it_reads_the_same_states(self, view: Manifest, host: Manifest) -> None:
+        for step in view.steps:
+            assert view.state(step).theta.equal(host.state(step).theta)
+
+    def test_it_says_what_it_is(self, view: Manifest, host: Manifest) -> None:
+        assert (view.run, view.seed) == ("seed7_sparse", 7)
+        assert view.recipe.checkpoint_every == 20
+        assert view.trajectory == host.trajectory
+
+    def test_it_was_not_trained(self, finished: Tree) -> None:
+        assert finished.planned("--forceall", "quickstart") == {
+            "benchmark": 1,
+            "train_quickstart_seed7": 1,
+            "train_quickstart_seed11": 1,
+            "view_quickstart_seed7_sparse": 1,
+            "checkpoint_sweep": 3,
+            "reference_model": 1,
+            "full_evaluation": 1,
+            "head_scan": 2,
+            "attention_geometry": 1,
+            "replay": 4,
+            "optimizer_trace": 1,
+            "update_attribution": 2,
+            "closure": 1,
+            "cross_seed": 1,
+            "report": 1,
+        }
+
+
+def test_studies_can_be_archived_and_shown(finished: Tree, tmp_path: Path) -> None:
+    """``snakemake --report`` gathers captions, figures and provenance without a network."""
+    target = tmp_path / "report.zip"
+    done = finished.call("--report", str(target))
+    assert done.returncode == 0, done.stdout
+    assert target.stat().st_size > 10_000

@@ -1,0 +1,358 @@
+"""What recomputes what: change one thing in a finished study, and exactly its dependants run.
+
+The expected sets are written by hand from what the analyses mean, not from the workflow's rules.
+An analysis that ran again makes everything that reads its files run again, also where the files
+came out the same; so a change of what replays are asked for reaches every table of those replays.
+"""
+
+import ast
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny_study import ABSENT, TINY, Tree, changed, jobs_in
+
+from circuit.artifacts import read_rows, read_units, write_rows
+
+Change = Callable[[Tree], None]
+Jobs = dict[str, int]
+
+ANALYSIS = "studies.quickstart.analyses"
+RUN = "studies.quickstart.runs"
+OTHER = "studies.other"
+DATA = "data/tiny_kv"
+LIBRARY = "src/circuit"
+CHECKPOINTS = "results/quickstart/seed7/train/checkpoints"
+
+PAGE: Jobs = {"report": 1}
+SEEDS: Jobs = {"cross_seed": 1, **PAGE}
+ATTRIBUTIONS: Jobs = {"update_attribution": 2, **SEEDS}
+REPLAYS: Jobs = {"replay": 4, "optimizer_trace": 1, **ATTRIBUTIONS}
+SELECTIONS: Jobs = {"attention_geometry": 1, "closure": 1, **REPLAYS}
+SWEEPS: Jobs = {"checkpoint_sweep": 3, "reference_model": 1, "full_evaluation": 1, **SEEDS}
+ANALYSES: Jobs = {"head_scan": 2, **SWEEPS, **SELECTIONS}
+TRAININGS: Jobs = {
+    "train_quickstart_seed7": 1,
+    "train_quickstart_seed11": 1,
+    "view_quickstart_seed7_sparse": 1,
+}
+FROM_TRAINING: Jobs = {**TRAININGS, **ANALYSES}
+EVERYTHING: Jobs = {"benchmark": 1, **FROM_TRAINING}
+NOTHING: Jobs = {}
+
+
+# -- changes -------------------------------------------------------------------------------------
+
+
+def setting(path: str, value: Any) -> Change:
+    """Another value in the configuration."""
+    return settings({path: value})
+
+
+def settings(changes: Mapping[str, Any]) -> Change:
+    return lambda tree: tree.configure(changed(TINY, changes))
+
+
+def respelt(tree: Tree) -> None:
+    """The same configuration, as another hand would write it."""
+    defaults = {"recipes.tiny.threads": 1, f"{ANALYSIS}.closure.seed": 0}
+    config = {"x-nothing": {"a": 1}, **changed(TINY, defaults)}
+    text = yaml.safe_dump(dict(reversed(config.items())), sort_keys=False, default_flow_style=True)
+    tree.path("workflow_config.yaml").write_text(f"# The same study.\n{text}")
+
+
+class _Turned(ast.NodeTransformer):
+    """Turns the first product, quotient or difference into a sum."""
+
+    turned = False
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        if not self.turned and isinstance(node.op, ast.Sub | ast.Mult | ast.Div):
+            self.turned = True
+            return ast.BinOp(node.left, ast.Add(), node.right)
+        return self.generic_visit(node)
+
+
+def formula(module: str) -> Change:
+    """Another formula in a module of the library."""
+
+    def change(tree: Tree) -> None:
+        file = tree.path(f"{LIBRARY}/{module}")
+        turn = _Turned()
+        text = ast.unparse(turn.visit(ast.parse(file.read_text())))
+        assert turn.turned, f"{module} has no formula to change"
+        file.write_text(text)
+
+    return change
+
+
+def statement(module: str) -> Change:
+    """One more statement in a module of the library."""
+
+    def change(tree: Tree) -> None:
+        file = tree.path(f"{LIBRARY}/{module}")
+        file.write_text(f"{file.read_text()}\n_ONE_MORE = 1\n")
+
+    return change
+
+
+def reworded(modules: Iterable[str]) -> Change:
+    """Other comments and docstrings, blank lines and line breaks, and the same code."""
+
+    def change(tree: Tree) -> None:
+        for module in modules:
+            file = tree.path(f"{LIBRARY}/{module}")
+            text = file.read_text().replace('"""', '"""Said otherwise. ', 1)
+            assert "Said otherwise." in text
+            text = text.replace("\ndef ", "\n# A remark.\n\n\ndef ")
+            file.write_text(f"{text}\n# The end.\n")
+
+    return change
+
+
+def rewritten(table: str) -> Change:
+    """Other rows in a table, its columns and units kept."""
+
+    def change(tree: Tree) -> None:
+        file = tree.path(table)
+        rows, units = read_rows(file), read_units(file)
+        write_rows(file, rows.iloc[::-1].reset_index(drop=True), units, "the same, backwards")
+
+    return change
+
+
+def touched(*patterns: str) -> Change:
+    """New times, old contents."""
+
+    def change(tree: Tree) -> None:
+        files = [file for pattern in patterns for file in tree.folder.glob(pattern)]
+        assert files
+        for file in files:
+            os.utime(file)
+
+    return change
+
+
+def removed(file: str) -> Change:
+    return lambda tree: tree.path(file).unlink()
+
+
+def both(first: Change, second: Change) -> Change:
+    def change(tree: Tree) -> None:
+        first(tree)
+        second(tree)
+
+    return change
+
+
+def edited_script(name: str) -> Change:
+    def change(tree: Tree) -> None:
+        file = tree.path(f"src/scripts/{name}.py")
+        file.write_text(f"{file.read_text()}\n# a remark\n")
+
+    return change
+
+
+_CLOSURE = TINY["studies"]["quickstart"]["analyses"]["closure"]
+_ATTRIBUTION = TINY["studies"]["quickstart"]["analyses"]["attribution"]
+_WORDS = (
+    "scalars/routing.py",
+    "closure/regression.py",
+    "reports/figures_closure.py",
+    "training/optimizers.py",
+    "task/benchmark.py",
+    "job.py",
+    "errors.py",
+    "__init__.py",
+)
+
+CASES: dict[str, tuple[Change, Jobs]] = {
+    # A setting of an analysis
+    "closure.folds": (setting(f"{ANALYSIS}.closure.folds", 4), {"closure": 1, **PAGE}),
+    "closure.routes": (
+        setting(f"{ANALYSIS}.closure.routes.ov_value_margin.competitor", "fixed_source"),
+        {"closure": 1, **PAGE},
+    ),
+    "behaviour.programs": (setting(f"{ANALYSIS}.behaviour.programs", 8), SWEEPS),
+    "full_evaluation.checkpoint": (
+        setting(f"{ANALYSIS}.full_evaluation.checkpoint", "final"),
+        {"full_evaluation": 1, **PAGE},
+    ),
+    "head_scan.rank": (
+        setting(f"{ANALYSIS}.head_scan.rank", 3),
+        {"head_scan": 2, **SELECTIONS},
+    ),
+    "optimizer_trace.top_parameters": (
+        setting(f"{ANALYSIS}.optimizer_trace.top_parameters", 3),
+        {"replay": 2, "optimizer_trace": 1, "update_attribution": 1, **SEEDS},
+    ),
+    "attribution.scalars": (
+        setting(f"{ANALYSIS}.attribution.scalars.qk_separation_rank2.rank", 3),
+        REPLAYS,
+    ),
+    "attribution.residual_bound": (
+        setting(f"{ANALYSIS}.attribution.residual_bound", 0.5),
+        ATTRIBUTIONS,
+    ),
+    "cross_seed.seed": (setting(f"{ANALYSIS}.cross_seed.seed", 1), SEEDS),
+    "title": (setting("studies.quickstart.title", "Another title"), PAGE),
+    "segments_per_job": (
+        setting("studies.quickstart.replay.segments_per_job", 2),
+        {**REPLAYS, "replay": 2},
+    ),
+    "window": (setting("studies.quickstart.windows.formation", [10, 20]), {**REPLAYS, "replay": 2}),
+    # An analysis more, or less
+    "another closure": (
+        setting(f"{ANALYSIS}.closure_again", {**_CLOSURE, "seed": 1}),
+        {"closure": 1, **PAGE},
+    ),
+    "another attribution elsewhere": (
+        setting(f"{ANALYSIS}.late", {**_ATTRIBUTION, "runs": ["seed7"], "window": [30, 40]}),
+        {"replay": 1, "update_attribution": 1, **PAGE},
+    ),
+    "one analysis less": (setting(f"{ANALYSIS}.attention", ABSENT), PAGE),
+    # A run or its recipe
+    "learning rate": (setting("recipes.tiny.optimizer.learning_rate", 0.003), FROM_TRAINING),
+    "checkpoints of the view": (
+        setting("recipes.sparse.checkpoint_every", 40),
+        {
+            "view_quickstart_seed7_sparse": 1,
+            "checkpoint_sweep": 1,
+            "reference_model": 1,
+            **PAGE,
+        },
+    ),
+    "seed": (
+        setting(f"{RUN}.seed11.seed", 12),
+        {
+            "train_quickstart_seed11": 1,
+            "checkpoint_sweep": 1,
+            "head_scan": 1,
+            "replay": 2,
+            "update_attribution": 1,
+            **SEEDS,
+        },
+    ),
+    "another run": (
+        setting(f"{RUN}.seed13", {"recipe": "tiny", "seed": 13}),
+        {"train_quickstart_seed13": 1, "checkpoint_sweep": 1, **PAGE},
+    ),
+    "benchmark": (setting("benchmarks.tiny_kv.seed", 22), EVERYTHING),
+    # What changes no result
+    "the same, spelt otherwise": (respelt, NOTHING),
+    "another study": (
+        settings(
+            {
+                f"{OTHER}.title": "Something else",
+                f"{OTHER}.analyses.head_scan.rank": 1,
+                f"{OTHER}.runs.alone.seed": 2,
+                "recipes.other.steps": 80,
+                "benchmarks.other_kv.seed": 23,
+            }
+        ),
+        NOTHING,
+    ),
+    "one study less": (
+        settings({OTHER: ABSENT, "recipes.other": ABSENT, "benchmarks.other_kv": ABSENT}),
+        NOTHING,
+    ),
+    # The library
+    "scalars/routing.py": (formula("scalars/routing.py"), ANALYSES),
+    "closure/regression.py": (formula("closure/regression.py"), {"closure": 1, **PAGE}),
+    "reports/figures_closure.py": (
+        statement("reports/figures_closure.py"),
+        {"closure": 1, **SEEDS},
+    ),
+    "reports/page.py": (statement("reports/page.py"), PAGE),
+    "attribution/engine.py": (formula("attribution/engine.py"), REPLAYS),
+    "attribution/window.py": (statement("attribution/window.py"), ATTRIBUTIONS),
+    "training/optimizers.py": (formula("training/optimizers.py"), FROM_TRAINING),
+    "task/benchmark.py": (formula("task/benchmark.py"), EVERYTHING),
+    "config/plan.py": (statement("config/plan.py"), NOTHING),
+    "words only": (reworded(_WORDS), NOTHING),
+    "script": (edited_script("closure"), {"closure": 1, **PAGE}),
+    # Files
+    "other programs in validation_iid": (rewritten(f"{DATA}/validation_iid.parquet"), SWEEPS),
+    "other programs in train": (
+        rewritten(f"{DATA}/train.parquet"),
+        FROM_TRAINING,
+    ),
+    "files touched": (touched(f"{DATA}/*", "results/*/*/*/*", "results/*/*/*/*/*"), NOTHING),
+    # Snakemake makes what is asked for; a file in between is missed once somebody reads it again.
+    "a checkpoint missing": (removed(f"{CHECKPOINTS}/step_000020.safetensors"), NOTHING),
+    "a checkpoint missing that a job reads": (
+        both(
+            removed(f"{CHECKPOINTS}/step_000020.safetensors"),
+            setting(f"{ANALYSIS}.closure.folds", 4),
+        ),
+        {
+            "train_quickstart_seed7": 1,
+            "view_quickstart_seed7_sparse": 1,
+            "head_scan": 1,
+            **SELECTIONS,
+            **SWEEPS,
+            "checkpoint_sweep": 2,
+            "replay": 2,
+            "update_attribution": 1,
+        },
+    ),
+    "a report missing": (
+        removed("results/quickstart/seed7/closure/report.md"),
+        {"closure": 1, **PAGE},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def dry_runs(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What ``snakemake -n`` says after each change, two at a time."""
+    folder = tmp_path_factory.mktemp("recompute")
+
+    def dry_run(numbered: tuple[int, str]) -> tuple[str, str]:
+        number, name = numbered
+        tree = finished.copy(folder / str(number))
+        CASES[name][0](tree)
+        return name, tree.call("-n").stdout
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(pool.map(dry_run, enumerate(CASES)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_exactly_these_jobs_run(dry_runs: dict[str, str], name: str) -> None:
+    assert "Traceback" not in dry_runs[name], dry_runs[name]
+    assert jobs_in(dry_runs[name]) == CASES[name][1], dry_runs[name]
+
+
+def test_the_reason_names_the_module(dry_runs: dict[str, str]) -> None:
+    text = dry_runs["closure/regression.py"]
+    [reason] = [line for line in text.splitlines() if "circuit/closure/regression.py@" in line]
+    assert reason.startswith("Reason: Params have changed")
+    assert reason.count("@") == 2  # before and now, and no other module
+
+
+def test_the_reason_names_the_setting(dry_runs: dict[str, str]) -> None:
+    [reason] = [line for line in dry_runs["closure.folds"].splitlines() if '"folds": 3' in line]
+    assert '"folds": 4' in reason
+
+
+def test_the_jobs_are_those_of_the_run_that_changed(dry_runs: dict[str, str]) -> None:
+    jobs = [line for line in dry_runs["seed"].splitlines() if line.startswith("Job ")]
+    of_runs = [line for line in jobs if "/seed" in line]
+    assert len(of_runs) == 5
+    assert all(line.endswith("quickstart/seed11") for line in of_runs)
+
+
+def test_a_rerun_makes_the_same_results(
+    finished: Tree, copied: Tree, snapshot: Callable[[Path], dict[str, bytes]]
+) -> None:
+    """Tables, figures and choices are functions of their inputs, byte by byte."""
+    folder = "results/quickstart/seed7/closure"
+    before = snapshot(finished.path(folder))
+    edited_script("closure")(copied)
+    copied.run(f"{folder}/report.md")
+    assert snapshot(copied.path(folder)) == before
