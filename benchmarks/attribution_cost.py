@@ -108,7 +108,7 @@ def build(n_events: int) -> dict[str, Callable[[], object]]:
             ["trapezoid"],
         )
         groups = grouped(decoder.layout, ["head_projection"])
-        observer = AttributionObserver(engine, {}, groups, {}, [])
+        observer = AttributionObserver(engine, groups, {}, [])
         own = state.clone()
         return lambda: observer.see(replayed(trajectory, own))
 

@@ -1,11 +1,11 @@
-"""Means with intervals, and fits that are scored on what they did not see."""
+"""Means with bootstrap intervals, and the halves that keep choosing and confirming apart."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -34,7 +34,10 @@ def bootstrap_means(
     """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    # Which observation each draw takes, counted per resample: faster than multinomial draws.
+    drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
+    drawn += n * np.arange(RESAMPLES)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n)
     resampled = counts @ values / n
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
@@ -45,3 +48,8 @@ def bootstrap_mean(values: Float[np.ndarray, " n"], seed: int = 0) -> Mean:
     """Mean of one column with its interval."""
     mean, low, high = bootstrap_means(np.asarray(values)[:, None], seed)
     return Mean(float(mean[0]), float(low[0]), float(high[0]), len(values))
+
+
+def halves(count: int) -> tuple[Int[np.ndarray, " s"], Int[np.ndarray, " c"]]:
+    """Numbers of the events that choose (even) and of those that confirm (odd)."""
+    return np.arange(0, count, 2), np.arange(1, count, 2)

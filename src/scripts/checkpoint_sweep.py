@@ -37,5 +37,7 @@ with job(snakemake) as facts:
     figures_behaviour.learning_curve(rows, birth, settings.birth_threshold, out.learning_curve)
     figures_behaviour.slices(rows, out.slices)
     figures_behaviour.coarse(rows, out.coarse)
-    account = accounts_behaviour.sweep(rows, birth, best, settings.birth_threshold, first)
+    account = accounts_behaviour.sweep(
+        rows, birth, best, settings.birth_threshold, first, settings.best_by
+    )
     publish(account, facts, seeds={"run": record.manifest.seed})

@@ -33,4 +33,10 @@ with job(snakemake) as facts:
 
     write_rows(out.rows, rows, UNITS, "one measure of one split and slice")
     figures_behaviour.splits(rows, out.splits)
-    publish(accounts_behaviour.evaluation(rows, step), facts, seeds={"run": record.manifest.seed})
+    publish(
+        accounts_behaviour.evaluation(
+            rows, step, settings.best_by if settings.checkpoint == "best" else None
+        ),
+        facts,
+        seeds={"run": record.manifest.seed},
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from circuit.artifacts import write_json, write_rows
 from circuit.config.analysis import HeadScan
-from circuit.geometry.heads import UNITS, correlations, head_scan, select_heads
+from circuit.geometry.heads import EVENT_UNITS, UNITS, correlations, head_scan, select_heads
 from circuit.job import job
 from circuit.reports import accounts_heads, figures_heads
 from circuit.reports.publish import publish
@@ -15,7 +15,7 @@ with job(snakemake) as facts:
     settings = HeadScan.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     steps = record.manifest.steps
-    rows = head_scan(
+    rows, events = head_scan(
         record.decoder,
         record.theta,
         steps,
@@ -24,10 +24,11 @@ with job(snakemake) as facts:
         settings.rank,
     )
     window = settings.window or (steps[0], steps[-1])
-    selection = select_heads(rows, settings.criterion, window)
+    selection = select_heads(events, settings.criterion, window)
     roles = {role: selection[role] for role in ("winner", "runner_up", "bottom")}
 
     write_rows(out.rows, rows, UNITS, "one measure of one head on one half of the events")
+    write_rows(out.events, events, EVENT_UNITS, "one criterion of one head on one event")
     write_json(out.selection, selection)
     figures_heads.separation(rows, roles, out.separation)
     figures_heads.heads(rows, roles, out.heads)

@@ -27,9 +27,12 @@ with job(snakemake):
     stream = BatchStream(tokens, lengths, recipe.batch_size, seed)
     trajectory = Trajectory(decoder, recipe, seed, stream, identity)
 
-    # Unfinished work lies where Snakemake does not delete it; another recipe, seed, benchmark,
-    # environment or code has another folder.
-    key = digest_json({"identity": identity, "recipe": p.recipe, "code": sorted(code_of(p))})
+    # Unfinished work lies where Snakemake does not delete it; another place, recipe, seed,
+    # benchmark, environment or code has another folder.
+    place = snakemake.output.manifest
+    key = digest_json(
+        {"place": place, "identity": identity, "recipe": p.recipe, "code": sorted(code_of(p))}
+    )
     work = Path(p.work) / key[:16]
     ledger, metrics = train(trajectory, work)
 

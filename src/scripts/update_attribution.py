@@ -4,7 +4,6 @@ from circuit.artifacts import read_json, write_rows
 from circuit.attribution.tables import UNITS, gather
 from circuit.attribution.window import event_growth, sum_groups, window_sums
 from circuit.config.analysis import UpdateAttribution
-from circuit.config.terms import SCALAR_UNITS
 from circuit.job import job
 from circuit.reports import accounts_attribution, figures_attribution
 from circuit.reports.publish import publish
@@ -20,7 +19,7 @@ with job(snakemake, torch=False) as facts:
     events = gather(snakemake.input.events, facts.analysis)
     selection = read_json(snakemake.input.selection)
     heads = {name: selection.get(s.head, s.head) for name, s in settings.scalars.items() if s.head}
-    units = {name: SCALAR_UNITS[s.scalar] for name, s in settings.scalars.items()}
+    units = {name: s.unit for name, s in settings.scalars.items()}
     sums = window_sums(rows, values)
     # A basis refitted at every step has no growth per event that spans the window.
     growths = {

@@ -79,8 +79,8 @@ def test_benchmark_of_another_run(copied: Tree) -> None:
     settings = BenchmarkSettings.model_validate({**BENCHMARK, "seed": 21})
     recorded = read_json(copied.path("data/tiny_kv/metadata.json"))["digest"]
     found = write_benchmark(copied.path("data/tiny_kv"), build_benchmark(settings)).digest
-    # The run would be trained again if Snakemake were let see the new files.
-    assert error_of(copied, "--force", "--rerun-triggers", "code", "--", SCAN) == (
+    # Let go, Snakemake would see the new files and train the run again.
+    assert error_of(copied, "--force", "--allowed-rules", "head_scan", "--", SCAN) == (
         "wrong benchmark for run seed7 — where: data/tiny_kv — expected: benchmark tiny_kv with "
         f"digest {recorded[:12]}…, found {found[:12]}… — what to do: use the benchmark the run was "
         "trained on, or train the run again"
@@ -106,6 +106,7 @@ def test_pairs_that_cannot_be_built(fresh: Callable[..., Tree]) -> None:
             TINY,
             {
                 "benchmarks.tiny_kv.in_distribution.active_keys": 2,
+                "benchmarks.tiny_kv.in_distribution.query_lag": 1,
                 "benchmarks.tiny_kv.heldout_pair_fraction": 0.125,
                 "benchmarks.tiny_kv.pairs.split": "heldout_pairs",
             },

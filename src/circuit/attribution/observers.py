@@ -86,7 +86,6 @@ class AttributionObserver:
 
     Args:
         engine: the attribution of one step.
-        units: unit of each scalar.
         per_step: groupings kept for every step.
         summed: groupings kept as one sum over the stretch (for fine ones, such as neurons).
         checkpoints: steps at whose states the value of every event is kept.
@@ -95,12 +94,11 @@ class AttributionObserver:
     def __init__(
         self,
         engine: Engine,
-        units: Mapping[str, str],
         per_step: Mapping[str, Grouping],
         summed: Mapping[str, Grouping],
         checkpoints: Sequence[int],
     ) -> None:
-        self.engine, self.units = engine, units
+        self.engine = engine
         self._per_step, self._summed = per_step, summed
         self._checkpoints = set(checkpoints)
         self._steps: list[int] = []

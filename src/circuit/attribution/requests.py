@@ -14,8 +14,8 @@ import torch
 from circuit.attribution.engine import Engine, evaluator, grouped
 from circuit.attribution.observers import AttributionObserver, Observer, TraceObserver
 from circuit.config.analysis import UpdateAttribution
-from circuit.config.terms import SCALAR_UNITS
 from circuit.scalars.registry import ScalarContext, build_scalar
+from circuit.statistics import halves
 from circuit.training.records import RunRecord
 
 
@@ -43,7 +43,9 @@ def _attribution(
 ) -> AttributionObserver:
     decoder = record.decoder
     probes = record.probes(settings.split)
-    events = probes.select(torch.arange(min(settings.events, len(probes)))).crop()
+    # The other half chose the heads: attributing on it would count the choice's luck as growth.
+    _, confirming = halves(len(probes))
+    events = probes.select(torch.from_numpy(confirming[: settings.events])).crop()
     assert not isinstance(settings.window, str)  # the plan resolves names
     selection = selections[settings.selection]
     context = ScalarContext(
@@ -61,7 +63,6 @@ def _attribution(
     )
     return AttributionObserver(
         engine,
-        {name: SCALAR_UNITS[s.scalar] for name, s in settings.scalars.items()},
         grouped(decoder.layout, settings.groups),
         grouped(decoder.layout, settings.summed_groups),
         record.manifest.steps,

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from circuit.config.base import Frozen, Name
 from circuit.config.benchmark import SplitName
+from circuit.config.terms import GROUPINGS, SCALAR_UNITS
 
 ScalarName = Literal[
     "qk_separation",
@@ -49,6 +50,13 @@ class ScalarSettings(Frozen):
     basis: Literal["own", "source", "final"] | Annotated[int, Field(ge=0)] = "final"
     measure: Literal["scores", "probabilities"] = "scores"
     competitor: Literal["moving", "fixed_source", "fixed_target"] = "moving"
+
+    @property
+    def unit(self) -> str:
+        """Unit of the scalar's values."""
+        if self.scalar == "attention_separation" and self.measure == "probabilities":
+            return "probability"
+        return SCALAR_UNITS[self.scalar]
 
 
 class _Analysis(Frozen):
@@ -122,6 +130,7 @@ class HeadScan(_Analysis):
     in each checkpoint's own basis. Selection uses half the events, confirmation the other half.
     """
 
+    tables: ClassVar[tuple[str, ...]] = ("rows", "events")
     records: ClassVar[tuple[str, ...]] = ("selection",)
     figures: ClassVar[tuple[str, ...]] = ("separation", "heads")
     kind: Literal["head_scan"]
@@ -182,6 +191,9 @@ class UpdateAttribution(_Analysis):
             raise ValueError("scalars is empty; name at least one scalar")
         if not self.groups:
             raise ValueError("groups is empty; name at least one grouping, such as module")
+        for name in (*self.groups, *self.summed_groups):
+            if name not in GROUPINGS:
+                raise ValueError(f"unknown grouping {name!r}; there are {', '.join(GROUPINGS)}")
         return self
 
     @property

@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from circuit.config.analysis import CheckpointSweep, CrossSeed, FullEvaluation, ReferenceModel
+from circuit.config.analysis import (
+    KINDS,
+    CheckpointSweep,
+    CrossSeed,
+    FullEvaluation,
+    ReferenceModel,
+)
 from circuit.config.analysis import ScalarSettings as Scalar
 from circuit.config.benchmark import SPLITS
 from circuit.errors import AnalysisError, ConfigError, nearest
@@ -28,6 +34,7 @@ _KIND_OF = {
 }
 """Settings that name another analysis, and the kind that it must be of."""
 _TAKEN = ("train", "replay")
+_RULES = ("benchmark", "replay", "report", *KINDS)
 _ROLES = ("winner", "runner_up", "bottom")
 
 
@@ -39,6 +46,13 @@ def check_references(settings: WorkflowSettings, where: str) -> None:
     """
     for study_name, study in settings.studies.items():
         at = f"{where}: studies.{study_name}"
+        if study_name in _RULES:
+            raise ConfigError(
+                what=f"a study cannot be called {study_name!r}",
+                where=at,
+                expected="a name that no rule has, since `snakemake NAME` asks for the study",
+                do="rename it",
+            )
         _need(study.benchmark, settings.benchmarks, "benchmark", f"{at}.benchmark")
         _need(study.focus, study.runs, "run", f"{at}.focus")
         for name, run in study.runs.items():

@@ -10,9 +10,22 @@ COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding")
 COMPARATORS = ("raw_sgd", "clipped_sgd")
 """Updates to compare with; never summands."""
 
+GROUPINGS = (
+    "whole",
+    "layer",
+    "module",
+    "head",
+    "head_projection",
+    "neuron",
+    "token",
+    "parameter",
+    "atom",
+)
+"""Parameter groupings (``circuit.model.layout`` makes them)."""
+
 SCALAR_UNITS = {
     "qk_separation": "score",
-    "attention_separation": "score or probability",
+    "attention_separation": "score",
     "support_attention": "probability",
     "ov_value_margin": "logit",
     "support_mass_ov_value_margin": "logit",

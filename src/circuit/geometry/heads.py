@@ -5,14 +5,15 @@
    value's score beats every distractor's, attention on support_value, OV value margin. Per head:
    the singular values of W_QK.
 3. Heads are ranked by the growth of a criterion on the *selection* half of the events (even
-   numbers). The first is the winner, the second the runner-up, the last the bottom control. The
-   *confirmation* half (odd numbers) says whether the winner would have won there too.
+   numbers). The first is the winner, the second the runner-up; the bottom control is, of the
+   others, the one that changed least. The *confirmation* half (odd numbers) says by how much they
+   grew, with paired bootstrap intervals, and whether the winner would have won there too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit.errors import AnalysisError
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look, pick
 from circuit.scalars.behaviour import answer_margin
@@ -33,7 +35,7 @@ from circuit.scalars.routing import (
     w_qk,
 )
 from circuit.scalars.value import ov_value_margin
-from circuit.statistics import bootstrap_means
+from circuit.statistics import bootstrap_means, halves
 from circuit.task.events import ReadEvents
 
 MEASURES = {
@@ -43,6 +45,8 @@ MEASURES = {
     "support_attention": "probability",
     "ov_value_margin": "logit",
 }
+EVENT_UNITS = {"step": "step", "event": "id", "value": "score"}
+CRITERIA = ("qk_separation", "qk_separation_rank")
 UNITS = {
     "step": "step",
     "mean": "unit of the measure",
@@ -58,6 +62,18 @@ def head_name(head: Head) -> str:
     return f"L{head[0]}H{head[1]}"
 
 
+class Scan(NamedTuple):
+    """What the scan saw.
+
+    ``rows``: step, head, measure, half, mean, low, high, count. Besides ``MEASURES`` there are
+    ``singular_value_1`` … of W_QK (one number, no interval) and, under the head ``model``, the
+    ``answer_margin``. ``events``: step, head, measure, event, value for the ``CRITERIA``.
+    """
+
+    rows: pd.DataFrame
+    events: pd.DataFrame
+
+
 def head_scan(
     decoder: Decoder,
     theta: Callable[[int], Float[Tensor, " P"]],
@@ -65,17 +81,14 @@ def head_scan(
     events: ReadEvents,
     value_ids: range,
     rank: int,
-) -> pd.DataFrame:
-    """Rows of step, head, measure, half, mean, low, high, count.
-
-    Besides ``MEASURES`` there are ``singular_value_1`` … ``singular_value_{rank}`` of W_QK (one
-    number, no interval) and, under the head ``model``, the ``answer_margin``.
-    """
+) -> Scan:
+    """Measure every head at every step; see :class:`Scan`."""
     require_rank(decoder, rank)
-    parts = []
-    for step in steps:
-        parts.append(_scan_checkpoint(decoder, theta(step), events, value_ids, rank, step))
-    return pd.concat(parts, ignore_index=True)
+    parts = [
+        _scan_checkpoint(decoder, theta(step), events, value_ids, rank, step) for step in steps
+    ]
+    rows, values = zip(*parts, strict=True)
+    return Scan(pd.concat(rows, ignore_index=True), pd.concat(values, ignore_index=True))
 
 
 def _scan_checkpoint(
@@ -85,7 +98,7 @@ def _scan_checkpoint(
     value_ids: range,
     rank: int,
     step: int,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     s = decoder.settings
     sites = frozenset({f"layer_{n}_attn_input" for n in range(s.n_layers)} | {"final_norm"})
     names, columns, singular = [], [], []
@@ -103,23 +116,28 @@ def _scan_checkpoint(
         names.append(("model", "answer_margin"))
         columns.append(answer_margin(None)(seen).double())
     per_event = torch.stack(columns, 1).numpy()
-    number = np.arange(len(per_event))
+    everything = np.arange(len(per_event))
     frames = []
-    for half, chosen in zip(HALVES, (number % 2 == 0, number % 2 == 1, number >= 0), strict=True):
+    for half, chosen in zip(HALVES, (*halves(len(per_event)), everything), strict=True):
         mean, low, high = bootstrap_means(per_event[chosen])
         frame = pd.DataFrame(names, columns=["head", "measure"])
-        frames.append(
-            frame.assign(half=half, mean=mean, low=low, high=high, count=int(chosen.sum()))
-        )
+        frames.append(frame.assign(half=half, mean=mean, low=low, high=high, count=len(chosen)))
     spectrum_rows = pd.DataFrame(singular, columns=["head", "measure", "mean"])
     frames.append(
         spectrum_rows.assign(
             half="all", low=spectrum_rows["mean"], high=spectrum_rows["mean"], count=1
         )
     )
-    return pd.concat(frames, ignore_index=True).assign(step=step)[
-        ["step", "head", "measure", "half", "mean", "low", "high", "count"]
+    rows = pd.concat(frames, ignore_index=True).assign(step=step)
+    criteria = [
+        pd.DataFrame({"head": head, "measure": measure, "event": everything, "value": column})
+        for (head, measure), column in zip(names, per_event.T, strict=True)
+        if measure in CRITERIA
     ]
+    return (
+        rows[["step", "head", "measure", "half", "mean", "low", "high", "count"]],
+        pd.concat(criteria, ignore_index=True).assign(step=step),
+    )
 
 
 def _head_measures(seen: Seen, head: Head, rank: int) -> dict[str, Tensor]:
@@ -137,31 +155,62 @@ def _head_measures(seen: Seen, head: Head, rank: int) -> dict[str, Tensor]:
     }
 
 
-def growth(rows: pd.DataFrame, criterion: str, window: tuple[int, int], half: str) -> pd.Series:
-    """Change of a measure's mean from the window's first to its last step, by head."""
-    chosen = rows[(rows["measure"] == criterion) & (rows["half"] == half)]
-    table = chosen.pivot(index="head", columns="step", values="mean")
-    return table[window[1]] - table[window[0]]
+def growths(
+    events: pd.DataFrame, criterion: str, window: tuple[int, int]
+) -> Mapping[str, Float[np.ndarray, " E"]]:
+    """Change of a criterion from the window's first to its last step, by head and event.
+
+    Args:
+        events: :attr:`Scan.events`.
+    """
+    chosen = events[(events["measure"] == criterion) & events["step"].isin(window)]
+    table = chosen.pivot(index=["head", "event"], columns="step", values="value")
+    change = (table[window[1]] - table[window[0]]).unstack("event")
+    return {str(head): change.loc[head].to_numpy(dtype=np.float64) for head in change.index}
 
 
-def select_heads(rows: pd.DataFrame, criterion: str, window: tuple[int, int]) -> dict[str, Any]:
-    """Winner, runner-up and bottom control, with the ranking they come from (see the module)."""
-    selected = growth(rows, criterion, window, "selection")
-    confirmed = growth(rows, criterion, window, "confirmation")
-    ranking = sorted(selected.index, key=lambda head: (-selected[head], head))
+def select_heads(
+    events: pd.DataFrame, criterion: str, window: tuple[int, int], seed: int = 0
+) -> dict[str, Any]:
+    """Winner, runner-up and bottom control, with the ranking they come from (see the module).
+
+    Raises:
+        AnalysisError: the model has fewer than three heads.
+    """
+    change = growths(events, criterion, window)
+    if len(change) < 3:
+        raise AnalysisError(
+            what=f"{len(change)} heads are too few for a winner, a runner-up and a control",
+            where="head scan",
+            expected="at least three heads",
+            do="scan a model with more heads",
+        )
+    heads = sorted(change)
+    choosing, confirming = halves(len(change[heads[0]]))
+    selection = {head: float(change[head][choosing].mean()) for head in heads}
+    ranking = sorted(heads, key=lambda head: -selection[head])
+    stacked = np.stack([change[head][confirming] for head in ranking], axis=1)
+    mean, low, high = bootstrap_means(stacked, seed)
     return {
         "rule": f"largest growth of {criterion} over the window on the selection half of the events"
-        "; runner-up second, bottom last",
+        "; runner-up second; bottom control: of the others, the one that changed least",
         "criterion": criterion,
         "unit": MEASURES[criterion],
         "window": list(window),
         "winner": ranking[0],
         "runner_up": ranking[1],
-        "bottom": ranking[-1],
-        "confirmed": bool(confirmed.idxmax() == ranking[0]),
+        "bottom": min(ranking[2:], key=lambda head: abs(selection[head])),
+        "confirmed": bool(mean.argmax() == 0),
         "ranking": [
-            {"head": h, "selection": float(selected[h]), "confirmation": float(confirmed[h])}
-            for h in ranking
+            {
+                "head": head,
+                "selection": selection[head],
+                "confirmation": float(mean[i]),
+                "low": float(low[i]),
+                "high": float(high[i]),
+                "count": len(confirming),
+            }
+            for i, head in enumerate(ranking)
         ],
     }
 

@@ -47,16 +47,20 @@ class SeedResult:
 def compare_seeds(results: list[SeedResult], seed: int) -> pd.DataFrame:
     """Rows of run, seed, role, head, measure, value, low, high, count, unit.
 
-    Runs' own rows have equal value, low and high; rows of run ``mean`` (seed -1) are means over
+    Growths of runs have intervals over events, other rows of runs equal value, low and high. Rows of run ``mean`` (seed -1) are means over
     runs with their interval and the number of runs.
     """
     rows: list[dict[str, Any]] = []
     for result in results:
-        confirmed = {r["head"]: r["confirmation"] for r in result.selection["ranking"]}
+        by = {r["head"]: r for r in result.selection["ranking"]}
         for role in ROLES:
             head = result.selection[role]
             rows.append(
-                _row(result, role, head, "growth", confirmed[head], result.selection["unit"])
+                {
+                    **_row(result, role, head, "growth", 0.0, result.selection["unit"]),
+                    "value": by[head]["confirmation"],
+                    **{key: by[head][key] for key in ("low", "high", "count")},
+                }
             )
         growth = sum(result.components.values())
         for component, value in result.components.items():

@@ -46,7 +46,12 @@ def _whole(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def sweep(
-    rows: pd.DataFrame, birth: int | None, best: int, threshold: float, first_split: str
+    rows: pd.DataFrame,
+    birth: int | None,
+    best: int,
+    threshold: float,
+    first_split: str,
+    best_by: str = "heldout_pairs",
 ) -> Account:
     """Behaviour over training."""
     whole = _whole(rows)
@@ -61,7 +66,7 @@ def sweep(
     )
     answer = (
         f"Answer accuracy on {first_split} {born}; it is {start['mean']:.3f} untrained and "
-        f"{end['mean']:.3f} at step {last:,}. The best checkpoint by held-out accuracy is step "
+        f"{end['mean']:.3f} at step {last:,}. The best checkpoint by accuracy on {best_by} is step "
         f"{best:,}."
     )
     numbers = []
@@ -105,8 +110,14 @@ def sweep(
     )
 
 
-def evaluation(rows: pd.DataFrame, step: int) -> Account:
-    """Every split in full, at one checkpoint."""
+def evaluation(rows: pd.DataFrame, step: int, chosen_by: str | None = None) -> Account:
+    """Every split in full, at one checkpoint; ``chosen_by`` is the split that chose it, if any."""
+    biased = (
+        f" The checkpoint was chosen by its accuracy on programs of {chosen_by}, so the number "
+        "there is biased upwards."
+        if chosen_by
+        else ""
+    )
     whole = _whole(rows)
     accuracy = whole[whole["measure"] == "accuracy"]
     listed = ", ".join(f"{r['split']} {r['mean']:.3f}" for _, r in accuracy.iterrows())
@@ -117,7 +128,7 @@ def evaluation(rows: pd.DataFrame, step: int) -> Account:
     sliced = rows[rows["measure"] == "accuracy"]
     return Account(
         question=f"How well does the checkpoint at step {step:,} do on whole splits?",
-        answer=f"Answer accuracy at step {step:,}: {listed}.",
+        answer=f"Answer accuracy at step {step:,}: {listed}." + biased,
         numbers=numbers,
         tables=[Table("Accuracy per split and slice", sliced, _ROW_UNITS)],
         figures=[

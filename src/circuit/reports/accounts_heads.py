@@ -25,29 +25,37 @@ def scan(
     criterion, (first, last) = selection["criterion"], selection["window"]
     winner, runner_up, bottom = (selection[r] for r in ("winner", "runner_up", "bottom"))
     unit = selection["unit"]
-    grown = {r["head"]: r["confirmation"] for r in selection["ranking"]}
+    by = {r["head"]: r for r in selection["ranking"]}
+    grown = {head: r["confirmation"] for head, r in by.items()}
     at = rows[rows["half"] == "all"].set_index(["step", "head", "measure"])
     beats = at.loc[(last, winner, "support_beats_all")]
-    learned = (
-        f"{winner} learned to look at the support value: its {criterion} grew"
-        if grown[winner] > 0
-        else f"No head learned to look at the support value: the {criterion} of {winner}, the best "
-        "on the events that choose, changed"
-    )
+    if by[winner]["low"] > 0 and beats["mean"] >= 0.5:
+        learned = f"{winner} learned to look at the support value: its {criterion} grew"
+    elif by[winner]["low"] > 0:
+        learned = (
+            f"{winner} began to look at the support value but does not single it out: its "
+            f"{criterion} grew"
+        )
+    else:
+        learned = (
+            f"No head learned to look at the support value: the {criterion} of {winner}, the best "
+            "on the events that choose, changed"
+        )
     answer = (
-        f"{learned} by {grown[winner]:+.2f} {unit} from step {first:,} to {last:,} on events that "
+        f"{learned} by {grown[winner]:+.2f} {unit} (95% interval {by[winner]['low']:+.2f} to "
+        f"{by[winner]['high']:+.2f}) from step {first:,} to {last:,} on events that "
         f"did not choose it, against {grown[runner_up]:+.2f} for the runner-up {runner_up} and "
         f"{grown[bottom]:+.2f} for the bottom control {bottom}. At step {last:,} the support "
         f"value's score beats every distractor's in {beats['mean']:.0%} of reads."
     )
-    half = (rows["half"] == "confirmation") & (rows["measure"] == criterion)
-    events = int(rows.loc[half, "count"].iloc[0])
     numbers = [
         Number(
             f"growth of {criterion} of {role} {head}, step {first:,} to {last:,}",
             grown[head],
             unit,
-            count=events,
+            by[head]["low"],
+            by[head]["high"],
+            by[head]["count"],
             note="events that did not choose the head",
             signed=True,
         )
@@ -88,7 +96,10 @@ def scan(
             Table(
                 f"Growth of {criterion}, step {first:,} to {last:,} ({selection['rule']})",
                 ranking,
-                {"selection": unit, "confirmation": unit},
+                {
+                    **dict.fromkeys(("selection", "confirmation", "low", "high"), unit),
+                    "count": "1",
+                },
             ),
             Table(
                 "Spearman correlation over checkpoints with the answer margin",

@@ -42,7 +42,7 @@ def learning_curve(
     accuracy = _only(rows, "accuracy", rows["split"] != "probes")
     splits = list(dict.fromkeys(accuracy["split"]))
     born = "" if birth_step is not None else f"\nNo birth: accuracy never stays at {threshold:.0%}."
-    note = f"{_BANDS} over reads; {counts(accuracy['count'], 'reads')} per split and step.{born}"
+    note = f"{_BANDS} over programs; {counts(accuracy['count'], 'reads')} per split and step.{born}"
     with picture(path, "Answer accuracy over training", note, height=3.7) as body:
         ax = body.add_subplot()
         for i, split in enumerate(splits):
@@ -89,7 +89,7 @@ def slices(rows: pd.DataFrame, path: StrPath) -> None:
             do="summarise the reads with slices",
         )
     lines = (len(names) + 1) // 2
-    note = f"{_BANDS} over reads; {counts(sliced['count'], 'reads')} per line and step."
+    note = f"{_BANDS} over programs; {counts(sliced['count'], 'reads')} per line and step."
     title = f"Answer accuracy on {split} by slice of the reads"
     with picture(path, title, note, height=0.6 + 2.35 * lines) as body:
         axes = body.subplots(lines, 2, sharex=True, sharey=True, squeeze=False)
@@ -150,7 +150,7 @@ def splits(rows: pd.DataFrame, path: StrPath) -> None:
         at = f" at step {int(rows['step'].iloc[0]):,}"
     whole = rows[rows["slice"] == "all"]
     names = list(dict.fromkeys(whole["split"]))
-    note = "Points: means. Bars: bootstrap 95% intervals over reads; n is the number of reads."
+    note = "Points: means. Bars: bootstrap 95% intervals over programs; n is the number of reads."
     title = f"Accuracy and answer margin per split{at}"
     with picture(path, title, note, height=1.35 + 0.42 * len(names)) as body:
         left, right = body.subplots(1, 2, sharey=True)

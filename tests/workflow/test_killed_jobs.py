@@ -1,0 +1,218 @@
+"""Jobs that are killed at any moment, run again, leave what an undisturbed job leaves.
+
+``SIGKILL`` goes to Snakemake and its job together, as when a machine is switched off. After it a
+user is told to call ``snakemake --unlock`` once, and then the same command as before.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_study import TINY, Tree, changed
+
+from circuit.artifacts import sha256_file
+from circuit.training.checkpoints import Manifest
+
+LONG = changed(
+    TINY,
+    {
+        "recipes.tiny.steps": 300,
+        "studies.quickstart.windows.formation": [100, 250],
+        "studies.quickstart.replay.segments_per_job": 15,
+    },
+)
+TRAIN = "results/quickstart/seed7/train"
+MANIFEST = f"{TRAIN}/manifest.json"
+REPLAY = "results/quickstart/seed7/replay/000100_000250"
+REPLAYED = f"{REPLAY}/components.parquet"
+REPLAY_LOG = "logs/replay/quickstart/seed7/000100_000250.log"
+WORK = "results/.work"
+
+Moment = Callable[[Tree], bool]
+
+
+@pytest.fixture(scope="module")
+def untrained(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """A benchmark and nothing else, under a recipe long enough to be killed in between."""
+    tree = finished.copy(tmp_path_factory.mktemp("untrained") / "tree")
+    tree.configure(LONG)
+    tree.call("--delete-all-output", "--cores", "1", MANIFEST)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def whole(untrained: Tree, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """The same, trained and replayed without a disturbance."""
+    tree = untrained.copy(tmp_path_factory.mktemp("whole") / "tree")
+    tree.run(REPLAYED)
+    return tree
+
+
+def start(tree: Tree, target: str) -> subprocess.Popen[str]:
+    """Snakemake and its jobs as one group of processes, as a shell starts them."""
+    return subprocess.Popen(
+        tree.command("--cores", "1", target),
+        cwd=tree.folder,
+        env=tree.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill(
+    tree: Tree, target: str, moment: Moment, delay: float = 0, how: int = signal.SIGKILL
+) -> bool:
+    """Start a call and kill it some seconds after a moment; False where it was done before."""
+    running = start(tree, target)
+    deadline = time.monotonic() + 120
+    while running.poll() is None and not moment(tree):
+        assert time.monotonic() < deadline, "the moment did not come"
+        time.sleep(0.002)
+    time.sleep(delay)
+    if running.poll() is None:
+        os.killpg(running.pid, how)
+    running.wait(60)
+    return running.returncode != 0
+
+
+def unlock(tree: Tree, target: str) -> None:
+    """What a user does who reads what is on the screen."""
+    refused = tree.call("--cores", "1", target)
+    assert refused.returncode == 1
+    assert "Directory cannot be locked" in refused.stdout
+    assert "It can be removed with the --unlock argument" in refused.stdout
+    assert tree.call("--unlock").returncode == 0
+
+
+def checkpoints_in_work(number: int) -> Moment:
+    """So many checkpoints are written and vouched for."""
+    return lambda tree: len(list(tree.folder.glob(f"{WORK}/*/metrics_*.parquet"))) >= number
+
+
+def publishing(tree: Tree) -> bool:
+    """The first finished checkpoint is where it belongs."""
+    return any(tree.folder.glob(f"{TRAIN}/checkpoints/*"))
+
+
+def assert_trained_alike(tree: Tree, whole: Tree) -> None:
+    """The same bytes as without a disturbance, and no trace of it."""
+    for name in ("manifest.json", "metrics.parquet"):
+        assert (
+            tree.path(f"{TRAIN}/{name}").read_bytes() == whole.path(f"{TRAIN}/{name}").read_bytes()
+        )
+    manifest = Manifest.read(tree.path(MANIFEST))
+    assert len(manifest.checkpoints) == 31
+    for entry in manifest.checkpoints.values():
+        assert sha256_file(manifest.folder / entry["file"]) == entry["sha256"]
+    assert hidden(tree) == []
+
+
+def hidden(tree: Tree) -> list[Path]:
+    """Unfinished files and work folders."""
+    return list(tree.path("results").rglob(".*"))
+
+
+@pytest.mark.parametrize(
+    "moment", [checkpoints_in_work(5), publishing], ids=["training", "publishing"]
+)
+def test_killed_training_goes_on(
+    untrained: Tree, whole: Tree, tmp_path: Path, moment: Moment
+) -> None:
+    tree = untrained.copy(tmp_path / "tree")
+    assert kill(tree, MANIFEST, moment)
+    assert not tree.path(MANIFEST).exists()
+    unlock(tree, MANIFEST)
+    log = tree.run(MANIFEST)
+    assert f"0/{300}" not in log  # it did not begin anew
+    assert_trained_alike(tree, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_training_killed_at_random_moments(
+    untrained: Tree, whole: Tree, tmp_path: Path, seed: int
+) -> None:
+    """Anywhere from Snakemake's start on, and again in the second attempt."""
+    tree, draw = untrained.copy(tmp_path / "tree"), random.Random(seed)
+    for _ in range(2):
+        if kill(tree, MANIFEST, lambda _: True, delay=draw.uniform(0.5, 8)):
+            tree.call("--unlock")
+    tree.run(MANIFEST)
+    assert_trained_alike(tree, whole)
+
+
+def replaying(tree: Tree) -> bool:
+    """The job is at work: it has said so in its log."""
+    log = tree.path(REPLAY_LOG)
+    return log.is_file() and "replay:" in log.read_text()
+
+
+def writing(tree: Tree) -> bool:
+    """The first table, finished or not, is there."""
+    return any(tree.path(REPLAY).glob("*"))
+
+
+def ready_to_replay(whole: Tree, folder: Path) -> Tree:
+    tree = whole.copy(folder)
+    for file in [*tree.path(REPLAY).iterdir(), tree.path(REPLAY_LOG)]:
+        file.unlink()
+    return tree
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [replaying, pytest.param(writing, marks=pytest.mark.slow)],
+    ids=["replaying", "writing"],
+)
+def test_killed_replay_gives_the_same_tables(
+    whole: Tree, tmp_path: Path, snapshot: Callable[[Path], dict[str, bytes]], moment: Moment
+) -> None:
+    tree = ready_to_replay(whole, tmp_path / "tree")
+    assert kill(tree, REPLAYED, moment)
+    unlock(tree, REPLAYED)
+    tree.run(REPLAYED)
+    assert snapshot(tree.path(REPLAY)) == snapshot(whole.path(REPLAY))
+    assert hidden(tree) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_replay_killed_at_random_moments(
+    whole: Tree, tmp_path: Path, snapshot: Callable[[Path], dict[str, bytes]], seed: int
+) -> None:
+    tree, draw = ready_to_replay(whole, tmp_path / "tree"), random.Random(seed)
+    if kill(tree, REPLAYED, lambda _: True, delay=draw.uniform(1, 10)):
+        tree.call("--unlock")
+    tree.run(REPLAYED)
+    assert snapshot(tree.path(REPLAY)) == snapshot(whole.path(REPLAY))
+    assert hidden(tree) == []
+
+
+def test_what_a_killed_job_was_writing_is_taken_away(copied: Tree) -> None:
+    """A temporary file of a job that runs again goes; one of another job is left alone."""
+    folder = copied.path("results/quickstart/seed7/closure")
+    own = folder / ".tmp-4242-0123456789ab-rows.parquet"
+    other = copied.path("results/quickstart/seed7/head_scan/.tmp-4242-0123456789ab-rows.parquet")
+    for file in (own, other):
+        file.write_bytes(b"half a table")
+    copied.run("--force", "results/quickstart/seed7/closure/report.md")
+    assert not own.exists()
+    assert other.exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_call_needs_no_unlocking(
+    untrained: Tree, whole: Tree, tmp_path: Path
+) -> None:
+    """Ctrl-C: Snakemake ends its jobs and gives its lock back."""
+    tree = untrained.copy(tmp_path / "tree")
+    assert kill(tree, MANIFEST, checkpoints_in_work(5), how=signal.SIGINT)
+    tree.run(MANIFEST)
+    assert_trained_alike(tree, whole)
