@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from circuit.statistics import LEVEL, RESAMPLES, bootstrap_mean, bootstrap_means
+from circuit.statistics import LEVEL, RESAMPLES, bootstrap_mean, bootstrap_means, halves
 
 
 def normal(n, k=1, seed=0):
@@ -35,6 +35,18 @@ def test_it_is_the_quantiles_of_means_of_rows_drawn_with_replacement():
     assert found.low == pytest.approx(np.quantile(draws, 0.025), abs=0.2 * spread)
     assert found.high == pytest.approx(np.quantile(draws, 0.975), abs=0.2 * spread)
     assert RESAMPLES >= 1000
+
+
+@pytest.mark.parametrize(("n", "k"), [(2, 1), (7, 3), (40, 2)])
+def test_it_is_the_quantiles_of_its_own_draws_taken_row_by_row(n, k):
+    """What counting must give: every resample takes n rows by number and means them."""
+    data = normal(n, k, seed=n)
+    numbers = np.random.default_rng(9).integers(n, size=(RESAMPLES, n))
+    means = [data[row].mean(0) for row in numbers]
+    mean, low, high = bootstrap_means(data, seed=9)
+    np.testing.assert_allclose(mean, data.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(low, np.quantile(means, 0.025, axis=0), rtol=1e-9)
+    np.testing.assert_allclose(high, np.quantile(means, 0.975, axis=0), rtol=1e-9)
 
 
 def test_the_same_data_have_the_same_interval_and_another_seed_nearly_so():
@@ -74,3 +86,11 @@ def test_constant_data_have_no_spread_and_integers_are_taken_as_numbers():
     found = bootstrap_mean(np.array([3, 3, 3, 3]))
     assert (found.low, found.high) == (3.0, 3.0)
     assert isinstance(found.mean, float)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 96])
+def test_halves_are_the_even_and_the_odd_events_and_every_event_is_in_one(count):
+    choosing, confirming = halves(count)
+    assert choosing.tolist() == [n for n in range(count) if n % 2 == 0]
+    assert confirming.tolist() == [n for n in range(count) if n % 2 == 1]
+    assert sorted([*choosing, *confirming]) == list(range(count))

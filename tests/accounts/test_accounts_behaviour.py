@@ -30,9 +30,9 @@ def rows(planted, untrained, planted_events, splits):
     return checkpoint_sweep(planted.decoder, states.__getitem__, states, splits, probes, ids)
 
 
-def told(rows, threshold=0.9):
-    birth, best = birth_step(rows, "validation_iid", threshold), best_step(rows, "heldout_pairs")
-    return sweep(rows, birth, best, threshold, "validation_iid")
+def told(rows, threshold=0.9, best_by="heldout_pairs"):
+    birth, best = birth_step(rows, "validation_iid", threshold), best_step(rows, best_by)
+    return sweep(rows, birth, best, threshold, "validation_iid", best_by)
 
 
 def test_the_sweep_says_when_behaviour_appears(rows, tmp_path):
@@ -40,7 +40,7 @@ def test_the_sweep_says_when_behaviour_appears(rows, tmp_path):
     written(found, "checkpoint_sweep", tmp_path)
     assert "stays at or above 0.9 from step 1,500" in found.answer
     assert "1.000 at step 1,500" in found.answer
-    assert "step 1,500." in found.answer
+    assert found.answer.endswith("The best checkpoint by accuracy on heldout_pairs is step 1,500.")
     numbers = numbers_of(found)
     assert numbers["accuracy on heldout_pairs, at step 1,500"].value == 1
     assert numbers["accuracy on validation_iid, untrained"].value < 0.2
@@ -50,6 +50,16 @@ def test_the_sweep_says_when_behaviour_appears(rows, tmp_path):
     r = next(n for name, n in numbers.items() if name.startswith("r: "))
     assert (r.unit, r.count) == ("probability", 9)
     assert r.value > 0.99
+
+
+def test_the_best_checkpoint_is_told_with_the_split_that_chose_it(rows):
+    worse = rows.copy()
+    last = (worse["step"] == 1500) & (worse["split"] == "validation_iid")
+    worse.loc[last & (worse["measure"] == "accuracy"), "mean"] = -1.0
+    assert told(worse, best_by="validation_iid").answer.endswith(
+        "The best checkpoint by accuracy on validation_iid is step 0."
+    )
+    assert told(worse).answer.endswith("by accuracy on heldout_pairs is step 1,500.")
 
 
 def test_a_behaviour_that_never_stays_is_not_born(rows):
@@ -64,9 +74,17 @@ def test_whole_splits_have_their_accuracy_margin_and_count(planted, splits, tmp_
         summarise(read_measures(planted.decoder, planted.flat, split)).assign(step=9, split=name)
         for name, split in splits.items()
     ]
-    found = evaluation(pd.concat(parts, ignore_index=True), 9)
+    rows = pd.concat(parts, ignore_index=True)
+    found = evaluation(rows, 9)
     written(found, "full_evaluation", tmp_path)
-    assert found.answer == ("Answer accuracy at step 9: validation_iid 1.000, heldout_pairs 1.000.")
+    plain = "Answer accuracy at step 9: validation_iid 1.000, heldout_pairs 1.000."
+    assert found.answer == plain
+    chosen = evaluation(rows, 9, chosen_by="heldout_pairs")
+    written(chosen, "full_evaluation", tmp_path)
+    assert chosen.answer == (
+        f"{plain} The checkpoint was chosen by its accuracy on programs of heldout_pairs, so the "
+        "number there is biased upwards."
+    )
     numbers = numbers_of(found)
     assert set(numbers) == {
         f"{m} on {s}" for m in ("accuracy", "margin", "entropy") for s in splits

@@ -109,7 +109,14 @@ def run(seed, winner, runner_up, bottom, birth=600, momentum=6.0):
         **{role: f"L{i}H{seed % 4}" for i, role in enumerate(heads)},
         "unit": "score",
         "ranking": [
-            {"head": f"L{i}H{seed % 4}", "selection": 9, "confirmation": growth}
+            {
+                "head": f"L{i}H{seed % 4}",
+                "selection": 9,
+                "confirmation": growth,
+                "low": growth - 0.5,
+                "high": growth + 0.25,
+                "count": 48,
+            }
             for i, growth in enumerate(heads.values())
         ],
     }

@@ -1,5 +1,6 @@
 """The files of replay jobs: their columns, who is in them, and that the cut is no matter."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from tiny_run import finish, tiny_recipe, tiny_trajectory
@@ -74,6 +75,43 @@ def gathered(record, tables, tmp_path_factory):
 
 def test_the_workflow_knows_the_files_by_name():
     assert tuple(output.name for output in OUTPUTS) == REPLAY_TABLES
+
+
+def slow_logits(record, step):
+    """Answer logit of every probe event, one forward pass each."""
+    probes, params = (
+        record.probes("validation_iid"),
+        record.decoder.layout.views(record.theta(step)),
+    )
+    found = []
+    for tokens, at, answer in zip(probes.tokens, probes.prediction, probes.answer, strict=True):
+        logits = record.decoder.forward(params, tokens[None, : int(at) + 1])
+        found.append(float(logits[0, -1, answer]))
+    return found
+
+
+def test_attributions_are_of_the_events_that_did_not_choose_the_head(record, tables):
+    """The first ``events`` with odd numbers, at both ends of the window."""
+    events = tables["growth"]["events"]
+    for step in (0, 12):
+        logits = slow_logits(record, step)
+        at = events[(events["scalar"] == "logit") & (events["step"] == step)]
+        assert at["event"].tolist() == list(range(4))
+        assert at["value"].tolist() == pytest.approx(logits[1:8:2], rel=1e-4)
+        assert np.abs(np.subtract(logits[1:8:2], logits[0:7:2])).min() > 1e-3
+    values = tables["growth"]["values"].set_index(["step", "scalar"])
+    before = np.mean(slow_logits(record, 0)[1:8:2])
+    assert values.loc[(0, "logit"), "before"] == pytest.approx(before, rel=1e-4)
+
+
+def test_more_events_than_confirm_are_all_that_confirm(record):
+    request = {**ATTRIBUTION, "events": 10_000}
+    watching = observers({"growth": request}, record, SELECTIONS)
+    for step in replay(record.trajectory, record.manifest, 0, 4, lambda _: None):
+        watching["growth"].see(step)
+    events = watching["growth"].tables()["events"]
+    at = events[(events["scalar"] == "logit") & (events["step"] == 0)]
+    assert at["value"].tolist() == pytest.approx(slow_logits(record, 0)[1::2], rel=1e-4)
 
 
 @pytest.mark.parametrize("output", OUTPUTS, ids=lambda output: output.name)

@@ -8,7 +8,7 @@ from tiny_steps import attribute, scalars_along
 
 from circuit.attribution.engine import Engine, evaluator, grouped
 from circuit.attribution.observers import AttributionObserver, TraceObserver
-from circuit.config.terms import COMPARATORS, COMPONENTS, SCALAR_UNITS, TRACE_UNITS
+from circuit.config.terms import COMPARATORS, COMPONENTS, TRACE_UNITS
 from circuit.training.replay import replay
 
 RULES = ("trapezoid", "left")
@@ -25,9 +25,8 @@ CHECKPOINTS = (0, 4, 8, 12)
 def observer_of(world, scalars, per_step=("head_projection", "module"), summed=("neuron",)):
     layout = world.decoder.layout
     engine = Engine(layout, evaluator(world.decoder, world.events, world.value_ids), scalars, RULES)
-    units = {name: SCALAR_UNITS[name.split()[0]] for name in scalars}
     return AttributionObserver(
-        engine, units, grouped(layout, per_step), grouped(layout, summed), CHECKPOINTS
+        engine, grouped(layout, per_step), grouped(layout, summed), CHECKPOINTS
     )
 
 

@@ -75,7 +75,7 @@ def test_the_window_sums_to_the_growth_between_its_checkpoints(record, files):
     """Per event, from files alone, against the scalar at the two checkpoints."""
     rows, values = gather(files["components"], "growth"), gather(files["values"], "growth")
     events = gather(files["events"], "growth")
-    probes = record.probes("validation_iid").select(range(9))
+    probes = record.probes("validation_iid").select(range(1, 18, 2))
     first, last = (
         scalar_values(
             record.decoder,

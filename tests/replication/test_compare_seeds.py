@@ -11,7 +11,14 @@ from circuit.replication.seeds import ROLES, UNITS, SeedResult, compare_seeds
 def result(seed, growths, components, birth_step=600, residual=0.0):
     """A run whose heads L0H0, L0H1, … grow as given on the two halves of the events."""
     ranking = [
-        {"head": f"L0H{i}", "selection": selection, "confirmation": confirmation}
+        {
+            "head": f"L0H{i}",
+            "selection": selection,
+            "confirmation": confirmation,
+            "low": confirmation - 0.5 - i,
+            "high": confirmation + 0.25,
+            "count": 48 + seed,
+        }
         for i, (selection, confirmation) in enumerate(growths)
     ]
     selection = {
@@ -80,11 +87,34 @@ def test_means_are_over_runs_with_their_number(rows):
     assert 7 < means.loc[("winner", "growth"), "high"] <= 10
 
 
-def test_a_runs_own_numbers_have_no_interval(rows):
-    own = rows[rows["run"] != "mean"]
+def test_a_runs_growths_keep_the_scans_intervals_and_events(rows):
+    for result in RESULTS:
+        by = {entry["head"]: entry for entry in result.selection["ranking"]}
+        own = rows[(rows["run"] == result.run) & (rows["measure"] == "growth")]
+        assert own["role"].tolist() == list(ROLES)
+        for row in own.itertuples():
+            entry = by[result.selection[row.role]]
+            assert row.head == entry["head"]
+            assert (row.value, row.low, row.high, row.count) == tuple(
+                entry[key] for key in ("confirmation", "low", "high", "count")
+            )
+
+
+def test_a_runs_other_numbers_have_no_interval(rows):
+    own = rows[(rows["run"] != "mean") & (rows["measure"] != "growth")]
     assert (own["low"] == own["value"]).all()
     assert (own["high"] == own["value"]).all()
     assert set(own["count"]) == {1}
+
+
+def test_a_mean_over_runs_knows_nothing_of_the_runs_own_intervals(rows):
+    wide = result(7, GROWTHS, (2.0, 6.0, -0.4, 0.0), 600, residual=0.4)
+    for entry in wide.selection["ranking"]:
+        entry.update(low=-99.0, high=99.0, count=1)
+    found = compare_seeds([wide, *RESULTS[1:]], seed=0)
+    pd.testing.assert_frame_equal(
+        found[found["run"] == "mean"], rows[rows["run"] == "mean"], check_exact=True
+    )
 
 
 def test_a_run_that_is_never_born_has_no_birth_step_and_is_not_in_its_mean():

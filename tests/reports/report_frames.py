@@ -275,7 +275,8 @@ def seeds(runs: tuple[int, ...] = (7, 11, 13)) -> pd.DataFrame:
         heads = dict(zip(tops, rng.permutation(HEADS)[:3], strict=True))
         for role, top in tops.items():
             value = top + 0.4 * rng.standard_normal()
-            rows.append((run, seed, role, heads[role], "growth", value, value, value, 1, "score"))
+            ends = value - 0.35, value + 0.3
+            rows.append((run, seed, role, heads[role], "growth", value, *ends, 207, "score"))
         shift = 0.03 * rng.standard_normal()
         for name, share in shares.items():
             value = share + {"current_gradient": shift, "momentum": -shift}.get(name, 0)

@@ -110,7 +110,8 @@ def test_a_tampered_run_does_not_arrive(finished):
         replayed(run, 3, 20, with_rate(run.trajectory, 0.004))
     what, where, expected, do = str(caught.value).split(" — ")
     assert what.startswith(
-        "replay of run tiny does not arrive at its checkpoint: parameters or moments differ by up to 0.00"
+        "replay of run tiny does not arrive at its checkpoint: parameters or moments differ by up "
+        "to 0.00"
     )
     assert where == "where: step 10"
     recorded = run.manifest.checkpoints[10]["sha256"]

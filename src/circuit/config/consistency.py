@@ -46,7 +46,7 @@ def check_references(settings: WorkflowSettings, where: str) -> None:
     """
     for study_name, study in settings.studies.items():
         at = f"{where}: studies.{study_name}"
-        if study_name in _RULES:
+        if study_name in _RULES or study_name.startswith(("train_", "view_")):
             raise ConfigError(
                 what=f"a study cannot be called {study_name!r}",
                 where=at,

@@ -47,8 +47,8 @@ class SeedResult:
 def compare_seeds(results: list[SeedResult], seed: int) -> pd.DataFrame:
     """Rows of run, seed, role, head, measure, value, low, high, count, unit.
 
-    Growths of runs have intervals over events, other rows of runs equal value, low and high. Rows of run ``mean`` (seed -1) are means over
-    runs with their interval and the number of runs.
+    Growths of runs have intervals over events, other rows of runs equal value, low and high. Rows
+    of run ``mean`` (seed -1) are means over runs with their interval and the number of runs.
     """
     rows: list[dict[str, Any]] = []
     for result in results:

@@ -147,9 +147,13 @@ def seeds(rows: pd.DataFrame) -> Account:
         numbers=numbers,
         tables=[
             Table(
-                "Every run",
-                runs.drop(columns=["low", "high", "count"]),
-                {"seed": "id", "value": "see unit"},
+                "Every run; growths with intervals over events",
+                runs,
+                {
+                    "seed": "id",
+                    **dict.fromkeys(("value", "low", "high"), "see unit"),
+                    "count": "1",
+                },
             )
         ],
         figures=[

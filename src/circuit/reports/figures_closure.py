@@ -86,8 +86,8 @@ def seeds(rows: pd.DataFrame, path: StrPath) -> None:
     roles = [role for role in ROLE_COLOURS if role in set(grown["role"])]
     n = grown.loc[grown["run"] != "mean", "run"].nunique()
     note = (
-        f"n = {n} runs that differ in their seed. Circles: runs. Diamonds: means over runs with "
-        "bootstrap 95% intervals over seeds."
+        f"n = {n} runs that differ in their seed. Circles: runs, with bootstrap 95% "
+        "intervals over events.\nDiamonds: means over runs, with bootstrap 95% intervals over seeds."
     )
     height = 1.45 + 0.215 * len(roles) * (n + 1.8)
     with picture(path, "Growth and its components over seeds", note, height=height) as body:
