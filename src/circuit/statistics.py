@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,6 +22,17 @@ class Mean:
     count: int
 
 
+@lru_cache(maxsize=8)
+def resamples(n: int, seed: int) -> Float[np.ndarray, "r n"]:
+    """How often each of n observations occurs in each bootstrap resample; read-only."""
+    drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
+    drawn += n * np.arange(RESAMPLES)[:, None]  # one range of bins for each resample
+    counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).astype(np.float64)
+    counts = counts.reshape(RESAMPLES, n)
+    counts.flags.writeable = False
+    return counts
+
+
 def bootstrap_means(
     values: Float[np.ndarray, "n k"], seed: int = 0
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
@@ -34,11 +46,7 @@ def bootstrap_means(
     """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
-    # Which observation each draw takes, counted per resample: faster than multinomial draws.
-    drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
-    drawn += n * np.arange(RESAMPLES)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n)
-    resampled = counts @ values / n
+    resampled = resamples(n, seed) @ values / n
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     return values.mean(0), low, high

@@ -74,7 +74,7 @@ def test_what_a_control_explains_as_well_is_marked(slopes):
     found, _ = explained(*slopes)
     assert any("the bottom head L0H3" in mark for mark in found.marks)
     assert all(mark.startswith("margin: within intervals") for mark in found.marks)
-    assert any("shuffling" in mark for mark in found.marks) == (slopes == (0.0, 0.0))
+    assert any("shuffled events" in mark for mark in found.marks) == (slopes == (0.0, 0.0))
 
 
 def test_a_lead_over_a_control_within_its_uncertainty_is_marked():

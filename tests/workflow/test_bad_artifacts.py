@@ -63,6 +63,7 @@ def without_times(markdown: bytes) -> list[bytes]:
     return [line for line in markdown.splitlines() if b"wall" not in line.lower()]
 
 
+@pytest.mark.slow
 def test_manifest_that_names_a_checkpoint_that_is_not_there(copied: Tree) -> None:
     manifest = copied.path(f"{RUN}/train/manifest.json")
     record = read_json(manifest)

@@ -48,9 +48,17 @@ def untrained(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 
 @pytest.fixture(scope="module")
-def whole(untrained: Tree, tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    """The same, trained and replayed without a disturbance."""
-    tree = untrained.copy(tmp_path_factory.mktemp("whole") / "tree")
+def trained(untrained: Tree, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """The same, trained without a disturbance."""
+    tree = untrained.copy(tmp_path_factory.mktemp("trained") / "tree")
+    tree.run(MANIFEST)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def replayed(trained: Tree, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """And replayed without a disturbance."""
+    tree = trained.copy(tmp_path_factory.mktemp("replayed") / "tree")
     tree.run(REPLAYED)
     return tree
 
@@ -103,11 +111,12 @@ def publishing(tree: Tree) -> bool:
     return any(tree.folder.glob(f"{TRAIN}/checkpoints/*"))
 
 
-def assert_trained_alike(tree: Tree, whole: Tree) -> None:
+def assert_trained_alike(tree: Tree, trained: Tree) -> None:
     """The same bytes as without a disturbance, and no trace of it."""
     for name in ("manifest.json", "metrics.parquet"):
         assert (
-            tree.path(f"{TRAIN}/{name}").read_bytes() == whole.path(f"{TRAIN}/{name}").read_bytes()
+            tree.path(f"{TRAIN}/{name}").read_bytes()
+            == trained.path(f"{TRAIN}/{name}").read_bytes()
         )
     manifest = Manifest.read(tree.path(MANIFEST))
     assert len(manifest.checkpoints) == 31
@@ -122,10 +131,12 @@ def hidden(tree: Tree) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    "moment", [checkpoints_in_work(5), publishing], ids=["training", "publishing"]
+    "moment",
+    [checkpoints_in_work(5), pytest.param(publishing, marks=pytest.mark.slow)],
+    ids=["training", "publishing"],
 )
 def test_killed_training_goes_on(
-    untrained: Tree, whole: Tree, tmp_path: Path, moment: Moment
+    untrained: Tree, trained: Tree, tmp_path: Path, moment: Moment
 ) -> None:
     tree = untrained.copy(tmp_path / "tree")
     assert kill(tree, MANIFEST, moment)
@@ -133,13 +144,13 @@ def test_killed_training_goes_on(
     unlock(tree, MANIFEST)
     log = tree.run(MANIFEST)
     assert not re.search(r"(?<!\d)0/300", log)  # it did not begin anew
-    assert_trained_alike(tree, whole)
+    assert_trained_alike(tree, trained)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_training_killed_at_random_moments(
-    untrained: Tree, whole: Tree, tmp_path: Path, seed: int
+    untrained: Tree, trained: Tree, tmp_path: Path, seed: int
 ) -> None:
     """Anywhere from Snakemake's start on, and again in the second attempt."""
     tree, draw = untrained.copy(tmp_path / "tree"), random.Random(seed)
@@ -147,7 +158,7 @@ def test_training_killed_at_random_moments(
         if kill(tree, MANIFEST, lambda _: True, delay=draw.uniform(0.5, 8)):
             tree.call("--unlock")
     tree.run(MANIFEST)
-    assert_trained_alike(tree, whole)
+    assert_trained_alike(tree, trained)
 
 
 def replaying(tree: Tree) -> bool:
@@ -161,39 +172,36 @@ def writing(tree: Tree) -> bool:
     return any(tree.path(REPLAY).glob("*"))
 
 
-def ready_to_replay(whole: Tree, folder: Path) -> Tree:
-    tree = whole.copy(folder)
+def ready_to_replay(replayed: Tree, folder: Path) -> Tree:
+    tree = replayed.copy(folder)
     for file in [*tree.path(REPLAY).iterdir(), tree.path(REPLAY_LOG)]:
         file.unlink()
     return tree
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [replaying, pytest.param(writing, marks=pytest.mark.slow)],
-    ids=["replaying", "writing"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [replaying, writing])
 def test_killed_replay_gives_the_same_tables(
-    whole: Tree, tmp_path: Path, snapshot: Callable[[Path], dict[str, bytes]], moment: Moment
+    replayed: Tree, tmp_path: Path, snapshot: Callable[[Path], dict[str, bytes]], moment: Moment
 ) -> None:
-    tree = ready_to_replay(whole, tmp_path / "tree")
+    tree = ready_to_replay(replayed, tmp_path / "tree")
     assert kill(tree, REPLAYED, moment)
     unlock(tree, REPLAYED)
     tree.run(REPLAYED)
-    assert snapshot(tree.path(REPLAY)) == snapshot(whole.path(REPLAY))
+    assert snapshot(tree.path(REPLAY)) == snapshot(replayed.path(REPLAY))
     assert hidden(tree) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_replay_killed_at_random_moments(
-    whole: Tree, tmp_path: Path, snapshot: Callable[[Path], dict[str, bytes]], seed: int
+    replayed: Tree, tmp_path: Path, snapshot: Callable[[Path], dict[str, bytes]], seed: int
 ) -> None:
-    tree, draw = ready_to_replay(whole, tmp_path / "tree"), random.Random(seed)
+    tree, draw = ready_to_replay(replayed, tmp_path / "tree"), random.Random(seed)
     if kill(tree, REPLAYED, lambda _: True, delay=draw.uniform(1, 10)):
         tree.call("--unlock")
     tree.run(REPLAYED)
-    assert snapshot(tree.path(REPLAY)) == snapshot(whole.path(REPLAY))
+    assert snapshot(tree.path(REPLAY)) == snapshot(replayed.path(REPLAY))
     assert hidden(tree) == []
 
 
@@ -211,10 +219,10 @@ def test_what_a_killed_job_was_writing_is_taken_away(copied: Tree) -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_call_needs_no_unlocking(
-    untrained: Tree, whole: Tree, tmp_path: Path
+    untrained: Tree, trained: Tree, tmp_path: Path
 ) -> None:
     """Ctrl-C: Snakemake ends its jobs and gives its lock back."""
     tree = untrained.copy(tmp_path / "tree")
     assert kill(tree, MANIFEST, checkpoints_in_work(5), how=signal.SIGINT)
     tree.run(MANIFEST)
-    assert_trained_alike(tree, whole)
+    assert_trained_alike(tree, trained)

@@ -8,13 +8,12 @@ came out the same; so a change of what replays are asked for reaches every table
 import ast
 import os
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tiny_study import ABSENT, TINY, Tree, changed, jobs_in
+from tiny_study import ABSENT, TINY, Tree, changed, dry_runs, jobs_in
 
 from circuit.artifacts import read_rows, read_units, write_rows
 
@@ -308,40 +307,37 @@ CASES: dict[str, tuple[Change, Jobs]] = {
 
 
 @pytest.fixture(scope="module")
-def dry_runs(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What ``snakemake -n`` says after each change, two at a time."""
+def said(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What ``snakemake -n`` says after each change."""
     folder = tmp_path_factory.mktemp("recompute")
-
-    def dry_run(numbered: tuple[int, str]) -> tuple[str, str]:
-        number, name = numbered
-        tree = finished.copy(folder / str(number))
-        CASES[name][0](tree)
-        return name, tree.call("-n").stdout
-
-    with ThreadPoolExecutor(2) as pool:
-        return dict(pool.map(dry_run, enumerate(CASES)))
+    calls = []
+    for number, (change, _) in enumerate(CASES.values()):
+        tree = finished.copy(folder / f"tree{number}")
+        change(tree)
+        calls.append((tree, []))
+    return dict(zip(CASES, dry_runs(calls, folder / "said"), strict=True))
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_exactly_these_jobs_run(dry_runs: dict[str, str], name: str) -> None:
-    assert "Traceback" not in dry_runs[name], dry_runs[name]
-    assert jobs_in(dry_runs[name]) == CASES[name][1], dry_runs[name]
+def test_exactly_these_jobs_run(said: dict[str, str], name: str) -> None:
+    assert "Traceback" not in said[name], said[name]
+    assert jobs_in(said[name]) == CASES[name][1], said[name]
 
 
-def test_the_reason_names_the_module(dry_runs: dict[str, str]) -> None:
-    text = dry_runs["closure/regression.py"]
+def test_the_reason_names_the_module(said: dict[str, str]) -> None:
+    text = said["closure/regression.py"]
     [reason] = [line for line in text.splitlines() if "circuit/closure/regression.py@" in line]
     assert reason.startswith("Reason: Params have changed")
     assert reason.count("@") == 2  # before and now, and no other module
 
 
-def test_the_reason_names_the_setting(dry_runs: dict[str, str]) -> None:
-    [reason] = [line for line in dry_runs["closure.folds"].splitlines() if '"folds": 3' in line]
+def test_the_reason_names_the_setting(said: dict[str, str]) -> None:
+    [reason] = [line for line in said["closure.folds"].splitlines() if '"folds": 3' in line]
     assert '"folds": 4' in reason
 
 
-def test_the_jobs_are_those_of_the_run_that_changed(dry_runs: dict[str, str]) -> None:
-    jobs = [line for line in dry_runs["seed"].splitlines() if line.startswith("Job ")]
+def test_the_jobs_are_those_of_the_run_that_changed(said: dict[str, str]) -> None:
+    jobs = [line for line in said["seed"].splitlines() if line.startswith("Job ")]
     of_runs = [line for line in jobs if "/seed" in line]
     assert len(of_runs) == 5
     assert all(line.endswith("quickstart/seed11") for line in of_runs)

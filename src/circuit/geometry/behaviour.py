@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.model.tap import NoTap
@@ -24,7 +24,7 @@ from circuit.model.transformer import Decoder
 from circuit.scalars.base import best_other, look, margin, pick
 from circuit.scalars.behaviour import answer_logits
 from circuit.scalars.routing import prediction_pattern
-from circuit.statistics import LEVEL, RESAMPLES, bootstrap_means
+from circuit.statistics import LEVEL, bootstrap_means, resamples
 from circuit.task.events import AnswerPositions, ReadEvents, answer_positions, token_matrix
 from circuit.task.vocabulary import Vocabulary
 
@@ -99,32 +99,39 @@ def summarise(reads: pd.DataFrame, sliced: bool = True) -> pd.DataFrame:
     Columns: slice, slice_value, measure, mean, low, high, count (reads); ``slice`` is ``all`` with
     ``slice_value`` -1 for the whole.
     """
-    groups: list[tuple[str, int, pd.DataFrame]] = [("all", -1, reads)]
+    groups: list[tuple[str, int, np.ndarray]] = [("all", -1, np.arange(len(reads)))]
     if sliced:
         for name in SLICES:
-            groups += [(name, int(value), part) for value, part in reads.groupby(name)]
+            groups += [(name, int(v), rows) for v, rows in reads.groupby(name).indices.items()]
+    programs, n = reads["program"].factorize()[0], reads["program"].nunique()
+    values = reads[list(MEASURES)].to_numpy()
     rows = []
-    for name, value, part in groups:
-        mean, low, high = _means_over_reads(part)
+    for name, value, chosen in groups:
+        mean, low, high = _means_over_reads(values[chosen], programs[chosen], n)
         for i, measure in enumerate(MEASURES):
-            rows.append((name, value, measure, mean[i], low[i], high[i], len(part)))
+            rows.append((name, value, measure, mean[i], low[i], high[i], len(chosen)))
     return pd.DataFrame(
         rows, columns=["slice", "slice_value", "measure", "mean", "low", "high", "count"]
     )
 
 
 def _means_over_reads(
-    reads: pd.DataFrame,
+    values: Float[np.ndarray, "R k"], programs: Int[np.ndarray, " R"], n: int
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Mean of every measure over reads, with a bootstrap interval over programs."""
-    programs = reads.groupby("program")[list(MEASURES)].agg(["sum", "size"])
-    sums = programs.xs("sum", axis=1, level=1).to_numpy()
-    sizes = programs.xs("size", axis=1, level=1).to_numpy()
-    n = len(sums)
-    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    """Means over reads with bootstrap intervals over all n programs, those without reads too.
+
+    Reads of one program share its writes, so they are no independent observations.
+    """
+    sums = np.zeros((n, values.shape[1]))
+    np.add.at(sums, programs, values)
+    sizes = np.bincount(programs, minlength=n)[:, None]
+    counts = resamples(n, 0)
+    drawn = counts @ sizes
+    # A resample may miss a rare slice altogether: it has no mean there.
+    means = (counts @ sums)[drawn[:, 0] > 0] / drawn[drawn[:, 0] > 0]
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(draws @ sums / (draws @ sizes), [tail, 1 - tail], axis=0)
-    return sums.sum(0) / sizes.sum(0), low, high
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    return values.mean(0), low, high
 
 
 def coarse(

@@ -32,12 +32,13 @@ def closure(
             f"{r['r2']:+.2f} for {outcome} ({pooled['r2']:+.2f} when events of all intervals are "
             f"compared; {c['r2']:+.2f} for the bottom head {control})"
         )
-        for model, name in (("control", f"the bottom head {control}"), ("shuffled", "shuffling")):
-            if r["low"] <= at.loc[(outcome, model, True)]["high"]:
-                marks.append(
-                    f"{outcome}: within intervals, the routes' R² interval reaches that of {name}; "
-                    "that they explain more is not shown."
-                )
+        rivals = (("control", f"the bottom head {control}"), ("shuffled", "shuffled events"))
+        reached = [n for model, n in rivals if r["low"] <= at.loc[(outcome, model, True)]["high"]]
+        if reached:
+            marks.append(
+                f"{outcome}: within intervals, the interval of the routes' R² reaches that of "
+                f"{' and of '.join(reached)}; that they explain more is not shown."
+            )
     answer = (
         f"From step {window[0]:,} to {window[1]:,}, changes of {head}'s route scalars predict how "
         "events of one checkpoint interval differ, on events the fit never saw, with R² "

@@ -87,7 +87,7 @@ def seeds(rows: pd.DataFrame, path: StrPath) -> None:
     n = grown.loc[grown["run"] != "mean", "run"].nunique()
     note = (
         f"n = {n} runs that differ in their seed. Circles: runs, with bootstrap 95% "
-        "intervals over events.\nDiamonds: means over runs, with bootstrap 95% intervals over seeds."
+        "intervals over events.\nDiamonds: means over runs, with 95% intervals over seeds."
     )
     height = 1.45 + 0.215 * len(roles) * (n + 1.8)
     with picture(path, "Growth and its components over seeds", note, height=height) as body:

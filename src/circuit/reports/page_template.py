@@ -70,8 +70,9 @@ PAGE = """\
 <h1>{{ title }}</h1>
 <section class="summary" aria-labelledby="summary">
 <h2 id="summary">What was asked and what was found</h2>
-<p>{{ asked }}
-{% for part in found %}{% if part.topic %}<b>{{ part.topic }}.</b> {% endif %}
+<p>{{ asked }}</p>
+<p>{% for part in found %}{% if part.topic and not loop.first %}</p>
+<p>{% endif %}{% if part.topic %}<b>{{ part.topic }}.</b> {% endif %}
 {{ part.text }} <a href="#{{ part.id }}" \
 aria-label="to section {{ part.section }}">§{{ part.section }}</a>
 {% endfor %}</p>
