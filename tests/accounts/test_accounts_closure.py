@@ -85,8 +85,8 @@ def test_a_lead_over_a_control_within_its_uncertainty_is_marked():
         scores.loc[scores["model"] == model, ["r2", "low", "high"]] = value
     found = closure(scores, *parts, (100, 400), "L1H2", "L0H3")
     assert found.marks == [
-        "margin: within intervals, the routes' R² interval reaches that of the bottom head L0H3; "
-        "that they explain more is not shown."
+        "margin: within intervals, the interval of the routes' R² reaches that of the bottom head "
+        "L0H3; that they explain more is not shown."
     ]
 
 
