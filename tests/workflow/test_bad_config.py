@@ -1,6 +1,8 @@
 """A mistake in the configuration is named before anything runs, with what to do about it."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -160,6 +162,25 @@ BAD_VALUES = {
         "qk_separation_rank2.basis — expected: a checkpoint step (0..40, every 10) — what to do: "
         "use a step with a checkpoint (the nearest is 10)",
     ),
+    "too many folds": (
+        {f"{ANALYSIS}.closure.folds": 25},
+        f"25 folds are more than the 24 probe events — where: {ANALYSIS}.closure.folds — expected: "
+        "2 to 24 — what to do: lower folds, or raise benchmarks.tiny_kv.probes",
+    ),
+    "no runs": (
+        {f"{ANALYSIS}.closure.runs": []},
+        f"runs is empty — where: configuration: {ANALYSIS}.closure.runs — expected: at least one — "
+        "what to do: add one, or take the analysis away",
+    ),
+    "no outcomes": (
+        {f"{ANALYSIS}.closure.outcomes": {}},
+        f"outcomes is empty — where: configuration: {ANALYSIS}.closure.outcomes — expected: at "
+        "least one — what to do: add one, or take the analysis away",
+    ),
+    "no settings": (
+        {"recipes.other": 3},
+        f"further keys are missing (given: 3) — where: configuration: recipes.other — {SETTINGS}",
+    ),
     "checkpoint": (
         {f"{ANALYSIS}.full_evaluation.checkpoint": 100},
         f"run 'seed7' has no checkpoint at step 100 — where: {ANALYSIS}.full_evaluation.checkpoint "
@@ -276,6 +297,11 @@ BAD_REFERENCES = {
         "'seed7' names both a run and an analysis — where: configuration: studies.quickstart — "
         "expected: different names, since both become folders — what to do: rename one of them",
     ),
+    "name of a rule": (
+        {"studies.closure": TINY["studies"]["other"]},
+        "a study cannot be called 'closure' — where: configuration: studies.closure — expected: a "
+        "name that no rule has, since `snakemake NAME` asks for the study — what to do: rename it",
+    ),
     "name of another folder": (
         {f"{ANALYSIS}.replay": {"kind": "head_scan", "rank": 2}},
         f"an analysis cannot be called 'replay' — where: configuration: {ANALYSIS}.replay — "
@@ -288,6 +314,34 @@ BAD_REFERENCES = {
 @pytest.mark.parametrize(("changes", "expected"), BAD_REFERENCES.values(), ids=BAD_REFERENCES)
 def test_name_that_leads_nowhere(changes: dict[str, Any], expected: str) -> None:
     assert message(changes) == expected
+
+
+def paths(value: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where each key and list entry of a configuration stands."""
+    if here:
+        yield here
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from paths(part, (*here, key))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, -1, 0, 1.5, 1000, "", "x", True, [], {}, [None], ["a", "a"], {"x": 1}],
+    ids=repr,
+)
+def test_any_value_in_any_place_is_taken_or_refused(value: Any) -> None:
+    """Whatever stands in the file, nobody sees a traceback."""
+    for path in paths(TINY):
+        config = copy.deepcopy(TINY)
+        place: Any = config
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        with suppress(ConfigError):
+            Plan(load_settings(config))
 
 
 class TestOnScreen:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from circuit.config.analysis import (
     KINDS,
     CheckpointSweep,
+    Closure,
     CrossSeed,
     FullEvaluation,
     ReferenceModel,
@@ -80,6 +81,14 @@ def _check_analysis(study: StudySettings, name: str, analysis: Any, at: str) -> 
             + " and ".join(_TAKEN),
             do="rename it",
         )
+    for field in ("runs", "outcomes", "routes"):
+        if hasattr(analysis, field) and not getattr(analysis, field):
+            raise ConfigError(
+                what=f"{field} is empty",
+                where=f"{here}.{field}",
+                expected="at least one",
+                do="add one, or take the analysis away",
+            )
     for run in _runs(study, analysis):
         _need(run, study.runs, "run", f"{here}.runs")
     if isinstance(getattr(analysis, "window", None), str):
@@ -166,6 +175,14 @@ def check_choices(plan: Plan) -> None:
                 if getattr(analysis, "window", None) is not None:
                     _check_window(plan.window(study, analysis.window), run, f"{here}.window")
                 _check_model_choices(analysis, run, here)
+                probes = plan.settings.benchmarks[run.benchmark].probes.programs_per_split
+                if isinstance(analysis, Closure) and analysis.folds > probes:
+                    raise ConfigError(
+                        what=f"{analysis.folds} folds are more than the {probes} probe events",
+                        where=f"{here}.folds",
+                        expected=f"2 to {probes}",
+                        do=f"lower folds, or raise benchmarks.{run.benchmark}.probes",
+                    )
 
 
 def _check_window(window: tuple[int, int], run: RunPlan, where: str) -> None:

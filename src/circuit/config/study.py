@@ -63,14 +63,26 @@ def load_settings(source: Path | str | dict[str, Any]) -> WorkflowSettings:
     data = source if isinstance(source, dict) else _read_yaml(Path(source))
     # Keys that start with x- hold YAML anchors for other blocks to use.
     data = {key: value for key, value in data.items() if not str(key).startswith("x-")}
-    data["recipes"] = _inherit(data.get("recipes") or {}, where)
-    _check_benchmarks(data.get("benchmarks") or {}, where)
+    data["recipes"] = _inherit(_block(data.get("recipes"), f"{where}: recipes"), where)
+    _check_benchmarks(_block(data.get("benchmarks"), f"{where}: benchmarks"), where)
     try:
         settings = WorkflowSettings.model_validate(data)
     except ValidationError as error:
         raise _first_error(error, where) from None
     check_references(settings, where)
     return settings
+
+
+def _block(value: Any, where: str) -> dict[str, Any]:
+    """What stands below a key that must have further keys."""
+    if not isinstance(value or {}, dict):
+        raise ConfigError(
+            what=f"further keys are missing (given: {value!r})",
+            where=where,
+            expected="settings as docs/guide.md describes them",
+            do="correct this key",
+        )
+    return value or {}
 
 
 def _check_benchmarks(benchmarks: dict[str, Any], where: str) -> None:
@@ -120,12 +132,13 @@ def _inherit(recipes: dict[str, Any], where: str) -> dict[str, Any]:
     """Resolve ``base``: a recipe's own keys replace its base's, nested mappings key by key."""
 
     def resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
-        recipe = dict(recipes[name] or {})
-        base = recipe.pop("base", None)
-        if base is None:
+        recipe = dict(_block(recipes[name], f"{where}: recipes.{name}"))
+        given = recipe.pop("base", None)
+        if given is None:
             return recipe
+        base = str(given)
         if base not in recipes or base in seen:
-            guess = None if base in seen else nearest(str(base), recipes)
+            guess = None if base in seen else nearest(base, recipes)
             raise ConfigError(
                 what=f"recipe {name!r} has base {base!r}, which "
                 + ("leads back to itself" if base in seen else "does not exist"),
