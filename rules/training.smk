@@ -23,6 +23,8 @@ for _run in PLAN.runs.values():
             conda:
                 "../envs/circuit.yaml"
             threads: _run.recipe.threads
+            # Everything else waits for a training: start all of them first.
+            priority: 10
             resources:
                 mem_mb=2500,
                 runtime=_run.minutes,

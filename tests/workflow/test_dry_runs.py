@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_study import PROJECT, TINY, Tree, dry_runs
+from tiny_study import PROJECT, TINY, Tree, dry_runs, jobs_in
 
 from circuit.config.plan import BENCHMARK_FILES, REPLAY_TABLES, Plan
 from circuit.config.study import load_settings
@@ -106,5 +106,8 @@ def test_what_nobody_asked_for_is_no_target(finished: Tree, tmp_path: Path) -> N
 def test_a_workflow_without_the_study_has_no_such_target(tmp_path: Path) -> None:
     config = {**TINY, "studies": {"other": TINY["studies"]["other"]}}
     tree = Tree.new(tmp_path / "tree", config)
-    assert tree.planned() == tree.planned("other") != {}
-    assert tree.call("-n", "quickstart").returncode == 1
+    default, other, gone = dry_runs(
+        [(tree, []), (tree, ["other"]), (tree, ["quickstart"])], tmp_path
+    )
+    assert jobs_in(default) == jobs_in(other) != {}
+    assert "MissingRuleException" in gone

@@ -205,18 +205,6 @@ def test_replay_killed_at_random_moments(
     assert hidden(tree) == []
 
 
-def test_what_a_killed_job_was_writing_is_taken_away(copied: Tree) -> None:
-    """A temporary file of a job that runs again goes; one of another job is left alone."""
-    folder = copied.path("results/quickstart/seed7/closure")
-    own = folder / ".tmp-4242-0123456789ab-rows.parquet"
-    other = copied.path("results/quickstart/seed7/head_scan/.tmp-4242-0123456789ab-rows.parquet")
-    for file in (own, other):
-        file.write_bytes(b"half a table")
-    copied.run("--force", "results/quickstart/seed7/closure/report.md")
-    assert not own.exists()
-    assert other.exists()
-
-
 @pytest.mark.slow
 def test_an_interrupted_call_needs_no_unlocking(
     untrained: Tree, trained: Tree, tmp_path: Path

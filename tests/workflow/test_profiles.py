@@ -1,10 +1,11 @@
 """The profiles: what a call gets without asking, and the same study planned for a cluster."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import yaml
-from tiny_study import PROJECT, Tree
+from tiny_study import PROJECT, Tree, dry_runs, jobs_in
 
 DEFAULT = yaml.safe_load((PROJECT / "profiles" / "default" / "config.yaml").read_text())
 SLURM = yaml.safe_load((PROJECT / "profiles" / "slurm" / "config.yaml").read_text())
@@ -28,13 +29,10 @@ def test_no_profile_asks_for_conda(profile: dict[str, object]) -> None:
 
 
 @needs_slurm
-def test_slurm_profile_plans_the_same_jobs(finished: Tree) -> None:
-    slurm = ("--workflow-profile", "profiles/slurm")
-    text = finished.dry_run("other", *slurm)
-    assert "Using workflow specific profile profiles/slurm" in text
-    assert finished.planned("other", *slurm) == finished.planned("other")
-
-
-@needs_slurm
-def test_slurm_profile_finds_a_finished_study_finished(finished: Tree) -> None:
-    assert finished.planned("quickstart", "--workflow-profile", "profiles/slurm") == {}
+def test_slurm_profile_plans_the_same_jobs(finished: Tree, tmp_path: Path) -> None:
+    slurm = ["--workflow-profile", "profiles/slurm"]
+    targets = [["other"], ["other", *slurm], ["quickstart", *slurm]]
+    local, cluster, done = dry_runs([(finished, target) for target in targets], tmp_path)
+    assert "Using workflow specific profile profiles/slurm" in cluster
+    assert jobs_in(cluster) == jobs_in(local) != {}
+    assert jobs_in(done) == {}

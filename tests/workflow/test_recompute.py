@@ -346,9 +346,15 @@ def test_the_jobs_are_those_of_the_run_that_changed(said: dict[str, str]) -> Non
 def test_a_rerun_makes_the_same_results(
     finished: Tree, copied: Tree, snapshot: Callable[[Path], dict[str, bytes]]
 ) -> None:
-    """Tables, figures and choices are functions of their inputs, byte by byte."""
-    folder = "results/quickstart/seed7/closure"
-    before = snapshot(finished.path(folder))
+    """Tables, figures and choices are functions of their inputs, byte by byte.
+
+    What a killed attempt was writing is taken away; files of other jobs are left alone.
+    """
+    folder, other = "results/quickstart/seed7/closure", "results/quickstart/seed7/head_scan"
+    left = [copied.path(f"{f}/.tmp-4242-0123456789ab-rows.parquet") for f in (folder, other)]
+    for file in left:
+        file.write_bytes(b"half a table")
     edited_script("closure")(copied)
     copied.run(f"{folder}/report.md")
-    assert snapshot(copied.path(folder)) == before
+    assert snapshot(copied.path(folder)) == snapshot(finished.path(folder))
+    assert [file.exists() for file in left] == [False, True]
