@@ -20,11 +20,11 @@ for _run in PLAN.runs.values():
                 f"logs/train/{_run.study}/{_run.name}.log",
             benchmark:
                 f"logs/train/{_run.study}/{_run.name}.tsv"
+            # Everything else waits for a training: start all of them first.
+            priority: 10
             conda:
                 "../envs/circuit.yaml"
             threads: _run.recipe.threads
-            # Everything else waits for a training: start all of them first.
-            priority: 10
             resources:
                 mem_mb=2500,
                 runtime=_run.minutes,
