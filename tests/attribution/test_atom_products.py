@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from circuit.attribution.products import Grouping, atom_products
+from circuit.config.terms import GROUPINGS
 from circuit.errors import AnalysisError
-from circuit.model.layout import GROUPINGS
 
 
 @pytest.fixture(scope="module")

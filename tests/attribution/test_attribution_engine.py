@@ -5,8 +5,7 @@ from scalar_cases import CASES
 from tiny_steps import attribute, scalars_along, updates_of
 
 from circuit.attribution.engine import PATH_RULES, Engine, as_array, evaluator, grouped
-from circuit.config.terms import COMPONENTS
-from circuit.model.layout import GROUPINGS
+from circuit.config.terms import COMPONENTS, GROUPINGS
 from circuit.scalars.base import Measure
 from circuit.training.checkpoints import initial_state
 from circuit.training.replay import ReplayedStep

@@ -9,10 +9,11 @@ import yaml
 
 from circuit.config.analysis import KINDS, ScalarName, ScalarSettings, UpdateAttribution
 from circuit.config.consistency import _RULES
+from circuit.config.recipe import ModelSettings
 from circuit.config.study import load_settings
 from circuit.config.terms import GROUPINGS, SCALAR_UNITS
 from circuit.errors import ConfigError
-from circuit.model import layout
+from circuit.model.layout import Layout
 
 PROJECT = Path(__file__).resolve().parents[2]
 ATTRIBUTION: dict[str, Any] = {
@@ -23,8 +24,12 @@ ATTRIBUTION: dict[str, Any] = {
 }
 
 
-def test_groupings_are_those_that_the_layout_makes() -> None:
-    assert GROUPINGS == layout.GROUPINGS
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_every_grouping_that_settings_accept_is_one_the_layout_makes(grouping: str) -> None:
+    shape = ModelSettings(n_layers=2, n_heads=2, d_model=8, d_ff=4, context=8)
+    groups = Layout(shape, 12).groups(grouping)
+    assert len(groups) == len(Layout(shape, 12).atoms)
+    assert (groups.nunique() == 1) == (grouping == "whole")
 
 
 def test_every_scalar_has_a_unit_and_every_unit_a_scalar() -> None:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuit.config.recipe import ModelSettings
+from circuit.config.terms import GROUPINGS
 from circuit.errors import AnalysisError
-from circuit.model.layout import GROUPINGS, PROJECTIONS, Layout
+from circuit.model.layout import PROJECTIONS, Layout
 
 
 @st.composite

@@ -27,20 +27,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.config.recipe import ModelSettings
+from circuit.config.terms import GROUPINGS
 from circuit.errors import AnalysisError, nearest
 
 PROJECTIONS = ("q", "k", "v")
-GROUPINGS = (
-    "whole",
-    "layer",
-    "module",
-    "head",
-    "head_projection",
-    "neuron",
-    "token",
-    "parameter",
-    "atom",
-)
 
 
 @dataclass(frozen=True)

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import pandas as pd
 
+from circuit.attribution.window import WindowSum
 from circuit.config.terms import COMPONENTS, VERIFICATION_UNITS
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.publish import Account
-
-
-class _Sum(Protocol):
-    """What is needed of ``circuit.attribution.window.WindowSum`` (whose module imports torch)."""
-
-    scalar: str
-    path_rule: str
-    growth: float
-    components: dict[str, float]
-    residual: float
-    absolute_residual: float
-    comparators: dict[str, float]
-    relative_residual: float
-
-
-class _Interval(Protocol):
-    mean: float
-    low: float
-    high: float
-    count: int
+from circuit.statistics import Mean
 
 
 def trace(rows: pd.DataFrame, top: pd.DataFrame, verified: pd.DataFrame) -> Account:
@@ -106,8 +87,8 @@ def trace(rows: pd.DataFrame, top: pd.DataFrame, verified: pd.DataFrame) -> Acco
 
 
 def attribution(
-    sums: Sequence[_Sum],
-    growths: Mapping[str, _Interval | None],
+    sums: Sequence[WindowSum],
+    growths: Mapping[str, Mean | None],
     units: Mapping[str, str],
     heads: Mapping[str, str],
     window: tuple[int, int],

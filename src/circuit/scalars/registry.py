@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.config.analysis import ScalarName, ScalarSettings
@@ -14,7 +14,7 @@ from circuit.errors import AnalysisError
 from circuit.model.sites import parse_head
 from circuit.model.transformer import Decoder
 from circuit.scalars import behaviour, routing, value
-from circuit.scalars.base import Scalar, best_other, look
+from circuit.scalars.base import Scalar, Seen, best_other, look
 from circuit.task.events import ReadEvents
 
 SCALARS: tuple[str, ...] = get_args(ScalarName)
@@ -170,7 +170,13 @@ def _basis_step(settings: ScalarSettings, context: ScalarContext) -> int:
     return settings.basis if isinstance(settings.basis, int) else context.last
 
 
-def _rival(settings, context, sites, logits, right):  # type: ignore[no-untyped-def]
+def _rival(
+    settings: ScalarSettings,
+    context: ScalarContext,
+    sites: frozenset[str],
+    logits: Callable[[Seen], Tensor],
+    right: Callable[[Seen], Tensor],
+) -> Int[Tensor, " E"] | None:
     """The fixed wrong token of every event, or None where it is chosen anew at each θ."""
     if settings.competitor == "moving":
         return None
