@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import pandas as pd
 
-from circuit.attribution.window import WindowSum
 from circuit.config.terms import COMPONENTS, VERIFICATION_UNITS
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.publish import Account
-from circuit.statistics import Mean
+
+
+class _Sum(Protocol):
+    """What is needed of ``circuit.attribution.window.WindowSum``.
+
+    Importing it would make the trace, whose account is here too, stale with every change there.
+    """
+
+    scalar: str
+    path_rule: str
+    growth: float
+    components: dict[str, float]
+    residual: float
+    absolute_residual: float
+    comparators: dict[str, float]
+    relative_residual: float
+
+
+class _Interval(Protocol):
+    mean: float
+    low: float
+    high: float
+    count: int
 
 
 def trace(rows: pd.DataFrame, top: pd.DataFrame, verified: pd.DataFrame) -> Account:
@@ -87,8 +109,8 @@ def trace(rows: pd.DataFrame, top: pd.DataFrame, verified: pd.DataFrame) -> Acco
 
 
 def attribution(
-    sums: Sequence[WindowSum],
-    growths: Mapping[str, Mean | None],
+    sums: Sequence[_Sum],
+    growths: Mapping[str, _Interval | None],
     units: Mapping[str, str],
     heads: Mapping[str, str],
     window: tuple[int, int],
