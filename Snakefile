@@ -62,7 +62,8 @@ for _study in STUDIES:
 include: "rules/benchmark.smk"
 include: "rules/training.smk"
 include: "rules/behaviour.smk"
-include: "rules/heads.smk"
+include: "rules/mechanism.smk"
+include: "rules/weights.smk"
 include: "rules/replay.smk"
 include: "rules/synthesis.smk"
 

@@ -23,7 +23,7 @@ import torch
 
 from circuit.attribution.engine import Engine, evaluator, grouped
 from circuit.attribution.observers import AttributionObserver
-from circuit.config.analysis import ScalarSettings
+from circuit.config.kinds.scalar import ScalarSettings
 from circuit.config.study import load_settings
 from circuit.model.transformer import Decoder
 from circuit.scalars.registry import ScalarContext, build_scalar

@@ -84,3 +84,59 @@ rule reference_model:
         "Choosing the reference model of {wildcards.study}"
     script:
         "../src/scripts/reference_model.py"
+
+
+rule birth_windows:
+    input:
+        unpack(lambda w: sweep_tables(w, "rows", "stages", "components")),
+    output:
+        **analysis_files("birth_windows"),
+    log:
+        "logs/birth_windows/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/birth_windows/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("birth_windows"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=15,
+    params:
+        *code("birth_windows"),
+        settings=settings,
+        versions=TABLES,
+    message:
+        "When things were born: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/birth_windows.py"
+
+
+rule birth_window_compare:
+    input:
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, "probes")),
+        unpack(measured_window),
+    output:
+        **analysis_files("birth_window_compare"),
+    log:
+        "logs/birth_window_compare/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/birth_window_compare/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("birth_window_compare"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        *code("birth_window_compare"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "What carries the change in a window: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/birth_window_compare.py"

@@ -64,6 +64,34 @@ def tables(w, *names):
     return {f"data_{n}": f"data/{PLAN.runs[w.study, w.run].benchmark}/{n}.parquet" for n in names}
 
 
+def study_benchmark(w):
+    """The benchmark of the study: metadata, and the splits that the analysis looks at."""
+    folder = f"data/{PLAN.study(w.study).benchmark}"
+    splits = PLAN.analysis(w.study, w.analysis).splits
+    return {
+        "metadata": f"{folder}/metadata.json",
+        **{f"data_{split}": f"{folder}/{split}.parquet" for split in splits},
+    }
+
+
+def sweep_tables(w, *names):
+    """Tables of the sweep that the analysis reads."""
+    files = PLAN.files(w.study, w.run, PLAN.analysis(w.study, w.analysis).sweep)
+    return {f"sweep_{name}": files[name] for name in names}
+
+
+def measured_window(w):
+    """The windows that another analysis found, where this one's window is one of them."""
+    found = PLAN.measured_windows(w.study, w.run, w.analysis)
+    return {"windows": found} if found else {}
+
+
+def route_splits(w):
+    """The splits whose losses push the routes: the run's training split and the analysis' own."""
+    train = PLAN.runs[w.study, w.run].recipe.train_split
+    return dict.fromkeys((train, PLAN.analysis(w.study, w.analysis).split))
+
+
 def result(w, analysis, file, run=None):
     """A file of another analysis of the same run (or of another run of the study)."""
     return PLAN.files(w.study, run or w.run, analysis)[file]

@@ -2,6 +2,7 @@ rule closure:
     input:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes")),
+        unpack(measured_window),
         selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
     output:
         **analysis_files("closure"),

@@ -8,7 +8,7 @@ import torch
 from tiny_run import MODEL
 from torch import Tensor
 
-from circuit.config.analysis import ScalarSettings
+from circuit.config.kinds.scalar import ScalarSettings
 from circuit.config.recipe import ModelSettings
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.config.analysis import AttentionGeometry
+from circuit.config.kinds.mechanism import AttentionGeometry
 from circuit.geometry.attention import PATTERN_UNITS, ROW_UNITS, attention_over_training
 from circuit.job import job
 from circuit.model.sites import parse_head

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.config.analysis import CheckpointSweep
+from circuit.config.kinds.behaviour import CheckpointSweep
 from circuit.geometry.behaviour import SplitReads
 from circuit.geometry.curves import best_step, birth_step
 from circuit.geometry.sweep import UNITS, checkpoint_sweep

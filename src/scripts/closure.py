@@ -5,7 +5,8 @@ from pathlib import Path
 from circuit.artifacts import read_json, write_rows
 from circuit.closure.analysis import SCORE_UNITS, explain, interval_changes
 from circuit.closure.regression import COEFFICIENT_UNITS, ROW_UNITS
-from circuit.config.analysis import Closure
+from circuit.config.kinds.synthesis import Closure
+from circuit.geometry.named_window import window_steps
 from circuit.job import job
 from circuit.reports import accounts_closure, figures_closure
 from circuit.reports.publish import publish
@@ -14,7 +15,7 @@ from circuit.training.records import RunRecord
 with job(snakemake) as facts:
     out = snakemake.output
     settings = Closure.model_validate_json(facts.settings)
-    window = settings.window
+    window = window_steps(settings.window, snakemake.input.get("windows"))
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     selection = read_json(snakemake.input.selection)
     changes = interval_changes(settings, record, selection, window)

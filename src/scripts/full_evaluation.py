@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from circuit.artifacts import read_rows, write_rows
-from circuit.config.analysis import FullEvaluation
+from circuit.config.kinds.behaviour import FullEvaluation
 from circuit.geometry.behaviour import SplitReads, read_measures, summarise
 from circuit.geometry.curves import best_step
 from circuit.geometry.sweep import UNITS

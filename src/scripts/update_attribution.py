@@ -3,7 +3,7 @@
 from circuit.artifacts import read_json, write_rows
 from circuit.attribution.tables import UNITS, gather
 from circuit.attribution.window import event_growth, sum_groups, window_sums
-from circuit.config.analysis import UpdateAttribution
+from circuit.config.kinds.attribution import UpdateAttribution
 from circuit.job import job
 from circuit.reports import accounts_attribution, figures_attribution
 from circuit.reports.publish import publish

@@ -6,7 +6,7 @@ import pytest
 from account_checks import numbers_of, written
 
 from circuit.closure.analysis import CONTROL, explain
-from circuit.config.analysis import Closure
+from circuit.config.kinds.synthesis import Closure
 from circuit.config.terms import COMPONENTS
 from circuit.replication.seeds import SeedResult, compare_seeds
 from circuit.reports.accounts_closure import closure, seeds

@@ -6,7 +6,7 @@ import torch
 from tiny_run import finish, tiny_trajectory
 
 from circuit.closure.analysis import CONTROL, explain, interval_changes
-from circuit.config.analysis import Closure
+from circuit.config.kinds.synthesis import Closure
 from circuit.errors import AnalysisError
 from circuit.model.tap import Tap
 from circuit.task.publish import write_benchmark

@@ -7,7 +7,7 @@ from sklearn.metrics import r2_score
 
 from circuit.closure.analysis import CONTROL, explain
 from circuit.closure.regression import changes, coefficients, fit, r_squared, shuffled_events
-from circuit.config.analysis import Closure
+from circuit.config.kinds.synthesis import Closure
 
 # No multiple of any number of folds: else folds made of rows would be folds made of events.
 EVENTS, INTERVALS = 61, 6

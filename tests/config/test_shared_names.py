@@ -7,8 +7,10 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from circuit.config.analysis import KINDS, ScalarName, ScalarSettings, UpdateAttribution
+from circuit.config.analysis import KINDS
 from circuit.config.consistency import _RULES
+from circuit.config.kinds.attribution import UpdateAttribution
+from circuit.config.kinds.scalar import ScalarName, ScalarSettings
 from circuit.config.recipe import ModelSettings
 from circuit.config.study import load_settings
 from circuit.config.terms import GROUPINGS, SCALAR_UNITS

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuit.config.recipe import ModelSettings
-from circuit.errors import MismatchError
-from circuit.model.sites import sites
+from circuit.errors import AnalysisError, MismatchError
+from circuit.model.sites import sites, stages
 from circuit.model.tap import NoTap, Tap
 from circuit.model.transformer import Decoder
 
@@ -235,3 +235,30 @@ def test_initialisation_is_a_function_of_the_generator():
     draw = [decoder.initialise(torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
     assert torch.equal(draw[0], draw[1])
     assert not torch.equal(draw[0], draw[2])
+
+
+@pytest.mark.parametrize("n_layers", [1, 3])
+def test_going_on_from_a_stage_gives_what_the_whole_pass_gives(n_layers: int) -> None:
+    settings = ModelSettings(n_layers=n_layers, n_heads=2, d_model=16, d_ff=32, context=16)
+    decoder = Decoder(settings, vocab_size=20)
+    generator = torch.Generator().manual_seed(0)
+    params = decoder.layout.views(decoder.initialise(generator).double())
+    tokens = torch.randint(20, (5, 12), generator=generator)
+    at = torch.tensor([11, 3, 0, 7, 5])
+    inner = [name for name in stages(n_layers) if name != "final_norm"]
+    tap = Tap(capture=inner)
+    whole = decoder.residual(params, tokens, tap)
+    for stage in inner:
+        x = tap.cache[stage]
+        torch.testing.assert_close(decoder.onward(params, stage, x), whole, rtol=1e-12, atol=1e-12)
+        one = decoder.onward(params, stage, x, at=at)
+        torch.testing.assert_close(one[:, 0], whole[torch.arange(5), at], rtol=1e-12, atol=1e-12)
+        slow = Tap(capture=[f"layer_{n_layers - 1}_pattern"])
+        one = decoder.onward(params, stage, x, slow, at=at)
+        torch.testing.assert_close(one[:, 0], whole[torch.arange(5), at], rtol=1e-12, atol=1e-12)
+
+
+def test_going_on_from_no_stage_is_refused() -> None:
+    decoder = Decoder(ModelSettings(n_layers=1, n_heads=2, d_model=16, d_ff=32, context=16), 20)
+    with pytest.raises(AnalysisError, match="layer_4_post_attn"):
+        decoder.onward({}, "layer_4_post_attn", torch.zeros(1, 1, 16))

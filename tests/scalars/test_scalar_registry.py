@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 from scalar_cases import CASES
 
-from circuit.config.analysis import ScalarName
+from circuit.config.kinds.scalar import ScalarName
 from circuit.config.terms import SCALAR_UNITS
 from circuit.errors import AnalysisError
 from circuit.scalars.registry import SCALARS, needs_head

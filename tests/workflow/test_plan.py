@@ -9,8 +9,9 @@ import pytest
 from tiny_study import PROJECT, TINY, changed
 
 from circuit.attribution.tables import OUTPUTS
-from circuit.config.analysis import KINDS, Analysis, ScalarName
+from circuit.config.analysis import KINDS, Analysis
 from circuit.config.benchmark import SPLITS
+from circuit.config.kinds.scalar import ScalarName
 from circuit.config.plan import BENCHMARK_FILES, REPLAY_TABLES, Plan, ReplayJob
 from circuit.config.study import load_settings
 from circuit.config.terms import SCALAR_UNITS

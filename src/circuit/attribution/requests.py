@@ -13,7 +13,7 @@ import torch
 
 from circuit.attribution.engine import Engine, evaluator, grouped
 from circuit.attribution.observers import AttributionObserver, Observer, TraceObserver
-from circuit.config.analysis import UpdateAttribution
+from circuit.config.kinds.attribution import UpdateAttribution
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.statistics import halves
 from circuit.training.records import RunRecord

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from circuit.closure.regression import changes, coefficients, fit, r_squared, shuffled_events
-from circuit.config.analysis import Closure, ScalarSettings
+from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.kinds.synthesis import Closure
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.training.records import RunRecord

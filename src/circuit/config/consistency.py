@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from circuit.config.analysis import (
-    KINDS,
+from circuit.config.analysis import KINDS
+from circuit.config.benchmark import SPLITS
+from circuit.config.kinds.base import finder
+from circuit.config.kinds.behaviour import (
+    BirthWindows,
     CheckpointSweep,
-    Closure,
-    CrossSeed,
     FullEvaluation,
     ReferenceModel,
 )
-from circuit.config.analysis import ScalarSettings as Scalar
-from circuit.config.benchmark import SPLITS
+from circuit.config.kinds.scalar import ScalarSettings as Scalar
+from circuit.config.kinds.synthesis import Closure, CrossSeed
 from circuit.errors import AnalysisError, ConfigError, nearest
 from circuit.model.sites import parse_head
 
@@ -32,6 +33,7 @@ _KIND_OF = {
     "scan": "head_scan",
     "sweep": "checkpoint_sweep",
     "attribution": "update_attribution",
+    "births": "birth_windows",
 }
 """Settings that name another analysis, and the kind that it must be of."""
 _TAKEN = ("train", "replay")
@@ -91,12 +93,10 @@ def _check_analysis(study: StudySettings, name: str, analysis: Any, at: str) -> 
             )
     for run in _runs(study, analysis):
         _need(run, study.runs, "run", f"{here}.runs")
-    if isinstance(getattr(analysis, "window", None), str):
-        _need(analysis.window, study.windows, "window", f"{here}.window")
-    for field, kind in _KIND_OF.items():
-        if not hasattr(analysis, field):
-            continue
-        other_name = getattr(analysis, field)
+    window = getattr(analysis, "window", None)
+    if isinstance(window, str) and finder(window) is None:
+        _need(window, study.windows, "window", f"{here}.window")
+    for field, kind, other_name in _others(analysis):
         _need(other_name, study.analyses, "analysis", f"{here}.{field}")
         other = study.analyses[other_name]
         if other.kind != kind:
@@ -123,13 +123,23 @@ def _check_analysis(study: StudySettings, name: str, analysis: Any, at: str) -> 
         _need(analysis.scalar, attribution.scalars, "scalar", f"{here}.scalar")
 
 
+def _others(analysis: Any) -> Iterator[tuple[str, str, str]]:
+    """Field, kind and name of every analysis that this one builds on."""
+    for field, kind in _KIND_OF.items():
+        if hasattr(analysis, field):
+            yield field, kind, getattr(analysis, field)
+    found_by = finder(getattr(analysis, "window", None))
+    if found_by:
+        yield "window", "birth_windows", found_by
+
+
 def _measured_splits(study: StudySettings, analysis: Any) -> Iterator[tuple[str, str, Any]]:
     """Field, split and the splits that are there, for every split looked up in a sweep's rows."""
     if isinstance(analysis, CheckpointSweep):
         yield "best_by", analysis.best_by, analysis.splits
-    elif isinstance(analysis, FullEvaluation | ReferenceModel):
+    elif isinstance(analysis, FullEvaluation | ReferenceModel | BirthWindows):
         sweep: Any = study.analyses[analysis.sweep]
-        for field in ("best_by", "validation_split", "heldout_split"):
+        for field in ("best_by", "validation_split", "heldout_split", "split"):
             if hasattr(analysis, field):
                 yield field, getattr(analysis, field), sweep.splits
 
@@ -172,8 +182,9 @@ def check_choices(plan: Plan) -> None:
         for name, analysis in analyses.items():
             for run_name in plan.runs_of(study, name):
                 run, here = plan.runs[study, run_name], f"studies.{study}.analyses.{name}"
-                if getattr(analysis, "window", None) is not None:
-                    _check_window(plan.window(study, analysis.window), run, f"{here}.window")
+                window = getattr(analysis, "window", None)
+                if window is not None and finder(window) is None:
+                    _check_window(plan.window(study, window), run, f"{here}.window")
                 _check_model_choices(analysis, run, here)
                 probes = plan.settings.benchmarks[run.benchmark].probes.programs_per_split
                 if isinstance(analysis, Closure) and analysis.folds > probes:
@@ -201,7 +212,10 @@ def _check_model_choices(analysis: Any, run: RunPlan, here: str) -> None:
     """Heads, ranks and checkpoint steps, of the analysis itself and of its scalars."""
     _check_head(getattr(analysis, "head", None), run, f"{here}.head")
     _check_rank(getattr(analysis, "rank", None), run, f"{here}.rank")
-    _check_step(getattr(analysis, "checkpoint", None), run, f"{here}.checkpoint")
+    for field in ("checkpoint", "reference", "second_order"):
+        steps = getattr(analysis, field, None)
+        for step in steps if isinstance(steps, tuple) else (steps,):
+            _check_step(step, run, f"{here}.{field}")
     for block in ("scalars", "outcomes", "routes"):
         scalars: dict[str, Scalar] = getattr(analysis, block, {})
         for name, scalar in scalars.items():

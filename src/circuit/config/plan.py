@@ -18,9 +18,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from circuit.config.analysis import OptimizerTrace, UpdateAttribution, Window
 from circuit.config.benchmark import SPLITS
 from circuit.config.consistency import check_choices
+from circuit.config.kinds.attribution import OptimizerTrace, UpdateAttribution
+from circuit.config.kinds.base import Window, finder
 from circuit.config.recipe import RecipeSettings
 from circuit.config.study import StudySettings, WorkflowSettings
 from circuit.errors import ConfigError
@@ -175,6 +176,11 @@ class Plan:
         """Resolve a named window to its steps."""
         return self.study(study).windows[window] if isinstance(window, str) else window
 
+    def measured_windows(self, study: str, run: str, name: str) -> str | None:
+        """The file that an analysis' window stands in, where another analysis finds it."""
+        found = finder(getattr(self.analysis(study, name), "window", None))
+        return self.files(study, run, found)["windows"] if found else None
+
     def resolved(self, study: str, name: str) -> str:
         """An analysis' settings as its rule carries them: one line of JSON, windows as steps.
 
@@ -182,7 +188,8 @@ class Plan:
         """
         analysis = self.analysis(study, name)
         settings = analysis.model_dump(mode="json", exclude={"runs"})
-        if settings.get("window") is not None:
+        window = settings.get("window")
+        if window is not None and finder(window) is None:
             settings["window"] = list(self.window(study, analysis.window))
         return canonical(settings)
 

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import re
 
+from circuit.config.recipe import ModelSettings
 from circuit.errors import AnalysisError, nearest
 
 _LAYER_SITES = {
@@ -154,3 +155,15 @@ def parse_head(name: str, n_layers: int, n_heads: int) -> tuple[int, int]:
         expected=f"L0H0 to L{n_layers - 1}H{n_heads - 1}",
         do="name an existing head, or winner / runner_up / bottom",
     )
+
+
+def parse_component(name: str, settings: ModelSettings) -> tuple[int, int | None]:
+    """``"L1H3"`` → ``(1, 3)`` and ``"L1MLP"`` → ``(1, None)``.
+
+    Raises:
+        AnalysisError: neither a head nor an MLP, or it does not exist in this model.
+    """
+    match = _COMPONENT.match(name)
+    if match and match[3] and int(match[1]) < settings.n_layers:
+        return int(match[1]), None
+    return parse_head(name, settings.n_layers, settings.n_heads)

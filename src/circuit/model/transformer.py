@@ -13,6 +13,7 @@ from a forward pass is differentiable in the one vector.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -122,9 +123,40 @@ class Decoder:
         """The residual stream after the last layer, before the final LayerNorm."""
         position = params["embedding.position"][: tokens.shape[1]]
         x = F.embedding(tokens, params["embedding.token"]) + position
-        x = tap("embedding", x)
-        for layer in range(self.settings.n_layers):
-            x = tap(f"layer_{layer}_post_attn", x + self._attention(params, layer, x, tap))
+        return self.onward(params, "embedding", x, tap)
+
+    def onward(
+        self,
+        params: Params,
+        stage: str,
+        x: Float[Tensor, "B T d"],
+        tap: Tap | None = None,
+        at: Int[Tensor, " B"] | None = None,
+    ) -> Float[Tensor, "B S d"]:
+        """The residual stream after the last layer, from its state at a stage.
+
+        What lies before the stage is not run, so a pass that differs from another one only from
+        some layer on costs only what differs.
+
+        Args:
+            stage: ``embedding``, ``layer_{l}_post_attn`` or ``layer_{l}_post_mlp``, where ``x`` is
+                the stream; the tap meets it there.
+            at: one position per program; the last layer then answers for it alone, so its sites
+                (but for keys, values and ``ln1``'s, which other positions feed) and the result have
+                a single position. None keeps all positions: S = T.
+        """
+        tap = tap or NoTap()
+        first, after_attention = _place(stage, self.settings.n_layers)
+        last = self.settings.n_layers - 1
+        x = tap(stage, x)
+        if at is not None and (first > last or (first == last and after_attention)):
+            x = _only(x, at)
+        for layer in range(first, self.settings.n_layers):
+            here = at if layer == last else None
+            if layer > first or not after_attention:
+                write = self._attention(params, layer, x, tap, here)
+                x = x if here is None else _only(x, here)
+                x = tap(f"layer_{layer}_post_attn", x + write)
             x = tap(f"layer_{layer}_post_mlp", x + self._mlp(params, layer, x, tap))
         return x
 
@@ -138,33 +170,36 @@ class Decoder:
         """Logits of a LayerNorm'd state: its inner products with the token embeddings."""
         return F.linear(state, params["embedding.token"])
 
-    def _attention(self, params: Params, layer: int, x: Tensor, tap: Tap) -> Tensor:
-        at, s = f"layer_{layer}", self.settings
+    def _attention(
+        self, params: Params, layer: int, x: Tensor, tap: Tap, at: Tensor | None = None
+    ) -> Tensor:
+        name, s = f"layer_{layer}", self.settings
         batch, length, width = x.shape
-        states = _norm(params, f"{at}.ln1", x, tap, f"{at}_ln1_scale", f"{at}_attn_input")
-        qkv = F.linear(
-            states,
-            params[f"{at}.attn.W_QKV"].view(3 * width, width),
-            params[f"{at}.attn.b_QKV"].view(3 * width),
-        ).view(batch, length, 3, s.n_heads, s.d_head)
-        q, k, v = qkv.unbind(2)
-        if tap.wants(f"{at}_q", f"{at}_k", f"{at}_v"):
-            q, k, v = tap(f"{at}_q", q), tap(f"{at}_k", k), tap(f"{at}_v", v)
+        states = _norm(params, f"{name}.ln1", x, tap, f"{name}_ln1_scale", f"{name}_attn_input")
+        weight, bias = params[f"{name}.attn.W_QKV"], params[f"{name}.attn.b_QKV"]
+        if at is None:
+            q, k, v = _heads(states, weight, bias).unbind(2)
+        else:
+            q = _heads(_only(states, at), weight[:1], bias[:1])[:, :, 0]
+            k, v = _heads(states, weight[1:], bias[1:]).unbind(2)
+        if tap.wants(f"{name}_q", f"{name}_k", f"{name}_v"):
+            q, k, v = tap(f"{name}_q", q), tap(f"{name}_k", k), tap(f"{name}_v", v)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        if tap.wants(f"{at}_scores", f"{at}_pattern"):
-            future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+        if tap.wants(f"{name}_scores", f"{name}_pattern"):
             scores = (q @ k.transpose(-1, -2)) / math.sqrt(s.d_head)
-            scores = tap(f"{at}_scores", scores.masked_fill(future, -math.inf))
-            z = tap(f"{at}_pattern", scores.softmax(-1)) @ v
-        else:
+            scores = tap(f"{name}_scores", scores.masked_fill(_future(length, at, x), -math.inf))
+            z = tap(f"{name}_pattern", scores.softmax(-1)) @ v
+        elif at is None:
             z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        z = tap(f"{at}_z", z.transpose(1, 2))
-        w_out = params[f"{at}.attn.W_O"]
-        if tap.wants(f"{at}_head_write"):
-            write = tap(f"{at}_head_write", torch.einsum("bthk,hkd->bthd", z, w_out)).sum(2)
         else:
-            write = z.reshape(batch, length, width) @ w_out.view(width, width)
-        return tap(f"{at}_attn_write", write + params[f"{at}.attn.b_O"])
+            z = F.scaled_dot_product_attention(q, k, v, attn_mask=~_future(length, at, x))
+        z = tap(f"{name}_z", z.transpose(1, 2))
+        w_out = params[f"{name}.attn.W_O"]
+        if tap.wants(f"{name}_head_write"):
+            write = tap(f"{name}_head_write", torch.einsum("bthk,hkd->bthd", z, w_out)).sum(2)
+        else:
+            write = z.reshape(batch, -1, width) @ w_out.view(width, width)
+        return tap(f"{name}_attn_write", write + params[f"{name}.attn.b_O"])
 
     def _mlp(self, params: Params, layer: int, x: Tensor, tap: Tap) -> Tensor:
         at = f"layer_{layer}"
@@ -185,3 +220,37 @@ def _norm(
         scale = (centred.pow(2).mean(-1, keepdim=True) + LN_EPS).sqrt()
         return tap(output_site, centred / tap(scale_site, scale) * gain + bias)
     return tap(output_site, F.layer_norm(x, (x.shape[-1],), gain, bias, LN_EPS))
+
+
+def _heads(states: Tensor, weight: Tensor, bias: Tensor) -> Float[Tensor, "B T p H k"]:
+    """Linear maps of states for p projections of all heads, as one product."""
+    rows = F.linear(states, weight.flatten(0, 2), bias.flatten())
+    return rows.view(*states.shape[:2], *bias.shape)
+
+
+def _future(length: int, at: Tensor | None, x: Tensor) -> Tensor:
+    """Which keys a query may not see: [T, T], or [B, 1, 1, T] for one query per program."""
+    if at is None:
+        return torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+    return (torch.arange(length, device=x.device) > at[:, None])[:, None, None]
+
+
+def _only(x: Float[Tensor, "B T d"], at: Int[Tensor, " B"]) -> Float[Tensor, "B 1 d"]:
+    """The states at one position per program."""
+    return x[torch.arange(len(x), device=x.device), at][:, None]
+
+
+def layers_after(stage: str, n_layers: int) -> float:
+    """How many layers lie after a stage; half a one where only an MLP is left of it."""
+    first, after_attention = _place(stage, n_layers)
+    return n_layers - first - (0.5 if after_attention else 0.0)
+
+
+def _place(stage: str, n_layers: int) -> tuple[int, bool]:
+    """The first layer that lies after a stage, and whether only its MLP does."""
+    match = re.match(r"^layer_(\d+)_post_(attn|mlp)$", stage)
+    if stage == "embedding":
+        return 0, False
+    if match is None or int(match[1]) >= n_layers:
+        raise unknown_site(stage, n_layers)
+    return (int(match[1]), True) if match[2] == "attn" else (int(match[1]) + 1, False)

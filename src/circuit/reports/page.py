@@ -56,12 +56,19 @@ class Section:
 
 
 SECTIONS = (
-    Section("Data", (AUDIT,)),
-    Section("Behaviour", ("checkpoint_sweep", "full_evaluation")),
-    Section("Mechanism", ("head_scan", "attention_geometry")),
+    Section("What the data asks for", (AUDIT, "dataset_geometry")),
+    Section(
+        "What behaviour there is, and when",
+        ("checkpoint_sweep", "full_evaluation", "birth_windows", "birth_window_compare"),
+    ),
+    Section(
+        "Which mechanism there is",
+        ("head_scan", "attention_geometry", "path_logits", "route_competition", "prompt_trace"),
+    ),
+    Section("When it formed in the weights", ("weight_svd", "contextual_geometry")),
     Section("What built it", ("update_attribution", "optimizer_trace")),
-    Section("Closure", ("closure",)),
-    Section("Seeds", ("cross_seed",)),
+    Section("How much it explains", ("closure",)),
+    Section("Whether it repeats", ("cross_seed",)),
     Section("Reference model", ("reference_model",)),
 )
 

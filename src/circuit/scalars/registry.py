@@ -9,7 +9,7 @@ from typing import get_args
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit.config.analysis import ScalarName, ScalarSettings
+from circuit.config.kinds.scalar import ScalarName, ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.model.sites import parse_head
 from circuit.model.transformer import Decoder

@@ -1,0 +1,140 @@
+rule head_scan:
+    input:
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, "probes")),
+    output:
+        **analysis_files("head_scan"),
+    log:
+        "logs/head_scan/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/head_scan/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("head_scan"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        *code("head_scan"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "Every head at every checkpoint: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/head_scan.py"
+
+
+rule attention_geometry:
+    input:
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, "probes")),
+        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+    output:
+        **analysis_files("attention_geometry"),
+    log:
+        "logs/attention_geometry/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/attention_geometry/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("attention_geometry"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        *code("attention_geometry"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "Where a head looks, over training: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/attention_geometry.py"
+
+
+rule path_logits:
+    input:
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, "probes")),
+    output:
+        **analysis_files("path_logits"),
+    log:
+        "logs/path_logits/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/path_logits/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("path_logits"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        *code("path_logits"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "The answer logit as a sum over paths: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/path_logits.py"
+
+
+rule route_competition:
+    input:
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, "probes", *route_splits(w))),
+        unpack(measured_window),
+    output:
+        **analysis_files("route_competition"),
+    log:
+        "logs/route_competition/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/route_competition/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("route_competition"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        *code("route_competition"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "Candidate routes in one frame: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/route_competition.py"
+
+
+rule prompt_trace:
+    input:
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, "probes")),
+    output:
+        **analysis_files("prompt_trace"),
+    log:
+        "logs/prompt_trace/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/prompt_trace/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("prompt_trace"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        *code("prompt_trace"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "One program step by step: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/prompt_trace.py"

@@ -1,0 +1,1 @@
+"""Settings of every kind of analysis, by what the kinds are about."""

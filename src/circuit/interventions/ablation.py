@@ -1,0 +1,85 @@
+"""Removing a component's write everywhere, and what the model answers then.
+
+1. One pass over the events, with a tap at ``removal_sites``, leaves every component's write.
+2. Removing a head or an MLP changes the residual stream at the stage right after it, by the write
+   that is taken out (and its mean over all positions of all events put in, for ``mean``).
+3. The model goes on from that stage (:meth:`circuit.model.transformer.Decoder.onward`), for the
+   prediction position alone in the last layer. Components of one stage go on as one batch.
+
+The result is that of a tap which edits the component's site, and for ``zero`` that of a model whose
+output weights for it are zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit.config.recipe import ModelSettings
+from circuit.model.sites import parse_component
+from circuit.scalars.base import Seen
+
+Baseline = Literal["zero", "mean"]
+
+
+def components(settings: ModelSettings) -> tuple[str, ...]:
+    """Every head and MLP, in the order in which the model meets them."""
+    return tuple(
+        name
+        for layer in range(settings.n_layers)
+        for name in (*(f"L{layer}H{h}" for h in range(settings.n_heads)), f"L{layer}MLP")
+    )
+
+
+def removal_sites(n_layers: int) -> frozenset[str]:
+    """What a pass must leave for :func:`ablated_logits`."""
+    names = ("z", "post_attn", "mlp_write", "post_mlp")
+    return frozenset(f"layer_{layer}_{name}" for layer in range(n_layers) for name in names)
+
+
+def component_write(seen: Seen, component: str) -> Float[Tensor, "E T d"]:
+    """What a component adds to the residual stream at every position, its bias in for an MLP."""
+    layer, head = parse_component(component, seen.decoder.settings)
+    if head is None:
+        return seen.sites[f"layer_{layer}_mlp_write"]
+    return seen.sites[f"layer_{layer}_z"][:, :, head] @ seen.params[f"layer_{layer}.attn.W_O"][head]
+
+
+def ablated_logits(
+    seen: Seen, names: Iterable[str], baseline: Baseline
+) -> Mapping[str, Float[Tensor, "E V"]]:
+    """Logits at the prediction position with one component removed, for each component.
+
+    Args:
+        seen: a pass with the sites of :func:`removal_sites`.
+        names: heads and MLPs, such as ``L1H3`` and ``L0MLP``.
+        baseline: ``zero`` takes the write away; ``mean`` puts its mean over all positions of all
+            events in its place.
+
+    Raises:
+        AnalysisError: a component does not exist.
+    """
+    decoder, events = seen.decoder, seen.events
+    found: dict[str, Tensor] = {}
+    for stage, group in groupby(names, lambda name: _stage_after(name, decoder.settings)):
+        members = list(group)
+        streams = []
+        for name in members:
+            write = component_write(seen, name)
+            kept = write[events.causal_prefix].mean(0) if baseline == "mean" else 0.0
+            streams.append(seen.sites[stage] - write + kept)
+        at = events.prediction.repeat(len(members))
+        x = decoder.onward(seen.params, stage, torch.cat(streams), at=at)[:, 0]
+        logits = decoder.unembed(seen.params, decoder.final_norm(seen.params, x))
+        found |= zip(members, logits.view(len(members), len(events), -1), strict=True)
+    return found
+
+
+def _stage_after(component: str, settings: ModelSettings) -> str:
+    layer, head = parse_component(component, settings)
+    return f"layer_{layer}_post_mlp" if head is None else f"layer_{layer}_post_attn"

@@ -1,0 +1,1 @@
+"""birth_window_compare: being written."""

@@ -1,0 +1,1 @@
+"""contextual_geometry: being written."""

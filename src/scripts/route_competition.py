@@ -1,0 +1,1 @@
+"""route_competition: being written."""
