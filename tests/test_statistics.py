@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from circuit.statistics import LEVEL, RESAMPLES, bootstrap_mean, bootstrap_means, halves
+from circuit.statistics import (
+    LEVEL,
+    RESAMPLES,
+    bootstrap_mean,
+    bootstrap_means,
+    grouped_resamples,
+    halves,
+    interval,
+    simultaneous_interval,
+)
 
 
 def normal(n, k=1, seed=0):
@@ -94,3 +103,49 @@ def test_halves_are_the_even_and_the_odd_events_and_every_event_is_in_one(count)
     assert choosing.tolist() == [n for n in range(count) if n % 2 == 0]
     assert confirming.tolist() == [n for n in range(count) if n % 2 == 1]
     assert sorted([*choosing, *confirming]) == list(range(count))
+
+
+def test_grouped_means_are_those_of_groups_drawn_one_by_one():
+    """Groups come whole, the empty one too, and a draw without observations has no mean."""
+    values, groups = normal(7, 2), np.array([0, 0, 1, 3, 3, 3, 4])
+    numbers = np.random.default_rng(4).integers(5, size=(RESAMPLES, 5))
+    drawn = [np.concatenate([np.flatnonzero(groups == g) for g in row]) for row in numbers]
+    expected = [values[rows].mean(0) for rows in drawn if len(rows)]
+    np.testing.assert_allclose(grouped_resamples(values, groups, 5, seed=4), expected, rtol=1e-12)
+    rare = grouped_resamples(values[:1], groups[2:3], 5, seed=4)
+    assert len(rare) == sum(1 in row for row in numbers) < RESAMPLES
+
+
+def test_groups_of_one_are_the_ordinary_bootstrap():
+    data = normal(30, 3)
+    _, low, high = bootstrap_means(data, seed=2)
+    found = interval(grouped_resamples(data, np.arange(30), 30, seed=2))
+    np.testing.assert_allclose(found, [low, high], rtol=1e-12)
+
+
+def test_simultaneous_intervals_hold_all_means_at_once():
+    """300 experiments of 12 means: all inside 95% of the time, one by one far more seldom."""
+    together = alone = 0
+    for seed in range(300):
+        data = normal(80, 12, seed)
+        draws = grouped_resamples(data, np.arange(80), 80, seed)
+        low, high = simultaneous_interval(data.mean(0), draws)
+        together += ((low <= 2.0) & (high >= 2.0)).all()
+        low, high = interval(draws)
+        alone += ((low <= 2.0) & (high >= 2.0)).all()
+    assert 0.9 < together / 300 < 0.985
+    assert alone / 300 < 0.7
+
+
+def test_a_number_that_nothing_changes_has_no_width_and_widens_no_other():
+    data = normal(50, 2)
+    draws = grouped_resamples(data, np.arange(50), 50)
+    alone = simultaneous_interval(data.mean(0), draws)
+    third = np.full((len(draws), 1), 1 / 3) + 1e-17 * np.arange(len(draws))[:, None]
+    low, high = simultaneous_interval(
+        np.append(data.mean(0), 1 / 3), np.concatenate([draws, third], axis=1)
+    )
+    np.testing.assert_array_equal([low[:2], high[:2]], alone)
+    assert low[2] == high[2] == 1 / 3
+    constant = simultaneous_interval(np.array([1 / 3]), third)
+    np.testing.assert_array_equal(constant, [[1 / 3], [1 / 3]])

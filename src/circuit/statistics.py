@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 
 RESAMPLES = 1000
 LEVEL = 0.95
+TINY = 1e-12
+"""Relative to a number: a spread that is rounding, not chance."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,59 @@ def bootstrap_means(
     """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
-    resampled = resamples(n, seed) @ values / n
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
-    return values.mean(0), low, high
+    return values.mean(0), *interval(resamples(n, seed) @ values / n)
 
 
 def bootstrap_mean(values: Float[np.ndarray, " n"], seed: int = 0) -> Mean:
     """Mean of one column with its interval."""
     mean, low, high = bootstrap_means(np.asarray(values)[:, None], seed)
     return Mean(float(mean[0]), float(low[0]), float(high[0]), len(values))
+
+
+def grouped_resamples(
+    values: Float[np.ndarray, "R k"], groups: Int[np.ndarray, " R"], n: int, seed: int = 0
+) -> Float[np.ndarray, "r k"]:
+    """Means over observations in bootstrap resamples of all n groups, those without any too.
+
+    Reads of one program share its writes, so programs are drawn, and their reads come with them.
+    A resample may miss a rare kind of observation altogether; it has no mean and is left out.
+    """
+    sums = np.zeros((n, values.shape[1]))
+    np.add.at(sums, groups, values)
+    counts = resamples(n, seed)
+    drawn = counts @ np.bincount(groups, minlength=n)[:, None]
+    held = drawn[:, 0] > 0
+    means: Float[np.ndarray, "r k"] = (counts @ sums)[held] / drawn[held]
+    return means
+
+
+def interval(
+    resampled: Float[np.ndarray, "r k"],
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Ends of the percentile intervals, low [k] and high [k], of k resampled numbers."""
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def simultaneous_interval(
+    values: Float[np.ndarray, " k"], resampled: Float[np.ndarray, "r k"]
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Intervals that hold all k numbers at once, low [k] and high [k].
+
+    Number i lies within c standard errors of its value, where c is the 95% quantile over resamples
+    of the largest deviation in standard errors (the studentised maximum, Romano & Wolf 2005). Of
+    many comparisons with nothing behind them, 95% of the time none leaves its interval. A number
+    that no resample changes has an interval of no width.
+    """
+    error = resampled.std(0)
+    varies = error > TINY * (1 + np.abs(values))
+    error = np.where(varies, error, 0.0)
+    if not varies.any():
+        return values, values
+    deviation = np.abs(resampled - values)[:, varies] / error[varies]
+    reach = np.quantile(deviation.max(1), LEVEL) * error
+    return values - reach, values + reach
 
 
 def halves(count: int) -> tuple[Int[np.ndarray, " s"], Int[np.ndarray, " c"]]:

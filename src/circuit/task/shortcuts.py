@@ -9,7 +9,8 @@ Each heuristic names one earlier event per read, and predicts that event's value
     second_last_written_value           the write before the last write
 
 The first two are exactly 0 by the rules of generation. The last has no bound: with two active
-keys and a query lag of 1 it is always right, which a benchmark's reader should know.
+keys and a query lag of 1 it is always right, which a benchmark's reader should know. It is one of
+a family, :data:`WRITTEN`: the values written 1, 2, 3 and 4 writes ago.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ HEURISTICS = (
     "most_frequent_value_before_query",
     "second_last_written_value",
 )
+WRITTEN = (
+    "last_written_value",
+    "second_last_written_value",
+    "third_last_written_value",
+    "fourth_last_written_value",
+)
+"""The value written n writes ago, for n = 1, 2, …: what a reader gets that counts writes."""
 
 
 def shortcut_hits(grid: EventGrid, reads: pd.DataFrame) -> dict[str, BoolArray]:
@@ -39,16 +47,33 @@ def shortcut_hits(grid: EventGrid, reads: pd.DataFrame) -> dict[str, BoolArray]:
     value = np.where(before, grid.value[row], -1)
     writes = grid.is_write[row] & before
     own = writes & (grid.key[row] == reads["query_key"].to_numpy()[:, None])
-    written = np.cumsum(writes, axis=1)
     choices = {
         "first_value_for_key": own.argmax(1),
         "last_value_before_query": event - 1,
         "most_frequent_value_before_query": _most_frequent(value, before),
-        "second_last_written_value": (writes & (written == written[:, -1:] - 1)).argmax(1),
     }
     answer = reads["answer"].to_numpy()
     rows = np.arange(len(row))
-    return {name: value[rows, choices[name]] == answer for name in HEURISTICS}
+    hits = {name: value[rows, choice] == answer for name, choice in choices.items()}
+    name = "second_last_written_value"
+    return {**hits, name: written_hits(grid, reads)[name]}
+
+
+def written_hits(grid: EventGrid, reads: pd.DataFrame) -> dict[str, BoolArray]:
+    """Return, for each of ``WRITTEN``, whether it answers each read rightly.
+
+    Where fewer values were written than it counts back, it does not.
+
+    Args:
+        grid: events [N, E] of a split's programs.
+        reads: the read table of the same programs, R rows.
+    """
+    row, event = reads["row"].to_numpy(), reads["event"].to_numpy()
+    writes = grid.is_write[row] & (np.arange(grid.key.shape[1]) < event[:, None])
+    right = writes & (grid.value[row] == reads["answer"].to_numpy()[:, None])
+    # 1 at the last write before the read, 2 at the one before, ...
+    ago = writes.sum(1, keepdims=True) - np.cumsum(writes, axis=1) + 1
+    return {name: (right & (ago == n)).any(1) for n, name in enumerate(WRITTEN, start=1)}
 
 
 def _most_frequent(value: IntArray, before: BoolArray) -> IntArray:

@@ -1,0 +1,177 @@
+"""Figures of the data: which pairs are answered, and how events bear on a read."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import SubFigure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from circuit.reports.figures_dataset import split_colour
+from circuit.reports.style import (
+    ATTENTION_ROLE_COLOURS,
+    INK,
+    SEQUENTIAL,
+    SOFT,
+    SPARE_COLOURS,
+    counts,
+    need,
+    picture,
+    readable_on,
+    share_axis,
+    words,
+)
+
+StrPath = str | os.PathLike[str]
+
+STREAM = {
+    "stale_write": ("W K a", ATTENTION_ROLE_COLOURS["stale_value"]),
+    "stale_answer": ("R K a", SPARE_COLOURS[1]),
+    "other_key_write": ("W J b", ATTENTION_ROLE_COLOURS["key_distractors"]),
+    "other_key_answer": ("R J b", SPARE_COLOURS[4]),
+    "support": ("W K c", ATTENTION_ROLE_COLOURS["support_value"]),
+    "same_answer": ("R K c", ATTENTION_ROLE_COLOURS["prior_answers"]),
+}
+"""Events before a read of K, in an order in which each has its relation to it; their colours."""
+
+_BARS = 0.45
+
+
+def pair_matrix(pairs: pd.DataFrame, overlaps: pd.DataFrame, path: StrPath) -> None:
+    """Draw which (key, value) pairs each split answers, and how far splits share them."""
+    need(pairs, ("split", "key", "value", "heldout", "answers"), "the pair matrix")
+    need(overlaps, ("split", "other", "of", "share_of_pairs"), "the overlap of pairs")
+    splits = list(dict.fromkeys(pairs["split"]))
+    reads = pairs.groupby("split")["answers"].sum()
+    heldout = int(pairs[pairs["split"] == splits[0]]["heldout"].sum())
+    note = (
+        "Left: answers of each (key, value) pair per 1,000 reads of the split "
+        f"({counts(reads, 'reads')} per split); white: none.\nRight: share of the row's answered "
+        f"pairs that the column answers too. Held out are {heldout:,} pairs."
+    )
+    rate = pairs["answers"] / pairs["split"].map(reads) * 1000
+    present = rate[rate > 0]
+    norm = LogNorm(present.min(), present.max())
+    title = "Which pairs the splits answer"
+    with picture(path, title, note, height=1.2 + 0.62 * len(splits)) as body:
+        left, right = body.subfigures(1, 2, width_ratios=[1.75, 1])
+        axes = left.subplots(len(splits), 1, sharex=True, squeeze=False)[:, 0]
+        for i, (ax, split) in enumerate(zip(axes, splits, strict=True)):
+            part = pairs[pairs["split"] == split].assign(rate=rate)
+            table = part.pivot(index="key", columns="value", values="rate").to_numpy()
+            shown = np.ma.masked_equal(table, 0)
+            image = ax.imshow(shown, cmap=SEQUENTIAL, norm=norm, aspect="auto")
+            ax.set_title(split, color=split_colour(split, i), fontsize=8.5, pad=3)
+            ax.grid(visible=False)
+            ax.set_ylabel("key")
+            ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            ax.spines[:].set_visible(True)
+        axes[-1].set_xlabel("value")
+        bar = left.colorbar(image, ax=list(axes), pad=0.015, aspect=30)
+        bar.set_label("answers per 1,000 reads (log scale)")
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+        bar.outline.set_visible(False)
+        _overlap(right, overlaps[overlaps["of"] == "answers"], splits)
+
+
+def event_graph(graph: pd.DataFrame, rows: pd.DataFrame, path: StrPath) -> None:
+    """Draw the relations of earlier events to a read, and the distances that they span."""
+    need(graph, ("split", "relation", "tokens", "share", "programs"), "the event graph")
+    edges = rows[(rows["group"] == "graph") & (rows["slice"] == "all")]
+    need(edges, ("split", "measure", "mean"), "the relations of the event graph")
+    splits = list(dict.fromkeys(graph["split"]))
+    first = splits[0]
+    programs = graph.groupby("split")["programs"].first()
+    note = (
+        f"Above: kinds of events before a read of key K, in a schematic order; their number and "
+        f"the width of their arcs are of {first}.\nBelow: share of a relation's edges by distance, "
+        f"from value token to key token; {counts(programs, 'programs')} per split."
+    )
+    with picture(path, "The read/write event graph", note, height=6.6) as body:
+        top, bottom = body.subfigures(2, 1, height_ratios=[1, 1.45])
+        mean = edges[edges["split"] == first].set_index("measure")["mean"]
+        _stream(top.add_subplot(), mean)
+        relations = list(dict.fromkeys(graph["relation"]))
+        axes = bottom.subplots(2, -(-len(relations) // 2), sharex=True).ravel()
+        for ax, relation in zip(axes, relations, strict=False):
+            part = graph[graph["relation"] == relation]
+            for i, split in enumerate(splits):
+                line = part[part["split"] == split]
+                colour = split_colour(split, i)
+                if i == 0:
+                    ax.bar(line["tokens"], line["share"], width=2.4, color=colour, alpha=_BARS)
+                else:
+                    ax.plot(line["tokens"], line["share"], ".-", color=colour, linewidth=1)
+            ax.set_title(words(relation), fontsize=8.5)
+            share_axis(ax, "", whole=False)
+            ax.yaxis.set_major_locator(MaxNLocator(3))
+        for ax in axes[len(relations) :]:
+            ax.axis("off")
+        handles = [Patch(color=split_colour(first, 0), alpha=_BARS, label=first)]
+        for i, split in enumerate(splits[1:], start=1):
+            handles += axes[-1].plot([], [], ".-", color=split_colour(split, i), label=split)
+        axes[-1].legend(handles=handles, loc="center left")
+        for ax in axes[len(axes) // 2 - 1 : len(relations)]:
+            ax.set_xlabel("distance (tokens)")
+            ax.tick_params(labelbottom=True)
+
+
+def _overlap(body: SubFigure, overlaps: pd.DataFrame, splits: list[str]) -> None:
+    """The share of each row's pairs that each column has, written into a square."""
+    table = overlaps.pivot(index="split", columns="other", values="share_of_pairs")
+    table = table.loc[splits, splits]
+    ax = body.add_subplot()
+    ax.imshow(table.to_numpy(), cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="equal")
+    for (y, x), share in np.ndenumerate(table.to_numpy()):
+        colour = readable_on(SEQUENTIAL(share))
+        ax.text(x, y, f"{share:.0%}", ha="center", va="center", fontsize=6.5, color=colour)
+    ax.set_yticks(range(len(splits)), splits)
+    ax.set_xticks(range(len(splits)), splits, rotation=60, ha="right", rotation_mode="anchor")
+    ax.grid(visible=False)
+    ax.tick_params(length=0, labelsize=7)
+    ax.set_title("Shared pairs", fontsize=8.5)
+
+
+def _stream(ax: Axes, mean: pd.Series) -> None:
+    """Events in a line, with an arc from each to the read."""
+    target = len(STREAM)
+    for x, (relation, (text, colour)) in enumerate(STREAM.items()):
+        # Outer arcs arrive further right, so that none cross.
+        arrives = target + 0.07 * (target / 2 - x - 0.5)
+        _arc(ax, x, arrives, 0.2, 1.5 * (target - x) / target, colour, mean[relation] / mean.max())
+        _box(ax, x, text, colour)
+        under = f"{words(relation)}\n{mean[relation]:.3g} per program"
+        ax.text(x, -1.0, under, ha="center", va="top", fontsize=7.5)
+    renewed = list(STREAM).index("support")
+    _arc(ax, 0, renewed, -0.2, -0.5, SOFT, mean["overwrite"] / mean.max())
+    label = f"overwrite: {mean['overwrite']:.3g} per program"
+    ax.text(renewed / 2, -0.63, label, ha="center", va="bottom", fontsize=7.5, color=SOFT)
+    _box(ax, target, "R K ?", INK)
+    ax.text(target, -1.0, "the read", ha="center", va="top", fontsize=7.5)
+    ax.set_xlim(-0.6, target + 0.6)
+    ax.set_ylim(-1.6, 1.85)
+    ax.axis("off")
+
+
+def _box(ax: Axes, x: float, text: str, colour: str) -> None:
+    style = {"boxstyle": "round,pad=0.35", "facecolor": colour, "edgecolor": "none"}
+    options = {"ha": "center", "va": "center", "fontsize": 8.5, "color": readable_on(colour)}
+    ax.text(x, 0, text, bbox=style, zorder=4, **options)
+
+
+def _arc(
+    ax: Axes, start: float, stop: float, base: float, rise: float, colour: str, weight: float
+) -> None:
+    """Half an ellipse from one event to a later one, as wide as its weight (0..1), with a head."""
+    angle = np.linspace(np.pi, 0, 60)
+    x = (start + stop) / 2 + (stop - start) / 2 * np.cos(angle)
+    y = base + rise * np.sin(angle)
+    ax.plot(x, y, color=colour, linewidth=0.6 + 3.6 * weight, zorder=3, solid_capstyle="butt")
+    ax.plot(stop, base, "v" if rise > 0 else "^", color=colour, markersize=4.5, zorder=5)
