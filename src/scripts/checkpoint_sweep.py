@@ -1,4 +1,4 @@
-"""Behaviour at every checkpoint of a run."""
+"""Every checkpoint of a run: behaviour, what the stream holds, what each component does."""
 
 from pathlib import Path
 
@@ -6,38 +6,59 @@ from circuit.artifacts import write_rows
 from circuit.config.kinds.behaviour import CheckpointSweep
 from circuit.geometry.behaviour import SplitReads
 from circuit.geometry.curves import best_step, birth_step
-from circuit.geometry.sweep import UNITS, checkpoint_sweep
+from circuit.geometry.probes import ProbeReads
+from circuit.geometry.sweep import PART_UNITS, UNITS, SweepInputs, checkpoint_sweep
 from circuit.job import job
-from circuit.reports import accounts_behaviour, figures_behaviour
+from circuit.model.counting import CountingDecoder
+from circuit.reports import accounts_sweep, figures_behaviour, figures_sweep
+from circuit.reports.passes import passes_number
 from circuit.reports.publish import publish
+from circuit.reports.sweep_tables import SweepTables
 from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
     settings = CheckpointSweep.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    vocabulary = record.benchmark.vocabulary
-    splits = {
-        name: SplitReads(record.split(name), vocabulary, settings.programs)
-        for name in settings.splits
-    }
+    steps, vocabulary = record.manifest.steps, record.benchmark.vocabulary
+    programs = {name: record.split(name) for name in settings.splits}
     first = settings.splits[0]
-    rows = checkpoint_sweep(
-        record.decoder,
-        record.theta,
-        record.manifest.steps,
-        splits,
+    inputs = SweepInputs(
+        {name: SplitReads(part, vocabulary, settings.programs) for name, part in programs.items()},
+        ProbeReads.of(programs[first], vocabulary, settings.programs),
         record.probes(first),
         record.value_ids,
+        settings.probe_ridge,
+        settings.thresholds,
+        settings.ablation,
     )
-    birth = birth_step(rows, first, settings.birth_threshold)
-    best = best_step(rows, settings.best_by)
+    reference = steps[-1] if settings.reference == "final" else settings.reference
+    decoder = CountingDecoder(record.decoder)
+    tables = SweepTables(*checkpoint_sweep(decoder, record.theta, steps, inputs, reference))
+    birth = birth_step(tables.rows, first, settings.birth_threshold)
+    best = best_step(tables.rows, settings.best_by)
 
-    write_rows(out.rows, rows, UNITS, "one measure of one split and slice at one checkpoint")
-    figures_behaviour.learning_curve(rows, birth, settings.birth_threshold, out.learning_curve)
-    figures_behaviour.slices(rows, out.slices)
-    figures_behaviour.coarse(rows, out.coarse)
-    account = accounts_behaviour.sweep(
-        rows, birth, best, settings.birth_threshold, first, settings.best_by
+    write_rows(out.rows, tables.rows, UNITS, "one measure of one split and slice at one checkpoint")
+    write_rows(out.stages, tables.stages, PART_UNITS, "one measure of one stage at one checkpoint")
+    what = "one measure of one component at one checkpoint"
+    write_rows(out.components, tables.components, PART_UNITS, what)
+    figures_behaviour.learning_curve(
+        tables.rows, birth, settings.birth_threshold, out.learning_curve
+    )
+    figures_behaviour.slices(tables.rows, out.slices)
+    figures_behaviour.coarse(tables.rows, out.coarse)
+    figures_sweep.probes(tables.stages, out.probes)
+    figures_sweep.lens(tables.stages, len(record.value_ids), out.lens)
+    figures_sweep.drift(tables.stages, reference, out.drift)
+    figures_sweep.localisation(tables.components, out.localisation)
+    figures_sweep.ablations(tables.components, out.ablations)
+    account = accounts_sweep.sweep(
+        tables,
+        birth,
+        best,
+        settings.birth_threshold,
+        first,
+        settings.best_by,
+        passes_number(decoder.passes, len(inputs.events), decoder.settings.n_layers),
     )
     publish(account, facts, seeds={"run": record.manifest.seed})

@@ -1,4 +1,4 @@
-"""What the behaviour analyses say, on real rows of a 'run' that ends in the planted circuit."""
+"""What evaluations and the reference's choice say, on rows of a 'run' that ends planted."""
 
 import pandas as pd
 import pytest
@@ -7,10 +7,8 @@ from account_checks import numbers_of, written
 from circuit.geometry import behaviour
 from circuit.geometry.behaviour import SplitReads, read_measures, summarise
 from circuit.geometry.choice import candidates, choose
-from circuit.geometry.curves import best_step, birth_step
-from circuit.geometry.sweep import checkpoint_sweep
-from circuit.reports import accounts_behaviour
-from circuit.reports.accounts_behaviour import evaluation, reference_choice, sweep
+from circuit.reports.accounts_behaviour import evaluation, reference_choice
+from circuit.reports.read_measures import UNITS
 
 
 @pytest.fixture(scope="module")
@@ -23,50 +21,14 @@ def splits(planted_benchmark):
 
 
 @pytest.fixture(scope="module")
-def rows(planted, untrained, planted_events, splits):
+def rows(planted, untrained, splits):
     states = {0: untrained.flat, 1500: planted.flat}
-    probes = planted_events.select(range(0, 171, 19))
-    ids = planted.vocabulary.value_ids
-    return checkpoint_sweep(planted.decoder, states.__getitem__, states, splits, probes, ids)
-
-
-def told(rows, threshold=0.9, best_by="heldout_pairs"):
-    birth, best = birth_step(rows, "validation_iid", threshold), best_step(rows, best_by)
-    return sweep(rows, birth, best, threshold, "validation_iid", best_by)
-
-
-def test_the_sweep_says_when_behaviour_appears(rows, tmp_path):
-    found = told(rows)
-    written(found, "checkpoint_sweep", tmp_path)
-    assert "stays at or above 0.9 from step 1,500" in found.answer
-    assert "1.000 at step 1,500" in found.answer
-    assert found.answer.endswith("The best checkpoint by accuracy on heldout_pairs is step 1,500.")
-    numbers = numbers_of(found)
-    assert numbers["accuracy on heldout_pairs, at step 1,500"].value == 1
-    assert numbers["accuracy on validation_iid, untrained"].value < 0.2
-    margin = numbers["margin on validation_iid, at step 1,500"]
-    assert str(margin).startswith("+")
-    assert " logit (95% interval +" in str(margin)
-    r = next(n for name, n in numbers.items() if name.startswith("r: "))
-    assert (r.unit, r.count) == ("probability", 9)
-    assert r.value > 0.99
-
-
-def test_the_best_checkpoint_is_told_with_the_split_that_chose_it(rows):
-    worse = rows.copy()
-    last = (worse["step"] == 1500) & (worse["split"] == "validation_iid")
-    worse.loc[last & (worse["measure"] == "accuracy"), "mean"] = -1.0
-    assert told(worse, best_by="validation_iid").answer.endswith(
-        "The best checkpoint by accuracy on validation_iid is step 0."
-    )
-    assert told(worse).answer.endswith("by accuracy on heldout_pairs is step 1,500.")
-
-
-def test_a_behaviour_that_never_stays_is_not_born(rows):
-    worse = rows.copy()
-    last = (worse["step"] == 1500) & (worse["measure"] == "accuracy")
-    worse.loc[last, "mean"] = 0.3
-    assert "never stays at or above 0.9" in told(worse).answer
+    parts = [
+        summarise(read_measures(planted.decoder, flat, split)).assign(step=step, split=name)
+        for step, flat in states.items()
+        for name, split in splits.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def test_whole_splits_have_their_accuracy_margin_and_count(planted, splits, tmp_path):
@@ -140,4 +102,4 @@ def test_the_best_candidates_are_ranked_by_the_policy_with_the_chosen_one_first(
 
 def test_units_are_those_of_the_measures():
     """Copied here so that tables can be told about without torch; they must stay the same."""
-    assert accounts_behaviour._UNITS == {**behaviour.MEASURES, **behaviour.COARSE}
+    assert UNITS == {**behaviour.MEASURES, **behaviour.COARSE}

@@ -9,16 +9,13 @@ from scipy.special import log_softmax
 from scipy.stats import entropy
 
 from circuit.geometry.behaviour import (
-    COARSE,
     MEASURES,
     SLICES,
     SplitReads,
     answer_measures,
-    coarse,
     read_measures,
     summarise,
 )
-from circuit.model.tap import Tap
 from circuit.statistics import RESAMPLES, bootstrap_means
 
 
@@ -51,6 +48,7 @@ def measured_slowly(circuit, programs):
                 "value_margin": logits[answer] - max(wrong_values),
                 "entropy": entropy(np.exp(log_softmax(logits))),
                 "answer_loss": -log_softmax(logits)[answer],
+                "confidence": np.exp(log_softmax(logits)).max(),
             }
         )
     return pd.DataFrame(rows)
@@ -94,6 +92,7 @@ def test_measures_of_any_logits_are_those_of_scipy():
     assert list(found) == list(MEASURES)
     np.testing.assert_allclose(found["entropy"], entropy(np.exp(log_p), axis=1), rtol=1e-12)
     np.testing.assert_allclose(found["answer_loss"], -log_p[rows, answer], rtol=1e-12)
+    np.testing.assert_allclose(found["confidence"], np.exp(log_p).max(1), rtol=1e-12)
     np.testing.assert_array_equal(found["accuracy"], (found["margin"] > 0).double())
     # The best wrong value is no better than the best wrong token.
     assert (found["value_margin"] >= found["margin"]).all()
@@ -152,37 +151,3 @@ def test_the_interval_has_the_width_that_theory_gives_for_programs_of_unequal_le
     naive = value.std() / np.sqrt(len(value))
     assert error > 1.5 * naive
     assert (row["high"] - row["low"]) / (2 * 1.96) == pytest.approx(error, rel=0.08)
-
-
-@pytest.mark.parametrize("name", ["planted", "untrained"])
-def test_q_r_w_are_those_of_the_best_head_in_the_whole_patterns(name, planted_events, request):
-    circuit = request.getfixturevalue(name)
-    events = planted_events.select(range(0, 171, 3))
-    found = coarse(circuit.decoder, circuit.flat, events, circuit.vocabulary.value_ids)
-    assert list(found["measure"]) == list(COARSE)
-    found = found.set_index("measure")
-
-    tap = Tap(capture=("layer_0_pattern", "layer_1_pattern"))
-    logits = circuit.decoder.forward(circuit.views, events.tokens, tap).numpy()
-    patterns = torch.cat([tap.cache["layer_0_pattern"], tap.cache["layer_1_pattern"]], 1).numpy()
-    to_query = np.zeros((8, len(events)))
-    to_support = np.zeros((8, len(events)))
-    margins = np.zeros(len(events))
-    for e in range(len(events)):
-        at, support = int(events.prediction[e]), int(events.support_value[e])
-        to_query[:, e] = patterns[e, :, at, at]
-        to_support[:, e] = patterns[e, :, at, support]
-        answer = int(events.answer[e])
-        others = [logits[e, at, v] for v in circuit.vocabulary.value_ids if v != answer]
-        margins[e] = logits[e, at, answer] - max(others)
-    assert found.loc["q", "mean"] == pytest.approx(to_query.mean(1).max(), rel=1e-9)
-    assert found.loc["r", "mean"] == pytest.approx(to_support.mean(1).max(), rel=1e-9)
-    assert found.loc["w", "mean"] == pytest.approx(margins.mean(), rel=1e-9)
-    assert (found["count"] == len(events)).all()
-    if name == "planted":
-        assert found.loc["r", "low"] > 0.99
-        assert found.loc["w", "low"] > 5
-    else:
-        # At best twice what even attention over the shortest prefix would give.
-        assert found.loc["r", "high"] < 2 / int(events.length.min())
-        assert found.loc["w", "high"] < 0

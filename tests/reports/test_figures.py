@@ -1,6 +1,7 @@
 """Every figure: valid, self-contained, deterministic, and saying what it shows."""
 
 import hashlib
+import importlib
 import os
 import subprocess
 import sys
@@ -90,6 +91,14 @@ SAYS = {
     ],
     "seeds": ["n = 3 runs", "growth (score)", "share of the winner", "birth", "mean"],
 }
+
+
+# Newer kinds bring their figures in files of their own: each has a DRAW and a SAYS.
+for _file in sorted(Path(__file__).parent.glob("figures_of_*.py")):
+    _more = importlib.import_module(_file.stem)
+    assert not DRAW.keys() & _more.DRAW.keys()
+    DRAW |= _more.DRAW
+    SAYS |= _more.SAYS
 
 
 def svg(draw: Callable[[Path], None], path: Path) -> str:

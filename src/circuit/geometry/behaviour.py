@@ -1,17 +1,21 @@
 """What a checkpoint does with reads: accuracy, margin, entropy and the coarse q, r, w.
 
-One forward pass over whole programs serves all their reads:
+One forward pass over whole programs serves all their reads (no position sees a later one, so a
+read's states are those of its program cut there):
 
 1. The logits at every prediction position give, per read, whether the argmax over the whole
    vocabulary is the answer, the margin (correct logit minus best wrong logit), the value-only
-   margin and the entropy (nats).
+   margin, the entropy and loss (nats) and the confidence (the largest probability).
 2. Reads are averaged over all and per slice. Reads of one program are not independent (they share
    its writes), so the interval resamples whole programs.
+3. The same pass leaves the states that linear probes read, where it is asked to.
 
 The coarse q, r (attention) come from the probe set's events; w is the value-only margin there.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,13 +23,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit.model.tap import NoTap
+from circuit.model.tap import Tap
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import best_other, look, margin, pick
-from circuit.scalars.behaviour import answer_logits
-from circuit.scalars.routing import prediction_pattern
-from circuit.statistics import LEVEL, bootstrap_means, resamples
-from circuit.task.events import AnswerPositions, ReadEvents, answer_positions, token_matrix
+from circuit.scalars.base import best_other, margin, pick
+from circuit.statistics import grouped_resamples, interval
+from circuit.task.events import AnswerPositions, answer_positions, token_matrix
 from circuit.task.vocabulary import Vocabulary
 
 MEASURES = {
@@ -34,6 +36,13 @@ MEASURES = {
     "value_margin": "logit",
     "entropy": "nat",
     "answer_loss": "nat",
+    "confidence": "probability",
+}
+UNITS = {
+    "step": "step",
+    "slice_value": "1",
+    **dict.fromkeys(("mean", "low", "high"), "unit of the measure"),
+    "count": "1",
 }
 COARSE = {"q": "probability", "r": "probability", "w": "logit"}
 SLICES = ("active_keys", "writes_since_support", "tokens_since_support", "slot_after_write")
@@ -51,29 +60,63 @@ class SplitReads:
         self.value_ids = vocabulary.value_ids
 
 
+class Keep(NamedTuple):
+    """Which states a pass leaves: those at these stages, at p positions of each read."""
+
+    stages: tuple[str, ...]
+    at: Int[Tensor, "R p"]
+
+
+class ReadPass(NamedTuple):
+    """What a pass over whole programs leaves of their reads.
+
+    ``logits`` [R, V] at the prediction positions; ``states`` by stage, in the order of
+    :class:`Keep`'s positions.
+    """
+
+    logits: Float[Tensor, "R V"]
+    states: dict[str, Float[Tensor, "R p d"]]
+
+
+def read_pass(
+    decoder: Decoder,
+    theta: Float[Tensor, " P"],
+    split: SplitReads,
+    keep: Keep | None = None,
+    batch: int = 256,
+) -> ReadPass:
+    """One pass over a split's programs, ``batch`` at a time."""
+    reads, params = split.reads, decoder.layout.views(theta)
+    stages, at = keep or Keep((), reads.prediction[:, None])
+    tap = Tap(capture=stages)
+    logits: list[Tensor] = []
+    kept: dict[str, list[Tensor]] = {stage: [] for stage in stages}
+    with torch.no_grad():
+        for start in range(0, len(split.tokens), batch):
+            tokens = split.tokens[start : start + batch]
+            states = decoder.final_norm(params, decoder.residual(params, tokens, tap), tap)
+            inside = (reads.row >= start) & (reads.row < start + batch)
+            row = reads.row[inside] - start
+            logits.append(decoder.unembed(params, states[row, reads.prediction[inside]]))
+            for stage in stages:
+                kept[stage].append(tap.cache[stage][row[:, None], at[inside]])
+    return ReadPass(torch.cat(logits), {stage: torch.cat(kept[stage]) for stage in stages})
+
+
 def read_measures(
     decoder: Decoder, theta: Float[Tensor, " P"], split: SplitReads, batch: int = 256
 ) -> pd.DataFrame:
     """One row per read: its program's number, its slices and every measure of ``MEASURES``."""
+    return measured_reads(split, read_pass(decoder, theta, split, batch=batch).logits)
+
+
+def measured_reads(split: SplitReads, logits: Float[Tensor, "R V"]) -> pd.DataFrame:
+    """:func:`read_measures` of logits that are at hand."""
     reads = split.reads
-    params = decoder.layout.views(theta)
-    logits = []
-    with torch.no_grad():
-        for start in range(0, len(split.tokens), batch):
-            states = look_states(decoder, params, split.tokens[start : start + batch])
-            inside = (reads.row >= start) & (reads.row < start + batch)
-            state = states[reads.row[inside] - start, reads.prediction[inside]]
-            logits.append(decoder.unembed(params, state))
-    every = torch.cat(logits)
-    measures = answer_measures(every, reads.answer, split.value_ids)
     slices = {name: getattr(reads, name).numpy() for name in SLICES}
+    measures = answer_measures(logits, reads.answer, split.value_ids)
     values = {name: value.numpy() for name, value in measures.items()}
     return pd.DataFrame({"program": reads.row.numpy(), **slices, **values})
-
-
-def look_states(decoder: Decoder, params: dict[str, Tensor], tokens: Tensor) -> Tensor:
-    """Final LayerNorm'd states [B, T, d] of a batch; the unembedding is left to the caller."""
-    return decoder.final_norm(params, decoder.residual(params, tokens, NoTap()))
 
 
 def answer_measures(
@@ -90,6 +133,7 @@ def answer_measures(
         "value_margin": pick(values, right) - pick(values, best_other(values, right)),
         "entropy": -(log_p.exp() * log_p).sum(-1),
         "answer_loss": -pick(log_p, answer),
+        "confidence": log_p.amax(-1).exp(),
     }
 
 
@@ -107,7 +151,7 @@ def summarise(reads: pd.DataFrame, sliced: bool = True) -> pd.DataFrame:
     values = reads[list(MEASURES)].to_numpy()
     rows = []
     for name, value, chosen in groups:
-        mean, low, high = _means_over_reads(values[chosen], programs[chosen], n)
+        mean, low, high = means_over_reads(values[chosen], programs[chosen], n)
         for i, measure in enumerate(MEASURES):
             rows.append((name, value, measure, mean[i], low[i], high[i], len(chosen)))
     return pd.DataFrame(
@@ -115,57 +159,17 @@ def summarise(reads: pd.DataFrame, sliced: bool = True) -> pd.DataFrame:
     )
 
 
-def _means_over_reads(
+def means_over_reads(
     values: Float[np.ndarray, "R k"], programs: Int[np.ndarray, " R"], n: int
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Means over reads with bootstrap intervals over all n programs, those without reads too.
 
     Reads of one program share its writes, so they are no independent observations.
+
+    Args:
+        programs: each read's program, numbered from 0 to n − 1.
+
+    Returns:
+        mean [k], low [k], high [k].
     """
-    sums = np.zeros((n, values.shape[1]))
-    np.add.at(sums, programs, values)
-    sizes = np.bincount(programs, minlength=n)[:, None]
-    counts = resamples(n, 0)
-    drawn = counts @ sizes
-    # A resample may miss a rare slice altogether: it has no mean there.
-    means = (counts @ sums)[drawn[:, 0] > 0] / drawn[drawn[:, 0] > 0]
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
-    return values.mean(0), low, high
-
-
-def coarse(
-    decoder: Decoder, theta: Float[Tensor, " P"], events: ReadEvents, value_ids: range
-) -> pd.DataFrame:
-    """q, r and w on the probe events, in the columns of :func:`summarise`.
-
-    q and r are those of the best head: the one whose mean attention from the prediction position
-    to the role is largest.
-    """
-    s = decoder.settings
-    sites = frozenset({f"layer_{n}_attn_input" for n in range(s.n_layers)} | {"final_norm"})
-    with torch.no_grad():
-        seen = look(decoder, theta, events, value_ids, sites)
-        patterns = [
-            prediction_pattern(seen, (n, h)) for n in range(s.n_layers) for h in range(s.n_heads)
-        ]
-        query = torch.stack([pick(p, events.query_key) for p in patterns])
-        support = torch.stack([pick(p, events.support_value) for p in patterns])
-        measures = answer_measures(answer_logits(seen), events.answer, value_ids)
-    columns = {
-        "q": query[query.mean(1).argmax()].double().numpy(),
-        "r": support[support.mean(1).argmax()].double().numpy(),
-        "w": measures["value_margin"].numpy(),
-    }
-    mean, low, high = bootstrap_means(np.stack(list(columns.values()), axis=1))
-    return pd.DataFrame(
-        {
-            "slice": "all",
-            "slice_value": -1,
-            "measure": list(columns),
-            "mean": mean,
-            "low": low,
-            "high": high,
-            "count": len(events),
-        }
-    )
+    return values.mean(0), *interval(grouped_resamples(values, programs, n))

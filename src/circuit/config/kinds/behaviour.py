@@ -17,8 +17,9 @@ class CheckpointSweep(AnalysisSettings):
     ``birth_threshold`` is the accuracy from which the answer counts as learned; ``thresholds`` are
     flagged at every checkpoint. The first split's reads (of ``programs`` programs) feed the linear
     probes: programs with even numbers fit them, odd ones score them; ``probe_ridge`` is the
-    penalty. The probe events feed lens, drift, localisation and ablation; ``reference`` is the
-    checkpoint that drift is measured to, ``ablation`` what a component's write is replaced by.
+    penalty, on states of unit root mean square deviation. The probe events feed lens, drift,
+    localisation and ablation; ``reference`` is the checkpoint that drift is measured to,
+    ``ablation`` what a component's write is replaced by.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "stages", "components")
@@ -78,13 +79,15 @@ class ReferenceModel(AnalysisSettings):
 
 
 class BirthWindows(AnalysisSettings):
-    """When things were born, from a sweep's rows; merged into windows that have names.
+    """When things were born, from a sweep's tables; merged into windows that have names.
 
     Births are read off by threshold and by change point, with an interval; beside them the largest
-    jumps, drops of drift and the step from which the rank order of heads stays. Evidence whose
-    intervals overlap is merged. A later analysis names a window as ``ANALYSIS.WINDOW``: ``main``
-    holds most evidence, ``window_1``, ``window_2``, … are all merged windows in order of time, and
-    every single piece of evidence has a window under its own name, such as ``accuracy``.
+    jumps, drops of drift and the step from which the rank order of heads stays. Births that overlap
+    are merged. A later analysis names a window as ``ANALYSIS.WINDOW``: ``main`` holds most
+    evidence, ``window_1``, ``window_2``, … are all merged windows in order of time, and every
+    single piece of evidence has a window under its own name, such as ``accuracy``: from where its
+    change began to where it was over. ``threshold`` is the accuracy that counts as born,
+    ``bootstrap`` the number of curves drawn for an interval.
     """
 
     records: ClassVar[tuple[str, ...]] = ("windows",)
@@ -103,7 +106,9 @@ class BirthWindowCompare(AnalysisSettings):
     """What carries a window's change: activations and weights put from one end into the other.
 
     Both directions are measured: the target's part put into the source model (does it bring the
-    behaviour?) and the source's into the target model (does its absence take it away?).
+    behaviour?) and the source's into the target model (does its absence take it away?). ``roles``
+    are the positions whose states are exchanged, ``groups`` the groupings whose weights are;
+    ``seed`` draws the changes of the same size that weights are compared with.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "events")
@@ -112,8 +117,9 @@ class BirthWindowCompare(AnalysisSettings):
     window: CheckpointWindow
     split: SplitName = "validation_iid"
     roles: tuple[RoleName, ...] = ("prediction", "support_value", "causal_prefix")
-    groups: tuple[Literal["module", "head", "head_projection"], ...] = (
+    groups: tuple[Literal["layer", "module", "head", "head_projection"], ...] = (
         "module",
         "head",
         "head_projection",
     )
+    seed: Annotated[int, Field(ge=0)] = 0

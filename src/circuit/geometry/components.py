@@ -1,0 +1,151 @@
+"""What every head and MLP does: where it looks, what it writes, what is lost without it.
+
+1. *Localisation*: a head's attention from the prediction position to ``query_key`` and to
+   ``support_value``.
+2. *Ablation effect*: the answer margin (right logit minus the best wrong one, chosen anew) minus
+   what it is with the component's write removed at every position. Positive: the component helps.
+3. *Write norm*: Euclidean norm of what the component adds to the stream at a role's position,
+   without the attention's output bias, with the MLP's.
+4. *Answer contribution*: the part of the logits that the write at ``prediction`` gives directly,
+   through the final LayerNorm with its scale as it is (direct logit attribution, Elhage et al.
+   2021). It is read along the answer direction, the right value's logit minus the mean of all
+   other values' logits. Unlike a margin over the best wrong value, that singles out no value by
+   what the model says, so an untrained component has no reason to lie on either side of zero. It is
+   linear: the contributions of all components, of the embeddings and of the biases add up to the
+   model's own right logit minus that mean.
+5. *Rank correlation* (Spearman): whether the order of the components by a mean over events is that
+   of the previous checkpoint. Its interval resamples the events, of both checkpoints together;
+   noise in two orders makes them less alike, so the interval reaches further down than up.
+
+A measure's role is the position where it is read, which is ``prediction`` for all but some write
+norms. Functions return one value per event, by (component, role, measure).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit.geometry.stages import ROLES
+from circuit.interventions.ablation import Baseline, ablated_logits, components
+from circuit.model.sites import parse_component
+from circuit.model.tap import Tap
+from circuit.scalars.base import Seen, margin, pick
+from circuit.scalars.routing import prediction_pattern
+from circuit.scalars.value import right_value
+from circuit.statistics import Mean, interval, resamples
+
+Columns = dict[tuple[str, ...], Float[Tensor, " E"]]
+LOOKS_AT = ("query_key", "support_value")
+RANKED = {
+    "rank_correlation_ablation": "ablation_effect",
+    "rank_correlation_support": "attention_support_value",
+}
+"""Rank correlations and the measure whose order they compare."""
+
+
+def localisation(seen: Seen) -> Columns:
+    """Every head's attention to the query key and to the support value.
+
+    Args:
+        seen: a pass with every layer's ``attn_input``.
+    """
+    found: Columns = {}
+    for name in components(seen.decoder.settings):
+        layer, head = parse_component(name, seen.decoder.settings)
+        if head is None:
+            continue
+        pattern = prediction_pattern(seen, (layer, head))
+        for role in LOOKS_AT:
+            attention = pick(pattern, seen.events.role_position(role))
+            found[name, "prediction", f"attention_{role}"] = attention
+    return found
+
+
+def ablation_effects(seen: Seen, logits: Float[Tensor, "E V"], baseline: Baseline) -> Columns:
+    """Every component's ablation effect, in logits.
+
+    Args:
+        seen: a pass with :func:`circuit.interventions.ablation.removal_sites`.
+        logits: the model's own at the prediction position.
+    """
+    answer = seen.events.answer
+    clean = margin(logits, answer, None)
+    ablated = ablated_logits(seen, components(seen.decoder.settings), baseline)
+    return {
+        (name, "prediction", "ablation_effect"): clean - margin(left, answer, None)
+        for name, left in ablated.items()
+    }
+
+
+def writes(seen: Seen, final: Float[Tensor, "E d"]) -> Columns:
+    """Write norms at both roles, in the units of states, and answer contributions in logits.
+
+    Args:
+        seen: a pass with every layer's ``z`` and ``mlp_write``.
+        final: the stream after the last layer, at the prediction position.
+    """
+    names = components(seen.decoder.settings)
+    found: Columns = {}
+    for role in ROLES:
+        written = component_writes(seen, role)
+        norms = written.norm(dim=-1)
+        found |= {(name, role, "write_norm"): norms[:, c] for c, name in enumerate(names)}
+        if role == "prediction":
+            direct = torch.einsum("ecd,ed->ec", written, answer_direction(seen, final))
+            found |= {
+                (name, role, "answer_contribution"): direct[:, c] for c, name in enumerate(names)
+            }
+    return found
+
+
+def component_writes(seen: Seen, role: str) -> Float[Tensor, "E C d"]:
+    """What every component writes at a role's position, in the order of ``components``."""
+    at = seen.events.role_position(role)
+    parts = []
+    for layer in range(seen.decoder.settings.n_layers):
+        z = pick(seen.sites[f"layer_{layer}_z"], at)
+        parts.append(torch.einsum("ehk,hkd->ehd", z, seen.params[f"layer_{layer}.attn.W_O"]))
+        parts.append(pick(seen.sites[f"layer_{layer}_mlp_write"], at)[:, None])
+    return torch.cat(parts, 1)
+
+
+def answer_direction(seen: Seen, final: Float[Tensor, "E d"]) -> Float[Tensor, "E d"]:
+    """What a write is multiplied by to give its answer contribution: u pulled back to the stream.
+
+    With u the right value's unembedding minus the mean of all other values', a write w moves the
+    LayerNorm'd state by gain ⊙ (w − mean w) / scale, which reads u · that = w · centre(gain ⊙ u) /
+    scale: centring is symmetric.
+    """
+    values = seen.params["embedding.token"][seen.value_ids.start : seen.value_ids.stop]
+    right = values[right_value(seen)]
+    others = (values.sum(0) - right) / (len(values) - 1)
+    tap = Tap(capture=("final_norm_scale",))
+    seen.decoder.final_norm(seen.params, final, tap)
+    read = seen.params["final_norm.gain"] * (right - others)
+    return (read - read.mean(-1, keepdim=True)) / tap.cache["final_norm_scale"]
+
+
+def rank_correlation(
+    now: Float[np.ndarray, "E C"], before: Float[np.ndarray, "E C"]
+) -> Mean | None:
+    """Spearman correlation of C components' means over E events with those before.
+
+    None where there is no order to compare: fewer than two components, or all of them equal.
+    """
+    if now.shape[1] < 2:
+        return None
+    count = len(now)
+    weights = np.vstack([np.full(count, 1 / count), resamples(count, 0) / count])
+    ranks = [pd.DataFrame(weights @ part).rank(axis=1).to_numpy() for part in (now, before)]
+    a, b = (part - part.mean(1, keepdims=True) for part in ranks)
+    spread = np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    if spread[0] == 0:
+        return None
+    varies = spread > 0
+    found = (a * b).sum(1)[varies] / spread[varies]
+    (low,), (high,) = interval(found[1:, None])
+    return Mean(float(found[0]), float(low), float(high), count)
