@@ -60,6 +60,43 @@ def _cases() -> dict[str, dict[str, Any]]:
     }
     cases["head_value_margin_dla in layer 0"] = {"scalar": "head_value_margin_dla", "head": "L0H1"}
     cases["ov_value_margin in layer 0"] = {"scalar": "ov_value_margin", "head": "L0H1"}
+    return cases | _subspace_cases()
+
+
+def _subspace_cases() -> dict[str, dict[str, Any]]:
+    """Every subspace and both readings, at several stages and roles."""
+    places = {
+        "embedding_value_identity": ("layer_0_post_mlp", "support_value", 3),
+        "embedding_key_identity": ("layer_1_attn_input", "key_distractors", 2),
+        "head_qk_query": ("layer_1_attn_input", "prediction", 2),
+        "head_qk_key": ("layer_1_attn_input", "value_distractors", 3),
+        "head_ov_input": ("layer_0_post_attn", "support_value", 8),
+        "head_ov_output": ("layer_1_attn_write", "query_key", 2),
+        "pca(layer_0_post_mlp, causal_prefix)": ("layer_1_post_mlp", "causal_prefix", 4),
+        "pca(layer_1_post_attn, support_key)": ("embedding", "support_key", 1),
+    }
+    cases: dict[str, dict[str, Any]] = {}
+    for subspace, (stage, role, rank) in places.items():
+        cases[f"squared norm in {subspace}"] = {
+            "scalar": "subspace_projection",
+            "stage": stage,
+            "role": role,
+            "subspace": subspace,
+            "rank": rank,
+            **({"head": "L1H0"} if subspace.startswith("head_") else {}),
+        }
+    said = {**cases["squared norm in head_ov_output"], "stage": "layer_1_post_attn"}
+    for rival in ("moving", "fixed_source", "fixed_target"):
+        name = f"readout of head_ov_output {rival}"
+        cases[name] = {**said, "reading": "readout", "competitor": rival}
+    values = cases["squared norm in embedding_value_identity"]
+    cases["readout at the final norm"] = {
+        **values,
+        "stage": "final_norm",
+        "role": "value_distractors",
+        "reading": "readout",
+        "basis": 10,
+    }
     return cases
 
 

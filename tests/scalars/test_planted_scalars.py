@@ -157,3 +157,49 @@ def test_damage_to_the_matching_head_shows_in_its_scalars(planted, planted_event
     assert (broken["support_attention"] < 0.01).all()
     torch.testing.assert_close(broken["ov_value_margin"], whole["ov_value_margin"])
     assert (values_of(damaged, planted_events, scalar="answer_margin") < 0).all()
+
+
+def inside(circuit, events, stage, role, subspace, rank, **settings):
+    return values_of(
+        circuit,
+        events,
+        scalar="subspace_projection",
+        stage=stage,
+        role=role,
+        subspace=subspace,
+        rank=rank,
+        **settings,
+    )
+
+
+def test_the_answer_arrives_among_the_values_identities_with_the_matching_head(
+    planted, planted_events
+):
+    """The 16 axes on which values lie hold it at the prediction position after layer 1 only."""
+    place = ("prediction", "embedding_value_identity", 16)
+    stages = ("embedding", "layer_0_post_mlp", "layer_1_post_attn", "final_norm")
+    said = {
+        stage: inside(planted, planted_events, stage, *place, reading="readout") for stage in stages
+    }
+    assert max(float(said[stage].max()) for stage in stages[:2]) < 0.5
+    assert all((said[stage] > 5).all() for stage in stages[2:])
+    held = {stage: inside(planted, planted_events, stage, *place) for stage in stages[:3]}
+    assert held["layer_1_post_attn"].min() > 10 * held["layer_0_post_mlp"].max()
+
+
+def test_the_matching_heads_key_side_holds_the_key_of_a_written_value(planted, planted_events):
+    """Four directions, one per key: a value token has one unit of them once layer 0 wrote it."""
+    place = ("support_value", "head_qk_key", 4)
+    before = inside(planted, planted_events, "embedding", *place, head="L1H2")
+    after = inside(planted, planted_events, "layer_0_post_attn", *place, head="L1H2")
+    assert before.max() < 0.05
+    assert ((after > 0.9) & (after < 1.1)).all()
+
+
+def test_the_untrained_twins_states_say_nothing_inside_the_values_identities(
+    untrained, planted_events
+):
+    place = ("layer_1_post_attn", "prediction", "embedding_value_identity", 16)
+    said = inside(untrained, planted_events, *place, reading="readout")
+    assert float(said.mean()) < 0
+    assert (said < 0).double().mean() > 0.9

@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 from scalar_cases import CASES
 
-from circuit.config.kinds.scalar import ScalarName
+from circuit.config.kinds.scalar import ScalarName, ScalarSettings
 from circuit.config.terms import SCALAR_UNITS
 from circuit.errors import AnalysisError
 from circuit.scalars.registry import SCALARS, needs_head
@@ -23,8 +23,11 @@ def test_every_name_in_the_settings_is_built_and_tested():
 @pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
 def test_a_scalar_has_the_unit_that_reports_print(world, settings):
     unit = world.build(**settings).unit
+    assert unit == ScalarSettings.model_validate(settings).unit
     if settings["scalar"] == "attention_separation":
         assert unit == {"scores": "score", "probabilities": "probability"}[settings["measure"]]
+    elif settings.get("reading") == "readout":
+        assert unit == "logit"
     else:
         assert unit == SCALAR_UNITS[settings["scalar"]]
 
@@ -35,7 +38,7 @@ def test_heads_are_named_or_chosen(world):
     assert not named.equal(world.values(world.build(scalar="qk_separation", head="winner")))
 
 
-@pytest.mark.parametrize("name", SCALARS)
+@pytest.mark.parametrize("name", [name for name in SCALARS if name != "subspace_projection"])
 def test_a_head_is_needed_by_measures_of_one_head_and_refused_by_others(world, name):
     if needs_head(name):
         assert refusal(world, scalar=name) == (
@@ -64,12 +67,22 @@ def test_a_rank_above_the_heads_width_is_refused(world, basis):
     )
 
 
-OPTIONS = {"rank": 2, "basis": "own", "measure": "probabilities", "competitor": "fixed_source"}
+OPTIONS = {
+    "rank": 2,
+    "basis": "own",
+    "measure": "probabilities",
+    "competitor": "fixed_source",
+    "stage": "embedding",
+    "role": "prediction",
+    "subspace": "head_qk_key",
+    "reading": "readout",
+}
 TAKEN = {
-    "rank": {"qk_separation"},
-    "basis": {"qk_separation", "head_margin_dla_fixed_readout"},
+    "rank": {"qk_separation", "subspace_projection"},
+    "basis": {"qk_separation", "head_margin_dla_fixed_readout", "subspace_projection"},
     "measure": {"attention_separation"},
     "competitor": {s["scalar"] for s in CASES.values() if "competitor" in s},
+    **{name: {"subspace_projection"} for name in ("stage", "role", "subspace", "reading")},
 }
 
 
@@ -103,3 +116,75 @@ def test_a_fixed_readout_is_a_checkpoints(world, basis):
     assert message.startswith(
         f"basis {basis} has no meaning for scalar head_margin_dla_fixed_readout — "
     )
+
+
+INSIDE = CASES["squared norm in embedding_value_identity"]
+OF_HEAD = CASES["squared norm in head_qk_key"]
+REFUSED = {
+    "nothing but its name": (
+        {"scalar": "subspace_projection"},
+        "needs stage and role and subspace and rank — where: scalar settings — expected: stage, "
+        "role, subspace and rank — what to do: add stage and role and subspace and rank",
+    ),
+    "no rank": ({**INSIDE, "rank": None}, "needs rank — "),
+    "a head's subspace without one": (
+        {**OF_HEAD, "head": None},
+        "needs a head with head_qk_key — where: scalar settings — expected: a head with a head's "
+        "subspace, and with no other — what to do: add head",
+    ),
+    "a head where none is meant": (
+        {**INSIDE, "head": "L0H0"},
+        "takes no head with embedding_value_identity — ",
+    ),
+    "a basis that moves": ({**INSIDE, "basis": "own"}, "takes no basis own — "),
+    "a basis that follows": ({**INSIDE, "basis": "source"}, "takes no basis source — "),
+    "a rival of a norm": (
+        {**INSIDE, "competitor": "fixed_source"},
+        "takes a competitor only for its readout — ",
+    ),
+    "a readout that is none": (
+        {**OF_HEAD, "reading": "readout"},
+        "has no readout at layer_1_attn_input — where: scalar settings — expected: a stage of the "
+        "residual stream: embedding, layer_0_post_attn, layer_0_post_mlp, layer_1_post_attn, "
+        "layer_1_post_mlp, final_norm — what to do: choose a stage, or reading: squared_norm",
+    ),
+    "a role that some events lack": (
+        {**INSIDE, "role": "prior_answers"},
+        "finds no prior_answers in some events — ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_projection_without_a_meaning_is_refused(world, settings, message):
+    assert refusal(world, **settings).startswith(f"scalar subspace_projection {message}")
+
+
+@pytest.mark.parametrize(
+    ("case", "widest"),
+    [
+        ("embedding_key_identity", 3),  # four keys about their mean
+        ("embedding_value_identity", 16),
+        ("head_qk_query", 8),
+        ("head_ov_output", 8),
+        ("pca(layer_1_post_attn, support_key)", 4),
+    ],
+)
+def test_a_subspace_has_no_more_directions_than_it_has(world, case, widest):
+    settings = CASES[f"squared norm in {case}"]
+    world.build(**{**settings, "rank": widest})
+    message = refusal(world, **{**settings, "rank": widest + 1})
+    assert message.startswith(f"{case} has no {widest + 1} directions — ")
+    assert f"expected: 1 to {widest} " in message
+
+
+@pytest.mark.parametrize("stage", ["layer_0_neurons", "layer_1_ln1_scale", "layer_0_pattern"])
+def test_states_of_another_space_are_refused(world, stage):
+    message = refusal(world, **{**INSIDE, "stage": stage})
+    assert message.startswith(f"site {stage!r} does not hold residual states — ")
+
+
+def test_a_subspace_that_there_is_not_is_refused_by_its_settings():
+    for name in ("embedding", "pca", "pca(embedding)", "pca(embedding, answer)", "head_qk"):
+        with pytest.raises(ValueError, match="subspace"):
+            ScalarSettings.model_validate({**INSIDE, "subspace": name})

@@ -12,8 +12,10 @@ import pytest
 import torch
 from scalar_cases import CASES
 
+from circuit.config.kinds.scalar import ScalarSettings
 from circuit.model.sites import parse_head
 from circuit.model.tap import Tap
+from circuit.scalars import subspace
 from circuit.scalars.base import look
 from circuit.scalars.routing import prediction_pattern, prediction_scores
 from circuit.task.vocabulary import WRITE
@@ -23,7 +25,7 @@ class Slow:
     """One forward pass over one event, and whatever edits are asked for."""
 
     def __init__(self, world, theta, event):
-        self.world, self.theta = world, theta
+        self.world, self.theta, self.event = world, theta, event
         length = int(world.events.length[event])
         self.ids = world.events.tokens[event, :length].tolist()
         self.views = world.decoder.layout.views(theta)
@@ -34,6 +36,20 @@ class Slow:
         self.distractors = [at + 2 for at in writes if at + 2 != self.support]
         self.answer = self.ids[self.support]
         assert self.answer == int(world.events.answer[event])
+
+    def places(self, role):
+        """Positions of a role, from the tokens."""
+        writes = [at for at, token in enumerate(self.ids) if token == WRITE]
+        others = [at for at in writes if at + 2 != self.support]
+        return {
+            "prediction": [self.prediction],
+            "query_key": [self.prediction],
+            "support_key": [self.support - 1],
+            "support_value": [self.support],
+            "value_distractors": [at + 2 for at in others],
+            "key_distractors": [at + 1 for at in others],
+            "causal_prefix": list(range(self.prediction + 1)),
+        }[role]
 
     def run(self, *capture, edits=None):
         tap = Tap(capture=capture, edits=edits)
@@ -114,8 +130,62 @@ def logits_of(name, slow, head, scale):
     return slow.ov_logits(head), right
 
 
+def directions(settings, world):
+    """An orthonormal basis of a subspace, by NumPy, from whole events run one by one."""
+    state = world.states[settings.get("basis", 20)]
+    views, name, rank = world.decoder.layout.views(state), settings["subspace"], settings["rank"]
+    if name.startswith("pca"):
+        stage, role = name[4:-1].split(", ")
+        slow = [Slow(world, state, event) for event in range(len(world.events))]
+        found = np.concatenate([s.run(stage)[1][stage].numpy()[s.places(role)] for s in slow])
+        return np.linalg.eigh(np.cov(found.T))[1][:, ::-1][:, :rank]
+    if name.startswith("embedding"):
+        first = world.value_ids.start
+        ids = range(first - 4, first) if "key" in name else world.value_ids
+        found = views["embedding.token"].numpy()[list(ids)]
+        return np.linalg.eigh(np.cov(found.T))[1][:, ::-1][:, :rank]
+    layer, number = parse_head(settings["head"], 2, 2)
+    w = views[f"layer_{layer}.attn.W_QKV"].numpy()
+    matrix = w_qk(views, (layer, number))
+    if "ov" in name:
+        matrix = w[2, number].T @ views[f"layer_{layer}.attn.W_O"].numpy()[number]
+    u, _, vh = np.linalg.svd(matrix)
+    left = name in ("head_qk_query", "head_ov_input")
+    return u[:, :rank] if left else vh[:rank].T
+
+
+def inside(settings, world, slow):
+    """Projections onto a subspace: the state without what is outside it, at every place."""
+    basis, stage = directions(settings, world), settings["stage"]
+    state = slow.run(stage)[1][stage].numpy()[slow.places(settings["role"])]
+    return state, state - state @ (np.eye(len(basis)) - basis @ basis.T)
+
+
+def inside_logits(settings, world, slow):
+    """The mean over places of the value logits of what lies inside."""
+    state, part = inside(settings, world, slow)
+    if settings["stage"] != "final_norm":
+        scale = np.sqrt(state.var(axis=1, keepdims=True) + 1e-5)
+        part = (part - part.mean(1, keepdims=True)) / scale * slow.views["final_norm.gain"].numpy()
+    return slow.value_logits((part @ slow.views["embedding.token"].numpy().T).mean(0))
+
+
+def projection(settings, world, slow):
+    """``subspace_projection`` on one event."""
+    if settings.get("reading") != "readout":
+        return (inside(settings, world, slow)[1] ** 2).sum(1).mean()
+    rival, right = None, slow.answer - world.value_ids.start
+    if settings.get("competitor", "moving") != "moving":
+        step = 0 if settings["competitor"] == "fixed_source" else 10
+        other = Slow(world, world.states[step], slow.event)
+        rival = best_wrong(inside_logits(settings, world, other), right)
+    return margin(inside_logits(settings, world, slow), right, rival)
+
+
 def by_hand(settings, world, theta, event, source=0):
     """One scalar on one event. ``source`` is the step whose basis ``source`` means."""
+    if settings["scalar"] == "subspace_projection":
+        return projection(settings, world, Slow(world, theta, event))
     name, rank = settings["scalar"], settings.get("rank")
     head = parse_head(settings["head"], 2, 2) if "head" in settings else None
     slow = Slow(world, theta, event)
@@ -185,7 +255,10 @@ def test_scores_and_patterns_are_the_models_own(world, head):
         assert (pattern[event, length:] == 0).all()
 
 
-@pytest.mark.parametrize("name", ["answer_margin", "ov_value_margin", "head_value_margin_dla"])
+MARGINS = ["answer_margin", "ov_value_margin", "head_value_margin_dla", "readout of head_ov_output"]
+
+
+@pytest.mark.parametrize("name", MARGINS)
 def test_fixed_competitors_differ_from_the_moving_one_where_the_best_wrong_value_moved(world, name):
     """Otherwise the tests above could not tell them apart."""
     settings = CASES[f"{name} moving"]
@@ -244,10 +317,12 @@ def test_training_precision_agrees_with_float64(world):
 
 @pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
 def test_an_event_alone_has_the_value_it_has_among_longer_ones(world, settings):
+    """A subspace fitted to events stays that of all of them."""
+    fitted = settings.get("subspace", "").startswith("pca")
     together = world.values(world.build(**settings))
     for event in (0, 2):
         alone = world._replace(events=cropped(world.events.select([event])))
-        value = alone.values(alone.build(**settings))
+        value = alone.values((world if fitted else alone).build(**settings))
         torch.testing.assert_close(value, together[[event]], rtol=1e-9, atol=1e-10)
 
 
@@ -261,3 +336,25 @@ def cropped(events):
     }
     assert masks["tokens"].shape[1] < events.tokens.shape[1] or width == events.tokens.shape[1]
     return dataclasses.replace(events, **masks)
+
+
+def test_complementary_subspaces_share_out_the_norm_and_the_lens(world):
+    """All directions of a PCA in two parts: their squared norms, and readouts, sum to the whole."""
+    state = world.states[20]
+    base = {"subspace": "pca(layer_1_post_attn, causal_prefix)", "basis": 20}
+
+    def basis(rank):
+        settings = ScalarSettings(scalar="subspace_projection", rank=rank, **base)
+        return subspace.subspace_basis(
+            settings, world.decoder, state, world.events, world.value_ids, None
+        )
+
+    whole, some = basis(16), basis(5)
+    torch.testing.assert_close(whole[:, :5], some)
+    rival = torch.zeros(len(world.events), dtype=torch.long)
+    for make in (subspace.squared_norm, lambda *of: subspace.readout(*of, rival)):
+        parts = [
+            world.values(make("layer_1_post_attn", "prediction", b))
+            for b in (whole, some, whole[:, 5:])
+        ]
+        torch.testing.assert_close(parts[0], parts[1] + parts[2], rtol=1e-10, atol=1e-10)

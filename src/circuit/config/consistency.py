@@ -19,10 +19,12 @@ from circuit.config.kinds.behaviour import (
     FullEvaluation,
     ReferenceModel,
 )
+from circuit.config.kinds.mechanism import RouteCompetition
+from circuit.config.kinds.scalar import EVERY
 from circuit.config.kinds.scalar import ScalarSettings as Scalar
 from circuit.config.kinds.synthesis import Closure, CrossSeed
 from circuit.errors import AnalysisError, ConfigError, nearest
-from circuit.model.sites import parse_head
+from circuit.model.sites import canonical_site, parse_head
 
 if TYPE_CHECKING:
     from circuit.config.plan import Plan, RunPlan
@@ -220,9 +222,15 @@ def _check_model_choices(analysis: Any, run: RunPlan, here: str) -> None:
         scalars: dict[str, Scalar] = getattr(analysis, block, {})
         for name, scalar in scalars.items():
             at = f"{here}.{block}.{name}"
-            _check_head(scalar.head, run, f"{at}.head")
-            _check_rank(scalar.rank, run, f"{at}.rank")
+            if isinstance(analysis, RouteCompetition):
+                _check_route_head(scalar.head, run, f"{at}.head")
+            else:
+                _check_head(scalar.head, run, f"{at}.head")
+            if scalar.of_head:
+                _check_rank(scalar.rank, run, f"{at}.rank")
             _check_step(scalar.basis, run, f"{at}.basis")
+            for stage in (scalar.stage, *(scalar.pca or ())[:1]):
+                _check_stage(stage, run, f"{at}.stage")
 
 
 def _check_head(head: str | None, run: RunPlan, where: str) -> None:
@@ -230,6 +238,33 @@ def _check_head(head: str | None, run: RunPlan, where: str) -> None:
         return
     try:
         parse_head(head, run.recipe.model.n_layers, run.recipe.model.n_heads)
+    except AnalysisError as error:
+        raise ConfigError(
+            what=f"{error.what} in run {run.name!r}",
+            where=where,
+            expected=error.expected,
+            do=error.do,
+        ) from None
+
+
+def _check_route_head(head: str | None, run: RunPlan, where: str) -> None:
+    """Routes compete before any head was selected, so each names its head or stands for all."""
+    if head in _ROLES:
+        raise ConfigError(
+            what=f"a route's head cannot be {head!r}: no analysis has selected heads for it",
+            where=where,
+            expected=f"{EVERY!r}, for one route per head, or a name such as L1H3",
+            do=f"write head: {EVERY}",
+        )
+    if head != EVERY:
+        _check_head(head, run, where)
+
+
+def _check_stage(stage: str | None, run: RunPlan, where: str) -> None:
+    if stage is None:
+        return
+    try:
+        canonical_site(stage, run.recipe.model.n_layers)
     except AnalysisError as error:
         raise ConfigError(
             what=f"{error.what} in run {run.name!r}",

@@ -35,6 +35,7 @@ SCALAR_UNITS = {
     "correct_value_logit": "logit",
     "negative_answer_loss": "nat",
     "answer_margin": "logit",
+    "subspace_projection": "squared state unit",
 }
 
 METRIC_UNITS = {

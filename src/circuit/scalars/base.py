@@ -106,3 +106,9 @@ def margin(
     """Right logit minus the rival's; with no rival given, minus the best other logit."""
     rival = best_other(logits, right) if rival is None else rival
     return pick(logits, right) - pick(logits, rival)
+
+
+def over_mean(logits: Float[Tensor, "E N"], right: Int[Tensor, " E"]) -> Float[Tensor, " E"]:
+    """Right logit minus the mean of all others; 0 on average for logits that know nothing."""
+    known = pick(logits, right)
+    return known - (logits.sum(-1) - known) / (logits.shape[-1] - 1)

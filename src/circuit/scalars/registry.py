@@ -13,7 +13,7 @@ from circuit.config.kinds.scalar import ScalarName, ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.model.sites import parse_head
 from circuit.model.transformer import Decoder
-from circuit.scalars import behaviour, routing, value
+from circuit.scalars import behaviour, routing, subspace, value
 from circuit.scalars.base import Scalar, Seen, best_other, look
 from circuit.task.events import ReadEvents
 
@@ -27,12 +27,14 @@ _MARGINS = (
     "head_value_margin_dla",
     "head_margin_dla_fixed_readout",
 )
+_SUBSPACE = ("subspace_projection",)
 _TAKEN_BY: dict[str, tuple[str, ...]] = {
     "head": tuple(name for name in SCALARS if name not in _WITHOUT_HEAD),
-    "rank": ("qk_separation",),
-    "basis": ("qk_separation", "head_margin_dla_fixed_readout"),
+    "rank": ("qk_separation", *_SUBSPACE),
+    "basis": ("qk_separation", "head_margin_dla_fixed_readout", *_SUBSPACE),
     "measure": ("attention_separation",),
-    "competitor": (*_MARGINS, "answer_margin"),
+    "competitor": (*_MARGINS, "answer_margin", *_SUBSPACE),
+    **dict.fromkeys(("stage", "role", "subspace", "reading"), _SUBSPACE),
 }
 
 
@@ -77,6 +79,8 @@ def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
                 lambda seen: seen.events.answer,
             )
         )
+    if name == "subspace_projection":
+        return _subspace_projection(settings, context)
     head = resolve_head(settings, context)
     if name == "qk_separation":
         return _rank_separation(settings, context, head)
@@ -166,6 +170,24 @@ def _rank_separation(
     return routing.RankSeparation(context.decoder, head, settings.rank, basis, follows=source)
 
 
+def _subspace_projection(settings: ScalarSettings, context: ScalarContext) -> Scalar:
+    decoder, events = context.decoder, context.events
+    site = subspace.require_subspace(settings, decoder.settings.n_layers, events)
+    head = resolve_head(settings, context) if settings.of_head else None
+    theta, role = context.theta(_basis_step(settings, context)), str(settings.role)
+    basis = subspace.subspace_basis(settings, decoder, theta, events, context.value_ids, head)
+    if settings.reading == "squared_norm":
+        return subspace.squared_norm(site, role, basis)
+    rival = _rival(
+        settings,
+        context,
+        frozenset({site}),
+        lambda seen: subspace.inside_logits(seen, site, role, basis),
+        value.right_value,
+    )
+    return subspace.readout(site, role, basis, rival)
+
+
 def _basis_step(settings: ScalarSettings, context: ScalarContext) -> int:
     return settings.basis if isinstance(settings.basis, int) else context.last
 
@@ -187,5 +209,5 @@ def _rival(
 
 
 def needs_head(name: str) -> bool:
-    """Whether a scalar is a measure of one head."""
-    return name not in _WITHOUT_HEAD
+    """Whether a scalar is always a measure of one head; a subspace may be one's, or nobody's."""
+    return name not in _WITHOUT_HEAD and name not in _SUBSPACE

@@ -63,6 +63,13 @@ def separation(values: Float[Tensor, "E T"], seen: Seen) -> Float[Tensor, " E"]:
     return pick(values, events.support_value) - masked_mean(values, events.value_distractors)
 
 
+def best_margin(values: Float[Tensor, "E T"], seen: Seen) -> Float[Tensor, " E"]:
+    """Value at support_value minus the largest over value_distractors."""
+    events = seen.events
+    others = values.masked_fill(~events.value_distractors, -math.inf)
+    return pick(values, events.support_value) - others.amax(-1)
+
+
 def qk_separation(head: Head) -> Measure:
     """Separation of one head's full scores."""
     return Measure(

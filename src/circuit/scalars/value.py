@@ -22,14 +22,30 @@ from circuit.task.events import ReadEvents
 Rival = Int[Tensor, " E"] | None
 
 
-def ov_image_logits(seen: Seen, head: Head) -> Float[Tensor, "E values"]:
-    """Value logits of the logit lens on the head's OV image of the support_value state."""
+def ov_image_logits(
+    seen: Seen, head: Head, state: Float[Tensor, "E d"] | None = None
+) -> Float[Tensor, "E values"]:
+    """Value logits of the logit lens on the head's OV image of one state per event.
+
+    Args:
+        state: LayerNorm'd states in the head's layer; None for those at support_value.
+    """
     layer, h = head
-    state = pick(seen.sites[f"layer_{layer}_attn_input"], seen.events.support_value)
+    if state is None:
+        state = pick(seen.sites[f"layer_{layer}_attn_input"], seen.events.support_value)
     w, b = seen.params[f"layer_{layer}.attn.W_QKV"], seen.params[f"layer_{layer}.attn.b_QKV"]
     value = state @ w[2, h].T + b[2, h]
     image = value @ seen.params[f"layer_{layer}.attn.W_O"][h]
-    return _value_logits(seen, seen.decoder.final_norm(seen.params, image))
+    return value_logits(seen, seen.decoder.final_norm(seen.params, image))
+
+
+def attended_state(seen: Seen, head: Head) -> Float[Tensor, "E d"]:
+    """What the head reads from the prediction position: states in the shares of its attention.
+
+    The OV map is affine and the shares sum to 1, so the OV image of it is the head's actual write.
+    """
+    states = seen.sites[f"layer_{head[0]}_attn_input"]
+    return (prediction_pattern(seen, head)[:, None] @ states)[:, 0]
 
 
 def dla_logits(
@@ -46,10 +62,11 @@ def dla_logits(
     if scale is None:
         scale = pick(seen.sites["final_norm_scale"], seen.events.prediction)
     centred = write - write.mean(-1, keepdim=True)
-    return _value_logits(seen, centred / scale.to(write.dtype) * seen.params["final_norm.gain"])
+    return value_logits(seen, centred / scale.to(write.dtype) * seen.params["final_norm.gain"])
 
 
-def _value_logits(seen: Seen, state: Float[Tensor, "E d"]) -> Float[Tensor, "E values"]:
+def value_logits(seen: Seen, state: Float[Tensor, "E d"]) -> Float[Tensor, "E values"]:
+    """Inner products of LayerNorm'd states with the value tokens' embeddings."""
     embedding = seen.params["embedding.token"]
     return state @ embedding[seen.value_ids.start : seen.value_ids.stop].T
 

@@ -1,0 +1,109 @@
+"""Where the loss pushes: its descent direction at a checkpoint, and how others lie to it.
+
+1. Programs of a split are cut into chunks of like size. The gradient of a chunk's loss is that of
+   training (:func:`circuit.training.trajectory.batch_gradient`); the split's gradient is their
+   mean, weighted with the targets that each chunk has.
+2. Three *objectives* differ only in their targets: ``tokens`` is the training loss, ``answers`` the
+   loss of the answers alone, and ``shuffled_answers`` that of every answer replaced by another
+   read's: the control, which pushes towards answering values but not towards the right one.
+3. For a scalar's gradient ∇S and a loss L: *alignment* is the cosine of ∇S and -∇L, and *push* is
+   ⟨∇S, -∇L⟩, the first-order growth of S per unit of learning rate under plain gradient descent.
+   AdamW steps along another direction; what it did is the business of the attribution.
+4. Intervals resample chunks of programs; the scalar is that of its own fixed events. The length of
+   the loss' gradient is held for the cosine's: noise makes a resampled gradient longer than the
+   whole one, so cosines with it would lie nearer to 0 than the one that is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit.errors import AnalysisError
+from circuit.model.transformer import Decoder
+from circuit.statistics import interval, resamples
+from circuit.task.events import answer_positions, token_matrix
+from circuit.task.vocabulary import Vocabulary
+from circuit.training.batches import Batch, make_batch
+from circuit.training.trajectory import batch_gradient
+
+OBJECTIVES = ("tokens", "answers", "shuffled_answers")
+_NONE = -100  # a target that the loss leaves out
+
+
+class LossGradient(NamedTuple):
+    """Gradients [C, P] of every chunk's mean loss, and the targets [C] in it."""
+
+    chunks: Float[Tensor, "C P"]
+    targets: Int[np.ndarray, " C"]
+
+
+class Alignment(NamedTuple):
+    """For each of S gradients: value, low and high of its alignment and of its push, [3, S]."""
+
+    alignment: Float[np.ndarray, "3 S"]
+    push: Float[np.ndarray, "3 S"]
+
+
+def objective_batches(
+    programs: pd.DataFrame, vocabulary: Vocabulary, chunks: int, seed: int = 0
+) -> dict[str, list[Batch]]:
+    """The chunks of some programs under every objective of ``OBJECTIVES``.
+
+    Args:
+        seed: of the order in which answers are exchanged.
+
+    Raises:
+        AnalysisError: there are fewer programs than chunks.
+    """
+    if len(programs) < chunks:
+        raise AnalysisError(
+            what=f"{len(programs)} programs cannot be cut into {chunks} chunks",
+            where="gradients of the loss",
+            expected=f"at least {chunks} programs",
+            do="raise train_programs, or lower chunks",
+        )
+    tokens, lengths = token_matrix(programs)
+    reads = answer_positions(programs, vocabulary)
+    true = torch.full_like(tokens, _NONE)[:, 1:]
+    true[reads.row, reads.prediction] = reads.answer
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(reads)))
+    other = true.clone()
+    other[reads.row[order], reads.prediction[order]] = reads.answer[order.roll(1)]
+    found: dict[str, list[Batch]] = {name: [] for name in OBJECTIVES}
+    for rows in np.array_split(np.arange(len(programs)), chunks):
+        index = torch.from_numpy(rows)
+        batch = make_batch(tokens[index], lengths[index], rows)
+        width = batch.targets.shape[1]
+        targets = (batch.targets, true[index, :width], other[index, :width])
+        for name, wanted in zip(OBJECTIVES, targets, strict=True):
+            found[name].append(batch._replace(targets=wanted))
+    return found
+
+
+def loss_gradient(
+    decoder: Decoder, theta: Float[Tensor, " P"], batches: Sequence[Batch]
+) -> LossGradient:
+    """Gradient of the loss of every chunk: one forward and one backward pass each."""
+    gradients = [batch_gradient(decoder, theta, batch).gradient for batch in batches]
+    targets = np.array([int((batch.targets != _NONE).sum()) for batch in batches])
+    return LossGradient(torch.stack(gradients), targets)
+
+
+def align(gradients: Float[Tensor, "S P"], loss: LossGradient, seed: int = 0) -> Alignment:
+    """Alignment and push of every gradient, with intervals over resampled chunks."""
+    products = -(loss.chunks @ gradients.T).double().numpy()
+    gram = (loss.chunks @ loss.chunks.T).double().numpy()
+    weights = np.vstack([np.ones(len(gram)), resamples(len(gram), seed)]) * loss.targets
+    weights = weights / weights.sum(1, keepdims=True)
+    drawn = weights @ products
+    push = np.stack([drawn[0], *interval(drawn[1:])])
+    length = np.sqrt(weights[0] @ gram @ weights[0]) * gradients.double().norm(dim=-1).numpy()
+    # A gradient of length 0 (of a scalar that cannot move) has no angle; its push is 0.
+    return Alignment(np.divide(push, length, out=np.zeros_like(push), where=length > 0), push)
