@@ -1,13 +1,18 @@
-"""Where one head looks from the prediction position, over training."""
+"""Every head at every checkpoint: where it looks, what it reads there and what that is worth."""
 
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
 from circuit.config.kinds.mechanism import AttentionGeometry
-from circuit.geometry.attention import PATTERN_UNITS, ROW_UNITS, attention_over_training
+from circuit.geometry.attention import ROW_UNITS, attention_geometry
+from circuit.geometry.attention_maps import MAP_UNITS
+from circuit.geometry.attention_patterns import PATTERN_UNITS
+from circuit.geometry.head_directions import DIRECTION_UNITS
+from circuit.geometry.retrieval_chain import MOVE_UNITS
 from circuit.job import job
-from circuit.model.sites import parse_head
-from circuit.reports import accounts_heads, figures_attention
+from circuit.model.counting import CountingDecoder
+from circuit.reports import accounts_attention, figures_attention, figures_chain
+from circuit.reports.passes import passes_number
 from circuit.reports.publish import publish
 from circuit.training.records import RunRecord
 
@@ -16,20 +21,45 @@ with job(snakemake) as facts:
     settings = AttentionGeometry.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     selection = read_json(snakemake.input.selection)
-    name = selection.get(settings.head, settings.head)
-    model = record.manifest.recipe.model
-    rows, patterns = attention_over_training(
-        record.decoder,
+    chosen = {role: selection[role] for role in ("winner", "runner_up", "bottom")}
+    name = chosen.get(settings.head, settings.head)
+    told = {settings.head if settings.head in chosen else "chosen": name}
+    chain = told | {role: head for role, head in chosen.items() if head != name}
+    decoder, events = CountingDecoder(record.decoder), record.probes(settings.split)
+    found = attention_geometry(
+        decoder,
         record.theta,
         record.manifest.steps,
-        record.probes(settings.split),
+        events,
         record.benchmark.vocabulary,
-        parse_head(name, model.n_layers, model.n_heads),
+        list(chain.values()),
         settings.pictures,
+        settings.directions,
+        settings.tokens,
     )
+    rows = found.rows
+    masses = rows[(rows["head"] == name) & (rows["measure"] == "attention_mass")]
 
-    write_rows(out.rows, rows, ROW_UNITS, "attention mass of one head on one role")
-    write_rows(out.patterns_table, patterns, PATTERN_UNITS, "attention on one position")
-    figures_attention.patterns(patterns, out.patterns)
-    figures_attention.roles(rows, out.roles)
-    publish(accounts_heads.attention(rows, name), facts, seeds={"run": record.manifest.seed})
+    write_rows(out.rows, rows, ROW_UNITS, "one measure of one head on one role")
+    write_rows(out.maps, found.maps, MAP_UNITS, "attention of one head from one role to another")
+    write_rows(out.moves, found.moves, MOVE_UNITS, "one link of one head's retrieval chain")
+    write_rows(
+        out.directions_table,
+        found.directions,
+        DIRECTION_UNITS,
+        "one place or token on one side of one singular direction of one head",
+    )
+    write_rows(out.patterns_table, found.patterns, PATTERN_UNITS, "attention on one position")
+    figures_attention.patterns(found.patterns, out.patterns)
+    figures_attention.roles(masses, out.roles)
+    figures_chain.chain(rows, chain, out.chain)
+    figures_chain.maps_by_role(found.maps, out.maps_by_role)
+    figures_chain.directions(found.directions, name, out.directions)
+    passes = passes_number(decoder.passes, len(events), decoder.settings.n_layers)
+    publish(
+        accounts_attention.attention(
+            rows, found.maps, found.directions, found.moves, chain, passes
+        ),
+        facts,
+        seeds={"run": record.manifest.seed},
+    )

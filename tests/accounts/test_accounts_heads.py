@@ -1,14 +1,13 @@
-"""What the head analyses say, on real rows of a 'run' that ends in the planted circuit."""
+"""What the head scan says, on real rows of a 'run' that ends in the planted circuit."""
 
 import pytest
 from account_checks import numbers_of, written
 from planted import untrained_twin
 
 from circuit.geometry import heads
-from circuit.geometry.attention import attention_over_training
 from circuit.geometry.heads import correlations, head_scan, select_heads
 from circuit.reports import accounts_heads
-from circuit.reports.accounts_heads import attention, scan
+from circuit.reports.accounts_heads import scan
 
 WINDOW = (0, 1200)
 
@@ -155,28 +154,6 @@ def test_where_the_matching_head_is_lost_none_is_said_to_have_learned(
     winner = selection["winner"]
     at = rows[rows["half"] == "all"].set_index(["step", "head", "measure"])["mean"]
     assert at[1200, winner, "support_beats_all"] < 0.5
-
-
-@pytest.fixture(scope="module")
-def looked(planted, untrained, events):
-    states = dict(zip(WINDOW, (untrained.flat, planted.flat), strict=True))
-    rows, _ = attention_over_training(
-        planted.decoder, states.__getitem__, WINDOW, events, planted.vocabulary, (1, 2), 1
-    )
-    return rows
-
-
-def test_attention_is_told_before_and_after(looked, tmp_path):
-    found = attention(looked, "L1H2")
-    written(found, "attention_geometry", tmp_path)
-    assert "L1H2 puts 100% of its attention on the support value at step 1,200" in found.answer
-    assert "0% on all other written values" in found.answer
-    numbers = numbers_of(found)
-    mass = numbers["attention of L1H2 on support_value, at step 1,200"]
-    assert mass.unit == "probability"
-    assert 0.98 < mass.low <= mass.value <= mass.high <= 1
-    assert mass.count == 43
-    assert len(numbers) == len(set(looked["role"]))
 
 
 def test_units_are_those_of_the_measures():

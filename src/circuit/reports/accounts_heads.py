@@ -1,4 +1,4 @@
-"""What the head analyses say: which head learned to look, and where it looks."""
+"""What the head scan says: which head learned to look."""
 
 from __future__ import annotations
 
@@ -122,58 +122,4 @@ def scan(
             Figure("heads.svg", "QK separation of every head at every checkpoint."),
         ],
         marks=marks,
-    )
-
-
-def attention(rows: pd.DataFrame, head: str) -> Account:
-    """Where the head looks from the prediction position."""
-    last = int(rows["step"].max())
-    first = int(rows["step"].min())
-    at = rows.set_index(["step", "role"])
-    support, distractors = at.loc[(last, "support_value")], at.loc[(last, "value_distractors")]
-    before = at.loc[(first, "support_value")]
-    answer = (
-        f"From the prediction position, {head} puts {support['mean']:.0%} of its attention on the "
-        f"support value at step {last:,} ({before['mean']:.0%} untrained) and "
-        f"{distractors['mean']:.0%} on all other written values together."
-    )
-    numbers = [
-        Number(
-            f"attention of {head} on {role}, at step {last:,}",
-            float(row["mean"]),
-            "probability",
-            float(row["low"]),
-            float(row["high"]),
-            int(row["count"]),
-        )
-        for role, row in at.loc[last].iterrows()
-    ]
-    return Account(
-        question=f"Where does {head} look when it must answer?",
-        answer=answer,
-        numbers=numbers,
-        tables=[
-            Table(
-                "Attention mass by role (roles overlap)",
-                rows,
-                {
-                    "step": "step",
-                    "mean": "probability",
-                    "low": "probability",
-                    "high": "probability",
-                    "count": "1",
-                },
-            )
-        ],
-        figures=[
-            Figure(
-                "patterns.svg",
-                f"Attention of {head} from the prediction position in real "
-                "programs, one row per checkpoint; the support value is outlined.",
-            ),
-            Figure(
-                "roles.svg",
-                f"Attention mass of {head} by role over training, with 95% intervals over events.",
-            ),
-        ],
     )

@@ -1,0 +1,109 @@
+"""Role-conditioned attention maps: from the positions of one role to those of another.
+
+1. For an event, the entry of a head for query role q and key role k is the mean, over the positions
+   of q, of the attention mass that each puts on the positions of k.
+2. Besides the roles, a key may be a *place* relative to the query: ``bos``, ``self``, ``one_back``,
+   ``two_back``. So a previous-token head shows at support_value → support_key, and as one_back at
+   every query role.
+3. Entries are averaged over the events in which the query role occurs, and their count says so.
+4. ``even`` is the map of attention spread evenly over what a position may see.
+
+Key roles overlap, so a row need not sum to 1. Where the key role can only follow the query, the
+entry is 0 in every head.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit.geometry.heads import head_name
+from circuit.scalars.base import Seen
+from circuit.statistics import bootstrap_means
+from circuit.task.events import ReadEvents
+
+QUERIES = (
+    "prediction",
+    "support_key",
+    "support_value",
+    "stale_value",
+    "value_distractors",
+    "key_distractors",
+    "prior_answers",
+)
+KEY_ROLES = (
+    "support_op",
+    "support_key",
+    "support_value",
+    "stale_value",
+    "value_distractors",
+    "key_distractors",
+    "prior_answers",
+)
+PLACES = ("bos", "self", "one_back", "two_back")
+KEYS = (*KEY_ROLES, *PLACES)
+EVEN = "even"
+MAP_UNITS = {
+    "step": "step",
+    **dict.fromkeys(("mean", "low", "high"), "probability"),
+    "count": "1",
+}
+
+
+def role_maps(pattern: Float[Tensor, "E H T T"], events: ReadEvents) -> Float[Tensor, "E H q k"]:
+    """Attention from ``QUERIES`` to ``KEYS`` of every event and head, float64.
+
+    Entries are NaN where an event lacks the query role.
+    """
+    queries = torch.stack([events.role_mask(role) for role in QUERIES], 1).double()
+    roles = torch.stack([events.role_mask(role) for role in KEY_ROLES], 1).double()
+    pattern = pattern.double()
+    mass = pattern @ roles[:, None].mT  # [E, H, T, key roles]: from each position
+    back = [torch.diagonal(pattern, -n, -2, -1) for n in range(3)]
+    places = [torch.nn.functional.pad(line, (n, 0)) for n, line in enumerate(back)]
+    every = torch.cat([mass, torch.stack([pattern[..., 0], *places], -1)], -1)
+    return (queries[:, None] @ every) / queries.sum(-1)[:, None, :, None]
+
+
+def map_rows(seen: Seen) -> pd.DataFrame:
+    """Rows of head, query_role, key_role, mean, low, high, count (events); ``even`` last.
+
+    Args:
+        seen: a pass with every layer's ``pattern``.
+    """
+    s, events = seen.decoder.settings, seen.events
+    maps = torch.cat(
+        [role_maps(seen.sites[f"layer_{n}_pattern"], events) for n in range(s.n_layers)]
+        + [_even_map(events)],
+        1,
+    ).numpy()
+    heads = [head_name((n, h)) for n in range(s.n_layers) for h in range(s.n_heads)] + [EVEN]
+    mean = np.full(maps.shape[1:], np.nan)
+    low, high, count = mean.copy(), mean.copy(), np.zeros(mean.shape, dtype=np.int64)
+    present = ~np.isnan(maps[:, 0, :, 0])
+    # Query roles that occur in the same events are averaged together: mostly, all of them.
+    for held in np.unique(present, axis=1).T:
+        chosen = (present == held[:, None]).all(0)
+        if held.any():
+            part = maps[held][:, :, chosen]
+            found = bootstrap_means(part.reshape(len(part), -1))
+            for table, numbers in zip((mean, low, high), found, strict=True):
+                table[:, chosen] = numbers.reshape(part.shape[1:])
+            count[:, chosen] = len(part)
+    index = pd.MultiIndex.from_product(
+        [heads, QUERIES, KEYS], names=["head", "query_role", "key_role"]
+    )
+    columns = {"mean": mean, "low": low, "high": high, "count": count}
+    frame = pd.DataFrame({name: table.ravel() for name, table in columns.items()}, index=index)
+    return frame[frame["count"] > 0].reset_index()
+
+
+def _even_map(events: ReadEvents) -> Float[Tensor, "E 1 q k"]:
+    """The map of attention spread evenly."""
+    length = events.tokens.shape[1]
+    even = torch.ones(length, length, dtype=torch.float64).tril()
+    even = even / even.sum(-1, keepdim=True)
+    return role_maps(even.expand(len(events), 1, length, length), events)

@@ -1,0 +1,217 @@
+"""The same measurements by TransformerLens, on a checkpoint that was trained.
+
+TransformerLens takes the exported model (:mod:`circuit.model.huggingface`) and runs its own hooks
+over it. Compared are everything it caches under the names that are aliases here, attention
+patterns by role, direct logit attribution per head, and the logit lens after every stage.
+"""
+
+import importlib.util
+
+import pytest
+import torch
+from tiny_run import finish, tiny_recipe, tiny_trajectory
+
+from circuit.geometry.attention import attention_geometry
+from circuit.model.huggingface import to_huggingface
+from circuit.model.sites import sites, stages
+from circuit.model.transformer import Decoder
+from circuit.scalars.base import look, margin
+from circuit.scalars.value import dla_logits, right_value
+from circuit.task.events import read_events
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("transformer_lens") is None,
+        reason="transformer-lens is not installed here: `make test-slow` installs it",
+    ),
+]
+
+CLOSE = {"rtol": 0, "atol": 1e-4}
+MODEL = {"n_layers": 2, "n_heads": 4, "d_model": 32, "d_ff": 48, "context": 64}
+STEPS = 120
+NO_ALIAS = {"attn_input", "mlp_input"}  # TransformerLens keeps these before gain and bias
+
+
+@pytest.fixture(scope="module")
+def trained(planted_benchmark, tmp_path_factory):
+    """Decoder, parameters and settings of a run's last checkpoint, as read from its file."""
+    recipe = tiny_recipe(model=MODEL, steps=STEPS, checkpoint_every=STEPS)
+    folder = tmp_path_factory.mktemp("trained")
+    done = finish(tiny_trajectory(planted_benchmark, recipe), folder)
+    assert done.metrics["loss"].iloc[-5:].mean() < done.metrics["loss"].iloc[:5].mean() - 0.5
+    return done.trajectory.decoder, done.manifest.state(STEPS).theta
+
+
+@pytest.fixture(scope="module")
+def events(planted_benchmark):
+    return read_events(planted_benchmark.splits["test_iid"], planted_benchmark.vocabulary, "last")
+
+
+@pytest.fixture(scope="module")
+def boot(trained, tmp_path_factory):
+    """A function that gives TransformerLens the exported checkpoint."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("HF_HUB_OFFLINE", "1")  # everything is in the folder
+    from transformer_lens.model_bridge import TransformerBridge
+
+    folder = tmp_path_factory.mktemp("exported")
+
+    def get():
+        exported = to_huggingface(*trained)
+        exported.save_pretrained(folder)
+        return TransformerBridge.boot_transformers(str(folder), hf_model=exported, device="cpu")
+
+    yield get
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def lens(boot, events):
+    """TransformerLens' model, its logits and its cache on the events' tokens."""
+    bridge = boot()
+    with torch.no_grad():
+        logits, cache = bridge.run_with_cache(events.tokens)
+        cache.compute_head_results()
+    return bridge, logits, cache
+
+
+@pytest.fixture(scope="module")
+def ours(trained, events):
+    """Our logits and all our sites on the same tokens."""
+    decoder, theta = trained
+    tap = decoder.tap(capture=sites(decoder.settings.n_layers))
+    with torch.no_grad():
+        logits = decoder.forward(decoder.layout.views(theta), events.tokens, tap)
+    return logits, tap.cache
+
+
+def aliases(decoder: Decoder) -> dict[str, str]:
+    """TransformerLens' name of every site that has one, as :mod:`circuit.model.sites` lists it."""
+    layer = {
+        "ln1_scale": "ln1.hook_scale",
+        "q": "attn.hook_q",
+        "k": "attn.hook_k",
+        "v": "attn.hook_v",
+        "scores": "attn.hook_attn_scores",
+        "pattern": "attn.hook_pattern",
+        "z": "attn.hook_z",
+        "head_write": "attn.hook_result",
+        "attn_write": "hook_attn_out",
+        "post_attn": "hook_resid_mid",
+        "ln2_scale": "ln2.hook_scale",
+        "neurons_pre": "mlp.hook_pre",
+        "neurons": "mlp.hook_post",
+        "mlp_write": "hook_mlp_out",
+        "post_mlp": "hook_resid_post",
+    }
+    found = {"embedding": "blocks.0.hook_resid_pre", "final_norm_scale": "ln_final.hook_scale"}
+    for n in range(decoder.settings.n_layers):
+        found |= {f"layer_{n}_{site}": f"blocks.{n}.{name}" for site, name in layer.items()}
+    return found
+
+
+def test_every_site_with_an_alias_holds_what_transformer_lens_caches(trained, lens, ours, events):
+    decoder, _ = trained
+    _, theirs, cache = lens
+    logits, mine = ours
+    torch.testing.assert_close(logits, theirs, **CLOSE)
+    names = aliases(decoder)
+    without = {f"layer_{n}_{s}" for n in range(decoder.settings.n_layers) for s in NO_ALIAS}
+    assert set(names) == set(mine) - without - {"final_norm"}
+    past = torch.ones(events.tokens.shape[1], events.tokens.shape[1], dtype=torch.bool).tril()
+    for site, name in names.items():
+        a, b = mine[site], cache[name]
+        if site.endswith("_scores"):  # future positions: −∞ here, a large negative number there
+            assert (a[..., ~past] == -torch.inf).all()
+            assert (b[..., ~past] < -1e4).all()
+            a, b = a[..., past], b[..., past]
+        torch.testing.assert_close(a, b, msg=lambda m, site=site: f"{site}: {m}", **CLOSE)
+
+
+def test_the_aliases_are_sites_names_for_a_tap(trained, events, ours):
+    """A tap that is given TransformerLens' names captures the sites that were compared."""
+    decoder, theta = trained
+    names = aliases(decoder)
+    tap = decoder.tap(capture=names.values())
+    with torch.no_grad():
+        decoder.forward(decoder.layout.views(theta), events.tokens, tap)
+    assert set(tap.cache) == set(names)
+    for site, value in tap.cache.items():
+        torch.testing.assert_close(value, ours[1][site])
+
+
+def test_attention_by_role_is_that_of_their_patterns(trained, lens, events, planted_benchmark):
+    decoder, theta = trained
+    _, _, cache = lens
+    found = attention_geometry(
+        decoder,
+        lambda _: theta,
+        [0, STEPS],
+        events,
+        planted_benchmark.vocabulary,
+        ["L1H2"],
+        1,
+        1,
+        1,
+    )
+    rows = found.rows[(found.rows["step"] == STEPS) & (found.rows["measure"] == "attention_mass")]
+    at = rows.set_index(["head", "role"])["mean"]
+    here = torch.arange(len(events)), events.prediction
+    for layer in range(decoder.settings.n_layers):
+        pattern = cache["pattern", layer].transpose(1, 2)[here]  # [E, H, T]
+        for role in at.index.unique("role"):
+            mass = (pattern * events.role_mask(role)[:, None]).sum(-1).mean(0)
+            for head in range(decoder.settings.n_heads):
+                assert at[f"L{layer}H{head}", role] == pytest.approx(float(mass[head]), abs=1e-4)
+
+
+def test_direct_logit_attribution_of_every_head_is_theirs(trained, boot, events, planted_benchmark):
+    """Their attribution of the difference between the answer and a wrong value, head by head.
+
+    It divides by the final LayerNorm's scale of the same pass and reads the gain off the
+    unembedding, so LayerNorms are folded into the weights here. Writes stay as they are.
+    """
+    decoder, theta = trained
+    bridge = boot()
+    bridge.enable_compatibility_mode(
+        disable_warnings=True,
+        center_writing_weights=False,
+        center_unembed=False,
+        fold_value_biases=False,
+    )
+    ids, length = planted_benchmark.vocabulary.value_ids, events.tokens.shape[1]
+    capture = frozenset({"final_norm_scale", *(f"layer_{n}_z" for n in range(2))})
+    with torch.no_grad():
+        _, cache = bridge.run_with_cache(events.tokens)
+        seen = look(decoder, theta, events, ids, capture)
+        right = right_value(seen)
+        rival = (right + 1) % len(ids)
+        stack, labels = cache.stack_head_results(return_labels=True)
+        answer, wrong = (
+            tokens[:, None].expand(-1, length) for tokens in (events.answer, rival + ids.start)
+        )
+        theirs = cache.logit_attrs(stack, answer, wrong)
+        theirs = theirs[:, torch.arange(len(events)), events.prediction]
+        mine = [
+            margin(dla_logits(seen, (int(label[1]), int(label[3])), None), right, rival)
+            for label in labels
+        ]
+    assert len(labels) == 8
+    assert theirs.abs().max() > 0.1  # not all next to nothing
+    torch.testing.assert_close(torch.stack(mine), theirs, **CLOSE)
+
+
+def test_the_logit_lens_after_every_stage_is_theirs(trained, lens, ours, events):
+    decoder, theta = trained
+    bridge, _, cache = lens
+    params = decoder.layout.views(theta)
+    with torch.no_grad():
+        stack, labels = cache.accumulated_resid(incl_mid=True, apply_ln=True, return_labels=True)
+        theirs = stack @ bridge.W_U
+        before_norm = stages(decoder.settings.n_layers)[:-1]
+        assert len(labels) == len(before_norm) == 5
+        for stage, logits in zip(before_norm, theirs, strict=True):
+            mine = decoder.unembed(params, decoder.final_norm(params, ours[1][stage]))
+            torch.testing.assert_close(mine, logits, **CLOSE)
+    torch.testing.assert_close(ours[0], theirs[-1], **CLOSE)
