@@ -17,9 +17,14 @@ PINS = [
 ]
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 EXTRAS = DECLARED["optional-dependencies"]
+ORACLE = [
+    line
+    for line in (PROJECT / "envs" / "transformer_lens.lock").read_text().splitlines()
+    if not line.startswith("#")
+]
 
 
-@pytest.mark.parametrize("pin", PINS)
+@pytest.mark.parametrize("pin", [*PINS, *ORACLE])
 def test_pin_is_one_public_version(pin: str) -> None:
     """No build tag, no path, no address: anyone's index can serve it."""
     assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", pin)
@@ -38,3 +43,9 @@ def test_conda_environment_has_the_same_pins() -> None:
     environment = yaml.safe_load((PROJECT / "envs" / "circuit.yaml").read_text())
     assert environment["channels"] == ["conda-forge", "nodefaults"]
     assert environment["dependencies"][-1] == {"pip": PINS}
+
+
+def test_the_oracle_adds_to_the_lock_and_changes_nothing_of_it() -> None:
+    locked, added = ({canonicalize_name(p.split("==")[0]) for p in pins} for pins in (PINS, ORACLE))
+    assert "transformer-lens" in added
+    assert not locked & added

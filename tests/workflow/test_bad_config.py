@@ -134,6 +134,32 @@ BAD_VALUES = {
         {"studies.quickstart.windows.formation": [30, 10]},
         f"window 30..10 {WINDOW}",
     ),
+    "a measured window of no analysis": (
+        {f"{ANALYSIS}.compare.window": "birth.main"},
+        "analysis 'birth' does not exist — where: configuration: "
+        f"{ANALYSIS}.compare.window — expected: one of dataset, behaviour, births, compare, "
+        "reference_model, full_evaluation, head_scan, attention, paths, competition, prompt, "
+        "weights, contextual, optimizer_trace, attribution, closure, cross_seed — what to do: did "
+        "you mean 'births'?",
+    ),
+    "a measured window of an analysis that finds none": (
+        {f"{ANALYSIS}.compare.window": "behaviour.main"},
+        "analysis 'behaviour' is of kind 'checkpoint_sweep' — where: configuration: "
+        f"{ANALYSIS}.compare.window — expected: an analysis of kind 'birth_windows' — what to do: "
+        "name one of births",
+    ),
+    "a measured window of another run": (
+        {f"{ANALYSIS}.compare.runs": ["seed11"]},
+        "analysis 'births' does not cover run 'seed11', which 'compare' covers — where: "
+        f"configuration: {ANALYSIS}.compare.window — expected: an analysis of at least the same "
+        "runs — what to do: add the run to births.runs, or take it out of compare.runs",
+    ),
+    "no such checkpoint in a list": (
+        {f"{ANALYSIS}.paths.second_order": ["final", 25]},
+        f"run 'seed7' has no checkpoint at step 25 — where: {ANALYSIS}.paths.second_order — "
+        "expected: a checkpoint step (0..40, every 10) — what to do: use a step with a checkpoint "
+        "(the nearest is 20)",
+    ),
     "no such head": (
         {f"{ANALYSIS}.attention.head": "L2H0"},
         f"head 'L2H0' does not exist in run 'seed7' — where: {ANALYSIS}.attention.head — expected: "

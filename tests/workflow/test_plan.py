@@ -178,6 +178,21 @@ class TestRequests:
         assert not {"runs", "residual_bound"} & set(request)
 
 
+class TestMeasuredWindows:
+    def test_the_file_that_holds_them_is_the_finder_s_of_the_same_run(self) -> None:
+        file = plan().measured_windows("quickstart", "seed7", "compare")
+        assert file == "results/quickstart/seed7/births/windows.json"
+
+    def test_steps_and_the_study_s_windows_need_no_file(self) -> None:
+        tiny = plan({f"{ANALYSIS}.compare.window": "formation"})
+        for name in ("compare", "competition", "paths"):
+            assert tiny.measured_windows("quickstart", "seed7", name) is None
+
+    def test_a_rule_carries_the_name_of_a_measured_window_and_the_steps_of_another(self) -> None:
+        assert '"window": "births.main"' in plan().resolved("quickstart", "compare")
+        assert '"window": [10, 30]' in plan().resolved("quickstart", "competition")
+
+
 class TestTargets:
     @pytest.mark.parametrize("study", ["quickstart", "reference", "reference_partial"])
     def test_targets_are_unique_and_end_with_the_page(self, real: Plan, study: str) -> None:

@@ -31,16 +31,24 @@ PAGE: Jobs = {"report": 1}
 SEEDS: Jobs = {"cross_seed": 1, **PAGE}
 ATTRIBUTIONS: Jobs = {"update_attribution": 2, **SEEDS}
 REPLAYS: Jobs = {"replay": 4, "optimizer_trace": 1, **ATTRIBUTIONS}
-SELECTIONS: Jobs = {"attention_geometry": 1, "closure": 1, **REPLAYS}
-SWEEPS: Jobs = {"checkpoint_sweep": 3, "reference_model": 1, "full_evaluation": 1, **SEEDS}
-ANALYSES: Jobs = {"head_scan": 2, **SWEEPS, **SELECTIONS}
+SELECTIONS: Jobs = {"attention_geometry": 1, "contextual_geometry": 1, "closure": 1, **REPLAYS}
+BIRTHS: Jobs = {"birth_windows": 1, "birth_window_compare": 1, "weight_svd": 1, **PAGE}
+SWEEPS: Jobs = {
+    "checkpoint_sweep": 3,
+    "reference_model": 1,
+    "full_evaluation": 1,
+    **BIRTHS,
+    **SEEDS,
+}
+PROBED: Jobs = {"path_logits": 1, "route_competition": 1, "prompt_trace": 1, **PAGE}
+ANALYSES: Jobs = {"head_scan": 2, **SWEEPS, **SELECTIONS, **PROBED}
 TRAININGS: Jobs = {
     "train_quickstart_seed7": 1,
     "train_quickstart_seed11": 1,
     "view_quickstart_seed7_sparse": 1,
 }
 FROM_TRAINING: Jobs = {**TRAININGS, **ANALYSES}
-EVERYTHING: Jobs = {"benchmark": 1, **FROM_TRAINING}
+EVERYTHING: Jobs = {"benchmark": 1, "dataset_geometry": 1, **FROM_TRAINING}
 NOTHING: Jobs = {}
 
 
@@ -181,6 +189,19 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         setting(f"{ANALYSIS}.full_evaluation.checkpoint", "final"),
         {"full_evaluation": 1, **PAGE},
     ),
+    "births.threshold": (setting(f"{ANALYSIS}.births.threshold", 0.4), BIRTHS),
+    "a measured window of another name": (
+        setting(f"{ANALYSIS}.compare.window", "births.accuracy"),
+        {"birth_window_compare": 1, **PAGE},
+    ),
+    "steps in place of a measured window": (
+        setting(f"{ANALYSIS}.compare.window", [10, 30]),
+        {"birth_window_compare": 1, **PAGE},
+    ),
+    "competition.routes": (
+        setting(f"{ANALYSIS}.competition.routes.qk.rank", 2),
+        {"route_competition": 1, **PAGE},
+    ),
     "head_scan.rank": (
         setting(f"{ANALYSIS}.head_scan.rank", 3),
         {"head_scan": 2, **SELECTIONS},
@@ -203,7 +224,10 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         setting("studies.quickstart.replay.segments_per_job", 2),
         {**REPLAYS, "replay": 2},
     ),
-    "window": (setting("studies.quickstart.windows.formation", [10, 20]), {**REPLAYS, "replay": 2}),
+    "window": (
+        setting("studies.quickstart.windows.formation", [10, 20]),
+        {**REPLAYS, "replay": 2, "route_competition": 1},
+    ),
     # An analysis more, or less
     "another closure": (
         setting(f"{ANALYSIS}.closure_again", {**_CLOSURE, "seed": 1}),
@@ -275,10 +299,13 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     "words only": (reworded(_WORDS), NOTHING),
     "script": (edited_script("closure"), {"closure": 1, **PAGE}),
     # Files
-    "other programs in validation_iid": (rewritten(f"{DATA}/validation_iid.parquet"), SWEEPS),
+    "other programs in validation_iid": (
+        rewritten(f"{DATA}/validation_iid.parquet"),
+        {"dataset_geometry": 1, "contextual_geometry": 1, "route_competition": 1, **SWEEPS},
+    ),
     "other programs in train": (
         rewritten(f"{DATA}/train.parquet"),
-        FROM_TRAINING,
+        {"dataset_geometry": 1, **FROM_TRAINING},
     ),
     "files touched": (touched(f"{DATA}/*", "results/*/*/*/*", "results/*/*/*/*/*"), NOTHING),
     # Snakemake makes what is asked for; a file in between is missed once somebody reads it again.

@@ -80,7 +80,14 @@ TINY: dict[str, Any] = {
             "windows": {"formation": [10, 30]},
             "replay": {"segments_per_job": 1},
             "analyses": {
+                "dataset": {"kind": "dataset_geometry"},
                 "behaviour": {"kind": "checkpoint_sweep", "programs": 16},
+                "births": {"kind": "birth_windows", "runs": ["seed7"], "sweep": "behaviour"},
+                "compare": {
+                    "kind": "birth_window_compare",
+                    "runs": ["seed7"],
+                    "window": "births.main",
+                },
                 "reference_model": {
                     "kind": "reference_model",
                     "runs": ["seed7_sparse"],
@@ -97,6 +104,33 @@ TINY: dict[str, Any] = {
                     "runs": ["seed7"],
                     "selection": "head_scan",
                     "pictures": 2,
+                },
+                "paths": {"kind": "path_logits", "runs": ["seed7"], "top": 3},
+                "competition": {
+                    "kind": "route_competition",
+                    "runs": ["seed7"],
+                    "window": "formation",
+                    "routes": {
+                        "qk": {"scalar": "qk_separation", "head": "every"},
+                        "answer": {"scalar": "correct_value_logit"},
+                    },
+                    "train_programs": 16,
+                },
+                "prompt": {"kind": "prompt_trace", "runs": ["seed7"], "event": 1},
+                "weights": {
+                    "kind": "weight_svd",
+                    "runs": ["seed7"],
+                    "births": "births",
+                    "top": 2,
+                    "baseline_draws": 4,
+                },
+                "contextual": {
+                    "kind": "contextual_geometry",
+                    "runs": ["seed7"],
+                    "selection": "head_scan",
+                    "programs": 32,
+                    "rank": 2,
+                    "draws": 4,
                 },
                 "optimizer_trace": {
                     "kind": "optimizer_trace",
