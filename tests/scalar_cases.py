@@ -13,9 +13,10 @@ from circuit.config.recipe import ModelSettings
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import scalar_gradients, scalar_values
-from circuit.scalars.registry import ScalarContext, build_scalar, needs_head
+from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.events import ReadEvents
 
+WITHOUT_HEAD = {"correct_value_logit", "negative_answer_loss", "answer_margin"}
 _PLAIN = ["correct_value_logit", "negative_answer_loss", "support_attention", "qk_separation"]
 _MARGINS = [
     "answer_margin",
@@ -49,7 +50,7 @@ def _cases() -> dict[str, dict[str, Any]]:
                 "basis": basis,
             }
     for settings in cases.values():
-        if needs_head(settings["scalar"]):
+        if settings["scalar"] not in WITHOUT_HEAD:
             settings["head"] = "L1H0"
     cases["qk_separation in layer 0"] = {"scalar": "qk_separation", "head": "L0H1"}
     cases["qk_separation rank 3 own in layer 0"] = {

@@ -6,8 +6,10 @@ from circuit.statistics import (
     RESAMPLES,
     bootstrap_mean,
     bootstrap_means,
+    correlations,
     grouped_resamples,
     halves,
+    halves_and_all,
     interval,
     simultaneous_interval,
 )
@@ -149,3 +151,16 @@ def test_a_number_that_nothing_changes_has_no_width_and_widens_no_other():
     assert low[2] == high[2] == 1 / 3
     constant = simultaneous_interval(np.array([1 / 3]), third)
     np.testing.assert_array_equal(constant, [[1 / 3], [1 / 3]])
+
+
+def test_correlations_are_numpys_row_by_row():
+    x, y = normal(6, 40), normal(6, 40, seed=1) + normal(6, 40)
+    expected = [np.corrcoef(*rows)[0, 1] for rows in zip(x, y, strict=True)]
+    np.testing.assert_allclose(correlations(x, y), expected, rtol=1e-12)
+    y[2] = 1.5
+    assert np.isnan(correlations(x, y)).tolist() == [False, False, True, False, False, False]
+
+
+def test_parts_of_the_events_have_names():
+    parts = {name: numbers.tolist() for name, numbers in halves_and_all(5).items()}
+    assert parts == {"selection": [0, 2, 4], "confirmation": [1, 3], "all": [0, 1, 2, 3, 4]}

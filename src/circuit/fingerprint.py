@@ -225,24 +225,35 @@ def _parse(file: Path) -> ast.Module:
 
 
 def _imports(tree: ast.Module) -> Iterator[_Import]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield _Import(node.lineno, 0, alias.name, ())
-        elif isinstance(node, ast.ImportFrom):
-            names = tuple(alias.name for alias in node.names)
-            yield _Import(node.lineno, node.level, node.module or "", names)
+    for block in _blocks(tree):
+        for node in block:
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield _Import(node.lineno, 0, alias.name, ())
+            elif isinstance(node, ast.ImportFrom):
+                names = tuple(alias.name for alias in node.names)
+                yield _Import(node.lineno, node.level, node.module or "", names)
 
 
 def _digest(tree: ast.Module) -> str:
     """Digest a tree without the text that does nothing; the tree is changed in doing so."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            # Not only docstrings: a text that documents an attribute stands below it, and no
-            # constant that is a statement of its own does anything.
-            node.body = [line for line in body if not _is_bare(line)]  # type: ignore[attr-defined]
+    for block in _blocks(tree):
+        # Not only docstrings: a text that documents an attribute stands below it, and no
+        # constant that is a statement of its own does anything.
+        block[:] = [line for line in block if not _is_bare(line)]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:_DIGITS]
+
+
+def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
+    """Yield every list of statements of a tree: far fewer nodes than `ast.walk` visits."""
+    for field in ("body", "orelse", "finalbody"):
+        block = getattr(tree, field, None)
+        if isinstance(block, list):
+            yield block
+            for statement in block:
+                yield from _blocks(statement)
+    for part in (*getattr(tree, "handlers", ()), *getattr(tree, "cases", ())):
+        yield from _blocks(part)
 
 
 def _is_bare(line: ast.AST) -> bool:

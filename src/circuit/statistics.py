@@ -103,6 +103,23 @@ def simultaneous_interval(
     return values - reach, values + reach
 
 
+def correlations(
+    x: Float[np.ndarray, "r k"], y: Float[np.ndarray, "r k"]
+) -> Float[np.ndarray, " r"]:
+    """Pearson's correlation of every row; NaN where one of the two does not vary."""
+    x, y = (part - part.mean(1, keepdims=True) for part in (x, y))
+    spread = np.sqrt((x * x).sum(1) * (y * y).sum(1))
+    none = np.full_like(spread, np.nan)
+    found: Float[np.ndarray, " r"] = np.divide((x * y).sum(1), spread, out=none, where=spread > 0)
+    return found
+
+
 def halves(count: int) -> tuple[Int[np.ndarray, " s"], Int[np.ndarray, " c"]]:
     """Numbers of the events that choose (even) and of those that confirm (odd)."""
     return np.arange(0, count, 2), np.arange(1, count, 2)
+
+
+def halves_and_all(count: int) -> dict[str, Int[np.ndarray, " n"]]:
+    """Numbers of the events of either half, ``selection`` and ``confirmation``, and of ``all``."""
+    choosing, confirming = halves(count)
+    return {"selection": choosing, "confirmation": confirming, "all": np.arange(count)}

@@ -133,17 +133,17 @@ def test_the_first_link_is_named_with_its_interval_and_what_follows_it(found):
     """The score's lag is beyond its interval, but no checkpoint lies between it and the mass."""
     answer = told(found, moves=with_moves(found, **LATE)).answer
     assert (
-        "Of the 5 links that rose, the mass was half-way first, at step 650 (95% interval 640 to "
-        "660; between the checkpoints 600 and 700), not told apart from the score and the support "
-        "value margin and followed by the attended value margin 150 (130 to 170), the direct "
-        "logit 250 (230 to 270) steps later." in answer
+        "Of the 5 links that rose, the mass got half-way first, at step 650 (95% interval 640 to "
+        "660; between the checkpoints 600 and 700); the score and the support value margin cannot "
+        "be told apart from it; then came the attended value margin 150 steps (130 to 170) later, "
+        "the direct logit 250 steps (230 to 270) later." in answer
     )
 
 
 def test_a_single_link_that_rose_has_nothing_to_be_first_of(found):
     moved = with_moves(found, **LATE, moved=[False, True, False, False, False])
     answer = told(found, moves=moved).answer
-    assert "Only one link rose since step 0: the mass was half-way first, at step 650 (" in answer
+    assert "Only one link rose since step 0: the mass got half-way first, at step 650 (" in answer
 
 
 def test_a_head_of_the_first_layer_has_no_heads_before_it(found):

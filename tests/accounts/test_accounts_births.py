@@ -47,11 +47,15 @@ def formed():
 def test_the_main_window_comes_first_then_accuracy_then_what_is_missing(formed, tmp_path):
     report, _ = written(formed, "birth_windows", tmp_path)
     assert formed.answer == (
-        "2 of 4 curves were born in the main window, steps 200 to 300: accuracy, w. Accuracy stays "
-        "at or above 0.5 from step 300; the main window holds 80% of its change. Not born: "
+        "Behaviour was born mainly from step 200 to 300, the main window: 2 of 4 curves were born "
+        "there (accuracy, w). Accuracy stays at or above 0.5 from step 300; the main window holds "
+        "80% of its change. Born in windows of their own: ranks from step 100 to 200. Not born: "
         "heldout_accuracy."
     )
-    assert formed.marks == []
+    assert formed.marks == [
+        "The largest change between two checkpoints lies outside the main window for "
+        "heldout_accuracy (step 400 to 500): analyses of that window do not see it."
+    ]
     assert "my_births.WINDOW" in report["tables"][0]["title"]
     table = formed.tables[0].frame.set_index("window")
     assert table.loc["main", "setting"] == "main: [200, 300]"
@@ -101,9 +105,10 @@ def test_a_run_that_learned_nothing_is_marked(tmp_path):
 def test_births_without_accuracys_own_are_marked_with_the_reason(values, why, tmp_path):
     found = told(curve("accuracy", values), curve("w", BORN))
     written(found, "birth_windows", tmp_path)
-    assert found.answer.startswith("1 of 2 curves were born in the main window, steps 200 to 300:")
+    assert found.answer.startswith("Behaviour was born mainly from step 200 to 300, the main ")
+    assert "1 of 2 curves was born there (w)." in found.answer
     assert f"Accuracy itself has no birth: it {why}." in found.answer
-    assert "The answer's accuracy was not born" in found.marks[0]
+    assert "The answer's accuracy was not born" in found.marks[-1]
 
 
 def test_units_are_those_of_the_tables():

@@ -45,14 +45,15 @@ def test_the_part_that_carries_the_change_is_named_with_its_control(formed, tmp_
     change = formed.rows[formed.rows["kind"] == "change"].set_index(["measure", "half"])
     grown = change.loc[("answer_margin", "all"), "effect"]
     assert first.startswith(
-        f"From step 500 to 1,300 the answer margin changed by +{grown:.2f} logit, of which L1H2 "
-        "takes away 100% (95% interval 100% to 100%) when its weights are put back, against "
+        "Putting the weights of L1H2 back to those of step 500 takes away 100% (95% interval 100% "
+        f"to 100%) of the answer margin's change from step 500 to 1,300 (+{grown:.2f} logit), "
+        "against "
     )
     assert first.endswith("for a random change of the same size")
-    assert second.startswith("The state at prediction, layer_1_")
+    assert second.startswith("Put into the model of step 500, the state at prediction, ")
     assert third == (
-        "Put back to the source's, the states at these roles and stages each take away more than "
-        "half: prediction (layer_1_post_attn to final_norm)."
+        "Put back to those of step 500, the states at these roles and stages each take away more "
+        "than half: prediction (layer_1_post_attn to final_norm)."
     )
     assert found.marks == []
 
@@ -96,7 +97,7 @@ def test_parts_that_need_each_other_are_told_to_bring_nothing_alone(
     rows = layers.rows[layers.rows["kind"] != "activation"]  # weights alone
     found = compare(rows, layers.events, WINDOW, PASSES, 2)
     written(found, "birth_window_compare", tmp_path)
-    assert "No part is shown to bring half of it into the source: " in found.answer
+    assert "no part is shown to bring half of it: " in found.answer
     assert "No role's states at one stage, put back, are shown to take away half" in found.answer
 
 
@@ -118,7 +119,7 @@ def test_a_group_that_takes_no_more_than_chance_is_not_said_to_carry(formed, tmp
     rows.loc[rows["donor"] == "excess", "low"] = -0.1
     found = compare(rows, formed.events, WINDOW, PASSES, 2)
     written(found, "birth_window_compare", tmp_path)
-    assert "but no group's weights, put back, are shown to take away more" in found.answer
+    assert found.answer.startswith("No group's weights, put back to those of step 500, are shown")
 
 
 def test_another_choice_of_the_other_half_and_a_wrong_whole_are_marked(formed):

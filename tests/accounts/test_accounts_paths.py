@@ -43,7 +43,7 @@ def test_the_answer_names_the_planted_path_and_its_share_of_the_margin(formed, t
     written(found, "path_logits", tmp_path)
     whole, head = (
         format_number(at["mean"], "logit", at["low"], at["high"])
-        for at in (row(tables.rows, "whole"), row(tables.rows, "L1H2"))
+        for at in (row(tables.rows, "whole", "all"), row(tables.rows, "L1H2"))
     )
     assert found.answer.startswith(
         f"At step 1,200 the right value leads the best other one by {whole}, and"
@@ -61,7 +61,7 @@ def test_numbers_are_of_the_half_that_did_not_choose(formed, events):
     assert number.value == row(tables.rows, "L1H2")["mean"]
     assert number.count == len(events) // 2
     assert number.note == "events that did not choose the path"
-    whole = numbers["value_margin, at step 1,200"]
+    whole = numbers["value margin (right value over the best other value), at step 1,200"]
     assert whole.value == row(tables.rows, "whole", "all")["mean"]
     assert whole.count == len(events)
     residual = numbers["largest |sum of paths − value| of any event, step and identity"]

@@ -57,9 +57,9 @@ def test_a_run_that_learned_says_when_what_it_rests_on_and_where_it_can_be_read(
     assert found.answer.startswith(
         "Answer accuracy on train stays at or above 0.9 from step 700; it is 0.000 untrained and "
         "1.000 at step 1,500. The best checkpoint by accuracy on heldout_pairs is step 700. At "
-        "step 1,500 removing L0H1 costs most: the answer margin changes by -13."
+        "step 1,500 removing L0H1 costs most: +13."
     )
-    assert "against -10." in found.answer
+    assert "of answer margin on events that did not choose it, against +10." in found.answer
     assert "for the runner-up L1H2 and " in found.answer
     assert " for the bottom control L" in found.answer
     assert found.answer.endswith(
@@ -120,7 +120,7 @@ def test_a_component_that_no_event_needs_is_not_called_needed(learned):
     answer = told((tables._replace(ranking=ranking), passes)).answer
     assert (
         "No component is needed at step 1,500: removing L0H1, first on the events that choose, "
-        "changes the answer margin of the others by +0.10 logit (95% interval -0.20 to +0.30)."
+        "costs the others −0.10 logit (95% interval −0.30 to +0.20) of answer margin."
     ) in answer
 
 

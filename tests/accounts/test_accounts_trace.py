@@ -79,7 +79,7 @@ def test_the_account_tells_the_answer_what_it_came_from_and_the_untrained_model(
     written(account, "prompt_trace", tmp_path)
     assert verdict(facts) in account.answer
     assert "which is right (at step 0 the right answer had " in account.answer
-    assert "L1H2 adds most to the margin" in account.answer
+    assert "Of the heads L1H2 adds most to the margin" in account.answer
     numbers = numbers_of(account)
     after = numbers["probability of the right answer, at step 1,200"].value
     assert after > 0.5 > numbers["probability of the right answer, at step 0"].value

@@ -33,16 +33,21 @@ def formed(planted, states):
     return told(planted, states, WINDOWS)
 
 
-def test_the_most_compressed_matrix_and_its_baseline_come_first(formed, tmp_path):
-    rows, _, _, found = formed
+def test_when_comes_first_and_the_most_compressed_matrix_last(formed, tmp_path):
+    rows, patterns, _, found = formed
     report, _ = written(found, "weight_svd", tmp_path)
     ranks = rows[(rows["measure"] == "effective_rank") & (rows["step"] == 400)]
     below = (ranks["value"] < ranks["baseline_low"]).sum()
     least = ranks.loc[(ranks["value"] / ranks["baseline_mean"]).idxmin()]
     assert least["component"] == "L0H2"  # the head that writes one flag
-    assert found.answer.startswith(
+    grown = patterns[patterns["pattern"] == "growth"]["step"]
+    assert found.answer.startswith(f"Of {len(ranks)} matrices ")
+    said = f"{len(grown)} grew (half of them by step {grown.median():,.0f})"
+    assert said in found.answer.partition(". ")[0]
+    assert numbers_of(found)["median step of growth"].value == grown.median()
+    assert (
         f"At step 400, {below} of {len(ranks)} matrices have a lower effective rank than 95% of "
-        f"untrained ones; most so {least['matrix']} of L0H2, which went from "
+        f"untrained ones; most so {least['matrix']} of L0H2, which went from " in found.answer
     )
     assert f"to {least['value']:.1f} (untrained {least['baseline_mean']:.1f}, " in found.answer
     assert report["marks"][0].startswith("Weights have no events to resample: ")
@@ -89,9 +94,7 @@ def test_the_table_of_kinds_counts_what_lies_outside_the_band(formed):
 def test_without_a_birth_of_behaviour_the_answer_says_so(planted, states, tmp_path):
     *_, found = told(planted, states, NONE)
     written(found, "weight_svd", tmp_path)
-    assert found.answer.endswith(
-        "Behaviour had no birth in this run that these could be matched with."
-    )
+    assert "Behaviour had no birth in this run that these could be matched with." in found.answer
 
 
 def test_an_untrained_run_shows_nothing(untrained, tmp_path):
@@ -99,7 +102,7 @@ def test_an_untrained_run_shows_nothing(untrained, tmp_path):
     ranks = rows[rows["measure"] == "effective_rank"]
     high = rows[~(rows["value"] < rows["baseline_low"]) | (rows["measure"] != "effective_rank")]
     written(found, "weight_svd", tmp_path)
-    assert found.answer.endswith("No matrix grew, was compressed or settled by the stated rules.")
+    assert found.answer.startswith("No matrix grew, was compressed or settled by the stated rules.")
     assert len(ranks) > 0
     patterns, matches = weight_patterns(rows, NONE, 50, 0)
     inside = weights(high[high["component"] != "L0H0"], patterns, matches, 4)

@@ -6,15 +6,8 @@ import torch
 from scipy.linalg import subspace_angles
 
 from circuit.errors import AnalysisError
-from circuit.geometry.alignment import (
-    SIDES,
-    Form,
-    axes,
-    derivatives,
-    head_subspaces,
-    overlap,
-    random_subspaces,
-)
+from circuit.geometry.alignment import Form, axes, derivatives, overlap, random_subspaces
+from circuit.scalars.subspace import head_bases
 
 N, WIDTH, RANK, GROUPS, PROGRAMS = 150, 8, 3, 6, 30
 
@@ -120,12 +113,13 @@ def test_derivatives_are_those_by_weights(world, which):
     np.testing.assert_allclose(found.sum(0), 0, atol=1e-10)
 
 
-def test_head_subspaces_are_singular_vectors_of_the_heads_maps(planted):
+def test_head_bases_are_singular_vectors_of_the_heads_maps(planted):
     layer, head = 1, 2
-    found = head_subspaces(planted.decoder, planted.flat, (layer, head), 3)
+    found = head_bases(planted.views, (layer, head), 3)
     w = planted.views[f"layer_{layer}.attn.W_QKV"][:, head].numpy()
     maps = w[0].T @ w[1], w[2].T @ planted.views[f"layer_{layer}.attn.W_O"][head].numpy()
-    for matrix, names in zip(maps, (SIDES[:2], SIDES[2:]), strict=True):
+    sides = ("head_qk_query", "head_qk_key"), ("head_ov_input", "head_ov_output")
+    for matrix, names in zip(maps, sides, strict=True):
         u, s, vh = np.linalg.svd(matrix)
         for name, expected in zip(names, (u[:, :3], vh[:3].T), strict=True):
             assert found[name].shape == (64, 3)

@@ -12,11 +12,18 @@ import torch
 from program_text import reads_of
 
 from circuit.errors import AnalysisError
-from circuit.geometry.attention import MEASURES, ROLES, ROW_UNITS, attention_geometry
-from circuit.geometry.attention_patterns import PATTERN_UNITS
+from circuit.geometry.attention import (
+    MEASURES,
+    ROLES,
+    ROW_UNITS,
+    attention_geometry,
+    attention_sites,
+)
+from circuit.geometry.attention_patterns import PATTERN_UNITS, pattern_labels, pictured_patterns
 from circuit.geometry.retrieval_chain import LINKS
 from circuit.model.counting import CountingDecoder
 from circuit.model.tap import Tap
+from circuit.scalars.base import look
 from circuit.task.events import read_events
 
 HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
@@ -35,22 +42,28 @@ def reads(programs, planted_benchmark):
 
 
 @pytest.fixture(scope="module")
-def look(planted, untrained, programs):
-    """Everything about a 'run' that starts untrained and ends planted."""
-    states = dict(zip(STEPS, (untrained.flat, planted.flat), strict=True))
-    events = read_events(programs, planted.vocabulary)
-
-    def get(chain=("L1H2", "L1H0"), pictures=PICTURES, decoder=planted.decoder):
-        return attention_geometry(
-            decoder, states.__getitem__, STEPS, events, planted.vocabulary, chain, pictures, 2, 3
-        )
-
-    return get
+def events(programs, planted):
+    return read_events(programs, planted.vocabulary)
 
 
 @pytest.fixture(scope="module")
-def found(look):
-    return look()
+def counting(planted):
+    return CountingDecoder(planted.decoder)
+
+
+@pytest.fixture(scope="module")
+def found(counting, planted, untrained, events):
+    """Everything about a 'run' that starts untrained and ends planted."""
+    theta = dict(zip(STEPS, (untrained.flat, planted.flat), strict=True)).__getitem__
+    chain, words = ("L1H2", "L1H0"), planted.vocabulary
+    return attention_geometry(counting, theta, STEPS, events, words, chain, PICTURES, 2, 3)
+
+
+def pictured(circuit, events, head, pictures):
+    """Pictures alone, of one state."""
+    words = circuit.vocabulary
+    seen = look(circuit.decoder, circuit.flat, events, words.value_ids, attention_sites(2))
+    return pictured_patterns(seen, head, pattern_labels(events, words, pictures))
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +168,8 @@ def test_changes_are_between_neighbouring_checkpoints_and_paired(found):
     assert (still[["delta", "delta_low", "delta_high"]] == 0).all(axis=None)
 
 
-def test_one_forward_pass_serves_a_checkpoint(look, planted):
-    decoder = CountingDecoder(planted.decoder)
-    look(decoder=decoder)
-    assert (decoder.passes.whole, decoder.passes.continued) == (len(STEPS), 0)
+def test_one_forward_pass_serves_a_checkpoint(found, counting):
+    assert (counting.passes.whole, counting.passes.continued) == (len(STEPS), 0)
 
 
 def test_only_the_planted_head_has_the_whole_chain(planted_found):
@@ -180,7 +191,7 @@ def planted_found(planted, untrained, planted_events):
         planted.decoder,
         states.__getitem__,
         STEPS,
-        planted_events,
+        planted_events.select(range(0, 171, 2)),
         planted.vocabulary,
         ["L1H2"],
         1,
@@ -227,19 +238,23 @@ def test_pictured_positions_carry_their_token_and_first_role(found, reads):
     assert seen == {*shown, "prior_answers", "other"}
 
 
-def test_another_head_is_another_head(look, reads, whole):
-    patterns = look(chain=("L1H0",)).patterns
-    last = patterns[(patterns["step"] == 40) & (patterns["event"] == 0)]
-    np.testing.assert_allclose(last["attention"], whole[40, 0, "L1H0"]["pattern"], rtol=1e-9)
+def test_another_head_is_another_head(planted, events, whole):
+    patterns = pictured(planted, events, (1, 0), 1)
+    expected = whole[40, 0, "L1H0"]["pattern"]
+    np.testing.assert_allclose(patterns["attention"], expected, rtol=1e-9)
 
 
-def test_more_pictures_than_events_are_all_events(look, reads):
-    assert set(look(pictures=len(reads) + 3).patterns["event"]) == set(range(len(reads)))
+def test_more_pictures_than_events_are_all_events(planted, events, reads):
+    patterns = pictured(planted, events, (1, 2), len(reads) + 3)
+    assert set(patterns["event"]) == set(range(len(reads)))
 
 
-def test_a_head_that_does_not_exist_is_refused(look):
+def test_a_head_that_does_not_exist_is_refused(planted, events):
     with pytest.raises(AnalysisError, match="head 'L2H0' does not exist"):
-        look(chain=("L2H0",))
+        attention_geometry(
+            planted.decoder, lambda _: planted.flat, STEPS, events, planted.vocabulary, ["L2H0"],
+            1, 1, 1,
+        )  # fmt: skip
 
 
 def test_every_number_has_a_unit(found):

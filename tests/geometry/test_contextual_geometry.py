@@ -149,7 +149,7 @@ def test_static_embeddings_are_as_the_head_sees_them(planted):
     gain = planted.decoder.layout.views(theta)["layer_1.ln1.gain"]
     gain.copy_(torch.linspace(0.5, 2, 64, dtype=torch.float64))
     sites = ("layer_1_attn_input", "layer_1_post_attn")
-    found = token_rows(planted.decoder, theta, planted.vocabulary, sites)
+    found = token_rows(planted.decoder.layout.views(theta), planted.vocabulary, sites)
     values = planted.views["embedding.token"][list(planted.vocabulary.value_ids)]
     values = values - values.mean(0)
     torch.testing.assert_close(found["layer_1_post_attn", "values"], values)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from program_text import reads_of
 
 from circuit.errors import AnalysisError
 from circuit.geometry.dataset import COUNTED, MEASURES, dataset_geometry
@@ -107,6 +108,21 @@ def test_the_benchmarks_splits_change_what_their_rules_say(found):
     # small benchmark in twenty is.
     for split in ("validation_iid", "heldout_pairs"):
         assert not changed[split][axes].any()
+
+
+def test_an_answer_is_in_train_if_a_read_of_train_has_its_key_and_value(found, planted_benchmark):
+    pairs = {
+        split: [
+            (read.words[read.prediction], read.answer)
+            for read in reads_of(frame, planted_benchmark.vocabulary)
+        ]
+        for split, frame in planted_benchmark.splits.items()
+    }
+    known = set(pairs["train"])
+    mean = whole(found)["mean"]
+    for split, answered in pairs.items():
+        share = np.mean([pair in known for pair in answered])
+        assert mean[split, "answer_pair_in_train"] == pytest.approx(share, abs=1e-12)
 
 
 def test_identities_between_measures(found):

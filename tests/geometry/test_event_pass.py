@@ -276,3 +276,18 @@ def test_the_untrained_twin_shows_nothing_beyond_its_interval(untrained_found, e
     for role in ("query_key", "support_value"):
         attention = of(untrained_found.components, f"attention_{role}")["mean"]
         assert attention.between(0.7 * even, 1.3 * even).all()
+
+
+@pytest.mark.parametrize("baseline", ["mean", "zero"])
+def test_no_head_of_the_untrained_twin_is_needed_as_the_planted_ones_are(
+    planted, untrained, events, baseline
+):
+    """Removing any part of a network moves its margin a little, on all events alike."""
+    now, twin = (
+        of(measured(circuit, events, baseline=baseline).components, "ablation_effect")
+        for circuit in (planted, untrained)
+    )
+    needed = now.loc[[planted.previous_token_head, planted.matching_head], "low"].min()
+    heads = twin[twin.index.str.contains("H")]
+    assert heads[["low", "high"]].abs().max(axis=None) < 0.05 * needed
+    assert twin[["low", "high"]].abs().max(axis=None) < 0.2 * needed

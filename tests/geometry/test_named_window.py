@@ -26,5 +26,5 @@ def test_a_name_is_looked_up(windows: Path) -> None:
 
 
 def test_a_window_that_was_not_found_is_refused(windows: Path) -> None:
-    with pytest.raises(AnalysisError, match=r"no window 'births.q'.*one of main, accuracy"):
+    with pytest.raises(AnalysisError, match=r"no window 'births.q'.*one of accuracy, main"):
         window_steps("births.q", windows)

@@ -134,16 +134,23 @@ def test_what_made_it_look_there_is_the_previous_token_heads_key(found, planted)
     assert rows.drop("whole").sum() == pytest.approx(rows["whole"], rel=1e-10)
 
 
-def test_the_untrained_twin_tells_of_no_lookup(untrained, planted_events):
+def test_the_untrained_twin_tells_of_no_lookup(found, untrained, planted_events):
+    """One prompt has no interval, so what is planted says what is much."""
     before = prompt_trace(
         untrained.decoder, untrained.flat, planted_events, EVENT, untrained.vocabulary, 4
     )
-    support = before.attention[
-        (before.attention["query_role"] == "prediction")
-        & (before.attention["role"] == "support_value")
-    ]
-    assert support["attention"].max() < 0.5
-    assert before.facts["answer_probability"] < 0.5
+    even = 1 / (before.facts["positions"]["prediction"] + 1)
+    looks = before.attention[before.attention["query_role"] == "prediction"]
+    assert looks.loc[looks["role"] == "support_value", "attention"].max() < 3 * even
+    lens = before.lens[(before.lens["role"] == "prediction") & before.lens["is_answer"]]
+    assert lens["rank"].min() > 4
+    through_heads = before.paths[before.paths["path"].str.contains(r"L\dH\d")]
+    assert through_heads["value_margin"].abs().max() < 0.2 * found.facts["value_margin"]
+    whole, planted_whole = (
+        rows.set_index("source").loc["whole", "separation"]
+        for rows in (before.matching, found.matching)
+    )
+    assert abs(whole) < 0.05 * planted_whole
 
 
 def test_an_event_out_of_range_is_refused_with_the_range(planted, planted_events):

@@ -45,19 +45,26 @@ def test_zero_ablation_equals_a_tap_and_equals_editing_the_weights(seen: Seen) -
         torch.testing.assert_close(found[name], answers(seen, params), rtol=1e-10, atol=1e-10)
 
 
-def test_mean_ablation_equals_a_tap_that_puts_the_mean_in(seen: Seen) -> None:
-    for name in ("L1H2", "L0MLP"):
+def test_mean_ablation_equals_a_tap_and_equals_biases_that_write_the_mean(seen: Seen) -> None:
+    for name in components(seen.decoder.settings):
         layer = int(name[1])
-        where = (
-            Where(f"layer_{layer}_mlp_write")
-            if name.endswith("MLP")
-            else Where(f"layer_{layer}_z", heads=(int(name[3]),))
-        )
-        states = seen.sites[where.site]
-        source = states[seen.events.causal_prefix].mean(0)
+        params = {key: value.clone() for key, value in seen.params.items()}
+        if name.endswith("MLP"):
+            where = Where(f"layer_{layer}_mlp_write")
+        else:
+            where = Where(f"layer_{layer}_z", heads=(int(name[3]),))
+        source = seen.sites[where.site][seen.events.causal_prefix].mean(0)
+        if name.endswith("MLP"):
+            params[f"layer_{layer}.mlp.W_out"].zero_()
+            params[f"layer_{layer}.mlp.b_out"].copy_(source)
+        else:
+            w_o, head = params[f"layer_{layer}.attn.W_O"], int(name[3])
+            params[f"layer_{layer}.attn.b_O"] += source[head] @ w_o[head]
+            w_o[head].zero_()
         tapped = answers(seen, dict(seen.params), Tap(edits=edits((where, mean(source)))))
         found = ablated_logits(seen, [name], "mean")[name]
         torch.testing.assert_close(found, tapped, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(found, answers(seen, params), rtol=1e-10, atol=1e-10)
 
 
 def test_only_the_planted_heads_matter(planted: PlantedCircuit, seen: Seen) -> None:

@@ -1,7 +1,16 @@
 import pytest
 
+from circuit.config.recipe import ModelSettings
 from circuit.errors import AnalysisError
-from circuit.model.sites import canonical_site, parse_head, site_axes, sites, stages
+from circuit.model.sites import (
+    canonical_site,
+    every_head,
+    head_name,
+    parse_head,
+    site_axes,
+    sites,
+    stages,
+)
 from circuit.model.tap import Tap
 
 B, T, H, D, K, F = 4, 9, 3, 12, 4, 10  # of the fixture `small`
@@ -129,6 +138,12 @@ def test_axes_of_no_site(name):
 
 def test_parse_head():
     assert parse_head("L1H3", n_layers=2, n_heads=4) == (1, 3)
+
+
+def test_every_head_has_the_name_that_is_parsed():
+    heads = every_head(ModelSettings(n_layers=2, n_heads=3, d_model=6, d_ff=3, context=4))
+    assert heads == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert [parse_head(head_name(head), 2, 3) for head in heads] == heads
 
 
 @pytest.mark.parametrize("name", ["L2H0", "L0H4", "L0", "L0MLP", "L0N1", "l0h0", "L1H3x", ""])

@@ -12,11 +12,12 @@ import torch
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 
 from circuit.geometry.attention import attention_geometry
+from circuit.geometry.paths import TARGETS, direct_paths, path_sites, readout, stage_readout
 from circuit.model.huggingface import to_huggingface
 from circuit.model.sites import sites, stages
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import look, margin
-from circuit.scalars.value import dla_logits, right_value
+from circuit.scalars.base import look
+from circuit.scalars.value import head_value_margin_dla
 from circuit.task.events import read_events
 
 pytestmark = [
@@ -166,13 +167,22 @@ def test_attention_by_role_is_that_of_their_patterns(trained, lens, events, plan
                 assert at[f"L{layer}H{head}", role] == pytest.approx(float(mass[head]), abs=1e-4)
 
 
-def test_direct_logit_attribution_of_every_head_is_theirs(trained, boot, events, planted_benchmark):
-    """Their attribution of the difference between the answer and a wrong value, head by head.
+@pytest.fixture(scope="module")
+def paths(trained, events, planted_benchmark):
+    """The pass and readout that ``path_logits`` decomposes, in float64."""
+    decoder, theta = trained
+    ids = planted_benchmark.vocabulary.value_ids
+    with torch.no_grad():
+        seen = look(decoder, theta.double(), events, ids, path_sites(decoder.settings.n_layers))
+        return seen, readout(seen)
+
+
+def test_direct_logit_attribution_of_every_head_is_theirs(paths, boot, events, planted_benchmark):
+    """Their attribution of the difference between the answer and each rival, head by head.
 
     It divides by the final LayerNorm's scale of the same pass and reads the gain off the
     unembedding, so LayerNorms are folded into the weights here. Writes stay as they are.
     """
-    decoder, theta = trained
     bridge = boot()
     bridge.enable_compatibility_mode(
         disable_warnings=True,
@@ -181,31 +191,34 @@ def test_direct_logit_attribution_of_every_head_is_theirs(trained, boot, events,
         fold_value_biases=False,
     )
     ids, length = planted_benchmark.vocabulary.value_ids, events.tokens.shape[1]
-    capture = frozenset({"final_norm_scale", *(f"layer_{n}_z" for n in range(2))})
+    seen, read = paths
+    direct = direct_paths(seen, read)
     with torch.no_grad():
         _, cache = bridge.run_with_cache(events.tokens)
-        seen = look(decoder, theta, events, ids, capture)
-        right = right_value(seen)
-        rival = (right + 1) % len(ids)
         stack, labels = cache.stack_head_results(return_labels=True)
-        answer, wrong = (
-            tokens[:, None].expand(-1, length) for tokens in (events.answer, rival + ids.start)
-        )
-        theirs = cache.logit_attrs(stack, answer, wrong)
-        theirs = theirs[:, torch.arange(len(events)), events.prediction]
-        mine = [
-            margin(dla_logits(seen, (int(label[1]), int(label[3])), None), right, rival)
-            for label in labels
-        ]
-    assert len(labels) == 8
-    assert theirs.abs().max() > 0.1  # not all next to nothing
-    torch.testing.assert_close(torch.stack(mine), theirs, **CLOSE)
+        assert labels == [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
+        for target, rival in zip(TARGETS[1:], read.targets.rivals, strict=True):
+            answer, wrong = (t[:, None].expand(-1, length) for t in (events.answer, rival))
+            theirs = cache.logit_attrs(stack, answer, wrong)
+            theirs = theirs[:, torch.arange(len(events)), events.prediction]
+            assert theirs.abs().max() > 0.1  # not all next to nothing
+            mine = direct.values[:, TARGETS.index(target)]
+            mine = mine[:, [direct.names.index(label) for label in labels]].T
+            torch.testing.assert_close(mine, theirs.double(), **CLOSE)
+            if target == "value_margin":
+                fixed = read.targets.rivals[0] - ids.start
+                heads = [(int(label[1]), int(label[3])) for label in labels]
+                scalars = [head_value_margin_dla(head, fixed)(seen) for head in heads]
+                torch.testing.assert_close(torch.stack(scalars), theirs.double(), **CLOSE)
 
 
-def test_the_logit_lens_after_every_stage_is_theirs(trained, lens, ours, events):
+def test_the_logit_lens_after_every_stage_is_theirs(trained, lens, ours, paths, events):
     decoder, theta = trained
     bridge, _, cache = lens
     params = decoder.layout.views(theta)
+    seen, read = paths
+    measured = stage_readout(seen, read)
+    here = torch.arange(len(events)), events.prediction
     with torch.no_grad():
         stack, labels = cache.accumulated_resid(incl_mid=True, apply_ln=True, return_labels=True)
         theirs = stack @ bridge.W_U
@@ -214,4 +227,6 @@ def test_the_logit_lens_after_every_stage_is_theirs(trained, lens, ours, events)
         for stage, logits in zip(before_norm, theirs, strict=True):
             mine = decoder.unembed(params, decoder.final_norm(params, ours[1][stage]))
             torch.testing.assert_close(mine, logits, **CLOSE)
+            at_prediction = read.targets.values(logits[here].double())
+            torch.testing.assert_close(measured[stage, "own"], at_prediction, **CLOSE)
     torch.testing.assert_close(ours[0], theirs[-1], **CLOSE)

@@ -41,7 +41,7 @@ SAYS = {
         "training step",
         "heldout_accuracy",
         "no birth: never stays at this level",
-        "main (2)",
+        "main (window 2)",
         "n = 18 checkpoints",
         "95% intervals",
         "largest jump or drop",

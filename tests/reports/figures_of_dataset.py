@@ -65,5 +65,5 @@ SAYS = {
         "are of train",
         "n = 30–60 programs",
     ],
-    "pair_matrix": ["answers per 1,000 reads", "Held out are 32 pairs", "Shared pairs", "100%"],
+    "pair_matrix": ["answers per 1,000 reads", "32 pairs are held out", "Shared pairs", "100%"],
 }

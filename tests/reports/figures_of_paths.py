@@ -127,6 +127,7 @@ SAYS = {
         "value margin (logit)",
     ],
     "story": [
+        "colour of tokens: role",
         "K01 → V003 at step 900",
         "n = 1 event",
         "From the support value, position 3",

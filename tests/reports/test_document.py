@@ -18,6 +18,7 @@ from circuit.reports.document import (
     report_dict,
     write_report,
 )
+from circuit.reports.tables import table_header
 
 TABLE = Table(
     "Heads | all",
@@ -117,6 +118,13 @@ def test_markdown_table_has_units_in_its_header_and_no_broken_cells(tmp_path):
     assert "| --- | ---: | ---: | ---: | --- | --- |" in text
     assert "| L0H0 | −0.300 | 12.5% | 100 | no | &lt;bos> |" in text
     assert "| L1H2 | +3.20 | – | 1,200 | yes | a\\|b |" in text
+
+
+def test_columns_of_many_units_leave_them_to_the_column_of_units():
+    table = {"columns": ["measure", "unit", "mean"], "units": {"mean": "unit of the measure"}}
+    assert table_header(table) == ["measure", "unit", "mean"]
+    table["columns"].remove("unit")
+    assert table_header(table) == ["measure", "mean (unit of the measure)"]
 
 
 def test_tables_may_share_units_and_keep_only_their_own(tmp_path):

@@ -8,9 +8,9 @@ import pytest
 import report_study
 
 from circuit.errors import AnalysisError, ArtifactError
+from circuit.reports.audit_section import KIND as AUDIT
 from circuit.reports.inline import inline_svg
 from circuit.reports.origins import origins
-from circuit.reports.audit_section import KIND as AUDIT
 from circuit.reports.page import NUMBERS_SHOWN, SECTIONS, Filed, Section, write_page
 
 TITLE = "A latest-write lookup circuit forms"

@@ -1,12 +1,12 @@
 from typing import get_args
 
 import pytest
-from scalar_cases import CASES
+from scalar_cases import CASES, WITHOUT_HEAD
 
 from circuit.config.kinds.scalar import ScalarName, ScalarSettings
 from circuit.config.terms import SCALAR_UNITS
 from circuit.errors import AnalysisError
-from circuit.scalars.registry import SCALARS, needs_head
+from circuit.scalars.registry import SCALARS
 
 
 def refusal(world, **settings):
@@ -40,7 +40,7 @@ def test_heads_are_named_or_chosen(world):
 
 @pytest.mark.parametrize("name", [name for name in SCALARS if name != "subspace_projection"])
 def test_a_head_is_needed_by_measures_of_one_head_and_refused_by_others(world, name):
-    if needs_head(name):
+    if name not in WITHOUT_HEAD:
         assert refusal(world, scalar=name) == (
             f"scalar {name} needs a head — where: scalar settings — expected: head: winner, "
             "runner_up, bottom or a name such as L1H3 — what to do: add head"
@@ -91,7 +91,7 @@ TAKEN = {
 def test_an_option_without_effect_is_refused(world, name, option):
     if name in TAKEN[option]:
         return
-    head = {"head": "L0H0"} if needs_head(name) else {}
+    head = {} if name in {*WITHOUT_HEAD, "subspace_projection"} else {"head": "L0H0"}
     what, where, expected, do = refusal(
         world, scalar=name, **head, **{option: OPTIONS[option]}
     ).split(" — ")

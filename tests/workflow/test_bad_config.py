@@ -9,6 +9,7 @@ import pytest
 import yaml
 from tiny_study import ABSENT, TINY, Tree, changed
 
+from circuit.config.analysis import KINDS
 from circuit.config.plan import Plan
 from circuit.config.study import load_settings
 from circuit.errors import ConfigError
@@ -19,9 +20,10 @@ BENCHMARK = "benchmarks.tiny_kv"
 SETTINGS = "expected: settings as docs/guide.md describes them — what to do: correct this key"
 WINDOW = (
     "does not lie between checkpoints of run 'seed7' (0..40, every 10) — "
-    f"where: {ANALYSIS}.optimizer_trace.window — expected: two checkpoint steps of the run, the "
-    "first smaller — what to do: move the window onto checkpoints, or change checkpoint_every"
+    f"where: {ANALYSIS}.competition.window — expected: two checkpoint steps of the run, the first "
+    "smaller — what to do: move the window onto checkpoints, or change checkpoint_every"
 )
+ANALYSES = ", ".join(TINY["studies"]["quickstart"]["analyses"])
 FOLDER = (
     "becomes a folder, so it may hold only letters, digits, '_' and '-' (no path separators, dots "
     "or spaces)"
@@ -137,10 +139,8 @@ BAD_VALUES = {
     "a measured window of no analysis": (
         {f"{ANALYSIS}.compare.window": "birth.main"},
         "analysis 'birth' does not exist — where: configuration: "
-        f"{ANALYSIS}.compare.window — expected: one of dataset, behaviour, births, compare, "
-        "reference_model, full_evaluation, head_scan, attention, paths, competition, prompt, "
-        "weights, contextual, optimizer_trace, attribution, closure, cross_seed — what to do: did "
-        "you mean 'births'?",
+        f"{ANALYSIS}.compare.window — expected: one of {ANALYSES} — what to do: did you mean "
+        "'births'?",
     ),
     "a measured window of an analysis that finds none": (
         {f"{ANALYSIS}.compare.window": "behaviour.main"},
@@ -154,11 +154,33 @@ BAD_VALUES = {
         f"configuration: {ANALYSIS}.compare.window — expected: an analysis of at least the same "
         "runs — what to do: add the run to births.runs, or take it out of compare.runs",
     ),
+    "a measured window among the study's": (
+        {"studies.quickstart.windows.measured": "births.main"},
+        "Input should be a valid tuple (given: 'births.main') — where: configuration: "
+        f"studies.quickstart.windows.measured — {SETTINGS}",
+    ),
     "no such checkpoint in a list": (
         {f"{ANALYSIS}.paths.second_order": ["final", 25]},
         f"run 'seed7' has no checkpoint at step 25 — where: {ANALYSIS}.paths.second_order — "
         "expected: a checkpoint step (0..40, every 10) — what to do: use a step with a checkpoint "
         "(the nearest is 20)",
+    ),
+    "no such reference": (
+        {f"{ANALYSIS}.behaviour.reference": 5},
+        f"run 'seed7' has no checkpoint at step 5 — where: {ANALYSIS}.behaviour.reference — "
+        "expected: a checkpoint step (0..40, every 10) — what to do: use a step with a checkpoint "
+        "(the nearest is 0)",
+    ),
+    "no such traced checkpoint": (
+        {f"{ANALYSIS}.prompt.checkpoint": 35},
+        f"run 'seed7' has no checkpoint at step 35 — where: {ANALYSIS}.prompt.checkpoint — "
+        "expected: a checkpoint step (0..40, every 10) — what to do: use a step with a checkpoint "
+        "(the nearest is 30)",
+    ),
+    "no such event": (
+        {f"{ANALYSIS}.prompt.event": 24},
+        f"event 24 is not among the 24 probe events — where: {ANALYSIS}.prompt.event — expected: 0 "
+        "to 23 — what to do: name one of these events, or raise benchmarks.tiny_kv.probes",
     ),
     "no such head": (
         {f"{ANALYSIS}.attention.head": "L2H0"},
@@ -174,13 +196,27 @@ BAD_VALUES = {
     "rank": (
         {f"{ANALYSIS}.head_scan.rank": 5},
         f"rank 5 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.head_scan.rank — "
-        "expected: 1 to 4, the width of a head — what to do: choose a smaller rank",
+        "expected: 1 to 4, the width of a head — what to do: lower rank",
+    ),
+    "rank of states' subspaces": (
+        {f"{ANALYSIS}.contextual.rank": 5},
+        f"rank 5 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.contextual.rank — "
+        "expected: 1 to 4, the width of a head — what to do: lower rank",
+    ),
+    "directions of a head": (
+        {f"{ANALYSIS}.attention.directions": 5},
+        f"directions 5 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.attention."
+        "directions — expected: 1 to 4, the width of a head — what to do: lower directions",
+    ),
+    "top of a head's spectrum": (
+        {f"{ANALYSIS}.weights.top": 5},
+        f"top 5 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.weights.top — expected: 1 "
+        "to 4, the width of a head — what to do: lower top",
     ),
     "rank of a scalar": (
         {f"{ANALYSIS}.attribution.scalars.qk_separation_rank2.rank": 9},
         f"rank 9 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.attribution.scalars."
-        "qk_separation_rank2.rank — expected: 1 to 4, the width of a head — what to do: choose a "
-        "smaller rank",
+        "qk_separation_rank2.rank — expected: 1 to 4, the width of a head — what to do: lower rank",
     ),
     "basis": (
         {f"{ANALYSIS}.attribution.scalars.qk_separation_rank2.basis": 15},
@@ -219,6 +255,14 @@ BAD_VALUES = {
 @pytest.mark.parametrize(("changes", "expected"), BAD_VALUES.values(), ids=BAD_VALUES)
 def test_impossible_value(changes: dict[str, Any], expected: str) -> None:
     assert message(changes) == expected
+
+
+@pytest.mark.parametrize("name", ["optimizer_trace", "attribution", "head_scan"])
+def test_what_an_analysis_finds_is_no_window_to_replay_or_to_select_in(name: str) -> None:
+    """Which steps are replayed, and by which heads, must be known before anything runs."""
+    text = message({f"{ANALYSIS}.{name}.window": "births.main"})
+    assert text.startswith("name 'births.main' ")
+    assert f"where: configuration: {ANALYSIS}.{name}.window" in text
 
 
 @pytest.mark.parametrize("name", ["a/b", "../up", "two words", "", ".hidden"])
@@ -275,8 +319,7 @@ BAD_REFERENCES = {
     "analysis": (
         {f"{ANALYSIS}.closure.selection": "headscan"},
         f"analysis 'headscan' does not exist — where: configuration: {ANALYSIS}.closure.selection "
-        "— expected: one of behaviour, reference_model, full_evaluation, head_scan, attention, "
-        "optimizer_trace, attribution, closure, cross_seed — what to do: did you mean 'head_scan'?",
+        f"— expected: one of {ANALYSES} — what to do: did you mean 'head_scan'?",
     ),
     "analysis of another kind": (
         {f"{ANALYSIS}.closure.selection": "behaviour"},
@@ -307,12 +350,28 @@ BAD_REFERENCES = {
         "best_by — expected: one of validation_iid, heldout_pairs — what to do: correct the name "
         "or add it",
     ),
+    "split of births that its sweep does not measure": (
+        {f"{ANALYSIS}.births.heldout_split": "structural_ood"},
+        "measured split 'structural_ood' does not exist — where: configuration: "
+        f"{ANALYSIS}.births.heldout_split — expected: one of validation_iid, heldout_pairs — what "
+        "to do: correct the name or add it",
+    ),
+    "split that a sweep no longer measures": (
+        {f"{ANALYSIS}.behaviour.splits": ["heldout_pairs"]},
+        "measured split 'validation_iid' does not exist — where: configuration: "
+        f"{ANALYSIS}.births.split — expected: one of heldout_pairs — what to do: correct the name "
+        "or add it",
+    ),
+    "split of a choice that its sweep does not measure": (
+        {f"{ANALYSIS}.reference_model.heldout_split": "test_iid"},
+        "measured split 'test_iid' does not exist — where: configuration: "
+        f"{ANALYSIS}.reference_model.heldout_split — expected: one of validation_iid, "
+        "heldout_pairs — what to do: correct the name or add it",
+    ),
     "kind": (
         {f"{ANALYSIS}.closure.kind": "closur"},
-        "unknown kind 'closur'; did you mean 'closure'? valid kinds: checkpoint_sweep, "
-        "full_evaluation, reference_model, head_scan, attention_geometry, optimizer_trace, "
-        "update_attribution, closure, cross_seed — where: configuration: "
-        f"{ANALYSIS}.closure — {SETTINGS}",
+        f"unknown kind 'closur'; did you mean 'closure'? valid kinds: {', '.join(KINDS)} — where: "
+        f"configuration: {ANALYSIS}.closure — {SETTINGS}",
     ),
     "no kind": (
         {f"{ANALYSIS}.closure.kind": ABSENT},

@@ -1,4 +1,4 @@
-"""What docs/extending.md shows as "YAML only" is YAML only: no line of code, and nothing else reruns."""
+"""What docs/extending.md shows as "YAML only" is that: no line of code, and nothing else reruns."""
 
 import re
 from pathlib import Path

@@ -127,4 +127,4 @@ def test_report_archive_shows_figures_and_captions(finished: Tree, tmp_path: Pat
         html = archive.read("report/report.html").decode()
     figures = {Path(f).name for f in PLAN.targets("quickstart") if f.endswith(".svg")}
     assert figures <= names
-    assert "Where one head of run seed7 looks" in html
+    assert "Where every head of run seed7 looks" in html

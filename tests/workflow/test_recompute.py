@@ -284,7 +284,11 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         NOTHING,
     ),
     # The library
-    "scalars/routing.py": (formula("scalars/routing.py"), ANALYSES),
+    # Paths run through values, so nothing of how scores come about reaches them.
+    "scalars/routing.py": (
+        formula("scalars/routing.py"),
+        {job: n for job, n in ANALYSES.items() if job != "path_logits"},
+    ),
     "closure/regression.py": (formula("closure/regression.py"), {"closure": 1, **PAGE}),
     "reports/figures_closure.py": (
         statement("reports/figures_closure.py"),
@@ -321,6 +325,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
             "head_scan": 1,
             **SELECTIONS,
             **SWEEPS,
+            **PROBED,
             "checkpoint_sweep": 2,
             "replay": 2,
             "update_attribution": 1,

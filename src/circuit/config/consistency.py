@@ -19,10 +19,11 @@ from circuit.config.kinds.behaviour import (
     FullEvaluation,
     ReferenceModel,
 )
-from circuit.config.kinds.mechanism import RouteCompetition
+from circuit.config.kinds.mechanism import PromptTrace, RouteCompetition
 from circuit.config.kinds.scalar import EVERY
 from circuit.config.kinds.scalar import ScalarSettings as Scalar
 from circuit.config.kinds.synthesis import Closure, CrossSeed
+from circuit.config.kinds.weights import WeightSvd
 from circuit.errors import AnalysisError, ConfigError, nearest
 from circuit.model.sites import canonical_site, parse_head
 
@@ -189,13 +190,7 @@ def check_choices(plan: Plan) -> None:
                     _check_window(plan.window(study, window), run, f"{here}.window")
                 _check_model_choices(analysis, run, here)
                 probes = plan.settings.benchmarks[run.benchmark].probes.programs_per_split
-                if isinstance(analysis, Closure) and analysis.folds > probes:
-                    raise ConfigError(
-                        what=f"{analysis.folds} folds are more than the {probes} probe events",
-                        where=f"{here}.folds",
-                        expected=f"2 to {probes}",
-                        do=f"lower folds, or raise benchmarks.{run.benchmark}.probes",
-                    )
+                _check_events(analysis, probes, f"benchmarks.{run.benchmark}.probes", here)
 
 
 def _check_window(window: tuple[int, int], run: RunPlan, where: str) -> None:
@@ -210,10 +205,30 @@ def _check_window(window: tuple[int, int], run: RunPlan, where: str) -> None:
         )
 
 
+def _check_events(analysis: Any, probes: int, setting: str, here: str) -> None:
+    """What is asked of a split's probe events, of which every program gives one."""
+    if isinstance(analysis, Closure) and analysis.folds > probes:
+        raise ConfigError(
+            what=f"{analysis.folds} folds are more than the {probes} probe events",
+            where=f"{here}.folds",
+            expected=f"2 to {probes}",
+            do=f"lower folds, or raise {setting}",
+        )
+    if isinstance(analysis, PromptTrace) and analysis.event >= probes:
+        raise ConfigError(
+            what=f"event {analysis.event} is not among the {probes} probe events",
+            where=f"{here}.event",
+            expected=f"0 to {probes - 1}",
+            do=f"name one of these events, or raise {setting}",
+        )
+
+
 def _check_model_choices(analysis: Any, run: RunPlan, here: str) -> None:
     """Heads, ranks and checkpoint steps, of the analysis itself and of its scalars."""
     _check_head(getattr(analysis, "head", None), run, f"{here}.head")
-    _check_rank(getattr(analysis, "rank", None), run, f"{here}.rank")
+    # Paths and traces have a ``top`` too, which counts other things.
+    for field in ("rank", "directions", *(["top"] if isinstance(analysis, WeightSvd) else [])):
+        _check_rank(getattr(analysis, field, None), run, f"{here}.{field}")
     for field in ("checkpoint", "reference", "second_order"):
         steps = getattr(analysis, field, None)
         for step in steps if isinstance(steps, tuple) else (steps,):
@@ -276,11 +291,12 @@ def _check_stage(stage: str | None, run: RunPlan, where: str) -> None:
 
 def _check_rank(rank: int | None, run: RunPlan, where: str) -> None:
     if rank is not None and rank > run.recipe.model.d_head:
+        field = where.rpartition(".")[2]
         raise ConfigError(
-            what=f"rank {rank} is too large for W_QK of run {run.name!r}",
+            what=f"{field} {rank} is too large for W_QK of run {run.name!r}",
             where=where,
             expected=f"1 to {run.recipe.model.d_head}, the width of a head",
-            do="choose a smaller rank",
+            do=f"lower {field}",
         )
 
 

@@ -27,26 +27,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
-from circuit.model.transformer import Decoder
-from circuit.scalars.routing import Head, singular_basis
-from circuit.scalars.subspace import w_ov
 
 MEASURES = {"variance_share": "share", "subspace_overlap": "share"}
-SIDES = ("qk_query", "qk_key", "ov_input", "ov_output")
-
-
-def head_subspaces(
-    decoder: Decoder, theta: Float[Tensor, " P"], head: Head, rank: int
-) -> dict[str, Float[Tensor, "d r"]]:
-    """Top singular directions of a head's W_QK and W_OV by the side of ``SIDES``; float64.
-
-    Raises:
-        AnalysisError: the head's maps have no such rank.
-    """
-    qk = singular_basis(decoder, theta, head, rank)
-    u, _, vh = torch.linalg.svd(w_ov(decoder.layout.views(theta.detach().double()), head))
-    bases = (qk.left, qk.right, u[:, :rank], vh[:rank].T)
-    return dict(zip(SIDES, bases, strict=True))
 
 
 def random_subspaces(draws: int, width: int, rank: int, seed: int) -> Float[Tensor, "K d r"]:

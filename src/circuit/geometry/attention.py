@@ -32,9 +32,8 @@ from torch import Tensor
 from circuit.geometry.attention_maps import EVEN, map_rows
 from circuit.geometry.attention_patterns import pattern_labels, pictured_patterns
 from circuit.geometry.head_directions import head_directions
-from circuit.geometry.heads import head_name
 from circuit.geometry.retrieval_chain import LINKS, chain_moves
-from circuit.model.sites import parse_head
+from circuit.model.sites import every_head, head_name, parse_head
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look, margin, over_mean
 from circuit.scalars.routing import (
@@ -125,7 +124,7 @@ def attention_geometry(
         AnalysisError: a head does not exist, or has fewer directions.
     """
     s = decoder.settings
-    pictured = parse_head(chain[0], s.n_layers, s.n_heads)
+    sites, pictured = attention_sites(s.n_layers), parse_head(chain[0], s.n_layers, s.n_heads)
     labels = pattern_labels(events, vocabulary, pictures)
     rows, maps, named, patterns = [], [], [], []
     links: list[Float[np.ndarray, "H L E"]] = []
@@ -133,9 +132,7 @@ def attention_geometry(
     for step in steps:
         with torch.no_grad():
             parameters = theta(step)
-            seen = look(
-                decoder, parameters, events, vocabulary.value_ids, attention_sites(s.n_layers)
-            )
+            seen = look(decoder, parameters, events, vocabulary.value_ids, sites)
             columns = head_columns(seen)
             values = torch.stack([column.double() for column in columns.values()], 1).numpy()
             rows.append(_rows(list(columns), values, previous).assign(step=step))
@@ -144,8 +141,7 @@ def attention_geometry(
             if step in (steps[0], steps[-1]):
                 found = head_directions(seen, parameters, vocabulary, directions, tokens)
                 named.append(found.assign(step=step))
-        at = {key: number for number, key in enumerate(columns)}
-        links.append(values.T[[[at[head, *link] for link in LINKS.values()] for head in chain]])
+        links.append(_links(list(columns), values, chain))
         previous = values
     order = ["step", *_KEY, *(c for c in ROW_UNITS if c != "step")]
     return Geometry(
@@ -167,10 +163,10 @@ def attention_sites(n_layers: int) -> frozenset[str]:
 
 def head_columns(seen: Seen) -> Columns:
     """One value per event of every (head, role, measure), ``even`` last."""
-    s, events = seen.decoder.settings, seen.events
+    events = seen.events
     masks = torch.stack([events.role_mask(role) for role in ROLES])
     found: Columns = {}
-    for head in ((n, h) for n in range(s.n_layers) for h in range(s.n_heads)):
+    for head in every_head(seen.decoder.settings):
         name = head_name(head)
         found |= _looks(name, prediction_pattern(seen, head), masks)
         found |= {(name, *key): column for key, column in _worth(seen, head).items()}
@@ -198,6 +194,13 @@ def _worth(seen: Seen, head: Head) -> Mapping[tuple[str, str], Float[Tensor, " E
         ("prediction", "head_value_margin_dla"): margin(direct, right, None),
         ("prediction", "head_value_over_mean_dla"): over_mean(direct, right),
     }
+
+
+def _links(
+    keys: Sequence[tuple[str, str, str]], values: Float[np.ndarray, "E K"], chain: Sequence[str]
+) -> Float[np.ndarray, "H L E"]:
+    """The columns of every link of the heads whose chain is told."""
+    return values.T[[[keys.index((head, *link)) for link in LINKS.values()] for head in chain]]
 
 
 def _rows(

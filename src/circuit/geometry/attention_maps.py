@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.geometry.heads import head_name
+from circuit.model.sites import every_head, head_name
 from circuit.scalars.base import Seen
 from circuit.statistics import bootstrap_means
 from circuit.task.events import ReadEvents
@@ -80,7 +80,7 @@ def map_rows(seen: Seen) -> pd.DataFrame:
         + [_even_map(events)],
         1,
     ).numpy()
-    heads = [head_name((n, h)) for n in range(s.n_layers) for h in range(s.n_heads)] + [EVEN]
+    heads = [*map(head_name, every_head(s)), EVEN]
     mean = np.full(maps.shape[1:], np.nan)
     low, high, count = mean.copy(), mean.copy(), np.zeros(mean.shape, dtype=np.int64)
     present = ~np.isnan(maps[:, 0, :, 0])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from circuit.geometry.position_names import position_names
 from circuit.scalars.base import Seen
 from circuit.scalars.routing import Head, prediction_pattern
 from circuit.task.events import ReadEvents
 from circuit.task.vocabulary import Vocabulary
 
-# What a position is called in a picture: the first role that holds.
-_SHOWN = (
+_NAMES = (
     "support_value",
     "query_key",
     "stale_value",
@@ -23,13 +23,12 @@ PATTERN_UNITS = {"step": "step", "event": "id", "position": "token", "attention"
 
 def pattern_labels(events: ReadEvents, vocabulary: Vocabulary, pictures: int) -> pd.DataFrame:
     """Event, sample_id, position, token and role of every position of the first events."""
-    masks = {role: events.role_mask(role) for role in _SHOWN}
-    found = []
-    for event in range(min(pictures, len(events))):
-        for position in range(int(events.length[event])):
-            token = vocabulary.tokens[int(events.tokens[event, position])]
-            role = next((r for r in _SHOWN if masks[r][event, position]), "other")
-            found.append((event, events.sample_id[event], position, token, role))
+    tokens = [[vocabulary.tokens[i] for i in row] for row in events.tokens[:pictures].tolist()]
+    found = [
+        (event, events.sample_id[event], position, tokens[event][position], role)
+        for event, names in enumerate(position_names(events, _NAMES)[:pictures])
+        for position, role in enumerate(names)
+    ]
     return pd.DataFrame(found, columns=["event", "sample_id", "position", "token", "role"])
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from circuit.model.tap import Tap
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import best_other, margin, pick
+from circuit.scalars.base import margin, pick
 from circuit.statistics import grouped_resamples, interval
 from circuit.task.events import AnswerPositions, answer_positions, token_matrix
 from circuit.task.vocabulary import Vocabulary
@@ -130,7 +130,7 @@ def answer_measures(
     return {
         "accuracy": (logits.argmax(-1) == answer).double(),
         "margin": margin(logits, answer, None),
-        "value_margin": pick(values, right) - pick(values, best_other(values, right)),
+        "value_margin": margin(values, right, None),
         "entropy": -(log_p.exp() * log_p).sum(-1),
         "answer_loss": -pick(log_p, answer),
         "confidence": log_p.amax(-1).exp(),

@@ -14,7 +14,8 @@
    anew. All checkpoints are measured on the same events, so true errors go together and cancel in
    part when checkpoints are compared: the interval is wide rather than narrow.
 4. ``largest_jump`` (``largest_drop`` of a measure that falls): the pair of neighbouring
-   checkpoints with the largest change, and from the same draws where and how large it may be.
+   checkpoints with the largest change, and from the same draws where and how large it may be. The
+   largest of many noisy jumps is partly noise, so its size is rather too large.
 5. ``stabilisation``, of rank orders, in place of 2 to 4: the first checkpoint from which the
    correlation stays at or above a level, with at least one more checkpoint to show that it stays.
 

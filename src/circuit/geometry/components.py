@@ -24,21 +24,20 @@ norms. Functions return one value per event, by (component, role, measure).
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
+from scipy.stats import rankdata
 from torch import Tensor
 
-from circuit.geometry.stages import ROLES
-from circuit.interventions.ablation import Baseline, ablated_logits, components
-from circuit.model.sites import parse_component
+from circuit.geometry.stages import ROLES, Columns
+from circuit.interventions.ablation import Baseline, ablated_logits, component_write, components
+from circuit.model.sites import every_head, head_name
 from circuit.model.tap import Tap
 from circuit.scalars.base import Seen, margin, pick
 from circuit.scalars.routing import prediction_pattern
-from circuit.scalars.value import right_value
-from circuit.statistics import Mean, interval, resamples
+from circuit.scalars.value import right_value, stream_reader
+from circuit.statistics import Mean, correlations, interval, resamples
 
-Columns = dict[tuple[str, ...], Float[Tensor, " E"]]
 LOOKS_AT = ("query_key", "support_value")
 RANKED = {
     "rank_correlation_ablation": "ablation_effect",
@@ -54,14 +53,11 @@ def localisation(seen: Seen) -> Columns:
         seen: a pass with every layer's ``attn_input``.
     """
     found: Columns = {}
-    for name in components(seen.decoder.settings):
-        layer, head = parse_component(name, seen.decoder.settings)
-        if head is None:
-            continue
-        pattern = prediction_pattern(seen, (layer, head))
+    for head in every_head(seen.decoder.settings):
+        pattern = prediction_pattern(seen, head)
         for role in LOOKS_AT:
             attention = pick(pattern, seen.events.role_position(role))
-            found[name, "prediction", f"attention_{role}"] = attention
+            found[head_name(head), "prediction", f"attention_{role}"] = attention
     return found
 
 
@@ -104,29 +100,21 @@ def writes(seen: Seen, final: Float[Tensor, "E d"]) -> Columns:
 
 def component_writes(seen: Seen, role: str) -> Float[Tensor, "E C d"]:
     """What every component writes at a role's position, in the order of ``components``."""
-    at = seen.events.role_position(role)
-    parts = []
-    for layer in range(seen.decoder.settings.n_layers):
-        z = pick(seen.sites[f"layer_{layer}_z"], at)
-        parts.append(torch.einsum("ehk,hkd->ehd", z, seen.params[f"layer_{layer}.attn.W_O"]))
-        parts.append(pick(seen.sites[f"layer_{layer}_mlp_write"], at)[:, None])
-    return torch.cat(parts, 1)
+    at, names = seen.events.role_position(role), components(seen.decoder.settings)
+    return torch.stack([component_write(seen, name, at) for name in names], 1)
 
 
 def answer_direction(seen: Seen, final: Float[Tensor, "E d"]) -> Float[Tensor, "E d"]:
-    """What a write is multiplied by to give its answer contribution: u pulled back to the stream.
+    """What a write at the prediction position is multiplied by to give its answer contribution.
 
-    With u the right value's unembedding minus the mean of all other values', a write w moves the
-    LayerNorm'd state by gain ⊙ (w − mean w) / scale, which reads u · that = w · centre(gain ⊙ u) /
-    scale: centring is symmetric.
+    It reads along the right value's unembedding less the mean of all other values'.
     """
     values = seen.params["embedding.token"][seen.value_ids.start : seen.value_ids.stop]
     right = values[right_value(seen)]
     others = (values.sum(0) - right) / (len(values) - 1)
     tap = Tap(capture=("final_norm_scale",))
     seen.decoder.final_norm(seen.params, final, tap)
-    read = seen.params["final_norm.gain"] * (right - others)
-    return (read - read.mean(-1, keepdim=True)) / tap.cache["final_norm_scale"]
+    return stream_reader(seen, right - others, tap.cache["final_norm_scale"])
 
 
 def rank_correlation(
@@ -140,12 +128,8 @@ def rank_correlation(
         return None
     count = len(now)
     weights = np.vstack([np.full(count, 1 / count), resamples(count, 0) / count])
-    ranks = [pd.DataFrame(weights @ part).rank(axis=1).to_numpy() for part in (now, before)]
-    a, b = (part - part.mean(1, keepdims=True) for part in ranks)
-    spread = np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    if spread[0] == 0:
+    found = correlations(*(rankdata(weights @ part, axis=1) for part in (now, before)))
+    if np.isnan(found[0]):
         return None
-    varies = spread > 0
-    found = (a * b).sum(1)[varies] / spread[varies]
-    (low,), (high,) = interval(found[1:, None])
-    return Mean(float(found[0]), float(low), float(high), count)
+    low, high = interval(found[np.isfinite(found)][1:, None])
+    return Mean(float(found[0]), float(low[0]), float(high[0]), count)

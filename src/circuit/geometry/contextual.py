@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.config.kinds.weights import ContextualGeometry
-from circuit.geometry.alignment import head_subspaces, random_subspaces
+from circuit.geometry.alignment import random_subspaces
 from circuit.geometry.behaviour import Keep, SplitReads, read_pass
 from circuit.geometry.control_table import Cell, table
 from circuit.geometry.group_pictures import pair_distances, projected
@@ -36,6 +36,7 @@ from circuit.geometry.scatter import MEASURES, program_columns
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.routing import Head, require_rank
+from circuit.scalars.subspace import head_bases
 from circuit.task.vocabulary import Vocabulary
 
 FULL = "full"
@@ -84,18 +85,19 @@ def contextual_geometry(
     shown = {place.role: place.site for place in where if place.chosen == next(iter(heads))}
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in Geometry._fields}
     for step in steps:
-        parameters = theta(step)
-        kept = read_pass(decoder, parameters, split, keep).states
+        flat = theta(step)
+        kept = read_pass(decoder, flat, split, keep).states
+        params = decoder.layout.views(flat.double())
         states = {
             (site, role): kept[site][known.reads, i].double()
             for site in sites
             for i, (role, known) in enumerate(by_role.items())
         }
-        of_heads = {c: head_subspaces(decoder, parameters, h, rank) for c, h in heads.items()}
-        bases = {place: of_heads[place.chosen][place.side] for place in where}
+        of_heads = {chosen: head_bases(params, head, rank) for chosen, head in heads.items()}
+        bases = {place: of_heads[place.chosen][f"head_{place.side}"] for place in where}
         look = Look(states, by_role, bases, random)
         tables["rows"].append(table(_separability(look, settings.shrinkage), step))
-        tokens = token_rows(decoder, parameters, vocabulary, read)
+        tokens = token_rows(params, vocabulary, read)
         tables["alignment"].append(table(aligned(look, tokens), step))
         if step in (steps[0], steps[-1]):
             for role, site in shown.items():

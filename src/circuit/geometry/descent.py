@@ -106,4 +106,6 @@ def align(gradients: Float[Tensor, "S P"], loss: LossGradient, seed: int = 0) ->
     push = np.stack([drawn[0], *interval(drawn[1:])])
     length = np.sqrt(weights[0] @ gram @ weights[0]) * gradients.double().norm(dim=-1).numpy()
     # A gradient of length 0 (of a scalar that cannot move) has no angle; its push is 0.
-    return Alignment(np.divide(push, length, out=np.zeros_like(push), where=length > 0), push)
+    cosine = np.divide(push, length, out=np.zeros_like(push), where=length > 0)
+    # With the length held, a resampled product may exceed it; no cosine lies beyond 1.
+    return Alignment(cosine.clip(-1, 1), push)

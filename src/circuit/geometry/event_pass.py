@@ -24,13 +24,12 @@ from circuit.geometry.behaviour import answer_measures
 from circuit.geometry.components import (
     LOOKS_AT,
     RANKED,
-    Columns,
     ablation_effects,
     localisation,
     rank_correlation,
     writes,
 )
-from circuit.geometry.stages import StageStates, drift, lens, stage_states
+from circuit.geometry.stages import Columns, StageStates, drift, lens, stage_states
 from circuit.interventions.ablation import Baseline, removal_sites
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder

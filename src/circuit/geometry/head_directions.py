@@ -39,12 +39,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuit.errors import AnalysisError
-from circuit.geometry.heads import head_name
+from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Params
-from circuit.scalars.base import Seen
+from circuit.scalars.base import Seen, centre
 from circuit.scalars.routing import Head, w_qk
 from circuit.scalars.subspace import w_ov
-from circuit.statistics import interval, resamples
+from circuit.statistics import correlations, interval, resamples
 from circuit.task.events import ReadEvents
 from circuit.task.vocabulary import Vocabulary
 
@@ -120,7 +120,7 @@ def head_directions(
     params = seen.decoder.layout.views(theta.detach().double())
     corpus = _Corpus(seen.events, vocabulary)
     frames = []
-    for head in ((n, h) for n in range(s.n_layers) for h in range(s.n_heads)):
+    for head in every_head(s):
         states = seen.sites[f"layer_{head[0]}_attn_input"].double()
         for matrix, values, pairs in _sides(params, head, states, corpus, directions):
             for i, pair in enumerate(pairs):
@@ -217,8 +217,8 @@ class _Corpus:
     def agreement(self, first: Side, second: Side) -> tuple[float, float, float]:
         """Correlation over keys and values of what two sides have of them, with its interval."""
         start, one, other = self.vocabulary.key_ids.start, first.token, second.token
-        value = _correlations(one.items[None, start:], other.items[None, start:])
-        drawn = _correlations(one.resampled[:, start:], other.resampled[:, start:])
+        value = _over_both(one.items[None, start:], other.items[None, start:])
+        drawn = _over_both(one.resampled[:, start:], other.resampled[:, start:])
         low, high = interval(drawn[:, None])
         return float(value[0]), float(low[0]), float(high[0])
 
@@ -253,7 +253,7 @@ def _sides(
     u, of_qk, vh = torch.linalg.svd(w_qk(params, head))
     qk = zip(met(u[:, :directions]), met(vh[:directions].T), strict=True)
     u, of_ov, vh = torch.linalg.svd(w_ov(params, head))
-    write = (vh - vh.mean(-1, keepdim=True))[:directions] * params["final_norm.gain"]
+    write = centre(vh[:directions]) * params["final_norm.gain"]
     logits = write @ params["embedding.token"].T
     ov = zip(met(u[:, :directions]), (corpus.written(x) for x in logits), strict=True)
     found = []
@@ -267,15 +267,15 @@ def _sides(
     return found
 
 
-def _correlations(
+def _over_both(
     a: Float[np.ndarray, "#B V"], b: Float[np.ndarray, "#B V"]
 ) -> Float[np.ndarray, " B"]:
     """Correlation, row by row, over the columns that both have."""
     a, b = np.broadcast_arrays(a, b)
     held = np.isfinite(a) & np.isfinite(b)
+    # What is left out lies at the mean of the rest, so it adds nothing to any of the sums.
     a, b = (np.where(held, x - np.mean(x, 1, where=held, keepdims=True), 0) for x in (a, b))
-    found: Float[np.ndarray, " B"] = (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
-    return found
+    return correlations(a, b)
 
 
 def _top(level: Level, names: np.ndarray, most: int) -> pd.DataFrame:

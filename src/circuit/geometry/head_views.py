@@ -20,9 +20,10 @@ from torch import Tensor
 from circuit.geometry.alignment import MEASURES, Axes, Form, axes, derivatives
 from circuit.geometry.control_table import Cell
 from circuit.geometry.grouped_states import States
-from circuit.geometry.heads import head_name
 from circuit.geometry.scatter import Groups, group_means
-from circuit.model.transformer import Decoder
+from circuit.model.sites import head_name
+from circuit.model.transformer import Params
+from circuit.scalars.base import centre
 from circuit.scalars.routing import Head
 from circuit.task.vocabulary import Vocabulary
 
@@ -168,10 +169,9 @@ def _shuffled(states: Float[Tensor, "N d"], groups: Groups) -> Float[Tensor, "K 
 
 
 def token_rows(
-    decoder: Decoder, theta: Float[Tensor, " P"], vocabulary: Vocabulary, sites: Iterable[str]
+    params: Params, vocabulary: Vocabulary, sites: Iterable[str]
 ) -> dict[tuple[str, str], Float[Tensor, "n d"]]:
-    """Centred embeddings of keys and of values, as they are seen at these sites; float64."""
-    params = decoder.layout.views(theta.detach().double())
+    """Centred embeddings of keys and of values, as they are seen at these sites."""
     found = {}
     for site in sites:
         for kind, ids in (("keys", vocabulary.key_ids), ("values", vocabulary.value_ids)):
@@ -179,6 +179,6 @@ def token_rows(
             rows = rows - rows.mean(0)
             if site.endswith("_attn_input"):
                 gain = params[f"{site.removesuffix('_attn_input')}.ln1.gain"]
-                rows = (rows - rows.mean(1, keepdim=True)) * gain
+                rows = centre(rows) * gain
             found[site, kind] = rows
     return found

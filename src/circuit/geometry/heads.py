@@ -22,12 +22,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
+from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look, pick
 from circuit.scalars.behaviour import answer_margin
 from circuit.scalars.routing import (
     Head,
     RankSeparation,
+    best_margin,
     prediction_pattern,
     prediction_scores,
     require_rank,
@@ -35,7 +37,7 @@ from circuit.scalars.routing import (
     w_qk,
 )
 from circuit.scalars.value import ov_value_margin
-from circuit.statistics import bootstrap_means, halves
+from circuit.statistics import bootstrap_means, halves, halves_and_all
 from circuit.task.events import ReadEvents
 
 MEASURES = {
@@ -54,12 +56,6 @@ UNITS = {
     "high": "unit of the measure",
     "count": "1",
 }
-HALVES = ("selection", "confirmation", "all")
-
-
-def head_name(head: Head) -> str:
-    """``(1, 3)`` → ``"L1H3"``."""
-    return f"L{head[0]}H{head[1]}"
 
 
 class Scan(NamedTuple):
@@ -104,7 +100,7 @@ def _scan_checkpoint(
     names, columns, singular = [], [], []
     with torch.no_grad():
         seen = look(decoder, theta, events, value_ids, sites)
-        for head in ((n, h) for n in range(s.n_layers) for h in range(s.n_heads)):
+        for head in every_head(s):
             for measure, values in _head_measures(seen, head, rank).items():
                 names.append((head_name(head), measure))
                 columns.append(values.double())
@@ -116,9 +112,8 @@ def _scan_checkpoint(
         names.append(("model", "answer_margin"))
         columns.append(answer_margin(None)(seen).double())
     per_event = torch.stack(columns, 1).numpy()
-    everything = np.arange(len(per_event))
     frames = []
-    for half, chosen in zip(HALVES, (*halves(len(per_event)), everything), strict=True):
+    for half, chosen in halves_and_all(len(per_event)).items():
         mean, low, high = bootstrap_means(per_event[chosen])
         frame = pd.DataFrame(names, columns=["head", "measure"])
         frames.append(frame.assign(half=half, mean=mean, low=low, high=high, count=len(chosen)))
@@ -130,7 +125,9 @@ def _scan_checkpoint(
     )
     rows = pd.concat(frames, ignore_index=True).assign(step=step)
     criteria = [
-        pd.DataFrame({"head": head, "measure": measure, "event": everything, "value": column})
+        pd.DataFrame(
+            {"head": head, "measure": measure, "event": np.arange(len(column)), "value": column}
+        )
         for (head, measure), column in zip(names, per_event.T, strict=True)
         if measure in CRITERIA
     ]
@@ -142,15 +139,12 @@ def _scan_checkpoint(
 
 def _head_measures(seen: Seen, head: Head, rank: int) -> dict[str, Tensor]:
     """Every measure of ``MEASURES`` for one head, one value per event."""
-    events = seen.events
     scores = prediction_scores(seen, head)
-    support = pick(scores, events.support_value)
-    best = scores.masked_fill(~events.value_distractors, -torch.inf).amax(-1)
     return {
         "qk_separation": separation(scores, seen),
         "qk_separation_rank": RankSeparation(seen.decoder, head, rank, None)(seen),
-        "support_beats_all": (support > best).double(),
-        "support_attention": pick(prediction_pattern(seen, head), events.support_value),
+        "support_beats_all": (best_margin(scores, seen) > 0).double(),
+        "support_attention": pick(prediction_pattern(seen, head), seen.events.support_value),
         "ov_value_margin": ov_value_margin(head, None)(seen),
     }
 

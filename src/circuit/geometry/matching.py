@@ -15,11 +15,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from circuit.geometry.heads import head_name
-from circuit.geometry.paths import ATTENTION, MLP, TARGETS, centre, writers
+from circuit.geometry.paths import ATTENTION, MLP, TARGETS, writers
 from circuit.geometry.second_order import ARROW, Term, split_sources
-from circuit.model.sites import parse_head
-from circuit.scalars.base import Seen, pick
+from circuit.model.sites import head_name, parse_head
+from circuit.scalars.base import Seen, centre, pick
 from circuit.scalars.routing import Head, prediction_scores, separation
 
 MATCHING_UNITS = {"separation": "score"}

@@ -44,19 +44,13 @@ from circuit.interventions.ablation import Baseline, removal_sites
 from circuit.interventions.direct_effects import comparison, direct_and_ablated
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look
-from circuit.statistics import bootstrap_means, halves
+from circuit.statistics import bootstrap_means, halves_and_all
 from circuit.task.events import ReadEvents
 
 WHOLE = "whole"
-HALVES = ("selection", "confirmation", "all")
 ROW_UNITS = {"step": "step", "mean": "logit", "low": "logit", "high": "logit", "count": "1"}
 READOUT_UNITS = {**ROW_UNITS, "order": "id"}
 IDENTITY_UNITS = {"step": "step", "residual": "logit", "size": "logit", "count": "1"}
-IDENTITIES = {
-    "direct": "direct paths sum to the value",
-    "modules": "source → module → logit sums to the module's direct path",
-    "chains": "chains sum to the value",
-}
 
 
 class PathTables(NamedTuple):
@@ -208,7 +202,7 @@ def _summaries(blocks: Sequence[Block]) -> list[pd.DataFrame]:
     """Means with intervals of every block's columns, on each half; one bootstrap per half."""
     values = np.concatenate([columns for _, columns in blocks], 1)
     frames: list[list[pd.DataFrame]] = [[] for _ in blocks]
-    for half, chosen in zip(HALVES, (*halves(len(values)), np.arange(len(values))), strict=True):
+    for half, chosen in halves_and_all(len(values)).items():
         summary = np.stack(bootstrap_means(values[chosen]))
         ends = np.cumsum([len(labels) for labels, _ in blocks])[:-1]
         for frame, (labels, _), part in zip(
@@ -224,7 +218,11 @@ def _ablations(seen: Seen, read: Readout, top: int, baseline: Baseline) -> pd.Da
 
 
 def _identities(direct: DirectPaths, read: Readout, found: Sequence[Term]) -> pd.DataFrame:
-    """How far sums of paths are from what they must sum to: the largest distance over events."""
+    """How far sums of paths are from what they must sum to: the largest distance over events.
+
+    ``direct`` paths and ``chains`` sum to the value, and the sources of all ``modules`` to the
+    module's direct path.
+    """
     distances = {"direct": direct.values.sum(-1) - read.whole}
     if found:
         modules = [

@@ -28,9 +28,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.errors import AnalysisError
-from circuit.model.sites import stages
+from circuit.model.sites import head_name, stages
 from circuit.scalars.base import Seen, best_other, margin, pick
 from circuit.scalars.behaviour import answer_logits
+from circuit.scalars.value import stream_reader
 from circuit.task.events import ReadEvents
 
 TARGETS = ("correct_logit", "value_margin", "answer_margin", "stale_margin")
@@ -137,15 +138,10 @@ def readout(seen: Seen) -> Readout:
     return Readout(
         targets,
         rows,
-        centre(seen.params["final_norm.gain"] * rows) / scale[:, None],
+        stream_reader(seen, rows, scale[:, None]),
         rows @ seen.params["final_norm.bias"],
         targets.values(logits),
     )
-
-
-def centre(states: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-    """States less their mean over the residual stream's coordinates, as LayerNorm takes them."""
-    return states - states.mean(-1, keepdim=True)
 
 
 def writers(seen: Seen, at: Int[Tensor, " E"] | None = None) -> list[Writer]:
@@ -167,7 +163,7 @@ def writers(seen: Seen, at: Int[Tensor, " E"] | None = None) -> list[Writer]:
         name = f"layer_{layer}"
         z, neurons = here(seen.sites[f"{name}_z"]), here(seen.sites[f"{name}_neurons"])
         found += [
-            Writer(f"L{layer}H{h}", ATTENTION, 2 * layer + 1, z[..., h, :] @ w_out)
+            Writer(head_name((layer, h)), ATTENTION, 2 * layer + 1, z[..., h, :] @ w_out)
             for h, w_out in enumerate(params[f"{name}.attn.W_O"])
         ]
         b_o, b_out = (params[f"{name}.{b}"].expand_as(token) for b in ("attn.b_O", "mlp.b_out"))

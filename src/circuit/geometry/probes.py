@@ -36,10 +36,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.geometry.behaviour import means_over_reads
+from circuit.geometry.stages import ROLES
 from circuit.task.events import read_events
 from circuit.task.vocabulary import Vocabulary
 
-ROLES = ("prediction", "support_value")
 TARGETS = ("query_key", "answer", "stale_value")
 LATEST = "latest"
 MEASURES = ("probe_accuracy", "probe_control")

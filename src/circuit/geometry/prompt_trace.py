@@ -24,26 +24,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
-from circuit.geometry.heads import head_name
 from circuit.geometry.matching import key_composition, matching_sites, most_adding_head
-from circuit.geometry.paths import (
-    TARGETS,
-    Readout,
-    centre,
-    direct_paths,
-    readout,
-    writers,
-)
+from circuit.geometry.paths import TARGETS, Readout, direct_paths, readout, writers
+from circuit.geometry.position_names import position_names
 from circuit.geometry.second_order import ARROW, Term, head_readers, second_order_sites, terms
-from circuit.model.sites import stages
+from circuit.model.sites import head_name, stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look
+from circuit.scalars.value import stream_reader
 from circuit.task.events import ReadEvents
 from circuit.task.vocabulary import Vocabulary
 
 POSITIONS = ("support_value", "prediction")
-# What a position is called: the first role that holds.
-SHOWN_ROLES = (
+_NAMES = (
     "support_value",
     "support_key",
     "support_op",
@@ -142,7 +135,7 @@ def _facts(
         "sample_id": events.sample_id[0],
         "read_index": int(events.read_index[0]),
         "tokens": [words[token] for token in events.tokens[0].tolist()],
-        "roles": role_names(events),
+        "roles": position_names(events, _NAMES)[0],
         "positions": places,
         "key": words[int(events.query_key_id[0])],
         "answer": words[int(events.answer[0])],
@@ -155,15 +148,6 @@ def _facts(
         **{name: float(value) for name, value in zip(TARGETS, read.whole[0], strict=True)},
         "residual": float((direct - read.whole).abs().max()),
     }
-
-
-def role_names(events: ReadEvents) -> list[str]:
-    """What every position of the first event is called; ``other`` where no role holds."""
-    masks = {role: events.role_mask(role)[0].tolist() for role in SHOWN_ROLES}
-    return [
-        next((role for role, mask in masks.items() if mask[position]), "other")
-        for position in range(int(events.length[0]))
-    ]
 
 
 def _carried(seen: Seen, read: Readout, role: str) -> dict[int, Float[Tensor, "R d"]]:
@@ -183,8 +167,8 @@ def _carried(seen: Seen, read: Readout, role: str) -> dict[int, Float[Tensor, "R
 
 def _promoters(seen: Seen, at: int) -> Float[Tensor, "V d"]:
     """What reads from a state how it moves each token's logit at a position, less their mean."""
-    rows = seen.params["final_norm.gain"] * seen.params["embedding.token"]
-    rows = centre(rows) / seen.sites["final_norm_scale"][0, at]
+    scale = seen.sites["final_norm_scale"][0, at]
+    rows = stream_reader(seen, seen.params["embedding.token"], scale)
     return rows - rows.mean(0)
 
 
@@ -196,7 +180,8 @@ def _promoted(effects: Float[Tensor, " V"], vocabulary: Vocabulary) -> str:
 
 
 def _attention(seen: Seen, vocabulary: Vocabulary, places: dict[str, int]) -> pd.DataFrame:
-    layers, names = seen.decoder.settings.n_layers, role_names(seen.events)
+    layers = seen.decoder.settings.n_layers
+    (names,) = position_names(seen.events, _NAMES)
     tokens = [vocabulary.tokens[token] for token in seen.events.tokens[0].tolist()]
     parts = []
     for role, at in places.items():

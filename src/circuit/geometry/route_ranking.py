@@ -24,7 +24,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from circuit.errors import AnalysisError
-from circuit.statistics import RESAMPLES, bootstrap_means, halves, interval
+from circuit.statistics import RESAMPLES, bootstrap_means, correlations, halves, interval
 
 RANKING_UNITS = {
     "rank": "1",
@@ -147,11 +147,6 @@ def _spearman(
     """Rank correlation, with an interval over resampled pairs (those that have one)."""
     drawn = np.random.default_rng(seed).integers(len(x), size=(RESAMPLES, len(x)))
     index = np.vstack([np.arange(len(x)), drawn])
-    ranks = [rankdata(values[index], axis=1) for values in (x, y)]
-    centred = [r - r.mean(1, keepdims=True) for r in ranks]
-    scale = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
-    with np.errstate(invalid="ignore"):
-        found = (centred[0] * centred[1]).sum(1) / scale
-    again = found[1:][np.isfinite(found[1:])]
-    low, high = interval(again[:, None])
+    found = correlations(*(rankdata(values[index], axis=1) for values in (x, y)))
+    low, high = interval(found[np.isfinite(found)][1:, None])
     return float(found[0]), float(low[0]), float(high[0])

@@ -28,6 +28,7 @@ from circuit.config.kinds.mechanism import RouteCompetition
 from circuit.config.kinds.scalar import EVERY, ScalarSettings
 from circuit.config.recipe import ModelSettings
 from circuit.geometry.descent import align, loss_gradient, objective_batches
+from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import scalar_gradients, scalar_values
@@ -71,7 +72,7 @@ def expand_routes(
     Returns:
         Settings, and the name in the given ones, by route.
     """
-    heads = [f"L{layer}H{head}" for layer in range(shape.n_layers) for head in range(shape.n_heads)]
+    heads = [head_name(head) for head in every_head(shape)]
     found, families = {}, {}
     for family, settings in routes.items():
         readers = re.match(r"layer_(\d+)_attn_input$", settings.stage or "")

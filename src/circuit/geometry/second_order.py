@@ -40,11 +40,11 @@ from circuit.geometry.paths import (
     MLP,
     Readout,
     Writer,
-    centre,
     path_sites,
     writers,
 )
-from circuit.scalars.base import Seen, pick
+from circuit.model.sites import head_name
+from circuit.scalars.base import Seen, centre, pick
 
 ARROW = " → "
 VALUE_BIAS, BASELINE = "value_bias", "baseline"
@@ -185,7 +185,7 @@ def _head_terms(seen: Seen, read: Readout, layer: int, sources: Sequence[Writer]
         value = torch.einsum("ehpd,erhd->erhp", seen_by_head, heads.direction)
         parts.append((source.name, source.kind, value))
     return [
-        Term(source, f"L{layer}H{h}", kind + ARROW + ATTENTION, where, value[:, :, h, p])
+        Term(source, head_name((layer, h)), kind + ARROW + ATTENTION, where, value[:, :, h, p])
         for h in range(mass.shape[1])
         for source, kind, value in parts
         for p, where in enumerate((SUPPORT, ELSEWHERE))

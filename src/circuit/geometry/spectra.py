@@ -25,6 +25,7 @@ from torch import Tensor
 
 from circuit.config.recipe import ModelSettings
 from circuit.errors import AnalysisError
+from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Params
 
 HEAD_MATRICES = ("W_Q", "W_K", "W_V", "W_O", "W_QK", "W_OV")
@@ -43,10 +44,9 @@ class Svd(NamedTuple):
 
 def component_names(settings: ModelSettings, matrix: str) -> list[str]:
     """``L0H0``, … for a head's matrix, ``L0MLP``, … for an MLP's, in the order of :class:`Svd`."""
-    layers = range(settings.n_layers)
     if matrix in MLP_MATRICES:
-        return [f"L{layer}MLP" for layer in layers]
-    return [f"L{layer}H{head}" for layer in layers for head in range(settings.n_heads)]
+        return [f"L{layer}MLP" for layer in range(settings.n_layers)]
+    return [head_name(head) for head in every_head(settings)]
 
 
 def require_top(settings: ModelSettings, top: int) -> None:

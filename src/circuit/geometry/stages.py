@@ -24,6 +24,8 @@ from circuit.scalars.value import right_value, value_logits
 
 ROLES = ("prediction", "support_value")
 
+Columns = dict[tuple[str, ...], Float[Tensor, " E"]]
+"""One value per event, by what names a row."""
 StageStates = Float[Tensor, "S R E d"]
 """States of E events at every stage and each of ``ROLES``."""
 
@@ -41,13 +43,13 @@ def stage_states(seen: Seen) -> StageStates:
     return torch.stack([*inner, seen.decoder.final_norm(seen.params, inner[-1])])
 
 
-def lens(seen: Seen, states: StageStates) -> dict[tuple[str, ...], Float[Tensor, " E"]]:
+def lens(seen: Seen, states: StageStates) -> Columns:
     """Lens accuracy and margin (logit) at ``prediction``, for every stage."""
     names = stages(seen.decoder.settings.n_layers)
     at = states[:, ROLES.index("prediction")]
     read = torch.cat([seen.decoder.final_norm(seen.params, at[:-1]), at[-1:]])
     right = right_value(seen)
-    found: dict[tuple[str, ...], Tensor] = {}
+    found: Columns = {}
     for name, logits in zip(names, value_logits(seen, read), strict=True):
         values = margin(logits, right, None)
         found[name, "prediction", "", "lens_accuracy"] = (values > 0).to(values.dtype)
@@ -55,9 +57,7 @@ def lens(seen: Seen, states: StageStates) -> dict[tuple[str, ...], Float[Tensor,
     return found
 
 
-def drift(
-    seen: Seen, states: StageStates, others: StageStates, measure: str
-) -> dict[tuple[str, ...], Float[Tensor, " E"]]:
+def drift(seen: Seen, states: StageStates, others: StageStates, measure: str) -> Columns:
     """Relative distance of every state to the same event's state elsewhere, as ``measure``."""
     names = stages(seen.decoder.settings.n_layers)
     moved = (states - others).norm(dim=-1) / others.norm(dim=-1)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from circuit.config.recipe import ModelSettings
 from circuit.model.sites import parse_component
-from circuit.scalars.base import Seen
+from circuit.scalars.base import Seen, pick
 from circuit.task.events import ReadEvents
 
 Baseline = Literal["zero", "mean"]
@@ -44,12 +44,22 @@ def removal_sites(n_layers: int) -> frozenset[str]:
     return frozenset(f"layer_{layer}_{name}" for layer in range(n_layers) for name in names)
 
 
-def component_write(seen: Seen, component: str) -> Float[Tensor, "E T d"]:
-    """What a component adds to the residual stream at every position, its bias in for an MLP."""
+def component_write(
+    seen: Seen, component: str, at: Int[Tensor, " E"] | None = None
+) -> Float[Tensor, "E ... d"]:
+    """What a component adds to the residual stream, its bias in for an MLP.
+
+    Args:
+        seen: a pass with every layer's ``z`` and ``mlp_write``.
+        at: one position per event; None gives all positions, [E, T, d].
+    """
     layer, head = parse_component(component, seen.decoder.settings)
+    written = seen.sites[f"layer_{layer}_mlp_write" if head is None else f"layer_{layer}_z"]
+    if at is not None:
+        written = pick(written, at)
     if head is None:
-        return seen.sites[f"layer_{layer}_mlp_write"]
-    return seen.sites[f"layer_{layer}_z"][:, :, head] @ seen.params[f"layer_{layer}.attn.W_O"][head]
+        return written
+    return written[..., head, :] @ seen.params[f"layer_{layer}.attn.W_O"][head]
 
 
 def removed_write(seen: Seen, component: str, baseline: Baseline) -> Float[Tensor, "E T d"]:

@@ -25,7 +25,7 @@ from torch import Tensor
 from circuit.geometry.paths import TARGETS, Readout
 from circuit.interventions.ablation import Baseline, ablated_logits, components, removed_write
 from circuit.scalars.base import Seen, pick
-from circuit.statistics import bootstrap_means, halves, interval, resamples
+from circuit.statistics import bootstrap_means, correlations, halves, interval, resamples
 
 MEASURES = {"direct": "logit", "effect": "logit", "sign_agreement": "share", "correlation": "1"}
 TOGETHER, ALL = "top components", "all components"
@@ -122,7 +122,9 @@ def _correlations(x: Float[np.ndarray, "n k"], y: Float[np.ndarray, "n k"]) -> p
     x, y = x - x.mean(0), y - y.mean(0)
     weights = _weights(len(x))
     xm, ym, xy, xx, yy = (weights @ part for part in (x, y, x * y, x * x, y * y))
-    return _with_interval(_ratio(xy - xm * ym, xx - xm * xm, yy - ym * ym))
+    spread = np.sqrt(np.maximum(xx - xm * xm, 0) * np.maximum(yy - ym * ym, 0))
+    none = np.full_like(spread, np.nan)  # what does not vary
+    return _with_interval(np.divide(xy - xm * ym, spread, out=none, where=spread > 0))
 
 
 def _agreement_of_means(x: Float[np.ndarray, "n k"], y: Float[np.ndarray, "n k"]) -> pd.DataFrame:
@@ -130,9 +132,7 @@ def _agreement_of_means(x: Float[np.ndarray, "n k"], y: Float[np.ndarray, "n k"]
     weights = _weights(len(x))
     x, y = weights @ x, weights @ y
     agree = (np.sign(x) == np.sign(y)).mean(1)
-    x, y = (part - part.mean(1, keepdims=True) for part in (x, y))
-    correlation = _ratio((x * y).sum(1), (x * x).sum(1), (y * y).sum(1))
-    found = _with_interval(np.stack([agree, correlation], 1))
+    found = _with_interval(np.stack([agree, correlations(x, y)], 1))
     return found.assign(measure=["sign_agreement", "correlation"])
 
 
@@ -145,14 +145,3 @@ def _with_interval(found: Float[np.ndarray, "r k"]) -> pd.DataFrame:
     """The first row as the mean, the interval of all others."""
     low, high = interval(found[1:])
     return pd.DataFrame({"mean": found[0], "low": low, "high": high})
-
-
-def _ratio(
-    xy: Float[np.ndarray, "..."], xx: Float[np.ndarray, "..."], yy: Float[np.ndarray, "..."]
-) -> Float[np.ndarray, "..."]:
-    """Correlation from covariance and variances; NaN where one of the two does not vary."""
-    spread = np.sqrt(np.maximum(xx, 0) * np.maximum(yy, 0))
-    found: Float[np.ndarray, "..."] = np.divide(
-        xy, spread, out=np.full_like(spread, np.nan), where=spread > 0
-    )
-    return found

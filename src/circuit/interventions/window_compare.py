@@ -24,7 +24,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +45,7 @@ from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, best_other, margin
 from circuit.scalars.behaviour import answer_logits
-from circuit.statistics import halves, interval, resamples
+from circuit.statistics import halves_and_all, interval, resamples
 from circuit.task.events import ReadEvents
 
 MEASURES = {"answer_margin": "logit", "answer_margin_fixed_source": "logit", "correct": "1"}
@@ -57,7 +57,6 @@ UNITS = {
     "count": "1",
 }
 EVENT_UNITS = {"step": "step", "event": "id", "value": "unit of the measure"}
-HALVES = ("selection", "confirmation", "all")
 SUM = "sum of groups"
 
 
@@ -115,7 +114,7 @@ def compare_ends(
     effects |= _excess(effects)
     frames = [
         _half_rows(effects, changes, half, chosen)
-        for half, chosen in zip(HALVES, (*halves(len(events)), range(len(events))), strict=True)
+        for half, chosen in halves_and_all(len(events)).items()
     ]
     return Comparison(pd.concat(frames, ignore_index=True), _event_rows(steps, bases, events))
 
@@ -192,18 +191,17 @@ def _half_rows(
     effects: Mapping[tuple[str, ...], np.ndarray],
     changes: Mapping[str, np.ndarray],
     half: str,
-    chosen: Iterable[int],
+    events: Int[np.ndarray, " n"],
 ) -> pd.DataFrame:
     """Mean effects and shares of some of the events, with their intervals."""
-    events = np.asarray(chosen)
     drawn = resamples(len(events), 0) / len(events)
     frames = []
     for measure, values in changes.items():
         change = values[events]
         names = [key for key in effects if key[-1] == measure]
         columns = np.stack([change, *(effects[key][events] for key in names)], axis=1)
-        low, high = interval(drawn @ columns)
         mean, again = columns.mean(0), drawn @ columns
+        low, high = interval(again)
         share = np.full((3, len(mean)), np.nan)
         if not low[0] <= 0 <= high[0]:
             share = np.stack([mean / mean[0], *interval(again / again[:, :1])])

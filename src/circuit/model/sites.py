@@ -137,6 +137,16 @@ def unknown_site(name: str, n_layers: int) -> AnalysisError:
     )
 
 
+def head_name(head: tuple[int, int]) -> str:
+    """``(1, 3)`` → ``"L1H3"``."""
+    return f"L{head[0]}H{head[1]}"
+
+
+def every_head(settings: ModelSettings) -> list[tuple[int, int]]:
+    """(layer, head) of all heads, in the order in which the model meets them."""
+    return [(layer, head) for layer in range(settings.n_layers) for head in range(settings.n_heads)]
+
+
 _COMPONENT = re.compile(r"^L(\d+)(?:H(\d+)|(MLP)|N(\d+))$")
 
 

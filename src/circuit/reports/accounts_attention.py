@@ -157,7 +157,7 @@ def _order(moves: pd.DataFrame, first: int) -> str:
         return f"No link of its chain rose beyond its interval since step {first:,}."
     lead = moved.iloc[0]
     start = (
-        f"the {lead.name} was half-way first, at step {lead['half_way']:,.0f} (95% interval "
+        f"the {lead.name} got half-way first, at step {lead['half_way']:,.0f} (95% interval "
         f"{lead['half_way_low']:,.0f} to {lead['half_way_high']:,.0f}; between the checkpoints "
         f"{lead['half_way_after']:,.0f} and {lead['half_way_by']:,.0f})"
     )
@@ -169,14 +169,15 @@ def _order(moves: pd.DataFrame, first: int) -> str:
     later, close = rest[apart], rest[~apart]
     parts = []
     if len(close):
-        parts.append(f"not told apart from the {' and the '.join(close.index)}")
+        parts.append(f"the {' and the '.join(close.index)} cannot be told apart from it")
     if len(later):
         lags = [
-            f"the {link} {row['lag']:,.0f} ({row['lag_low']:,.0f} to {row['lag_high']:,.0f})"
+            f"the {link} {row['lag']:,.0f} steps ({row['lag_low']:,.0f} to "
+            f"{row['lag_high']:,.0f}) later"
             for link, row in later.iterrows()
         ]
-        parts.append(f"followed by {', '.join(lags)} steps later")
-    return f"Of the {len(moved)} links that rose, {start}, {' and '.join(parts)}."
+        parts.append(f"then came {', '.join(lags)}")
+    return f"Of the {len(moved)} links that rose, {'; '.join([start, *parts])}."
 
 
 def _before(head: str, maps: pd.DataFrame) -> list[str]:

@@ -34,10 +34,13 @@ def births(
     main, accuracy = windows["main"], own.loc["accuracy"]
     marks = []
     if main["found"]:
+        born = len(main["evidence"])
         answer = (
-            f"{len(main['evidence'])} of {len(own)} curves were born in the main window, steps "
-            f"{main['start']:,} to {main['stop']:,}: {', '.join(main['evidence'])}."
+            f"Behaviour was born mainly from step {main['start']:,} to {main['stop']:,}, the main "
+            f"window: {born} of {len(own)} curves {'was' if born == 1 else 'were'} born there "
+            f"({', '.join(main['evidence'])})."
         )
+        marks += _missed(rows, main)
     else:
         answer = (
             f"Nothing was born in this run: none of {len(own)} curves moves beyond its interval to "
@@ -55,6 +58,8 @@ def births(
             "The answer's accuracy was not born in this run: the windows are those of its parts."
         )
     missing = [str(e) for e in own.index[~own["found"].astype(bool)] if e != "accuracy"]
+    if main["found"]:
+        answer += _elsewhere(windows, main)
     if missing and main["found"]:
         answer += f" Not born: {', '.join(missing)}."
     return Account(
@@ -73,12 +78,38 @@ def births(
         figures=[
             Figure(
                 "timeline.svg",
-                "Births by threshold and by change point, with their intervals, and the largest "
-                "jump of every curve; shaded: merged windows.",
+                "When every curve came to its level to stay, when it changed, and between which "
+                "checkpoints it changed most; shaded: births that overlap, as windows.",
             )
         ],
         marks=marks,
     )
+
+
+def _elsewhere(windows: dict[str, dict[str, Any]], main: dict[str, Any]) -> str:
+    """The other windows and what was born in them, as a sentence."""
+    others = [
+        f"{', '.join(window['evidence'])} from step {window['start']:,} to {window['stop']:,}"
+        for name, window in windows.items()
+        if name.startswith("window_") and window["start"] != main["start"]
+    ]
+    return f" Born in windows of their own: {'; '.join(others)}." if others else ""
+
+
+def _missed(rows: pd.DataFrame, main: dict[str, Any]) -> list[str]:
+    """Curves whose largest change between two checkpoints lies outside the main window."""
+    jumps = rows[rows["method"].str.startswith("largest_") & rows["found"].astype(bool)]
+    outside = jumps[(jumps["start"] >= main["stop"]) | (jumps["stop"] <= main["start"])]
+    if outside.empty:
+        return []
+    when = [
+        f"{', '.join(part['evidence'])} (step {start:,.0f} to {stop:,.0f})"
+        for (start, stop), part in outside.groupby(["start", "stop"])
+    ]
+    return [
+        "The largest change between two checkpoints lies outside the main window for "
+        f"{'; '.join(when)}: analyses of that window do not see it."
+    ]
 
 
 def _reason(row: pd.Series) -> str:

@@ -72,7 +72,8 @@ def compare(
             Figure(
                 "activations.svg",
                 "Share of the margin's change that the states at a stage and role carry, in both "
-                "directions; in brackets the same states of another event.",
+                "directions. In brackets the same states of another event: they carry another "
+                "answer, so they take away more than the change and bring less than nothing.",
             ),
             Figure(
                 "weights.svg",
@@ -151,38 +152,40 @@ def _answer(rows: pd.DataFrame, window: tuple[int, int], told: _Told | None) -> 
     change = of_kind(rows, "change", "", "").iloc[0]
     grew = format_value(change["effect"], "logit", change["effect_low"], change["effect_high"])
     span = format_interval(change["effect"], "logit", change["effect_low"], change["effect_high"])
-    when = f"From step {window[0]:,} to {window[1]:,} the answer margin"
+    first, last = (f"{step:,}" for step in window)
     if told is None:
         return (
-            f"{when} did not change beyond its interval ({grew}, 95% interval {span}), so there is "
-            "no change that a part could carry."
+            f"From step {first} to {last} the answer margin did not change beyond its interval "
+            f"({grew}, 95% interval {span}), so there is no change that a part could carry."
         )
     taken, control, excess = (
         told.share(told.taking, TAKES, donor) for donor in ("matched", "control", "excess")
     )
     who = part_name(told.taking)
+    change_said = f"the answer margin's change from step {first} to {last} ({grew})"
     if excess["low"] > 0:
-        first = (
-            f"{when} changed by {grew}, of which {who} takes away {_percent(taken)} when its "
-            f"weights are put back, against {_percent(control)} for a random change of the same "
-            "size."
+        carries = (
+            f"Putting the weights of {who} back to those of step {first} takes away "
+            f"{_percent(taken)} of {change_said}, against {_percent(control)} for a random change "
+            "of the same size."
         )
     else:
-        first = (
-            f"{when} changed by {grew}, but no group's weights, put back, are shown to take away "
-            f"more of it than a random change of the same size ({who}: {_percent(taken)} against "
-            f"{_percent(control)})."
+        carries = (
+            f"No group's weights, put back to those of step {first}, are shown to take away more "
+            f"of {change_said} than a random change of the same size ({who}: {_percent(taken)} "
+            f"against {_percent(control)})."
         )
     brought = told.share(told.bringing, BRINGS, "matched")
     name = part_name(told.bringing)
-    alone = f"{name} alone brings {_percent(brought)} of it into the source"
+    into = f"Put into the model of step {first}, "
+    alone = f"{into}{name} alone brings {_percent(brought)} of it"
     if brought["low"] <= _HALF:
-        alone = f"no part is shown to bring half of it into the source: {name} brings most, "
+        alone = f"{into}no part is shown to bring half of it: {name} brings most, "
         alone += _percent(brought)
-    return f"{first} {alone[0].upper()}{alone[1:]}. {_rests(rows)}"
+    return f"{carries} {alone}. {_rests(rows, first)}"
 
 
-def _rests(rows: pd.DataFrame) -> str:
+def _rests(rows: pd.DataFrame, first: str) -> str:
     """On which states it rests: those without which at least half of the change is gone."""
     found = of_kind(rows, "activation", TAKES, "matched")
     order = list(dict.fromkeys(found["stage"]))
@@ -194,8 +197,8 @@ def _rests(rows: pd.DataFrame) -> str:
     if not places:
         return "No role's states at one stage, put back, are shown to take away half of it."
     return (
-        "Put back to the source's, the states at these roles and stages each take away more than "
-        f"half: {'; '.join(places)}."
+        f"Put back to those of step {first}, the states at these roles and stages each take away "
+        f"more than half: {'; '.join(places)}."
     )
 
 

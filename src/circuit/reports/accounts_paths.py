@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from circuit.model.passes import Passes
@@ -19,6 +21,13 @@ _NAMES = {
     "sign_agreement": "sign agreement of direct attribution and ablation effect over",
     "correlation": "correlation of direct attribution and ablation effect over",
 }
+_TARGETS = {
+    "value_margin": "value margin (right value over the best other value)",
+    "correct_logit": "logit of the right value",
+    "answer_margin": "answer margin (over the best other token)",
+    "stale_margin": "stale margin (over the latest stale value)",
+}
+_CENTRED = "events that did not choose it; the write less what ablation puts in its place"
 _TOP, _ALL = "top components", "all components"
 _SHOWN = 15
 
@@ -43,7 +52,7 @@ def paths(
     direct = _by_size(_at(rows, step), "path")
     deeper = _by_size(_whole_paths(_at(second_order, step)), "path")
     chains = _by_size(_of_kind(_at(second_order, step), "chain"), "path")
-    whole = _named(_at(rows, step), "whole")
+    whole = _named(_at(rows, step, "all"), "whole")
     top = direct.iloc[0]
     before = _named(_at(rows, first), str(top["path"]))
     effects = ablations[(ablations["step"] == step) & (ablations["target"] == "value_margin")]
@@ -54,7 +63,7 @@ def paths(
             _agreement(effects, baseline),
         ]
     )
-    numbers = [_number(f"{target}, at step {step:,}", row) for target, row in _wholes(rows, step)]
+    numbers = [_number(f"{name}, at step {step:,}", row) for name, row in _wholes(rows, step)]
     numbers += [
         _number(f"direct path of {row['path']} to the value margin, at step {step:,}", row)
         for _, row in direct.head(3).iterrows()
@@ -110,8 +119,10 @@ def _whole_paths(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wholes(rows: pd.DataFrame, step: int) -> list[tuple[str, pd.Series]]:
+    """The logit and its margins, by what they are called, with the margin that is told first."""
     chosen = (rows["step"] == step) & (rows["path"] == "whole") & (rows["half"] == "all")
-    return [(str(row["target"]), row) for _, row in rows[chosen].iterrows()]
+    at = rows[chosen].set_index("target")
+    return [(name, at.loc[target]) for target, name in _TARGETS.items()]
 
 
 def _number(name: str, row: pd.Series, unit: str = "logit", signed: bool | None = None) -> Number:
@@ -184,7 +195,8 @@ def _effect_numbers(effects: pd.DataFrame, step: int) -> list[Number]:
         control = " (bottom control)" if row["chosen"] == "bottom" else ""
         name = f"{_NAMES[measure]} {of}{control}, value margin at step {step:,}"
         signed = measure == "correlation" or None
-        found.append(_number(name, row, _UNITS[measure], signed))
+        number = _number(name, row, _UNITS[measure], signed)
+        found.append(replace(number, note=_CENTRED) if measure == "direct" else number)
     return found
 
 
@@ -232,6 +244,7 @@ def _tables(
     chains = chains[chains["target"].isin(["correct_logit", "value_margin"])]
     stages = shown(readout, "stage", "scale")
     agreed = effects[effects["chosen"] != "other"].drop(columns=["step", "target"])
+    agreed.insert(3, "unit", agreed["measure"].map(_UNITS))
     residuals = identities[identities["step"] == step].drop(columns="step")
     of_margin = "the value margin"
     return [
@@ -290,7 +303,7 @@ def _figures(step: int) -> list[Figure]:
         ),
         Figure(
             "direct_and_ablated.svg",
-            f"What components write towards the margin by themselves, and what their removal costs "
-            f"at step {step:,}.",
+            "What components write towards the margin by themselves (less what ablation puts in "
+            f"its place), and what their removal costs at step {step:,}.",
         ),
     ]

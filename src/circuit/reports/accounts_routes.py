@@ -56,10 +56,10 @@ def competition(
         question="Which of the candidate routes grew over this window, and did training push it?",
         answer=_answer(rows, ranking, signs, routes, train_split),
         numbers=[
-            *_strengths(rows, routes),
             *_sizes(chosen),
-            *_alignments(rows, routes, train_split),
+            *_strengths(rows, routes),
             *_signs(signs, train_split),
+            *_alignments(rows, routes, train_split),
             passes_number(passes, events, n_layers),
             Number("backward passes", backward, "1", note="one per route and per chunk of a loss"),
         ],
@@ -67,7 +67,7 @@ def competition(
             Table(
                 "Routes by effect size: mean change over the pooled standard deviation over events "
                 f"(chosen on one half, told on the other; {len(shown)} of {len(ranking)} routes)",
-                shown.drop(columns=["family", "scalar", "head"]),
+                shown.drop(columns=["family", "head"]),
                 _RANKING_UNITS,
             ),
             Table(
@@ -88,13 +88,13 @@ def competition(
         figures=[
             Figure(
                 "ranked.svg",
-                "Routes by effect size over the window, on events that did not choose, and how the "
-                "gradient of each lay to the training loss' descent direction at its start.",
+                "How much each route grew over the window, on events that did not choose, and "
+                "whether descending the training loss at its start would make it grow.",
             ),
             Figure(
                 "alignment.svg",
-                "Alignment of winner, runner-up and bottom control with the descent direction of "
-                "three losses on two splits; exchanged answers are the control.",
+                "Whether three losses push winner, runner-up and bottom control up (above 0) or "
+                "down, on two splits; the loss with exchanged answers is the control.",
             ),
         ],
         marks=_marks(ranking, routes, confirmed),
@@ -185,7 +185,7 @@ def _sizes(chosen: pd.DataFrame) -> list[Number]:
             float(chosen.loc[role, "low"]),
             float(chosen.loc[role, "high"]),
             int(chosen.loc[role, "count"]),
-            note="events that did not choose it",
+            note=f"of {chosen.loc[role, 'scalar']}; events that did not choose it",
         )
         for role, name in _NAMES.items()
     ]

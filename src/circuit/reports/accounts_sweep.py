@@ -6,6 +6,7 @@ import pandas as pd
 
 from circuit.reports.document import Figure, Number
 from circuit.reports.publish import Account
+from circuit.reports.quantities import format_number, format_value
 from circuit.reports.read_measures import UNITS, measured, over_all_reads
 from circuit.reports.sweep_tables import SweepTables, report_tables
 
@@ -43,9 +44,11 @@ def sweep(
         question="What behaviour is there, when does it appear, and what does it rest on?",
         answer=answer,
         numbers=[
+            *_accuracy_numbers(tables),
+            *_effect_numbers(tables),
             *_behaviour_numbers(tables, split),
             *_stage_numbers(tables),
-            *_component_numbers(tables),
+            *_rank_numbers(tables),
             passes,
         ],
         tables=report_tables(tables, split),
@@ -72,26 +75,25 @@ def _resting_on(tables: SweepTables) -> str:
     """Which component's removal costs most, by events that did not choose it."""
     chosen = tables.chosen
     winner = chosen["winner"]
-    interval = (
-        f"{-winner['mean']:+.2f} logit (95% interval {-winner['high']:+.2f} to "
-        f"{-winner['low']:+.2f})"
-    )
+    effect = format_number(winner["mean"], "logit", winner["low"], winner["high"])
     if winner["low"] <= 0:
         return (
             f"No component is needed at step {tables.last:,}: removing {winner['component']}, "
-            "first on the events that choose, changes the answer margin of the others by "
-            f"{interval}."
+            f"first on the events that choose, costs the others {effect} of answer margin."
         )
     against = [
-        f"{-chosen[role]['mean']:+.2f} for the {words} {chosen[role]['component']}"
+        f"{_effect(chosen[role])} for the {words} {chosen[role]['component']}"
         for role, words in (("runner_up", "runner-up"), ("bottom", "bottom control"))
         if role in chosen
     ]
     return (
-        f"At step {tables.last:,} removing {winner['component']} costs most: the answer margin "
-        f"changes by {interval} on events that did not choose it, against "
-        f"{' and '.join(against)}."
+        f"At step {tables.last:,} removing {winner['component']} costs most: {effect} of answer "
+        f"margin on events that did not choose it, against {' and '.join(against)}."
     )
+
+
+def _effect(row: pd.Series) -> str:
+    return format_value(row["mean"], "logit", row["low"], row["high"], with_unit=False)
 
 
 def _read_off(tables: SweepTables) -> str:
@@ -112,17 +114,23 @@ def _first_readable(stages: pd.DataFrame) -> str:
     return f"first at {above['stage'].iloc[0]} ({above['mean'].iloc[0]:.2f})"
 
 
+def _accuracy_numbers(tables: SweepTables) -> list[Number]:
+    """Accuracy on every split: at the end, then untrained."""
+    whole = over_all_reads(tables.rows)
+    at = whole[whole["measure"] == "accuracy"].set_index(["step", "split"])
+    splits = [name for name in dict.fromkeys(whole["split"]) if name != "probes"]
+    return [
+        measured(f"accuracy on {name}, {when}", at.loc[(step, name)], "1")
+        for step, when in ((tables.last, f"at step {tables.last:,}"), (tables.first, "untrained"))
+        for name in splits
+    ]
+
+
 def _behaviour_numbers(tables: SweepTables, split: str) -> list[Number]:
     whole = over_all_reads(tables.rows)
     at = whole.set_index(["step", "split", "measure"])
     last = f"at step {tables.last:,}"
-    splits = [name for name in dict.fromkeys(whole["split"]) if name != "probes"]
     found = [
-        measured(f"accuracy on {name}, {when}", at.loc[(step, name, "accuracy")], "1")
-        for step, when in ((tables.first, "untrained"), (tables.last, last))
-        for name in splits
-    ]
-    found += [
         measured(f"{name} on {split}, {last}", at.loc[(tables.last, split, name)], UNITS[name])
         for name in ("margin", "entropy", "confidence")
     ]
@@ -160,8 +168,8 @@ def _stage_numbers(tables: SweepTables) -> list[Number]:
     return found
 
 
-def _component_numbers(tables: SweepTables) -> list[Number]:
-    found = [
+def _effect_numbers(tables: SweepTables) -> list[Number]:
+    return [
         measured(
             f"ablation effect of {role.replace('_', '-')} {row['component']}, "
             f"at step {tables.last:,}",
@@ -171,6 +179,10 @@ def _component_numbers(tables: SweepTables) -> list[Number]:
         )
         for role, row in tables.chosen.items()
     ]
+
+
+def _rank_numbers(tables: SweepTables) -> list[Number]:
+    found = []
     ranks = tables.components[
         (tables.components["step"] == tables.last)
         & tables.components["measure"].str.startswith("rank_correlation")

@@ -47,7 +47,7 @@ def trace(
         before = f" (at step {control['step']:,} the right answer had {probability})"
     answer = (
         f"{read} asks for {facts['key']}, and the model of step {step:,} answers "
-        f"{verdict(facts)}{before}. {looker} adds most to the margin over "
+        f"{verdict(facts)}{before}. Of the heads {looker} adds most to the margin over "
         f"{facts['rival']}: it puts {looks:.0%} of its attention on the support value. The largest "
         f"path is {top['path']}, with {format_value(top['value_margin'], 'logit')} of the margin's "
         f"{format_value(facts['value_margin'], 'logit')}."

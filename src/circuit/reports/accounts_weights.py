@@ -20,6 +20,7 @@ _MEANING = {
     "compression": "effective rank, half-way down to stay",
     "stabilisation": "top directions half as far from the final ones as random directions, to stay",
 }
+_VERBS = {"compression": "were compressed", "growth": "grew", "stabilisation": "settled"}
 
 
 def weights(rows: pd.DataFrame, patterns: pd.DataFrame, matches: pd.DataFrame, top: int) -> Account:
@@ -40,22 +41,25 @@ def weights(rows: pd.DataFrame, patterns: pd.DataFrame, matches: pd.DataFrame, t
     name = f"{most['matrix']} of {most['component']}"
     before = start[most["component"], most["matrix"]]
     if len(below):
-        answer = (
+        ranked = (
             f"At step {last:,}, {len(below)} of {len(end)} matrices have a lower effective rank "
             f"than 95% of untrained ones; most so {name}, which went from {before:.1f} to "
             f"{most['value']:.1f} (untrained {most['baseline_mean']:.1f}, 95% band "
             f"{most['baseline_low']:.1f} to {most['baseline_high']:.1f})."
         )
     else:
-        answer = (
+        ranked = (
             f"At step {last:,}, no matrix has a lower effective rank than untrained ones of its "
             "size show: nothing was compressed."
         )
     together = patterns[patterns["pattern"] == "co_movement"]
     return Account(
         question="When did the weights grow, compress and settle, and does behaviour go with it?",
-        answer=f"{answer} {_matching(patterns, matches)}",
+        answer=" ".join(
+            filter(None, (_when(patterns, len(end)), _matching(patterns, matches), ranked))
+        ),
         numbers=[
+            *_medians(patterns, len(end)),
             *_numbers(matches, together, int(rows["step"].nunique())),
             Number(
                 f"effective rank of {name}, at step {last:,}",
@@ -95,10 +99,35 @@ def weights(rows: pd.DataFrame, patterns: pd.DataFrame, matches: pd.DataFrame, t
     )
 
 
+def _when(patterns: pd.DataFrame, matrices: int) -> str:
+    """How many matrices showed each pattern, and by when half of these did."""
+    steps = {
+        verb: patterns.loc[patterns["pattern"] == name, "step"] for name, verb in _VERBS.items()
+    }
+    told = [
+        f"{len(at)} {verb} (half of them by step {at.median():,.0f})"
+        for verb, at in steps.items()
+        if len(at)
+    ]
+    if not told:
+        return "No matrix grew, was compressed or settled by the stated rules."
+    return f"Of {matrices} matrices {', '.join(told)}."
+
+
+def _medians(patterns: pd.DataFrame, matrices: int) -> list[Number]:
+    found = []
+    for name in _VERBS:
+        at = patterns.loc[patterns["pattern"] == name, "step"]
+        median = float(at.median()) if len(at) else None
+        note = f"{_MEANING[name]}; over {len(at)} of {matrices} matrices"
+        found.append(Number(f"median step of {name}", median, "step", note=note))
+    return found
+
+
 def _matching(patterns: pd.DataFrame, matches: pd.DataFrame) -> str:
     told = matches[matches["pattern"].isin(_MEANING) & (matches["births"] > 0)]
     if told.empty:
-        return "No matrix grew, was compressed or settled by the stated rules."
+        return ""
     if patterns["window"].eq("").all():
         return "Behaviour had no birth in this run that these could be matched with."
     shares = [

@@ -15,7 +15,6 @@ from matplotlib.patches import Rectangle
 from circuit.reports.style import (
     ATTENTION_ROLE_COLOURS,
     GRID,
-    INK,
     SEQUENTIAL,
     SOFT,
     SPARE_COLOURS,
@@ -24,6 +23,8 @@ from circuit.reports.style import (
     interval_line,
     need,
     picture,
+    role_colour,
+    role_legend,
     side_legend,
     step_axis,
     thinned,
@@ -132,7 +133,7 @@ def _strip(ax: Axes, bars: Axes, part: pd.DataFrame, steps: list[int], last: boo
             ha="right",
             va="center",
             fontsize=size,
-            color=_text_colour(role),
+            color=role_colour(role),
             fontweight="bold" if role in ("support_value", "query_key") else "normal",
             annotation_clip=False,
         )
@@ -178,28 +179,10 @@ def _name(ax: Axes, labels: pd.DataFrame) -> None:
 
 def _key(body: SubFigure, foot: Axes, image: AxesImage | None, patterns: pd.DataFrame) -> None:
     """The colours of tokens, and the scale of attention."""
-    foot.set_axis_off()
-    found = set(patterns["role"])
-    known = [role for role in ATTENTION_ROLE_COLOURS if role in found]
-    for role in known:
-        foot.plot([], [], "s", color=_text_colour(role), markersize=5, label=words(role))
-    foot.legend(
-        loc="upper left",
-        bbox_to_anchor=(0.0, 1.2),
-        ncols=4,
-        title="colour of tokens: role",
-        alignment="left",
-        handlelength=0.8,
-        columnspacing=1.4,
-        fontsize=7.5,
-    )
+    role_legend(foot, patterns["role"], 4, loc="upper left", bbox_to_anchor=(0.0, 1.2))
     if image is not None:
         scale = foot.inset_axes((0.74, 0.1, 0.26, 0.55))
         bar = body.colorbar(image, cax=scale, orientation="horizontal")
         bar.set_label("attention (probability)", fontsize=8)
         bar.set_ticks([0, 0.25, 0.5, 0.75, 1])
         bar.outline.set(linewidth=0.5, edgecolor=SOFT)
-
-
-def _text_colour(role: str) -> str:
-    return SOFT if role == "other" else ATTENTION_ROLE_COLOURS.get(role, INK)

@@ -50,11 +50,10 @@ def learning_curve(
         ax.axhline(threshold, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         ax.annotate(
             f"threshold {threshold:.0%}",
-            (1, threshold),
-            (-2, 3),
+            (0, threshold),
+            (3, 3),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            ha="right",
             color=SOFT,
             fontsize=7.5,
         )

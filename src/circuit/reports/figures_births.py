@@ -8,7 +8,16 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from circuit.reports.style import INK, SOFT, SPARE_COLOURS, need, picture, side_legend, step_axis
+from circuit.reports.style import (
+    INK,
+    SOFT,
+    SPARE_COLOURS,
+    need,
+    picture,
+    side_legend,
+    step_axis,
+    words,
+)
 
 StrPath = str | os.PathLike[str]
 
@@ -66,7 +75,7 @@ def _shade(ax: Axes, windows: dict[str, dict[str, Any]]) -> None:
             ends = window["start"], window["stop"]
             is_main = ends == (main["start"], main["stop"])
             ax.axvspan(*ends, color=_MAIN if is_main else _OTHER, linewidth=0, zorder=0)
-            label = name.removeprefix("window_")
+            label = words(name)
             ax.annotate(
                 f"main ({label})" if is_main else label,
                 (sum(ends) / 2, 1),
@@ -95,7 +104,7 @@ def _evidence(ax: Axes, rows: pd.DataFrame, y: int, steps: list[int]) -> None:
         _point(ax, birth, y - 0.2, _LEVEL, "o", steps[-1])
     elif birth is not None:
         text = f"no birth: {birth['note']}"
-        ax.text(steps[0], y - 0.2, text, fontsize=7.5, color=SOFT, va="center", zorder=4)
+        ax.text(steps[0], y, text, fontsize=7.5, color=SOFT, va="center", zorder=4)
     if jump is not None and jump["found"]:
         _point(ax, jump, y + 0.2, _JUMP, "v", steps[-1])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -25,6 +24,7 @@ from circuit.reports.style import (
     picture,
     share_axis,
     side_legend,
+    stage_looks,
     step_axis,
     words,
 )
@@ -83,7 +83,7 @@ def separability(rows: pd.DataFrame, path: StrPath) -> None:
             step_axis(ax, ticks=5)
         for ax in panels[:, 0]:
             ax.set_ylabel("probe accuracy (%)")
-        side_legend(panels[0, -1], "stage")
+        side_legend(panels[0, -1], "after", fontsize=7.5)
 
 
 def alignment_curves(alignment: pd.DataFrame, path: StrPath) -> None:
@@ -200,8 +200,8 @@ def _stages(ax: Axes, rows: pd.DataFrame) -> None:
     names = list(dict.fromkeys(rows["site"]))
     low, high = (rows.groupby("step")[f"shuffled_{end}"] for end in ("low", "high"))
     ax.fill_between(low.min().index, low.min(), high.max(), color=FAINT, alpha=0.5, linewidth=0)
-    for colour, name in zip(_shades(len(names)), names, strict=True):
-        interval_line(ax, rows[rows["site"] == name], name, colour, linewidth=1.3)
+    for name, look in stage_looks(names).items():
+        interval_line(ax, rows[rows["site"] == name], words(name), marker=None, **look)
     share_axis(ax, "")
 
 
@@ -248,11 +248,6 @@ def _points(ax: Axes, part: pd.DataFrame) -> None:
 
 def _panel_sizes(projections: pd.DataFrame) -> pd.Series:
     return projections.groupby(["step", "role", "group"]).size()
-
-
-def _shades(count: int) -> Sequence[tuple[float, ...]]:
-    """Colours from early to late."""
-    return [tuple(c) for c in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.92, count))]
 
 
 def side_words(side: str) -> str:

@@ -114,7 +114,7 @@ def distractors(histograms: pd.DataFrame, path: StrPath) -> None:
             column[0].set_title(name, fontsize=8.5)
             column[-1].set_xlabel(f"{of['unit'].iloc[0]} before the read")
         for ax, split in zip(axes[:, 0], splits, strict=True):
-            ax.set_ylabel(words(split).replace(" ", "\n"), rotation=0, ha="right", va="center")
+            ax.set_ylabel(split, rotation=0, ha="right", va="center", fontsize=8)
 
 
 def _shares(histogram: pd.DataFrame, split: str, last: int) -> np.ndarray:

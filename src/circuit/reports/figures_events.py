@@ -52,7 +52,7 @@ def pair_matrix(pairs: pd.DataFrame, overlaps: pd.DataFrame, path: StrPath) -> N
     note = (
         "Left: answers of each (key, value) pair per 1,000 reads of the split "
         f"({counts(reads, 'reads')} per split); white: none.\nRight: share of the row's answered "
-        f"pairs that the column answers too. Held out are {heldout:,} pairs."
+        f"pairs that the column answers too. {heldout:,} pairs are held out."
     )
     rate = pairs["answers"] / pairs["split"].map(reads) * 1000
     present = rate[rate > 0]
@@ -69,7 +69,7 @@ def pair_matrix(pairs: pd.DataFrame, overlaps: pd.DataFrame, path: StrPath) -> N
             ax.set_title(split, color=split_colour(split, i), fontsize=8.5, pad=3)
             ax.grid(visible=False)
             ax.set_ylabel("key")
-            ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            ax.set_yticks([0, len(table) - 1])
             ax.spines[:].set_visible(True)
         axes[-1].set_xlabel("value")
         bar = left.colorbar(image, ax=list(axes), pad=0.015, aspect=30)

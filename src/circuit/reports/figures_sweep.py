@@ -1,21 +1,18 @@
 """Figures of a sweep's parts: what each stage holds, and what each component does, over training.
 
-Stages share one look in all figures: later stages are darker; dashed lines follow attention, solid
-ones an MLP. Of the components, those with the largest values at any checkpoint have colours.
+Of the components, those with the largest values at any checkpoint have colours.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from circuit.reports.style import (
     FAINT,
-    SEQUENTIAL,
     SOFT,
     SPARE_COLOURS,
     counts,
@@ -24,6 +21,7 @@ from circuit.reports.style import (
     picture,
     share_axis,
     side_legend,
+    stage_looks,
     step_axis,
     words,
     zero_line,
@@ -186,14 +184,8 @@ def _faint(ax: Axes, rows: pd.DataFrame, by: str) -> None:
 def _by_stage(ax: Axes, rows: pd.DataFrame) -> None:
     """One line per stage, in the order of the stream."""
     names = list(dict.fromkeys(rows["stage"]))
-    for i, name in enumerate(names):
-        look: dict[str, Any] = {"linestyle": "-", "linewidth": 1.4}
-        if name.endswith("post_attn"):
-            look["linestyle"] = (0, (4, 1.5))
-        elif name == "embedding":
-            look["linestyle"] = (0, (1, 1.5))
-        colour = SEQUENTIAL(0.35 + 0.65 * i / max(len(names) - 1, 1))
-        interval_line(ax, rows[rows["stage"] == name], words(name), colour, marker=None, **look)
+    for name, look in stage_looks(names).items():
+        interval_line(ax, rows[rows["stage"] == name], words(name), marker=None, **look)
 
 
 def _colours(rows: pd.DataFrame) -> dict[str, str]:

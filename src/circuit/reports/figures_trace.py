@@ -13,13 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from circuit.reports.style import (
-    ATTENTION_ROLE_COLOURS,
     GRID,
     INK,
     SEQUENTIAL,
     SOFT,
     need,
     picture,
+    role_colour,
+    role_legend,
     words,
     zero_line,
 )
@@ -28,6 +29,7 @@ StrPath = str | os.PathLike[str]
 
 _UP, _DOWN, _WHOLE = "#0072b2", "#d55e00", INK
 _TITLES = {"prediction": "From the prediction", "support_value": "From the support value"}
+_LEGEND = 0.4  # inches
 SMALL = 0.03  # of the largest write: what is smaller is drawn together
 
 
@@ -55,9 +57,9 @@ def story(
         "intervals. Rows of a map sum to 1; tokens in the colour of their role.\nBelow: direct "
         f"paths to the margin over {facts['rival']}, in the model's order; they sum to the margin."
     )
-    height = 1.0 + sum(rows) + 2.6
+    height = 1.0 + sum(rows) + _LEGEND + 2.6
     with picture(path, title, note, width=10, height=height) as body:
-        grid = body.add_gridspec(len(shown) + 1, 1, height_ratios=[*rows, 2.4])
+        grid = body.add_gridspec(len(shown) + 2, 1, height_ratios=[*rows, _LEGEND, 2.4])
         axes, image = [], None
         for i, role in enumerate(shown):
             ax = body.add_subplot(grid[i])
@@ -68,7 +70,8 @@ def story(
         bar = body.colorbar(image, ax=axes, pad=0.01, aspect=16)
         bar.set_label("attention (probability)")
         bar.outline.set_visible(False)
-        _waterfall(body.add_subplot(grid[len(shown)]), writes)
+        role_legend(body.add_subplot(grid[-2]), facts["roles"], 9, loc="center left")
+        _waterfall(body.add_subplot(grid[-1]), writes)
 
 
 def _map(
@@ -85,7 +88,7 @@ def _map(
     labels = [token.replace("<", "‹").replace(">", "›") for token in tokens]
     ticks = ax.set_xticks(range(len(tokens)), labels, rotation=90, size=size)
     for tick, role in zip(ticks, roles, strict=True):
-        tick.label1.set_color(ATTENTION_ROLE_COLOURS.get(role, SOFT) if role != "other" else SOFT)
+        tick.label1.set_color(role_colour(role))
         tick.label1.set_fontweight("bold" if role in ("support_value", "query_key") else "normal")
     ax.set_yticks(np.arange(0.5, len(heads) - 1), minor=True)
     ax.grid(visible=False, which="major")

@@ -28,6 +28,7 @@ StrPath = str | os.PathLike[str]
 
 _ROWS = ("step", "component", "matrix", "measure", "value", "baseline_low", "baseline_high")
 _BAND = "#d9dce1"
+_DASHES = ("-", (0, (4, 1.2)), (0, (1, 1.2)), (0, (5, 1, 1, 1)))
 _TRACKS = {"compression": ("v", 0), "growth": ("^", 1), "stabilisation": ("s", 2)}
 _MARK_COLOURS = {name: SPARE_COLOURS[i] for name, (_, i) in _TRACKS.items()}
 
@@ -39,7 +40,7 @@ def effective_rank(rows: pd.DataFrame, path: StrPath) -> None:
     kinds = list(dict.fromkeys(ranks["matrix"]))
     lines = -(-len(kinds) // 4)
     note = (
-        f"One line per matrix, coloured by layer. {_band_note(ranks)}\n"
+        f"One line per matrix, colour and dashes by layer. {_band_note(ranks)}\n"
         "Bold: the lowest one at the last checkpoint, named above."
     )
     with picture(
@@ -67,7 +68,7 @@ def rotation(rows: pd.DataFrame, path: StrPath) -> None:
     kinds = [k for k in ("W_QK", "W_OV", "W_in", "W_out") if k in set(rows["matrix"])]
     note = (
         "Mean principal angle of the top singular directions, mean of both sides. One line per "
-        f"matrix, coloured by layer.\n{_band_note(rows)} 0: the same directions."
+        f"matrix, colour and dashes by layer.\n{_band_note(rows)} 0: the same directions."
     )
     with picture(path, "Rotation of the top singular directions", note, height=5.0) as body:
         panels = body.subplots(2, len(kinds), sharex=True, sharey=True, squeeze=False)
@@ -179,7 +180,7 @@ def _lines(ax: Axes, rows: pd.DataFrame, bold: str | None = None) -> None:
         ax.plot(
             line["step"],
             line["value"],
-            color=_colour(str(component)),
+            **_look(_layer(str(component))),
             linewidth=2.0 if strong else 0.9,
             zorder=3 if strong else 2,
         )
@@ -189,13 +190,17 @@ def _layer(component: str) -> int:
     return int(component[1:].replace("MLP", "H").partition("H")[0])
 
 
-def _colour(component: str) -> str:
-    return SPARE_COLOURS[_layer(component) % len(SPARE_COLOURS)]
+def _look(layer: int) -> dict[str, Any]:
+    """A layer's colour and dashes."""
+    return {
+        "color": SPARE_COLOURS[layer % len(SPARE_COLOURS)],
+        "linestyle": _DASHES[layer % len(_DASHES)],
+    }
 
 
 def _layer_legend(ax: Axes, rows: pd.DataFrame) -> None:
     for layer in sorted({_layer(component) for component in rows["component"].unique()}):
-        ax.plot([], [], color=SPARE_COLOURS[layer % len(SPARE_COLOURS)], label=str(layer))
+        ax.plot([], [], **_look(layer), label=str(layer))
     side_legend(ax, "layer")
 
 

@@ -59,14 +59,17 @@ SECTIONS = (
     Section("What the data asks for", (AUDIT, "dataset_geometry")),
     Section(
         "What behaviour there is, and when",
-        ("checkpoint_sweep", "full_evaluation", "birth_windows", "birth_window_compare"),
+        ("checkpoint_sweep", "full_evaluation", "birth_windows"),
     ),
     Section(
         "Which mechanism there is",
-        ("head_scan", "attention_geometry", "path_logits", "route_competition", "prompt_trace"),
+        ("head_scan", "attention_geometry", "path_logits", "prompt_trace"),
     ),
-    Section("When it formed in the weights", ("weight_svd", "contextual_geometry")),
-    Section("What built it", ("update_attribution", "optimizer_trace")),
+    Section(
+        "When it formed in weights and states",
+        ("weight_svd", "contextual_geometry", "birth_window_compare"),
+    ),
+    Section("What built it", ("route_competition", "update_attribution", "optimizer_trace")),
     Section("How much it explains", ("closure",)),
     Section("Whether it repeats", ("cross_seed",)),
     Section("Reference model", ("reference_model",)),

@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -194,12 +194,52 @@ def interval_line(
     ax.fill_between(rows[x], low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
 
 
+def stage_looks(stages: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The look of a line per residual stage, one in all figures, in the order of the stream.
+
+    Later stages are darker; lines are dashed after attention, solid after an MLP, dotted at the
+    embedding, and dashed and dotted after the final LayerNorm.
+    """
+    dashes = {"embedding": (0, (1, 1.5)), "final_norm": (0, (4, 1.2, 1, 1.2))}
+    shades = {name: 0.35 + 0.65 * i / max(len(stages) - 1, 1) for i, name in enumerate(stages)}
+    return {
+        name: {
+            "colour": SEQUENTIAL(shade),
+            "linestyle": dashes.get(name, (0, (4, 1.5)) if name.endswith("_post_attn") else "-"),
+            "linewidth": 1.4,
+        }
+        for name, shade in shades.items()
+    }
+
+
 def side_legend(ax: Axes, title: str | None = None, **options: Any) -> None:
     """Put the legend to the right of the axes, where it hides no data."""
     legend = ax.legend(
         loc="upper left", bbox_to_anchor=(1.015, 1.0), title=title, alignment="left", **options
     )
     legend.set_in_layout(True)
+
+
+def role_legend(ax: Axes, roles: Iterable[str], columns: int, **place: Any) -> None:
+    """Say on empty axes which role each colour of a token stands for."""
+    ax.set_axis_off()
+    found = set(roles)
+    for role in (role for role in ATTENTION_ROLE_COLOURS if role in found):
+        ax.plot([], [], "s", color=role_colour(role), markersize=5, label=words(role))
+    ax.legend(
+        ncols=columns,
+        title="colour of tokens: role",
+        alignment="left",
+        handlelength=0.8,
+        columnspacing=1.4,
+        fontsize=7.5,
+        **place,
+    )
+
+
+def role_colour(role: str) -> str:
+    """Colour of a token by its role."""
+    return SOFT if role == "other" else ATTENTION_ROLE_COLOURS.get(role, INK)
 
 
 def step_axis(ax: Axes, label: str = "training step", ticks: int = 7) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from circuit.reports.quantities import format_interval, format_number, format_value
 
+_PER_ROW = "unit of the "
 NUMBER_HEADER = ("quantity", "value", "95% interval", "n", "note")
 
 
@@ -35,7 +36,9 @@ def number_rows(numbers: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 def table_header(table: Mapping[str, Any]) -> list[str]:
     """Column names with their units."""
-    return [_heading(column, table["units"].get(column)) for column in table["columns"]]
+    named = "unit" in table["columns"]  # row by row, so heads of columns need not
+    units = {c: u for c, u in table["units"].items() if not (named and _PER_ROW in u)}
+    return [_heading(column, units.get(column)) for column in table["columns"]]
 
 
 def table_rows(table: Mapping[str, Any]) -> list[list[str]]:

@@ -90,6 +90,11 @@ def pick(values: Float[Tensor, "E T ..."], position: Int[Tensor, " E"]) -> Float
     return values[torch.arange(len(position)), position]
 
 
+def centre(states: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+    """States less their mean over the residual stream's coordinates, as LayerNorm takes them."""
+    return states - states.mean(-1, keepdim=True)
+
+
 def masked_mean(values: Float[Tensor, "E T"], mask: Bool[Tensor, "E T"]) -> Float[Tensor, " E"]:
     """Mean over each event's marked positions; every event has at least one."""
     return torch.where(mask, values, 0).sum(-1) / mask.sum(-1)

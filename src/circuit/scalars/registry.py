@@ -63,7 +63,7 @@ def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
         AnalysisError: a head is missing or does not exist, the rank is too large, or an option is
             given to a scalar that does not take it.
     """
-    name, decoder = settings.scalar, context.decoder
+    name = settings.scalar
     _require_options(settings)
     if name == "correct_value_logit":
         return behaviour.correct_value_logit()
@@ -88,11 +88,17 @@ def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
         return routing.attention_separation(head, settings.measure == "probabilities")
     if name == "support_attention":
         return routing.support_attention(head)
+    return _head_margin(settings, context, head)
+
+
+def _head_margin(settings: ScalarSettings, context: ScalarContext, head: tuple[int, int]) -> Scalar:
+    """A value margin of what a head writes, or would write."""
+    name = settings.scalar
     if name in ("head_value_margin_dla", "head_margin_dla_fixed_readout"):
         scale = None
         if name == "head_margin_dla_fixed_readout":
             theta = context.theta(_basis_step(settings, context))
-            scale = value.frozen_scale(decoder, theta, context.events, context.value_ids)
+            scale = value.frozen_scale(context.decoder, theta, context.events, context.value_ids)
         sites = frozenset({f"layer_{head[0]}_z", "final_norm_scale"})
         rival = _rival(
             settings, context, sites, lambda s: value.dla_logits(s, head, scale), value.right_value
@@ -206,8 +212,3 @@ def _rival(
     theta = context.theta(start if settings.competitor == "fixed_source" else stop)
     seen = look(context.decoder, theta.detach(), context.events, context.value_ids, sites)
     return best_other(logits(seen), right(seen))
-
-
-def needs_head(name: str) -> bool:
-    """Whether a scalar is always a measure of one head; a subspace may be one's, or nobody's."""
-    return name not in _WITHOUT_HEAD and name not in _SUBSPACE

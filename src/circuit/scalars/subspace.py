@@ -30,7 +30,7 @@ from circuit.config.kinds.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.model.sites import canonical_site, site_axes, stages
 from circuit.model.transformer import LN_EPS, Decoder, Params
-from circuit.scalars.base import Measure, Seen, look, margin, masked_mean
+from circuit.scalars.base import Measure, Seen, centre, look, margin, masked_mean
 from circuit.scalars.routing import Head, w_qk
 from circuit.scalars.value import right_value, value_logits
 from circuit.task.events import ReadEvents
@@ -64,6 +64,22 @@ def w_ov(params: Params, head: Head) -> Float[Tensor, "d d"]:
     return params[f"layer_{layer}.attn.W_QKV"][2, h].T @ params[f"layer_{layer}.attn.W_O"][h]
 
 
+def head_bases(params: Params, head: Head, rank: int) -> dict[str, Float[Tensor, "d r"]]:
+    """Top singular directions of a head's W_QK and W_OV, by the name of their subspace.
+
+    Args:
+        rank: at most d_head, which is the maps' rank.
+    """
+    found: dict[str, Tensor] = {}
+    for matrix, left, right in (
+        (w_qk(params, head), "head_qk_query", "head_qk_key"),
+        (w_ov(params, head), "head_ov_input", "head_ov_output"),
+    ):
+        u, _, vh = torch.linalg.svd(matrix)
+        found |= {left: u[:, :rank], right: vh[:rank].T}
+    return found
+
+
 def subspace_basis(
     settings: ScalarSettings,
     decoder: Decoder,
@@ -83,33 +99,33 @@ def subspace_basis(
         AnalysisError: the subspace has fewer dimensions than ``rank``.
     """
     params = decoder.layout.views(theta.detach().double())
+    if head is not None:
+        rank = _require_rank(settings, decoder.settings.d_head)
+        return head_bases(params, head, rank)[str(settings.subspace)]
     if settings.pca is not None:
         stage, role = settings.pca
         site = state_site(stage, decoder.settings.n_layers)
         seen = look(decoder, theta.detach().double(), events, value_ids, frozenset({site}))
-        rows = _centred(seen.sites[site][events.role_mask(role)])
-        widest = min(len(rows) - 1, rows.shape[1])
-    elif head is None:
+        rows = seen.sites[site][events.role_mask(role)]
+    else:
         keys = settings.subspace == "embedding_key_identity"
         ids = range(SPECIAL_IDS, value_ids.start) if keys else value_ids
-        rows = _centred(params["embedding.token"][ids.start : ids.stop])
-        widest = min(len(rows) - 1, rows.shape[1])
-    else:
-        maps = w_qk if str(settings.subspace).startswith("head_qk") else w_ov
-        rows = maps(params, head)
-        if settings.subspace in ("head_qk_query", "head_ov_input"):
-            rows = rows.T
-        widest = decoder.settings.d_head
-    rank = settings.rank
-    if rank is None or rank > widest:
+        rows = params["embedding.token"][ids.start : ids.stop]
+    rank = _require_rank(settings, min(len(rows) - 1, rows.shape[1]))
+    basis: Tensor = torch.linalg.svd(rows - rows.mean(0), full_matrices=False).Vh[:rank].T
+    return basis
+
+
+def _require_rank(settings: ScalarSettings, widest: int) -> int:
+    """The rank that settings ask for, which the subspace must have."""
+    if settings.rank is None or settings.rank > widest:
         raise AnalysisError(
-            what=f"{settings.subspace} has no {rank} directions",
+            what=f"{settings.subspace} has no {settings.rank} directions",
             where="scalar subspace_projection",
             expected=f"1 to {widest}",
             do="choose another rank",
         )
-    basis: Tensor = torch.linalg.svd(rows, full_matrices=False).Vh[:rank].T
-    return basis
+    return settings.rank
 
 
 def squared_norm(site: str, role: str, basis: Float[Tensor, "d r"]) -> Measure:
@@ -140,7 +156,7 @@ def inside_logits(
     part = (state @ columns) @ columns.T
     if stage != "final_norm":
         scale = (state.var(-1, keepdim=True, unbiased=False) + LN_EPS).sqrt()
-        part = (part - part.mean(-1, keepdim=True)) / scale * seen.params["final_norm.gain"]
+        part = centre(part) / scale * seen.params["final_norm.gain"]
     mask = seen.events.role_mask(role)
     mean = torch.where(mask[..., None], part, 0).sum(1) / mask.sum(1, keepdim=True)
     return value_logits(seen, mean)
@@ -189,7 +205,3 @@ def require_subspace(settings: ScalarSettings, n_layers: int, events: ReadEvents
 def _refusal(problem: str, expected: str, do: str) -> AnalysisError:
     what = f"scalar subspace_projection {problem}"
     return AnalysisError(what, where="scalar settings", expected=expected, do=do)
-
-
-def _centred(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    return rows - rows.mean(0)

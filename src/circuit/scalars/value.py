@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import Measure, Seen, look, margin, pick
+from circuit.scalars.base import Measure, Seen, centre, look, margin, pick
 from circuit.scalars.routing import Head, prediction_pattern, prediction_scores, separation
 from circuit.task.events import ReadEvents
 
@@ -61,8 +61,19 @@ def dla_logits(
     write = z @ seen.params[f"layer_{layer}.attn.W_O"][h]
     if scale is None:
         scale = pick(seen.sites["final_norm_scale"], seen.events.prediction)
-    centred = write - write.mean(-1, keepdim=True)
-    return value_logits(seen, centred / scale.to(write.dtype) * seen.params["final_norm.gain"])
+    normed = centre(write) / scale.to(write.dtype) * seen.params["final_norm.gain"]
+    return value_logits(seen, normed)
+
+
+def stream_reader(
+    seen: Seen, rows: Float[Tensor, "... d"], scale: Float[Tensor, "... 1"]
+) -> Float[Tensor, "... d"]:
+    """What a write is multiplied by to give what ``rows`` read of it by direct logit attribution.
+
+    Centring is symmetric, so rows · (centre(write) / scale ⊙ gain) = write · centre(gain ⊙ rows) /
+    scale: all writes of one event share this vector.
+    """
+    return centre(seen.params["final_norm.gain"] * rows) / scale
 
 
 def value_logits(seen: Seen, state: Float[Tensor, "E d"]) -> Float[Tensor, "E values"]:
