@@ -4,11 +4,11 @@ from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
 from circuit.config.kinds.mechanism import AttentionGeometry
-from circuit.geometry.attention import ROW_UNITS, attention_geometry
-from circuit.geometry.attention_maps import MAP_UNITS
-from circuit.geometry.attention_patterns import PATTERN_UNITS
-from circuit.geometry.head_directions import DIRECTION_UNITS
-from circuit.geometry.retrieval_chain import MOVE_UNITS
+from circuit.geometry.heads.attention import ROW_UNITS, attention_geometry
+from circuit.geometry.heads.chain import MOVE_UNITS
+from circuit.geometry.heads.directions import DIRECTION_UNITS
+from circuit.geometry.heads.maps import MAP_UNITS
+from circuit.geometry.heads.patterns import PATTERN_UNITS
 from circuit.job import job
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_attention, figures_attention, figures_chain

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from circuit.artifacts import write_rows
 from circuit.config.kinds.behaviour import BirthWindowCompare
-from circuit.geometry.named_window import window_steps
+from circuit.geometry.births.named_window import window_steps
 from circuit.interventions.window_compare import EVENT_UNITS, UNITS, compare_ends
 from circuit.job import job
 from circuit.model.counting import CountingDecoder

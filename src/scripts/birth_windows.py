@@ -2,9 +2,9 @@
 
 from circuit.artifacts import read_rows, write_json, write_rows
 from circuit.config.kinds.behaviour import BirthWindows
-from circuit.geometry.births import UNITS, evidence_rows, gather
-from circuit.geometry.sweep_curves import read_curves
-from circuit.geometry.windows import merged_windows, window_table
+from circuit.geometry.births.evidence import UNITS, evidence_rows, gather
+from circuit.geometry.births.sweep_curves import read_curves
+from circuit.geometry.births.windows import merged_windows, window_table
 from circuit.job import job
 from circuit.reports import accounts_births, figures_births
 from circuit.reports.publish import publish

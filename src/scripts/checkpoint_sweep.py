@@ -4,10 +4,10 @@ from pathlib import Path
 
 from circuit.artifacts import write_rows
 from circuit.config.kinds.behaviour import CheckpointSweep
-from circuit.geometry.behaviour import SplitReads
-from circuit.geometry.curves import best_step, birth_step
-from circuit.geometry.probes import ProbeReads
-from circuit.geometry.sweep import PART_UNITS, UNITS, SweepInputs, checkpoint_sweep
+from circuit.geometry.sweep.behaviour import SplitReads
+from circuit.geometry.sweep.checkpoints import PART_UNITS, UNITS, SweepInputs, checkpoint_sweep
+from circuit.geometry.sweep.curves import best_step, birth_step
+from circuit.geometry.sweep.probes import ProbeReads
 from circuit.job import job
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_sweep, figures_behaviour, figures_sweep

@@ -6,7 +6,7 @@ from circuit.artifacts import read_json, write_rows
 from circuit.closure.analysis import SCORE_UNITS, explain, interval_changes
 from circuit.closure.regression import COEFFICIENT_UNITS, ROW_UNITS
 from circuit.config.kinds.synthesis import Closure
-from circuit.geometry.named_window import window_steps
+from circuit.geometry.births.named_window import window_steps
 from circuit.job import job
 from circuit.reports import accounts_closure, figures_closure
 from circuit.reports.publish import publish

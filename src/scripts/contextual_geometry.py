@@ -4,10 +4,10 @@ from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
 from circuit.config.kinds.weights import ContextualGeometry
-from circuit.geometry.behaviour import SplitReads
-from circuit.geometry.contextual import contextual_geometry
-from circuit.geometry.control_table import UNITS
-from circuit.geometry.group_pictures import PAIR_UNITS, PROJECTION_UNITS
+from circuit.geometry.states.contextual import contextual_geometry
+from circuit.geometry.states.control_table import UNITS
+from circuit.geometry.states.group_pictures import PAIR_UNITS, PROJECTION_UNITS
+from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.job import job
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import parse_head

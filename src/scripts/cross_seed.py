@@ -3,7 +3,7 @@
 from circuit.artifacts import read_json, read_rows, write_rows
 from circuit.attribution.window import window_sums
 from circuit.config.kinds.synthesis import CrossSeed
-from circuit.geometry.curves import birth_step
+from circuit.geometry.sweep.curves import birth_step
 from circuit.job import job
 from circuit.replication.seeds import UNITS, SeedResult, compare_seeds
 from circuit.reports import accounts_closure, figures_closure

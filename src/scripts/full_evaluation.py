@@ -6,8 +6,8 @@ import pandas as pd
 
 from circuit.artifacts import read_rows, write_rows
 from circuit.config.kinds.behaviour import FullEvaluation
-from circuit.geometry.behaviour import UNITS, SplitReads, read_measures, summarise
-from circuit.geometry.curves import best_step
+from circuit.geometry.sweep.behaviour import UNITS, SplitReads, read_measures, summarise
+from circuit.geometry.sweep.curves import best_step
 from circuit.job import job
 from circuit.reports import accounts_behaviour, figures_behaviour
 from circuit.reports.publish import publish

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from circuit.artifacts import write_json, write_rows
 from circuit.config.kinds.mechanism import HeadScan
-from circuit.geometry.heads import EVENT_UNITS, UNITS, correlations, head_scan, select_heads
+from circuit.geometry.heads.scan import EVENT_UNITS, UNITS, correlations, head_scan, select_heads
 from circuit.job import job
 from circuit.reports import accounts_heads, figures_heads
 from circuit.reports.publish import publish

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from circuit.artifacts import write_rows
 from circuit.config.kinds.mechanism import PathLogits
-from circuit.geometry.path_logits import IDENTITY_UNITS, READOUT_UNITS, ROW_UNITS, path_logits
+from circuit.geometry.paths.logits import IDENTITY_UNITS, READOUT_UNITS, ROW_UNITS, path_logits
 from circuit.interventions import direct_effects
 from circuit.job import job
 from circuit.model.counting import CountingDecoder

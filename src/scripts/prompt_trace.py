@@ -4,7 +4,7 @@ from pathlib import Path
 
 from circuit.artifacts import write_rows
 from circuit.config.kinds.mechanism import PromptTrace
-from circuit.geometry import matching, prompt_trace
+from circuit.geometry.paths import matching, trace
 from circuit.job import job
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_trace, figures_trace
@@ -21,7 +21,7 @@ with job(snakemake) as facts:
     step = final if settings.checkpoint == "final" else settings.checkpoint
     decoder, events = CountingDecoder(record.decoder), record.probes(settings.split)
     found, before = (
-        prompt_trace.prompt_trace(
+        trace.prompt_trace(
             decoder,
             record.theta(at),
             events,
@@ -36,11 +36,11 @@ with job(snakemake) as facts:
     rows = story(told, *found[1:], settings.top)
 
     tables = {
-        "attention": (found.attention, prompt_trace.ATTENTION_UNITS),
-        "writes": (found.writes, prompt_trace.WRITE_UNITS),
-        "neurons": (found.neurons, prompt_trace.NEURON_UNITS),
-        "lens": (found.lens, prompt_trace.LENS_UNITS),
-        "paths": (found.paths, prompt_trace.PATH_UNITS),
+        "attention": (found.attention, trace.ATTENTION_UNITS),
+        "writes": (found.writes, trace.WRITE_UNITS),
+        "neurons": (found.neurons, trace.NEURON_UNITS),
+        "lens": (found.lens, trace.LENS_UNITS),
+        "paths": (found.paths, trace.PATH_UNITS),
         "matching": (found.matching, matching.MATCHING_UNITS),
     }
     write_rows(out.rows, rows, ROW_UNITS, "one step of the story")

@@ -4,7 +4,7 @@ import pandas as pd
 
 from circuit.artifacts import read_rows, write_json, write_rows
 from circuit.config.kinds.behaviour import ReferenceModel
-from circuit.geometry.choice import CANDIDATE_UNITS, candidates, choose
+from circuit.geometry.sweep.choice import CANDIDATE_UNITS, candidates, choose
 from circuit.job import job
 from circuit.reports import accounts_behaviour
 from circuit.reports.publish import publish

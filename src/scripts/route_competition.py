@@ -4,9 +4,9 @@ from pathlib import Path
 
 from circuit.artifacts import write_rows
 from circuit.config.kinds.mechanism import RouteCompetition
-from circuit.geometry.named_window import window_steps
-from circuit.geometry.route_ranking import RANKING_UNITS, early_signs, rank_routes
-from circuit.geometry.routes import UNITS, run_routes
+from circuit.geometry.births.named_window import window_steps
+from circuit.geometry.routes.competition import UNITS, run_routes
+from circuit.geometry.routes.ranking import RANKING_UNITS, early_signs, rank_routes
 from circuit.job import job
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_routes, figures_routes

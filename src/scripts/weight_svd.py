@@ -4,8 +4,8 @@ from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
 from circuit.config.kinds.weights import WeightSvd
-from circuit.geometry.weight_patterns import UNITS, weight_patterns
-from circuit.geometry.weight_svd import ROW_UNITS, SPECTRUM_UNITS, weight_svd
+from circuit.geometry.weights.patterns import UNITS, weight_patterns
+from circuit.geometry.weights.svd import ROW_UNITS, SPECTRUM_UNITS, weight_svd
 from circuit.job import job
 from circuit.reports import accounts_weights, figures_weights
 from circuit.reports.publish import publish

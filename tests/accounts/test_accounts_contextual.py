@@ -4,8 +4,8 @@ import pytest
 from account_checks import numbers_of, written
 
 from circuit.config.kinds.weights import ContextualGeometry
-from circuit.geometry import contextual as library
-from circuit.geometry.behaviour import SplitReads
+from circuit.geometry.states import contextual as library
+from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.model.passes import Passes
 from circuit.reports.accounts_contextual import contextual, matched
 from circuit.reports.figures_contextual import TOKEN_GROUPS, contextual_cells

@@ -4,8 +4,8 @@ import pytest
 from account_checks import numbers_of, written
 from planted import untrained_twin
 
-from circuit.geometry import heads
-from circuit.geometry.heads import correlations, head_scan, select_heads
+from circuit.geometry.heads import scan as heads
+from circuit.geometry.heads.scan import correlations, head_scan, select_heads
 from circuit.reports import accounts_heads
 from circuit.reports.accounts_heads import scan
 

@@ -7,7 +7,7 @@ import pytest
 from account_checks import numbers_of, written
 
 from circuit.config.kinds.mechanism import PromptTrace
-from circuit.geometry.prompt_trace import prompt_trace
+from circuit.geometry.paths.trace import prompt_trace
 from circuit.model.passes import Passes
 from circuit.reports import figures_trace
 from circuit.reports.accounts_trace import trace

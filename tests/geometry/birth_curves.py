@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from circuit.geometry.sweep_curves import Curve
+from circuit.geometry.births.sweep_curves import Curve
 
 STEPS = [0, 10, 30, *range(100, 1301, 100)]
 

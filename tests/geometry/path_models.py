@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from circuit.config.recipe import ModelSettings
-from circuit.geometry.matching import matching_sites
-from circuit.geometry.paths import Readout, readout
-from circuit.geometry.second_order import second_order_sites
+from circuit.geometry.paths.direct import Readout, readout
+from circuit.geometry.paths.matching import matching_sites
+from circuit.geometry.paths.second_order import second_order_sites
 from circuit.interventions.ablation import removal_sites
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look

@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import subspace_angles
 
 from circuit.errors import AnalysisError
-from circuit.geometry.alignment import Form, axes, derivatives, overlap, random_subspaces
+from circuit.geometry.states.alignment import Form, axes, derivatives, overlap, random_subspaces
 from circuit.scalars.subspace import head_bases
 
 N, WIDTH, RANK, GROUPS, PROGRAMS = 150, 8, 3, 6, 30

@@ -12,15 +12,15 @@ import torch
 from program_text import reads_of
 
 from circuit.errors import AnalysisError
-from circuit.geometry.attention import (
+from circuit.geometry.heads.attention import (
     MEASURES,
     ROLES,
     ROW_UNITS,
     attention_geometry,
     attention_sites,
 )
-from circuit.geometry.attention_patterns import PATTERN_UNITS, pattern_labels, pictured_patterns
-from circuit.geometry.retrieval_chain import LINKS
+from circuit.geometry.heads.chain import LINKS
+from circuit.geometry.heads.patterns import PATTERN_UNITS, pattern_labels, pictured_patterns
 from circuit.model.counting import CountingDecoder
 from circuit.model.tap import Tap
 from circuit.scalars.base import look

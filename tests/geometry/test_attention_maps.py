@@ -6,8 +6,8 @@ import pytest
 import torch
 from program_text import reads_of
 
-from circuit.geometry.attention import attention_sites
-from circuit.geometry.attention_maps import KEYS, MAP_UNITS, QUERIES, map_rows
+from circuit.geometry.heads.attention import attention_sites
+from circuit.geometry.heads.maps import KEYS, MAP_UNITS, QUERIES, map_rows
 from circuit.model.tap import Tap
 from circuit.scalars.base import look
 from circuit.task.events import read_events

@@ -8,7 +8,7 @@ from program_text import reads_of
 from scipy.special import log_softmax
 from scipy.stats import entropy
 
-from circuit.geometry.behaviour import (
+from circuit.geometry.sweep.behaviour import (
     MEASURES,
     SLICES,
     SplitReads,

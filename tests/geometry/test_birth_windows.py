@@ -8,12 +8,12 @@ import torch
 from birth_curves import STEPS, sweep_tables
 
 from circuit.errors import AnalysisError
-from circuit.geometry.behaviour import SplitReads
-from circuit.geometry.births import Evidence, evidence_rows, gather
-from circuit.geometry.probes import ProbeReads
-from circuit.geometry.sweep import SweepInputs, checkpoint_sweep
-from circuit.geometry.sweep_curves import read_curves
-from circuit.geometry.windows import WINDOW_UNITS, merged_windows, window_table
+from circuit.geometry.births.evidence import Evidence, evidence_rows, gather
+from circuit.geometry.births.sweep_curves import read_curves
+from circuit.geometry.births.windows import WINDOW_UNITS, merged_windows, window_table
+from circuit.geometry.sweep.behaviour import SplitReads
+from circuit.geometry.sweep.checkpoints import SweepInputs, checkpoint_sweep
+from circuit.geometry.sweep.probes import ProbeReads
 
 NAMES = ["accuracy", "heldout_accuracy", "q", "r", "w", "importance", "drift", "ranks"]
 RUN = (0, 1300)
@@ -170,8 +170,8 @@ def test_an_untrained_run_that_only_trembles_gives_birth_to_nothing(swept, untra
 
 def test_births_need_no_torch():
     code = (
-        "import sys; import circuit.geometry.births, circuit.geometry.windows; "
-        "import circuit.geometry.sweep_curves, circuit.reports.accounts_births, "
+        "import sys; import circuit.geometry.births.evidence, circuit.geometry.births.windows; "
+        "import circuit.geometry.births.sweep_curves, circuit.reports.accounts_births, "
         "circuit.reports.figures_births; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

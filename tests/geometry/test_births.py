@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from birth_curves import STEPS, curve, jump, ramp
 
-from circuit.geometry.births import ALWAYS, BELOW, STILL, UNITS, gather
-from circuit.geometry.ramps import fit_ramps
+from circuit.geometry.births.evidence import ALWAYS, BELOW, STILL, UNITS, gather
+from circuit.geometry.births.ramps import fit_ramps
 
 DRAWS = 200
 

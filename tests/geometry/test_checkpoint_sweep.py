@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from circuit.artifacts import read_rows, write_rows
-from circuit.geometry.behaviour import (
+from circuit.geometry.sweep.behaviour import (
     COARSE,
     MEASURES,
     SplitReads,
@@ -13,10 +13,10 @@ from circuit.geometry.behaviour import (
     read_pass,
     summarise,
 )
-from circuit.geometry.curves import best_step, birth_step
-from circuit.geometry.event_pass import event_rows, event_states
-from circuit.geometry.probes import ProbeReads
-from circuit.geometry.sweep import PART_UNITS, UNITS, SweepInputs, checkpoint_sweep
+from circuit.geometry.sweep.checkpoints import PART_UNITS, UNITS, SweepInputs, checkpoint_sweep
+from circuit.geometry.sweep.curves import best_step, birth_step
+from circuit.geometry.sweep.event_pass import event_rows, event_states
+from circuit.geometry.sweep.probes import ProbeReads
 
 SPLITS = ("validation_iid", "heldout_pairs")
 STEPS = (0, 30, 60)
@@ -174,6 +174,6 @@ def test_whole_programs_are_passed_once_per_split(monkeypatch, planted, inputs, 
         passed.append(split)
         return read_pass(decoder, theta, split, *args, **options)
 
-    monkeypatch.setattr("circuit.geometry.sweep.read_pass", counted)
+    monkeypatch.setattr("circuit.geometry.sweep.checkpoints.read_pass", counted)
     checkpoint_sweep(planted.decoder, states.__getitem__, STEPS[:1], inputs, 0)
     assert passed == list(inputs.splits.values())

@@ -12,12 +12,12 @@ from program_text import reads_of
 
 from circuit.config.kinds.weights import ContextualGeometry
 from circuit.errors import AnalysisError
-from circuit.geometry.behaviour import SplitReads
-from circuit.geometry.contextual import contextual_geometry
-from circuit.geometry.control_table import UNITS
-from circuit.geometry.group_pictures import SHOWN
-from circuit.geometry.grouped_states import role_states
-from circuit.geometry.head_views import places, token_rows
+from circuit.geometry.states.contextual import contextual_geometry
+from circuit.geometry.states.control_table import UNITS
+from circuit.geometry.states.group_pictures import SHOWN
+from circuit.geometry.states.grouped_states import role_states
+from circuit.geometry.states.head_views import places, token_rows
+from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.model.counting import CountingDecoder
 
 HEADS = {"winner": (1, 2), "runner_up": (0, 1), "bottom": (1, 0)}

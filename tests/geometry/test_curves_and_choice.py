@@ -3,14 +3,14 @@
 import pandas as pd
 import pytest
 
-from circuit.geometry.choice import (
+from circuit.geometry.sweep.choice import (
     CANDIDATE_UNITS,
     POLICY,
     candidates,
     choose,
     rank_candidates,
 )
-from circuit.geometry.curves import best_step, birth_step, overall
+from circuit.geometry.sweep.curves import best_step, birth_step, overall
 
 
 def sweep_rows(**curves):

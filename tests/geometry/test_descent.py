@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from circuit.errors import AnalysisError
-from circuit.geometry.descent import (
+from circuit.geometry.routes.descent import (
     OBJECTIVES,
     LossGradient,
     align,

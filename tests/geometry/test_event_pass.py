@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from circuit.geometry.behaviour import COARSE
-from circuit.geometry.components import answer_direction, component_writes, rank_correlation
-from circuit.geometry.event_pass import KEYS, event_rows, event_sites, event_states
-from circuit.geometry.stages import stage_states
+from circuit.geometry.sweep.behaviour import COARSE
+from circuit.geometry.sweep.components import answer_direction, component_writes, rank_correlation
+from circuit.geometry.sweep.event_pass import KEYS, event_rows, event_sites, event_states
+from circuit.geometry.sweep.stages import stage_states
 from circuit.interventions.ablation import components
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import stages

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from circuit.errors import AnalysisError
-from circuit.geometry.attention import attention_sites
-from circuit.geometry.head_directions import DIRECTION_UNITS, MIN_EVENTS, head_directions
+from circuit.geometry.heads.attention import attention_sites
+from circuit.geometry.heads.directions import DIRECTION_UNITS, MIN_EVENTS, head_directions
 from circuit.scalars.base import look
 
 KEYS = {"K00", "K01", "K02", "K03"}

@@ -10,7 +10,7 @@ import torch
 from planted import untrained_twin
 
 from circuit.errors import AnalysisError
-from circuit.geometry.heads import (
+from circuit.geometry.heads.scan import (
     CRITERIA,
     EVENT_UNITS,
     MEASURES,

@@ -6,8 +6,8 @@ import torch
 from program_text import reads_of
 from sklearn.linear_model import RidgeClassifier
 
-from circuit.geometry.behaviour import Keep, SplitReads, read_pass
-from circuit.geometry.probes import LATEST, TARGETS, Labelled, ProbeReads, probe_rows, ridge
+from circuit.geometry.sweep.behaviour import Keep, SplitReads, read_pass
+from circuit.geometry.sweep.probes import LATEST, TARGETS, Labelled, ProbeReads, probe_rows, ridge
 from circuit.model.sites import stages
 from circuit.statistics import bootstrap_means
 

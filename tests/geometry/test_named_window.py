@@ -6,7 +6,7 @@ import pytest
 
 from circuit.artifacts import write_json
 from circuit.errors import AnalysisError
-from circuit.geometry.named_window import window_steps
+from circuit.geometry.births.named_window import window_steps
 
 
 @pytest.fixture

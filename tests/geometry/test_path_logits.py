@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from circuit.errors import AnalysisError
-from circuit.geometry.path_logits import (
+from circuit.geometry.paths.direct import TARGETS
+from circuit.geometry.paths.logits import (
     IDENTITY_UNITS,
     READOUT_UNITS,
     ROW_UNITS,
     path_logits,
 )
-from circuit.geometry.paths import TARGETS
 from circuit.interventions import direct_effects
 from circuit.model.counting import CountingDecoder
 

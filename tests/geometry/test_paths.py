@@ -8,7 +8,7 @@ import torch
 from path_models import three_layers, whole_pass
 
 from circuit.errors import AnalysisError
-from circuit.geometry.paths import (
+from circuit.geometry.paths.direct import (
     TARGETS,
     direct_paths,
     readout,

@@ -7,11 +7,11 @@ import torch
 from path_models import whole_pass
 
 from circuit.errors import AnalysisError
-from circuit.geometry import prompt_trace as traces
-from circuit.geometry.matching import MATCHING_UNITS
-from circuit.geometry.paths import TARGETS
-from circuit.geometry.prompt_trace import prompt_trace
-from circuit.geometry.second_order import terms
+from circuit.geometry.paths import trace as traces
+from circuit.geometry.paths.direct import TARGETS
+from circuit.geometry.paths.matching import MATCHING_UNITS
+from circuit.geometry.paths.second_order import terms
+from circuit.geometry.paths.trace import prompt_trace
 from circuit.model.tap import Tap
 
 EVENT = 7

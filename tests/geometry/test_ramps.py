@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from circuit.geometry.ramps import fit_ramps
+from circuit.geometry.births.ramps import fit_ramps
 
 STEPS = [0, 10, 30, 100, 200, 300, 400, 500]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from circuit.geometry.retrieval_chain import LINKS, MOVE_UNITS, chain_moves, half_way
+from circuit.geometry.heads.chain import LINKS, MOVE_UNITS, chain_moves, half_way
 
 STEPS = [0, 100, 200, 400]
 

@@ -12,9 +12,15 @@ from circuit.config.kinds.mechanism import RouteCompetition
 from circuit.config.kinds.scalar import ScalarSettings
 from circuit.config.recipe import ModelSettings
 from circuit.errors import AnalysisError
-from circuit.geometry.descent import objective_batches
-from circuit.geometry.route_ranking import ALL, RANKING_UNITS, early_signs, rank_routes
-from circuit.geometry.routes import UNITS, expand_routes, follow_routes, run_routes, spread
+from circuit.geometry.routes.competition import (
+    UNITS,
+    expand_routes,
+    follow_routes,
+    run_routes,
+    spread,
+)
+from circuit.geometry.routes.descent import objective_batches
+from circuit.geometry.routes.ranking import ALL, RANKING_UNITS, early_signs, rank_routes
 from circuit.model.counting import CountingDecoder
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.publish import write_benchmark

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from circuit.geometry.scatter import (
+from circuit.geometry.states.scatter import (
     MEASURES,
     Groups,
     group_means,

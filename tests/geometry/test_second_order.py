@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from path_models import three_layers, whole_pass
 
-from circuit.geometry.matching import WHOLE, key_composition, most_adding_head
-from circuit.geometry.paths import TARGETS, direct_paths, writers
-from circuit.geometry.second_order import (
+from circuit.geometry.paths.direct import TARGETS, direct_paths, writers
+from circuit.geometry.paths.matching import WHOLE, key_composition, most_adding_head
+from circuit.geometry.paths.second_order import (
     by_chain,
     chord_slope,
     over_positions,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from circuit.geometry.weight_patterns import (
+from circuit.geometry.weights.patterns import (
     BIRTHS,
     MATCH_UNITS,
     UNITS,
@@ -14,7 +14,7 @@ from circuit.geometry.weight_patterns import (
     matches,
     weight_patterns,
 )
-from circuit.geometry.weight_svd import weight_svd
+from circuit.geometry.weights.svd import weight_svd
 
 STEPS = list(range(0, 1001, 100))
 NONE = {"main": {"start": 0, "stop": 1000, "found": False, "evidence": []}}

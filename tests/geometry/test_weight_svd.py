@@ -7,7 +7,7 @@ import torch
 
 from circuit.config.recipe import ModelSettings
 from circuit.errors import AnalysisError
-from circuit.geometry.spectra import (
+from circuit.geometry.weights.spectra import (
     MATRICES,
     component_names,
     decompose,
@@ -15,7 +15,7 @@ from circuit.geometry.spectra import (
     rotation,
     spectral_mass,
 )
-from circuit.geometry.weight_svd import MEASURES, ROW_UNITS, SPECTRUM_UNITS, weight_svd
+from circuit.geometry.weights.svd import MEASURES, ROW_UNITS, SPECTRUM_UNITS, weight_svd
 from circuit.model.transformer import Decoder
 
 SETTINGS = ModelSettings(n_layers=2, n_heads=3, d_model=24, d_ff=40, context=8)

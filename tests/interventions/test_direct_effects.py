@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from circuit.geometry.paths import TARGETS, direct_paths, path_sites, readout
+from circuit.geometry.paths.direct import TARGETS, direct_paths, path_sites, readout
 from circuit.interventions.ablation import ablated_logits, components, removal_sites
 from circuit.interventions.direct_effects import (
     ALL,

@@ -2,7 +2,7 @@
 
 1. *Direct attribution*: the component's write at the prediction position, less what would stand in
    its place, read by the frozen final LayerNorm and the unembedding
-   (:mod:`circuit.geometry.paths`).
+   (:mod:`circuit.geometry.paths.direct`).
 2. *Ablation effect*: the target with the component minus the target without it, everything after
    it recomputed. Rivals are those of the clean pass, so both measure the same difference of logits.
 3. The two agree where a component acts on the logits by itself. An effect that is larger came
@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.geometry.paths import TARGETS, Readout
+from circuit.geometry.paths.direct import TARGETS, Readout
 from circuit.interventions.ablation import Baseline, ablated_logits, components, removed_write
 from circuit.scalars.base import Seen, pick
 from circuit.statistics import bootstrap_means, correlations, halves, interval, resamples

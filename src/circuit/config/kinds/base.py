@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import StringConstraints
+from pydantic import BeforeValidator, StringConstraints
 
 from circuit.config.base import Frozen, Name
 
-Window = Name | tuple[int, int]
+
+def _known_beforehand(window: Any) -> Any:
+    if finder(window):
+        raise ValueError(
+            f"window {window!r} is found by an analysis, but the steps of this kind must be known "
+            "before anything runs; name a window of the study, or give two checkpoint steps"
+        )
+    return window
+
+
+_Steps = Name | tuple[int, int]
+Window = Annotated[_Steps, BeforeValidator(_known_beforehand)]
 """A window of the study by its name, or its first and last step."""
 MeasuredWindow = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[a-z0-9_]+$")]
 """A window that an analysis of kind ``birth_windows`` found: its name, a dot, the window's name."""
-CheckpointWindow = Window | MeasuredWindow
+CheckpointWindow = _Steps | MeasuredWindow
 """The window of a kind that looks at checkpoints only, so what a run showed may choose it."""
 RoleName = Literal[
     "prediction",
@@ -58,6 +69,6 @@ class AnalysisSettings(Frozen):
         }
 
 
-def finder(window: CheckpointWindow | list[int] | None) -> str | None:
+def finder(window: Any) -> str | None:
     """The analysis that finds a window, or None where the steps stand in the configuration."""
     return window.partition(".")[0] if isinstance(window, str) and "." in window else None

@@ -11,11 +11,11 @@
    entropy of a head that does not choose.
 4. All columns of a checkpoint, and their changes since the checkpoint before, are averaged over one
    set of resamples of events.
-5. The same pass serves the role maps (:mod:`circuit.geometry.attention_maps`), the pictured
-   patterns (:mod:`circuit.geometry.attention_patterns`) and, at the first and the last checkpoint,
-   the singular directions (:mod:`circuit.geometry.head_directions`). When each link of the
+5. The same pass serves the role maps (:mod:`circuit.geometry.heads.maps`), the pictured
+   patterns (:mod:`circuit.geometry.heads.patterns`) and, at the first and the last checkpoint,
+   the singular directions (:mod:`circuit.geometry.heads.directions`). When each link of the
    retrieval chain moved is read off the events of all checkpoints at the end
-   (:mod:`circuit.geometry.retrieval_chain`).
+   (:mod:`circuit.geometry.heads.chain`).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.geometry.attention_maps import EVEN, map_rows
-from circuit.geometry.attention_patterns import pattern_labels, pictured_patterns
-from circuit.geometry.head_directions import head_directions
-from circuit.geometry.retrieval_chain import LINKS, chain_moves
+from circuit.geometry.heads.chain import LINKS, chain_moves
+from circuit.geometry.heads.directions import head_directions
+from circuit.geometry.heads.maps import EVEN, map_rows
+from circuit.geometry.heads.patterns import pattern_labels, pictured_patterns
 from circuit.model.sites import every_head, head_name, parse_head
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look, margin, over_mean

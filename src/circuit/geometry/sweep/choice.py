@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from circuit.geometry.curves import overall
+from circuit.geometry.sweep.curves import overall
 
 POLICY = (
     "Among checkpoints whose validation accuracy reaches a floor, the one with the highest "

@@ -2,9 +2,9 @@
 
 1. One forward pass, up to the end of the last layer, leaves the residual stream at every stage, the
    states that heads read, and what every component writes.
-2. Lens and drift (:mod:`circuit.geometry.stages`), localisation, writes and ablation effects
-   (:mod:`circuit.geometry.components`) and the coarse q, r, w are one value per event each. Only
-   the ablations run the model further, each from the stage after the removed component.
+2. Lens and drift (:mod:`circuit.geometry.sweep.stages`), localisation, writes and ablation effects
+   (:mod:`circuit.geometry.sweep.components`) and the coarse q, r, w are one value per event each.
+   Only the ablations run the model further, each from the stage after the removed component.
 3. All these columns are averaged together, over the same resamples of events.
 4. The states, and what components are ranked by, are kept for the checkpoint that comes next.
 """
@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.geometry.behaviour import answer_measures
-from circuit.geometry.components import (
+from circuit.geometry.sweep.behaviour import answer_measures
+from circuit.geometry.sweep.components import (
     LOOKS_AT,
     RANKED,
     ablation_effects,
@@ -29,7 +29,7 @@ from circuit.geometry.components import (
     rank_correlation,
     writes,
 )
-from circuit.geometry.stages import Columns, StageStates, drift, lens, stage_states
+from circuit.geometry.sweep.stages import Columns, StageStates, drift, lens, stage_states
 from circuit.interventions.ablation import Baseline, removal_sites
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder

@@ -1,6 +1,6 @@
 """Patterns in the weights' singular values over training, and whether behaviour goes with them.
 
-Per matrix, from the rows of :mod:`circuit.geometry.weight_svd`; no torch here.
+Per matrix, from the rows of :mod:`circuit.geometry.weights.svd`; no torch here.
 
 1. ``growth``: the Frobenius norm ends above the baseline's band and has risen by more than the
    band is wide. Its step is the first checkpoint from which it stays at or above half-way between
@@ -30,8 +30,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from circuit.geometry.curves import lasting
-from circuit.geometry.ramps import fit_ramps
+from circuit.geometry.births.ramps import fit_ramps
+from circuit.geometry.sweep.curves import lasting
 from circuit.statistics import LEVEL, interval
 
 Windows = Mapping[str, Mapping[str, Any]]
@@ -53,7 +53,7 @@ def weight_patterns(
     """All patterns, in order of time, and how many births match behaviour.
 
     Args:
-        rows: of :func:`circuit.geometry.weight_svd.weight_svd`, two checkpoints or more.
+        rows: of :func:`circuit.geometry.weights.svd.weight_svd`, two checkpoints or more.
         windows: of behaviour's births, by name.
         shifts: random shifts behind the bound on co-movement.
 

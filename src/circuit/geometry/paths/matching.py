@@ -4,7 +4,7 @@
    source wrote at the key position: score(j) = q · W_K x̂_j / √d_head plus what no source changes.
 2. So the separation, score(support_value) − mean score(value_distractors), is a sum over sources
    (K-composition, Elhage et al. 2021); what is the same at every key cancels. MLPs below are split
-   by what they made their write of, as in :mod:`circuit.geometry.second_order`.
+   by what they made their write of, as in :mod:`circuit.geometry.paths.second_order`.
 
 Paths through a head's values say what it carries; these say why it looks where it looks.
 """
@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from circuit.geometry.paths import ATTENTION, MLP, TARGETS, writers
-from circuit.geometry.second_order import ARROW, Term, split_sources
+from circuit.geometry.paths.direct import ATTENTION, MLP, TARGETS, writers
+from circuit.geometry.paths.second_order import ARROW, Term, split_sources
 from circuit.model.sites import head_name, parse_head
 from circuit.scalars.base import Seen, centre, pick
 from circuit.scalars.routing import Head, prediction_scores, separation
@@ -34,7 +34,7 @@ def most_adding_head(found: Sequence[Term]) -> str:
     """The head that adds most to the mean value margin: by itself, or through an MLP after it.
 
     Args:
-        found: second-order terms (:func:`circuit.geometry.second_order.terms`).
+        found: second-order terms (:func:`circuit.geometry.paths.second_order.terms`).
     """
     target = TARGETS.index("value_margin")
     totals: dict[str, float] = {}

@@ -14,8 +14,9 @@
    nostalgebraist 2020), and under the final scale, where consecutive stages differ by exactly the
    paths written between them.
 
-A direct path credits a write with what the unembedding reads from it. What later components make
-of the same write is not in it; :mod:`circuit.geometry.second_order` goes one module further back.
+A direct path credits a write with what the unembedding reads from it. What later components make of
+the same write is not in it; :mod:`circuit.geometry.paths.second_order` goes one module further
+back.
 """
 
 from __future__ import annotations

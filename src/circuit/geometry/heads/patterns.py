@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from circuit.geometry.position_names import position_names
+from circuit.geometry.heads.position_names import position_names
 from circuit.scalars.base import Seen
 from circuit.scalars.routing import Head, prediction_pattern
 from circuit.task.events import ReadEvents

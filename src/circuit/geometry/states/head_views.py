@@ -4,8 +4,9 @@
    and the output side writes, at the prediction; the key and the input side read elsewhere. What a
    head reads is LayerNorm'd (gain and bias in), what it writes is the residual stream after it.
 2. At a place, the subspace is compared with the group means, with the PCA axes of the same states,
-   and with static token embeddings (:mod:`circuit.geometry.alignment`). For what a head reads,
-   embeddings are taken through its LayerNorm's centring and gain; its scale only stretches them.
+   and with static token embeddings (:mod:`circuit.geometry.states.alignment`). For what a head
+   reads, embeddings are taken through its LayerNorm's centring and gain; its scale only stretches
+   them.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.geometry.alignment import MEASURES, Axes, Form, axes, derivatives
-from circuit.geometry.control_table import Cell
-from circuit.geometry.grouped_states import States
-from circuit.geometry.scatter import Groups, group_means
+from circuit.geometry.states.alignment import MEASURES, Axes, Form, axes, derivatives
+from circuit.geometry.states.control_table import Cell
+from circuit.geometry.states.grouped_states import States
+from circuit.geometry.states.scatter import Groups, group_means
 from circuit.model.sites import head_name
 from circuit.model.transformer import Params
 from circuit.scalars.base import centre

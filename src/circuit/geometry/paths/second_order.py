@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.geometry.paths import (
+from circuit.geometry.paths.direct import (
     ATTENTION,
     BIASES,
     FINAL_BIAS,

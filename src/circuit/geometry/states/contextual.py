@@ -1,10 +1,11 @@
 """States sorted by what they should know, and the singular directions that should read it.
 
 1. One pass over whole programs per checkpoint leaves the states at every residual stage, and those
-   that the chosen heads read, at every role of every read (:mod:`circuit.geometry.grouped_states`).
-2. Separability (:mod:`circuit.geometry.scatter`) of the groups is measured in the whole space at
-   every stage, and projected into the heads' singular subspaces, each where the head reads or
-   writes (:mod:`circuit.geometry.head_views`).
+   that the chosen heads read, at every role of every read
+   (:mod:`circuit.geometry.states.grouped_states`).
+2. Separability (:mod:`circuit.geometry.states.scatter`) of the groups is measured in the whole
+   space at every stage, and projected into the heads' singular subspaces, each where the head reads
+   or writes (:mod:`circuit.geometry.states.head_views`).
 3. There, the subspaces' alignment with group means, PCA axes and static token embeddings is
    measured too.
 4. Controls beside every number: shuffled labels, and random subspaces of the same rank. Both are
@@ -26,13 +27,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.config.kinds.weights import ContextualGeometry
-from circuit.geometry.alignment import random_subspaces
-from circuit.geometry.behaviour import Keep, SplitReads, read_pass
-from circuit.geometry.control_table import Cell, table
-from circuit.geometry.group_pictures import pair_distances, projected
-from circuit.geometry.grouped_states import role_states
-from circuit.geometry.head_views import Look, aligned, places, token_rows
-from circuit.geometry.scatter import MEASURES, program_columns
+from circuit.geometry.states.alignment import random_subspaces
+from circuit.geometry.states.control_table import Cell, table
+from circuit.geometry.states.group_pictures import pair_distances, projected
+from circuit.geometry.states.grouped_states import role_states
+from circuit.geometry.states.head_views import Look, aligned, places, token_rows
+from circuit.geometry.states.scatter import MEASURES, program_columns
+from circuit.geometry.sweep.behaviour import Keep, SplitReads, read_pass
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.routing import Head, require_rank
@@ -47,7 +48,7 @@ class Geometry(NamedTuple):
 
     ``rows``: separability by site, role, group, space, measure. ``alignment``: by head, side, what
     it is compared with, measure. ``pairwise`` and ``projections``: of the first and last checkpoint
-    only (:mod:`circuit.geometry.group_pictures`).
+    only (:mod:`circuit.geometry.states.group_pictures`).
     """
 
     rows: pd.DataFrame

@@ -5,9 +5,9 @@ A *route* is a scalar. ``head: every`` stands for one route per head of the mode
 1. At every checkpoint of the window, one forward pass over the events gives the value of every
    route on every event: its *strength*, and its *change* since the window's start (paired).
 2. At some of them, spread over the window, each route's gradient is compared with the descent
-   direction of the loss (:mod:`circuit.geometry.descent`), on programs of the training split and
-   of the analysis' own split, under every objective: *alignment* and *push*.
-3. :mod:`circuit.geometry.route_ranking` ranks the routes by what they did in the window.
+   direction of the loss (:mod:`circuit.geometry.routes.descent`), on programs of the training split
+   and of the analysis' own split, under every objective: *alignment* and *push*.
+3. :mod:`circuit.geometry.routes.ranking` ranks the routes by what they did in the window.
 
 Forward passes: one per checkpoint over the events, and one per chunk of programs, objective and
 split where gradients are taken. Backward passes: one per route and one per chunk there.
@@ -27,7 +27,7 @@ from torch import Tensor
 from circuit.config.kinds.mechanism import RouteCompetition
 from circuit.config.kinds.scalar import EVERY, ScalarSettings
 from circuit.config.recipe import ModelSettings
-from circuit.geometry.descent import align, loss_gradient, objective_batches
+from circuit.geometry.routes.descent import align, loss_gradient, objective_batches
 from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
@@ -152,7 +152,7 @@ def follow_routes(
     Args:
         steps: checkpoints of the window, in order.
         gradient_steps: those of them at which gradients are taken.
-        batches: from :func:`circuit.geometry.descent.objective_batches`, by split.
+        batches: from :func:`circuit.geometry.routes.descent.objective_batches`, by split.
     """
     values, frames, backward = {}, [], 0
     for step in steps:

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from circuit.config.kinds.weights import ContextualGeometry
 from circuit.errors import AnalysisError
-from circuit.geometry.behaviour import SplitReads
-from circuit.geometry.scatter import Groups, shuffles
+from circuit.geometry.states.scatter import Groups, shuffles
+from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.task.vocabulary import Vocabulary
 
 

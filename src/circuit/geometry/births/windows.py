@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from circuit.geometry.births import Evidence
-from circuit.geometry.sweep_curves import Curve
+from circuit.geometry.births.evidence import Evidence
+from circuit.geometry.births.sweep_curves import Curve
 
 WINDOW_UNITS = {"start": "step", "stop": "step", "pieces": "1", "share": "share"}
 

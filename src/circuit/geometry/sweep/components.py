@@ -29,7 +29,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
-from circuit.geometry.stages import ROLES, Columns
+from circuit.geometry.sweep.stages import ROLES, Columns
 from circuit.interventions.ablation import Baseline, ablated_logits, component_write, components
 from circuit.model.sites import every_head, head_name
 from circuit.model.tap import Tap

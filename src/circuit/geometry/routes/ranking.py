@@ -100,8 +100,8 @@ def early_signs(
     and routes that are all alike, have none.
 
     Args:
-        rows: of :class:`circuit.geometry.routes.RouteFrame`, whose routes have the order of
-            ``first``.
+        rows: of :class:`circuit.geometry.routes.competition.RouteFrame`, whose routes have the
+            order of ``first``.
         ranking: of :class:`Ranking`.
     """
     start = rows[rows["step"] == rows["step"].min()]

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
-from circuit.geometry.paths import (
+from circuit.geometry.paths.direct import (
     SCALES,
     TARGETS,
     DirectPaths,
@@ -31,7 +31,7 @@ from circuit.geometry.paths import (
     readout,
     stage_readout,
 )
-from circuit.geometry.second_order import (
+from circuit.geometry.paths.second_order import (
     ARROW,
     Term,
     by_chain,

@@ -8,11 +8,11 @@
    runs from when the better edge of the band stays there to when the worse edge does; an edge that
    never does leaves that end open (missing). A level that holds from the first checkpoint on was
    not born in this run.
-3. ``change_point``: the middle of the least-squares ramp (:mod:`circuit.geometry.ramps`), as the
-   first checkpoint at or after it. Its interval is a parametric bootstrap: curves are drawn from
-   independent normal errors with standard error (high − low) / 3.92 at each checkpoint, and fitted
-   anew. All checkpoints are measured on the same events, so true errors go together and cancel in
-   part when checkpoints are compared: the interval is wide rather than narrow.
+3. ``change_point``: the middle of the least-squares ramp (:mod:`circuit.geometry.births.ramps`), as
+   the first checkpoint at or after it. Its interval is a parametric bootstrap: curves are drawn
+   from independent normal errors with standard error (high − low) / 3.92 at each checkpoint, and
+   fitted anew. All checkpoints are measured on the same events, so true errors go together and
+   cancel in part when checkpoints are compared: the interval is wide rather than narrow.
 4. ``largest_jump`` (``largest_drop`` of a measure that falls): the pair of neighbouring
    checkpoints with the largest change, and from the same draws where and how large it may be. The
    largest of many noisy jumps is partly noise, so its size is rather too large.
@@ -35,9 +35,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from circuit.geometry.curves import lasting
-from circuit.geometry.ramps import fit_ramps
-from circuit.geometry.sweep_curves import Curve
+from circuit.geometry.births.ramps import fit_ramps
+from circuit.geometry.births.sweep_curves import Curve
+from circuit.geometry.sweep.curves import lasting
 from circuit.statistics import LEVEL, interval
 
 _WIDTH = 3.92  # of a normal 95% interval, in standard errors

@@ -3,14 +3,15 @@
 At each checkpoint
 
 1. one forward pass over every split's whole programs measures their reads
-   (:mod:`circuit.geometry.behaviour`), and flags which accuracies have been reached; that of the
-   first split also leaves the states for the linear probes (:mod:`circuit.geometry.probes`);
+   (:mod:`circuit.geometry.sweep.behaviour`), and flags which accuracies have been reached; that of
+   the first split also leaves the states for the linear probes
+   (:mod:`circuit.geometry.sweep.probes`);
 2. one pass over the probe events, with its ablations, gives everything else
-   (:mod:`circuit.geometry.event_pass`).
+   (:mod:`circuit.geometry.sweep.event_pass`).
 
 Then every row gets its change since the previous checkpoint. The components with the largest
 ablation effects at the last checkpoint are chosen on half of the events and told by the other.
-:mod:`circuit.geometry.curves` reads birth and best steps off the rows.
+:mod:`circuit.geometry.sweep.curves` reads birth and best steps off the rows.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.geometry.behaviour import UNITS as READ_UNITS
-from circuit.geometry.behaviour import Keep, SplitReads, measured_reads, read_pass, summarise
-from circuit.geometry.event_pass import KEYS, Kept, event_rows, event_states
-from circuit.geometry.probes import ProbeReads, probe_rows
-from circuit.geometry.stages import StageStates
+from circuit.geometry.sweep.behaviour import UNITS as READ_UNITS
+from circuit.geometry.sweep.behaviour import Keep, SplitReads, measured_reads, read_pass, summarise
+from circuit.geometry.sweep.event_pass import KEYS, Kept, event_rows, event_states
+from circuit.geometry.sweep.probes import ProbeReads, probe_rows
+from circuit.geometry.sweep.stages import StageStates
 from circuit.interventions.ablation import Baseline
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder

@@ -2,15 +2,15 @@
 
 1. One float64 pass over the program. Two positions are followed: the support value, where the
    answer stands, and the prediction, where it must be given.
-2. At both, for every head: its attention over the positions, and what its write adds to the
-   answer. At the prediction that is the write's direct path; at the support value, what the later
-   heads that look there from the prediction carry of it, patterns frozen
-   (:mod:`circuit.geometry.second_order`). The last layer's writes at the support value are read
-   by nobody, so they are left out.
+2. At both, for every head: its attention over the positions, and what its write adds to the answer.
+   At the prediction that is the write's direct path; at the support value, what the later heads
+   that look there from the prediction carry of it, patterns frozen
+   (:mod:`circuit.geometry.paths.second_order`). The last layer's writes at the support value are
+   read by nobody, so they are left out.
 3. The same for MLPs and for their neurons, of which the ``top`` ones are kept.
 4. The logit lens after every stage; the direct and second-order paths, by size.
 5. For the head that adds most, what made it look at the support value
-   (:mod:`circuit.geometry.matching`), which no path through values can show.
+   (:mod:`circuit.geometry.paths.matching`), which no path through values can show.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
-from circuit.geometry.matching import key_composition, matching_sites, most_adding_head
-from circuit.geometry.paths import TARGETS, Readout, direct_paths, readout, writers
-from circuit.geometry.position_names import position_names
-from circuit.geometry.second_order import ARROW, Term, head_readers, second_order_sites, terms
+from circuit.geometry.heads.position_names import position_names
+from circuit.geometry.paths.direct import TARGETS, Readout, direct_paths, readout, writers
+from circuit.geometry.paths.matching import key_composition, matching_sites, most_adding_head
+from circuit.geometry.paths.second_order import ARROW, Term, head_readers, second_order_sites, terms
 from circuit.model.sites import head_name, stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look

@@ -12,8 +12,8 @@
 4. Of a random subspace of rank r both are expected to be r / d (the overlap where k ≤ r). Random
    subspaces and forms from shuffled labels are the controls.
 
-Intervals are linear in the weights of programs (see :mod:`circuit.geometry.scatter`). For a top
-eigenspace with eigenvalues λ_i, d(AAᵀ) = Σ_{i ≤ k < j} (v_i v_jᵀ + v_j v_iᵀ) (v_iᵀ dM v_j) /
+Intervals are linear in the weights of programs (see :mod:`circuit.geometry.states.scatter`). For a
+top eigenspace with eigenvalues λ_i, d(AAᵀ) = Σ_{i ≤ k < j} (v_i v_jᵀ + v_j v_iᵀ) (v_iᵀ dM v_j) /
 (λ_i − λ_j) (first-order perturbation; Kato 1995, II.2): where the gap at the cut is narrow, the
 interval is wide.
 """

@@ -1,7 +1,7 @@
 """Every weight matrix at every checkpoint beside random matrices of its size.
 
-1. Each checkpoint is decomposed once (:mod:`circuit.geometry.spectra`). Of two checkpoints, the
-   previous and the final one, the singular subspaces are kept for comparison.
+1. Each checkpoint is decomposed once (:mod:`circuit.geometry.weights.spectra`). Of two checkpoints,
+   the previous and the final one, the singular subspaces are kept for comparison.
 2. Per matrix: effective rank, spectral mass of the top k, Frobenius and spectral norm, the norm of
    its change since the previous checkpoint, and the rotation of either side's top-k subspace to
    the previous and to the final checkpoint.
@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.config.recipe import ModelSettings
-from circuit.geometry.spectra import (
+from circuit.geometry.weights.spectra import (
     MATRICES,
     Svd,
     component_names,

@@ -20,7 +20,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from circuit.errors import AnalysisError
-from circuit.geometry.curves import overall
+from circuit.geometry.sweep.curves import overall
 
 _HEAD = r"L\d+H\d+"
 

@@ -35,8 +35,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit.geometry.behaviour import means_over_reads
-from circuit.geometry.stages import ROLES
+from circuit.geometry.sweep.behaviour import means_over_reads
+from circuit.geometry.sweep.stages import ROLES
 from circuit.task.events import read_events
 from circuit.task.vocabulary import Vocabulary
 

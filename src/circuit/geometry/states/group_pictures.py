@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit.geometry.alignment import axes
-from circuit.geometry.scatter import Groups, group_means
+from circuit.geometry.states.alignment import axes
+from circuit.geometry.states.scatter import Groups, group_means
 
 SHOWN = 8
 PAIR_UNITS = {"step": "step", "distance": "within spread", "shuffled": "within spread"}

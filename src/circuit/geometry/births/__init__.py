@@ -1,0 +1,1 @@
+"""When curves over checkpoints rise, and the windows they rise in."""

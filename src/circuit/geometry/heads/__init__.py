@@ -1,0 +1,1 @@
+"""Attention heads: where they look, what they read there, which of them is followed."""

@@ -1,0 +1,1 @@
+"""Logits as sums over paths through the model."""

@@ -1,0 +1,1 @@
+"""Candidate routes: how they grow, and whether the loss pushes them."""

@@ -1,0 +1,1 @@
+"""Groups of contextual states, and the subspaces that see them."""

@@ -1,0 +1,1 @@
+"""Checkpoints over training: behaviour, the residual stream, components, births of all three."""

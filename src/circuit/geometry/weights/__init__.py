@@ -1,0 +1,1 @@
+"""Weight matrices: singular values, their subspaces, patterns over training."""
