@@ -18,7 +18,7 @@ from circuit.config.analysis import KINDS
 from circuit.config.plan import BENCHMARK_FILES, REPLAY_TABLES, Plan, canonical
 from circuit.config.study import load_settings
 from circuit.errors import CircuitError
-from circuit.fingerprint import module_fingerprints, resolved_versions
+from circuit.fingerprint import Fingerprints, resolved_versions
 
 
 configfile: "workflow_config.yaml"
@@ -29,6 +29,7 @@ try:
 except CircuitError as error:
     sys.exit(f"error: {error}")
 STUDIES = PLAN.settings.studies
+FINGERPRINTS = Fingerprints(project_root=ROOT, known=".snakemake/fingerprints.json")
 NUMERICS = resolved_versions("torch", "numpy")
 TABLES = resolved_versions("pandas", "pyarrow", "numpy")
 
@@ -66,6 +67,9 @@ include: "rules/mechanism.smk"
 include: "rules/weights.smk"
 include: "rules/replay.smk"
 include: "rules/synthesis.smk"
+
+
+FINGERPRINTS.keep()
 
 
 onstart:

@@ -3,7 +3,7 @@
 
 def code(script):
     """Fingerprints of the library modules a script reaches, one parameter value per module."""
-    return module_fingerprints(f"src/scripts/{script}.py", project_root=str(ROOT))
+    return FINGERPRINTS.of(f"src/scripts/{script}.py")
 
 
 def only(names):

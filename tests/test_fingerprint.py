@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from circuit import fingerprint
 from circuit.errors import ConfigError
-from circuit.fingerprint import dynamic_imports, module_fingerprints, resolved_versions
+from circuit.fingerprint import (
+    Fingerprints,
+    dynamic_imports,
+    module_fingerprints,
+    resolved_versions,
+)
 
 PROJECT = Path(__file__).resolve().parents[1]
 LIBRARY = PROJECT / "src" / "circuit"
@@ -188,18 +194,53 @@ def test_values_do_not_depend_on_where_the_project_lies(
     assert dict(value.split("@") for value in relative) == absolute
 
 
-def test_each_file_is_parsed_once(
-    write: Write, reached: Reached, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are parsed from now on."""
+    names: list[str] = []
+    parse = fingerprint._parse
+    monkeypatch.setattr(fingerprint, "_parse", lambda file: names.append(file.name) or parse(file))
+    return names
+
+
+def toy(folder: Path, known: Path | None) -> Fingerprints:
+    return Fingerprints("src/lib", project_root=folder, known=known)
+
+
+@pytest.mark.usefixtures("write")
+def test_each_file_is_parsed_once(tmp_path: Path, parsed: list[str]) -> None:
+    known, script = tmp_path / "kept" / "known.json", "src/scripts/analyse.py"
+    first = toy(tmp_path, known)
+    values = first.of(script)
+    assert first.of(script) == values
+    assert len(parsed) == 1 + len(TRANSITIVE)
+    first.keep()
+    assert toy(tmp_path, known).of(script) == values
+    assert len(parsed) == 1 + len(TRANSITIVE)
+
+
+def test_only_what_changed_is_parsed_again(
+    tmp_path: Path, write: Write, reached: Reached, parsed: list[str]
 ) -> None:
-    before = reached()
-    parsed = []
-    parse = ast.parse
-    monkeypatch.setattr(ast, "parse", lambda source: parsed.append(source) or parse(source))
-    assert reached() == before
-    assert parsed == []
+    first = toy(tmp_path, tmp_path / "known.json")
+    before = first.of("src/scripts/analyse.py")
+    first.keep()
     write("src/lib/errors.py", "changed = 1\n")
-    reached()
-    assert parsed == [b"changed = 1\n"]
+    parsed.clear()
+    after = toy(tmp_path, tmp_path / "known.json").of("src/scripts/analyse.py")
+    assert parsed == ["errors.py"]
+    assert after != before
+    assert dict(value.split("@") for value in after) == reached()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"python": "2.7", "sources": {}}', "null"])
+def test_what_is_kept_may_be_damaged(tmp_path: Path, reached: Reached, damage: str) -> None:
+    known = tmp_path / "known.json"
+    known.write_text(damage)
+    found = toy(tmp_path, known)
+    assert dict(value.split("@") for value in found.of("src/scripts/analyse.py")) == reached()
+    found.keep()
+    assert known.read_text() != damage
 
 
 def error(call: Callable[[], object]) -> str:

@@ -22,9 +22,11 @@ the Snakefile again.
 """
 
 import ast
-import functools
+import contextlib
 import hashlib
+import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -50,44 +52,137 @@ class _Import(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """What a file says, apart from where it lies."""
+    """What a file says, with the time (ns) and size (bytes) that it was read at."""
 
+    mtime_ns: int
+    size: int
     digest: str
     imports: tuple[_Import, ...]
+
+
+class Fingerprints:
+    """What the scripts of one project reach: each file is read once, each import resolved once.
+
+    Args:
+        package_root: the folder of the library's top package.
+        project_root: what this path and those of scripts, where relative, are relative to.
+        known: a file that keeps what was read for the next call, by path, time and size of each
+            file; None to read everything anew.
+    """
+
+    def __init__(
+        self,
+        package_root: StrPath = "src/circuit",
+        *,
+        project_root: StrPath = ".",
+        known: StrPath | None = None,
+    ) -> None:
+        self._project_root = Path(project_root)
+        self._source_root = Path(project_root, package_root).parent
+        self._known = None if known is None else Path(known)
+        self._kept = _kept(self._known)
+        self._sources: dict[Path, _Source] = {}
+        self._reached: dict[Path, list[Path]] = {}
+
+    def of(self, script_path: StrPath) -> list[str]:
+        """Return ``circuit/scalars/qk.py@0123456789abcdef`` for each module the script reaches.
+
+        Args:
+            script_path: the rule's script, which Snakemake tracks itself and the results leave out.
+
+        Returns:
+            One text per module, sorted; paths are relative to the folder that holds the package.
+
+        Raises:
+            ConfigError: the script or a module is missing or does not parse, or imports a module
+                that the library does not have.
+        """
+        script = self._project_root / script_path
+        roots = list(dict.fromkeys([self._source_root, script.parent]))
+        found: dict[Path, str] = {}
+        pending = [script]
+        while pending:
+            for file in self._imported(pending.pop(), roots):
+                if file not in found:
+                    found[file] = self._read(file).digest
+                    pending.append(file)
+        return sorted(f"{_label(file, self._source_root)}@{d}" for file, d in found.items())
+
+    def keep(self) -> None:
+        """Write down what was read, if there is a place for it and something new."""
+        read = {self._name(file): source for file, source in self._sources.items()}
+        if self._known is None or read.items() <= self._kept.items():
+            return
+        content = {"python": sys.version, "sources": {**self._kept, **read}}
+        beside = self._known.with_name(f".tmp-{os.getpid()}-{self._known.name}")
+        # What cannot be kept is read again next time: nothing is lost.
+        with contextlib.suppress(OSError):
+            self._known.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(json.dumps(content))
+            beside.replace(self._known)
+
+    def _name(self, file: Path) -> str:
+        """A file's name in what is kept: the same wherever the project lies."""
+        return os.path.relpath(file, self._project_root)
+
+    def _imported(self, importer: Path, roots: Sequence[Path]) -> list[Path]:
+        """The files of ours that one file imports."""
+        if importer not in self._reached:
+            local_names = {entry.removesuffix(".py") for root in roots for entry in _entries(root)}
+            self._reached[importer] = [
+                file
+                for statement in self._read(importer).imports
+                for file in _targets(importer, statement, roots, local_names)
+            ]
+        return self._reached[importer]
+
+    def _read(self, file: Path) -> _Source:
+        """A file's digest and imports; its time and size stand for its content."""
+        if file not in self._sources:
+            try:
+                status = file.stat()
+            except FileNotFoundError as error:
+                raise ConfigError(
+                    "script does not exist",
+                    where=file,
+                    expected="a Python file",
+                    do="correct the path in the rule",
+                ) from error
+            before = self._kept.get(self._name(file))
+            if before is None or before[:2] != (status.st_mtime_ns, status.st_size):
+                tree = _parse(file)
+                imports = tuple(_imports(tree))
+                before = _Source(status.st_mtime_ns, status.st_size, _digest(tree), imports)
+            self._sources[file] = before
+        return self._sources[file]
 
 
 def module_fingerprints(
     script_path: StrPath, package_root: StrPath = "src/circuit", *, project_root: StrPath = "."
 ) -> list[str]:
-    """Return ``circuit/scalars/qk.py@0123456789abcdef`` for each module the script reaches.
+    """:meth:`Fingerprints.of` for one script."""
+    return Fingerprints(package_root, project_root=project_root).of(script_path)
 
-    Args:
-        script_path: the rule's script, which Snakemake tracks itself and the results leave out.
-        package_root: the folder of the library's top package.
-        project_root: what both paths, where relative, are relative to.
 
-    Returns:
-        One text per module, sorted; paths are relative to the folder that holds the package.
-
-    Raises:
-        ConfigError: the script or a module is missing or does not parse, or imports a module
-            that the library does not have.
-    """
-    script = Path(project_root, script_path)
-    source_root = Path(project_root, package_root).parent
-    roots = list(dict.fromkeys([source_root, script.parent]))
-    local_names = {entry.removesuffix(".py") for root in roots for entry in _entries(root)}
-
-    found: dict[Path, str] = {}
-    pending = [script]
-    while pending:
-        importer = pending.pop()
-        for statement in _read(importer).imports:
-            for file in _targets(importer, statement, roots, local_names):
-                if file not in found:
-                    found[file] = _read(file).digest
-                    pending.append(file)
-    return sorted(f"{_label(file, source_root)}@{digest}" for file, digest in found.items())
+def _kept(known: Path | None) -> dict[str, _Source]:
+    """What an earlier call has read, if it was by the same Python and the file is whole."""
+    try:
+        content = json.loads(known.read_text()) if known else {}
+        if content.get("python") != sys.version:
+            return {}
+        return {
+            file: _Source(
+                time,
+                size,
+                digest,
+                tuple(
+                    _Import(line, up, module, tuple(names)) for line, up, module, names in imports
+                ),
+            )
+            for file, (time, size, digest, imports) in content["sources"].items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def resolved_versions(*names: str) -> str:
@@ -188,28 +283,6 @@ def _label(file: Path, source_root: Path) -> str:
 
 def _entries(folder: Path) -> list[str]:
     return os.listdir(folder) if folder.is_dir() else []
-
-
-def _read(file: Path) -> _Source:
-    """Return a file's digest and imports; parsed once for each of its contents."""
-    try:
-        status = file.stat()
-    except FileNotFoundError as error:
-        raise ConfigError(
-            "script does not exist",
-            where=file,
-            expected="a Python file",
-            do="correct the path in the rule",
-        ) from error
-    return _read_cached(file, status.st_mtime_ns, status.st_size)
-
-
-@functools.cache
-def _read_cached(file: Path, mtime_ns: int, size: int) -> _Source:
-    """`_read`, where the file's time and size stand for its content."""
-    tree = _parse(file)
-    imports = tuple(_imports(tree))
-    return _Source(digest=_digest(tree), imports=imports)
 
 
 def _parse(file: Path) -> ast.Module:

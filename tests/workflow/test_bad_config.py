@@ -261,7 +261,7 @@ def test_impossible_value(changes: dict[str, Any], expected: str) -> None:
 def test_what_an_analysis_finds_is_no_window_to_replay_or_to_select_in(name: str) -> None:
     """Which steps are replayed, and by which heads, must be known before anything runs."""
     text = message({f"{ANALYSIS}.{name}.window": "births.main"})
-    assert text.startswith("name 'births.main' ")
+    assert text.startswith("window 'births.main' is found by an analysis, but the steps of this ")
     assert f"where: configuration: {ANALYSIS}.{name}.window" in text
 
 

@@ -284,11 +284,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         NOTHING,
     ),
     # The library
-    # Paths run through values, so nothing of how scores come about reaches them.
-    "scalars/routing.py": (
-        formula("scalars/routing.py"),
-        {job: n for job, n in ANALYSES.items() if job != "path_logits"},
-    ),
+    "scalars/routing.py": (formula("scalars/routing.py"), ANALYSES),
     "closure/regression.py": (formula("closure/regression.py"), {"closure": 1, **PAGE}),
     "reports/figures_closure.py": (
         statement("reports/figures_closure.py"),
