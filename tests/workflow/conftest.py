@@ -7,6 +7,7 @@ import pytest
 from tiny_study import Tree
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of the workflow share one finished study, so one process runs them, and first."""
     here = Path(__file__).parent
