@@ -50,7 +50,7 @@ reference: $(STAMP)
 
 ## make test       style, types, layers, workflow, then the tests that take seconds
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2
 
 # From cheap to costly, so that the first failure comes early.
 check: $(STAMP)

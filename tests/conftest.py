@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # Numbers must not depend on how many cores there are, nor tests fight over them. Read once, when
@@ -15,3 +16,19 @@ settings.register_profile("circuit", deadline=None, derandomize=True)
 settings.load_profile("circuit")
 
 pytest_plugins = ["planted"]  # loaded after this file ran, so torch sees the variables above
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each process whole files, and one of them all tests of the workflow.
+
+    Those share one finished study, which takes long to make.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class WholeFiles(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            workflow = nodeid.startswith("tests/workflow/")
+            return "workflow" if workflow else nodeid.partition("::")[0]
+
+    return WholeFiles(config, log)

@@ -7,16 +7,6 @@ import pytest
 from tiny_study import Tree
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of the workflow share one finished study, so one process runs them, and first."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("workflow"))
-    items.sort(key=lambda item: here not in item.path.parents)
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """The tiny study, run once from end to end. Tests that change anything take a copy."""
