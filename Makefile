@@ -73,8 +73,9 @@ $(ORACLE_STAMP): $(ORACLE) $(STAMP)
 test-slow: $(ORACLE_STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
 
-## make bench      what an attribution costs, and a sweep against TransformerLens' hooks
+## make bench      what a dry run, an attribution and a sweep cost (beside TransformerLens' hooks)
 bench: $(ORACLE_STAMP)
+	$(BIN)/python benchmarks/dry_run.py
 	$(BIN)/python benchmarks/attribution_cost.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/sweep_cost.py
 

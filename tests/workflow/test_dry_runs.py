@@ -1,6 +1,5 @@
 """What ``snakemake -n`` says of a finished study, of the configuration and of wrong targets."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from tiny_study import PROJECT, TINY, Tree, dry_runs, jobs_in
 from circuit.config.plan import BENCHMARK_FILES, REPLAY_TABLES, Plan
 from circuit.config.study import load_settings
 
-REFERENCE_SECONDS = 5.0
 CONFIG = PROJECT / "workflow_config.yaml"
 
 
@@ -55,19 +53,6 @@ def test_a_finished_study_says_nothing_of_another(finished: Tree) -> None:
         "report": 1,
         "other": 1,
     }
-
-
-def test_reference_is_planned_in_seconds(unstarted: Tree) -> None:
-    """The best of three calls counts: other work on the machine must not decide."""
-    seconds: list[float] = []
-    for _ in range(3):
-        start = time.perf_counter()
-        jobs = unstarted.planned("reference")
-        seconds.append(time.perf_counter() - start)
-        if seconds[-1] <= REFERENCE_SECONDS:
-            break
-    print(f"dry run of reference, {sum(jobs.values())} jobs: {min(seconds):.1f} s")
-    assert min(seconds) <= REFERENCE_SECONDS
 
 
 def test_the_default_target_is_quickstart(unstarted: Tree) -> None:
