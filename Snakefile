@@ -15,7 +15,8 @@ os.environ.update(
 )
 
 from circuit.config.analysis import KINDS
-from circuit.config.plan import BENCHMARK_FILES, REPLAY_TABLES, Plan, canonical
+from circuit.config.dictionaries import dictionary_names
+from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan, canonical
 from circuit.config.study import load_settings
 from circuit.errors import CircuitError
 from circuit.fingerprint import Fingerprints, resolved_versions
@@ -66,6 +67,9 @@ include: "rules/behaviour.smk"
 include: "rules/mechanism.smk"
 include: "rules/weights.smk"
 include: "rules/replay.smk"
+include: "rules/examples.smk"
+include: "rules/writes.smk"
+include: "rules/selection.smk"
 include: "rules/synthesis.smk"
 
 

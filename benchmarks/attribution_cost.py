@@ -21,8 +21,11 @@ from pathlib import Path
 
 import torch
 
-from circuit.attribution.engine import Engine, evaluator, grouped
+from circuit.attribution.engine import Engine, evaluator
+from circuit.attribution.growth import Growth
 from circuit.attribution.observers import AttributionObserver
+from circuit.attribution.products import grouped
+from circuit.attribution.sources import OptimizerStep, UpdateSource
 from circuit.config.kinds.scalar import ScalarSettings
 from circuit.config.study import load_settings
 from circuit.model.transformer import Decoder
@@ -44,6 +47,7 @@ SIX = {
     "mass_times_ov": ScalarSettings(scalar="support_mass_ov_value_margin", head="L1H0"),
     "answer_margin": ScalarSettings(scalar="answer_margin", competitor="fixed_source"),
 }
+GROUPS = "head_projection"
 ONE = {"qk_separation": SIX["qk_separation"]}
 
 
@@ -99,7 +103,7 @@ def build(n_events: int) -> dict[str, Callable[[], object]]:
         last=0,
     )
 
-    def observed(specs: dict[str, ScalarSettings]) -> Callable[[], object]:
+    def observed(specs: dict[str, ScalarSettings], source: UpdateSource) -> Callable[[], object]:
         scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
         engine = Engine(
             decoder.layout,
@@ -107,8 +111,10 @@ def build(n_events: int) -> dict[str, Callable[[], object]]:
             scalars,
             ["trapezoid"],
         )
-        groups = grouped(decoder.layout, ["head_projection"])
-        observer = AttributionObserver(engine, groups, {}, [])
+        growth = Growth(
+            engine, source.parts, source.summands, grouped(decoder.layout, [GROUPS]), {}, []
+        )
+        observer = AttributionObserver(growth, source, since=0)
         own = state.clone()
         return lambda: observer.see(replayed(trajectory, own))
 
@@ -118,8 +124,8 @@ def build(n_events: int) -> dict[str, Callable[[], object]]:
         "plain": lambda: trajectory.take_step(plain),
         "products": products(decoder, len(batch), batch.shape[1] - 1),
         "replay": lambda: replayed(trajectory, split).components,
-        "one scalar": observed(ONE),
-        "six scalars": observed(SIX),
+        "one scalar": observed(ONE, OptimizerStep()),
+        "six scalars": observed(SIX, OptimizerStep()),
     }
 
 

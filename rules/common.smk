@@ -59,6 +59,13 @@ def run_inputs(w):
     }
 
 
+def early_inputs(w):
+    """A run as it was known at the last of an analysis' cutoffs: no later checkpoint is an input."""
+    last = max(PLAN.analysis(w.study, w.analysis).cutoffs)
+    early = {step: file for step, file in PLAN.checkpoints(w.study, w.run).items() if step <= last}
+    return {**run_inputs(w), "checkpoints": list(early.values())}
+
+
 def tables(w, *names):
     """Tables of the run's benchmark, by name."""
     return {f"data_{n}": f"data/{PLAN.runs[w.study, w.run].benchmark}/{n}.parquet" for n in names}
@@ -110,6 +117,17 @@ def of_every_run(field, file):
     ]
 
 
+def dictionary_files(w, settings):
+    """Dictionaries of features that scalars anywhere in some settings name, in order of names."""
+    files = [result(w, name, "dictionary") for name in dictionary_names(settings)]
+    return {"dictionaries": files} if files else {}
+
+
+def dictionaries(w):
+    """Dictionaries of features that the analysis' scalars name."""
+    return dictionary_files(w, PLAN.analysis(w.study, w.analysis).model_dump())
+
+
 def replay_requests(w):
     """Analyses that look at a stretch, with their settings."""
     return PLAN.requests(w.study, w.run, int(w.start), int(w.stop))
@@ -122,6 +140,9 @@ def selecting(w):
 
 
 def stretches(w, name):
-    """One table of every replay job in an analysis' window, in step order."""
+    """One table of every job that looked at an analysis' window, in step order."""
+    chords = PLAN.chords(w.study, w.run, w.analysis)
+    if chords:
+        return [f"{chords}/{name}.parquet"] if name in CHORD_TABLES else []
     window = PLAN.window(w.study, PLAN.analysis(w.study, w.analysis).window)
     return [f"{job.folder}/{name}.parquet" for job in PLAN.replay_jobs(w.study, w.run, window)]

@@ -88,6 +88,7 @@ rule route_competition:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes", *route_splits(w))),
         unpack(measured_window),
+        unpack(dictionaries),
     output:
         **analysis_files("route_competition"),
     log:

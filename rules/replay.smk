@@ -2,6 +2,7 @@ rule replay:
     input:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes", PLAN.runs[w.study, w.run].recipe.train_split)),
+        unpack(lambda w: dictionary_files(w, replay_requests(w))),
         selections=lambda w: [result(w, name, "selection") for name in selecting(w)],
     output:
         **{
@@ -29,6 +30,44 @@ rule replay:
         "Replaying steps {wildcards.start} to {wildcards.stop} of {wildcards.study}/{wildcards.run}"
     script:
         "../src/scripts/replay.py"
+
+
+rule chords:
+    input:
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, "probes")),
+        unpack(dictionaries),
+        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+    output:
+        **{
+            name: f"results/{{study}}/{{run}}/chords/{{analysis}}/{name}.parquet"
+            for name in CHORD_TABLES
+        },
+    log:
+        "logs/chords/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/chords/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=within(
+            PLAN.chords(study, run, name)
+            for study, run in PLAN.runs
+            for name in PLAN.of_kind(study, "update_attribution")
+            if PLAN.chords(study, run, name) and run in PLAN.runs_of(study, name)
+        ),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=2500,
+        runtime=60,
+    params:
+        *code("chords"),
+        request=lambda w: canonical(PLAN.request(w.study, w.analysis)),
+        versions=NUMERICS,
+    message:
+        "Attributing between checkpoints: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/chords.py"
 
 
 rule optimizer_trace:
@@ -92,3 +131,39 @@ rule update_attribution:
         "What built the route: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
     script:
         "../src/scripts/update_attribution.py"
+
+
+rule data_attribution:
+    input:
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, "probes", PLAN.runs[w.study, w.run].recipe.train_split)),
+        unpack(dictionaries),
+        verification=lambda w: stretches(w, "verification"),
+        components=lambda w: stretches(w, "components"),
+        values=lambda w: stretches(w, "values"),
+        groups=lambda w: stretches(w, "groups"),
+        summed_groups=lambda w: stretches(w, "summed_groups"),
+        events=lambda w: stretches(w, "events"),
+        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+    output:
+        **analysis_files("data_attribution"),
+    log:
+        "logs/data_attribution/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/data_attribution/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("data_attribution"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        *code("data_attribution"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "Which data built the route: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/data_attribution.py"

@@ -3,6 +3,7 @@ rule closure:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes")),
         unpack(measured_window),
+        unpack(dictionaries),
         selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
     output:
         **analysis_files("closure"),

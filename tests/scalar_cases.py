@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from tiny_run import MODEL
 from torch import Tensor
@@ -13,10 +14,11 @@ from circuit.config.recipe import ModelSettings
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import scalar_gradients, scalar_values
+from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.events import ReadEvents
 
-WITHOUT_HEAD = {"correct_value_logit", "negative_answer_loss", "answer_margin"}
+WITHOUT_HEAD = {"correct_value_logit", "negative_answer_loss", "answer_margin", "feature_score"}
 _PLAIN = ["correct_value_logit", "negative_answer_loss", "support_attention", "qk_separation"]
 _MARGINS = [
     "answer_margin",
@@ -36,7 +38,7 @@ def _cases() -> dict[str, dict[str, Any]]:
             "measure": measure,
         }
     for name in _MARGINS:
-        for rival in ("moving", "fixed_source", "fixed_target"):
+        for rival in ("moving", "mean", "fixed_source", "fixed_target"):
             cases[f"{name} {rival}"] = {"scalar": name, "competitor": rival}
     cases["head_margin_dla_fixed_readout at 10"] = {
         "scalar": "head_margin_dla_fixed_readout",
@@ -61,7 +63,7 @@ def _cases() -> dict[str, dict[str, Any]]:
     }
     cases["head_value_margin_dla in layer 0"] = {"scalar": "head_value_margin_dla", "head": "L0H1"}
     cases["ov_value_margin in layer 0"] = {"scalar": "ov_value_margin", "head": "L0H1"}
-    return cases | _subspace_cases()
+    return cases | _subspace_cases() | _write_cases() | _feature_cases()
 
 
 def _subspace_cases() -> dict[str, dict[str, Any]]:
@@ -98,10 +100,81 @@ def _subspace_cases() -> dict[str, dict[str, Any]]:
         "reading": "readout",
         "basis": 10,
     }
+    for basis in ("own", "source"):
+        for subspace in places:
+            name = f"squared norm in {subspace}"
+            cases[f"{name}, {basis}"] = {**cases[name], "basis": basis}
+        for rival in ("moving", "fixed_source"):
+            name = f"readout of head_ov_output {rival}"
+            cases[f"{name}, {basis}"] = {**cases[name], "basis": basis}
     return cases
 
 
+def _write_cases() -> dict[str, dict[str, Any]]:
+    """Heads and MLPs, near and far targets, one and several positions, every outcome and part."""
+    base = {"scalar": "functional_write", "head": "L0H1", "role": "prediction"}
+    far = {**base, "stage": "layer_1_post_mlp"}
+    cases: dict[str, dict[str, Any]] = {
+        "write of L0H1 by itself": {
+            **base,
+            "stage": "layer_0_post_attn",
+            "role": "support_value",
+        },
+        "write of L0H1 after attention": {
+            **base,
+            "stage": "layer_1_post_attn",
+            "role": "causal_prefix",
+            "basis": 10,
+        },
+        "write of L0MLP by itself": {**far, "head": "L0MLP", "stage": "layer_0_post_mlp"},
+        "write of L0H1 by the integrated gradient": {**far, "gradient": "integrated"},
+        "write of L0H1 for the loss": {**far, "outcome": "negative_answer_loss"},
+    }
+    for part in ("whole", "skip", "mlp"):
+        cases[f"write of L0H1, {part}"] = {**far, "part": part}
+        cases[f"write of L1H0, {part}"] = {**far, "head": "L1H0", "part": part}
+        cases[f"write of L0H1 at several positions, {part}"] = {
+            **base,
+            "stage": "layer_0_post_mlp",
+            "role": "value_distractors",
+            "part": part,
+        }
+        cases[f"write of L0MLP, {part}"] = {**far, "head": "L0MLP", "part": part}
+    for rival in ("fixed_source", "fixed_target"):
+        cases[f"write of L1H0 for the margin {rival}"] = {
+            **far,
+            "head": "L1H0",
+            "outcome": "answer_margin",
+            "competitor": rival,
+        }
+    return cases
+
+
+def _feature_cases() -> dict[str, dict[str, Any]]:
+    """One feature, several and a family, at one position and at several."""
+    base = {"scalar": "feature_score", "dictionary": "shared"}
+    return {
+        "score of one feature": {**base, "features": [4], "role": "prediction"},
+        "score of features": {**base, "features": [0, 3, 7], "role": "value_distractors"},
+        "score of a family": {
+            **base,
+            "features": "answer@prediction",
+            "role": "causal_prefix",
+        },
+    }
+
+
+def random_dictionary(width: int, size: int = 12, **changes: Any) -> Dictionary:
+    """Features in random directions of a stage of layer 0, with a family of two."""
+    draw = np.random.default_rng(8).standard_normal
+    shapes = {"W_enc": (width, size), "b_enc": (size,), "W_dec": (size, width), "b_dec": (width,)}
+    tensors = {name: torch.from_numpy(draw(shape)) for name, shape in shapes.items()}
+    made = {"stage": "layer_0_post_mlp", "families": {"answer@prediction": (5, 2)}, **changes}
+    return Dictionary(**tensors, **made)
+
+
 CASES = _cases()
+DICTIONARIES = {"shared": random_dictionary(MODEL["d_model"])}
 
 
 class World(NamedTuple):
@@ -120,7 +193,14 @@ class World(NamedTuple):
     def context(self) -> ScalarContext:
         heads = {"winner": "L1H0", "runner_up": "L0H1", "bottom": "L1H1"}
         return ScalarContext(
-            self.decoder, self.events, self.value_ids, heads, self.states.__getitem__, (0, 10), 20
+            self.decoder,
+            self.events,
+            self.value_ids,
+            heads,
+            self.states.__getitem__,
+            (0, 10),
+            20,
+            DICTIONARIES,
         )
 
     def build(self, **settings: object) -> Scalar:

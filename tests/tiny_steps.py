@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from scalar_cases import World
+from scalar_cases import DICTIONARIES, World
 from torch import Tensor
 
 from circuit.attribution.engine import Engine, StepAttribution, evaluator
@@ -58,6 +58,7 @@ def scalars_along(world: World, cases: Mapping[str, Mapping[str, object]]) -> di
         world.states.__getitem__,
         (steps[0], steps[-1]),
         steps[-1],
+        DICTIONARIES,
     )
     return {
         name: build_scalar(ScalarSettings.model_validate(settings), context)

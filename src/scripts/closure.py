@@ -10,6 +10,7 @@ from circuit.geometry.births.named_window import window_steps
 from circuit.job import job
 from circuit.reports import accounts_closure, figures_closure
 from circuit.reports.publish import publish
+from circuit.scalars.features import load_dictionaries
 from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
@@ -18,7 +19,8 @@ with job(snakemake) as facts:
     window = window_steps(settings.window, snakemake.input.get("windows"))
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     selection = read_json(snakemake.input.selection)
-    changes = interval_changes(settings, record, selection, window)
+    dictionaries = load_dictionaries(settings.model_dump(), snakemake.input.get("dictionaries", []))
+    changes = interval_changes(settings, record, selection, window, dictionaries)
     rows, scores, coefficients = explain(settings, changes)
 
     write_rows(out.rows, rows, ROW_UNITS, "one event's change over one checkpoint interval")

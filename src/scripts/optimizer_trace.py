@@ -6,7 +6,7 @@ from circuit.artifacts import read_rows, write_rows
 from circuit.attribution.tables import UNITS, gather
 from circuit.config.terms import VERIFICATION_UNITS
 from circuit.job import job
-from circuit.reports import accounts_attribution, figures_training
+from circuit.reports import accounts_optimizer, figures_training
 from circuit.reports.publish import publish
 
 with job(snakemake, torch=False) as facts:
@@ -21,4 +21,4 @@ with job(snakemake, torch=False) as facts:
     write_rows(out.top_parameters, top, UNITS["top_parameters"], "one parameter tensor of one step")
     figures_training.trace(rows, out.trace)
     figures_training.components(rows, out.components)
-    publish(accounts_attribution.trace(rows, top, verified[list(VERIFICATION_UNITS)]), facts)
+    publish(accounts_optimizer.trace(rows, top, verified[list(VERIFICATION_UNITS)]), facts)

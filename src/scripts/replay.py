@@ -11,6 +11,7 @@ from circuit.attribution.requests import observers
 from circuit.attribution.tables import OUTPUTS
 from circuit.config.terms import VERIFICATION_UNITS
 from circuit.job import job
+from circuit.scalars.features import load_dictionaries
 from circuit.training.records import RunRecord
 from circuit.training.replay import replay
 
@@ -23,14 +24,20 @@ with job(snakemake):
         for name, path in zip(p.selections, snakemake.input.selections, strict=True)
     }
     start, stop = int(snakemake.wildcards.start), int(snakemake.wildcards.stop)
-    watching = observers(requests, record, selections)
+    dictionaries = load_dictionaries(requests, snakemake.input.get("dictionaries", []))
+    watching = observers(requests, record, selections, start, dictionaries)
+    since = min(observer.since for observer in watching.values())
+    begin = max(step for step in record.manifest.steps if step <= since)
     verified = []
-    steps = replay(record.trajectory, record.manifest, start, stop, verified.append)
-    for step in tqdm(steps, total=stop - start, desc="replay", unit="step", mininterval=15):
+    steps = replay(record.trajectory, record.manifest, begin, stop, verified.append)
+    for step in tqdm(steps, total=stop - begin, desc="replay", unit="step", mininterval=15):
         for observer in watching.values():
-            observer.see(step)
+            if step.step >= start:
+                observer.see(step)
+            elif step.step >= observer.since:
+                observer.remember(step)
 
-    table = pd.DataFrame([{**v.__dict__, "exact": v.exact} for v in verified])
+    table = pd.DataFrame([{**v.__dict__, "exact": v.exact} for v in verified if v.step > start])
     write_rows(
         out.verification, table, VERIFICATION_UNITS, "replay against one recorded checkpoint"
     )

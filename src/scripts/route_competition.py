@@ -11,6 +11,7 @@ from circuit.job import job
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_routes, figures_routes
 from circuit.reports.publish import publish
+from circuit.scalars.features import load_dictionaries
 from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
@@ -19,7 +20,8 @@ with job(snakemake) as facts:
     window = window_steps(settings.window, snakemake.input.get("windows"))
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     decoder, train_split = CountingDecoder(record.decoder), record.manifest.recipe.train_split
-    frame, routes = run_routes(record, decoder, settings, window)
+    dictionaries = load_dictionaries(settings.model_dump(), snakemake.input.get("dictionaries", []))
+    frame, routes = run_routes(record, decoder, settings, window, dictionaries)
     first, last = frame.values[window[0]], frame.values[window[1]]
     ranking = rank_routes(routes, first, last)
     signs = early_signs(frame.rows, ranking.table, first, settings.seed)

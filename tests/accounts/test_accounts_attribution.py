@@ -1,32 +1,42 @@
-"""What the replayed analyses say: signs, units, and the marks they must not leave out."""
+"""What attributions say: signs, units, and the marks they must not leave out."""
 
 import pandas as pd
 import pytest
 from account_checks import numbers_of, written
 
 from circuit.attribution.window import WindowSum
-from circuit.config.terms import COMPONENTS, TRACE_UNITS
-from circuit.reports.accounts_attribution import attribution, trace
+from circuit.config.terms import COMPONENTS
+from circuit.reports.accounts_attribution import attribution
 from circuit.statistics import Mean
 
 
-def window_sum(scalar="route", rule="trapezoid", parts=(2.0, 6.5, -0.7, 0.0), residual=0.02):
+def window_sum(
+    scalar="route", rule="trapezoid", parts=(2.0, 6.5, -0.7, 0.0), residual=0.02, **terms
+):
     components = dict(zip(COMPONENTS, parts, strict=True))
-    growth = sum(parts) + residual
-    comparators = {"raw_sgd": 0.5, "clipped_sgd": 0.4}
-    return WindowSum(scalar, rule, growth, components, residual, abs(residual), comparators)
+    return WindowSum(
+        scalar,
+        rule,
+        growth=sum(parts) + sum(terms.values()) + residual,
+        movement=10.0,
+        components=components,
+        terms=terms,
+        residual=residual,
+        absolute_residual=abs(residual),
+        comparators={"raw_sgd": 0.5, "clipped_sgd": 0.4},
+    )
 
 
 GROUPS = pd.DataFrame(
     [
-        ("route", component, group, "head", size)
+        ("route", component, group, "head", size, 1)
         for component, sizes in (
             ("momentum", (5.0, 1.5, -4.0)),
             ("current_gradient", (-3.0, 5.0, -5.0)),
         )
         for group, size in zip(("L1H2", "L0H1", "L0MLP"), sizes, strict=True)
     ],
-    columns=["scalar", "component", "group", "grouping", "attribution"],
+    columns=["scalar", "component", "group", "grouping", "attribution", "groups"],
 )
 
 
@@ -47,33 +57,50 @@ def account(*sums, unit="score", bound=0.01, interval=INTERVAL):
     )
 
 
-def test_the_answer_says_what_carried_how_much(tmp_path):
+def test_the_answer_says_what_built_it_and_what_opposed_it(tmp_path):
     found = account(window_sum(), window_sum(rule="left", residual=2.0))
     written(found, "update_attribution", tmp_path)
     assert found.answer == (
-        "route (L1H2) changed by +7.82 score from step 400 to 1,300: momentum +6.5 (+83%), "
-        "current_gradient +2 (+26%), weight_decay -0.7 (-9%), rounding +0 (+0%). With trapezoid, "
-        "0.256% of the growth is left over (closure residual); left leaves 20.41%."
+        "route (L1H2) changed by +7.82 score from step 400 to 1,300: momentum +6.5, the current "
+        "gradient +2 raised it; weight decay -0.7 lowered it. It moved by 10 score up and down in "
+        "all, of which trapezoid leaves 0.200% unexplained (closure residual); left leaves 20.000%."
     )
     assert found.marks == []
 
 
-def test_shares_of_a_shrinking_scalar_keep_their_sense():
-    """What helps it shrink has a negative contribution and a positive share."""
+def test_terms_of_bases_and_rivals_are_told_and_counted(tmp_path):
+    found = account(window_sum(basis_motion=3.0, rank_cut_jump=-0.5))
+    written(found, "update_attribution", tmp_path)
+    assert "motion of the basis +3, the current gradient +2 raised it" in found.answer
+    assert "weight decay -0.7, jumps at the rank cut -0.5 lowered it" in found.answer
+    numbers = numbers_of(found)
+    assert str(numbers["route (L1H2): basis_motion"]) == "+3.00 score"
+
+
+def test_of_a_shrinking_scalar_what_raised_it_is_what_opposed_the_change():
     found = account(window_sum(parts=(-1.0, -4.0, 1.0, 0.0), residual=0.0))
     assert "changed by -4 score" in found.answer
-    assert "momentum -4 (+100%)" in found.answer
-    assert "weight_decay +1 (-25%)" in found.answer
+    assert "weight decay +1 raised it; momentum -4, the current gradient -1 lowered it" in (
+        found.answer
+    )
 
 
 def test_a_residual_above_its_bound_is_marked():
     rough = window_sum(residual=0.5)
     assert account(window_sum(), rough._replace(scalar="other")).marks == [
-        "other: the closure residual is 6.02% of the growth, above the bound of 1.00%."
+        "other: the closure residual is 5.00% of the total absolute movement, above the bound of "
+        "1.00%."
     ]
     assert account(rough, bound=0.1).marks == []
     # A comparator's residual is what it is there to show.
     assert account(window_sum(), window_sum(rule="left", residual=4.0)).marks == []
+
+
+def test_of_many_scalars_the_worst_closure_is_a_number():
+    rough = window_sum(scalar="other", residual=-0.5)
+    worst = numbers_of(account(window_sum(), rough))["largest closure residual of 2 scalars"]
+    assert worst.value == pytest.approx(0.05)
+    assert "other" in worst.note
 
 
 @pytest.mark.parametrize("unit", ["score", "probability"])
@@ -91,63 +118,14 @@ def test_contributions_show_their_sign_in_any_unit(tmp_path, unit):
     assert len(report["numbers"]) == 1 + len(COMPONENTS) + 1
 
 
-def test_growth_without_an_interval_says_why(tmp_path):
-    """Of a scalar whose basis follows the steps no event has a growth over the window."""
-    found = account(window_sum(), interval=None)
-    written(found, "update_attribution", tmp_path)
-    growth = numbers_of(found)["growth of route (L1H2)"]
-    assert (growth.low, growth.high, growth.count) == (None, None, None)
-    assert "no interval" in growth.note
-
-
 def test_summands_and_residual_of_the_numbers_are_the_growth():
     numbers = numbers_of(account(window_sum()))
     growth = numbers.pop("growth of route (L1H2)").value
     assert sum(number.value for number in numbers.values()) == pytest.approx(growth)
 
 
-def test_groups_are_ranked_by_the_size_of_their_whole_contribution():
-    """Over components, and whatever its sign."""
+def test_the_largest_groups_are_told_with_their_whole_contribution():
+    """Over components, in the order in which they come."""
     top = account(window_sum()).tables[1].frame
-    assert top["group"].tolist() == ["L0MLP", "L0H1", "L1H2"]
-    assert top["attribution"].tolist() == [-9.0, 6.5, 2.0]
-
-
-def trace_frames(clipped=(0.5, 1.0, 1.0, 0.8), difference=0.0):
-    rows = pd.DataFrame({"step": range(300, 304), "clip_coefficient": clipped})
-    for name in TRACE_UNITS:
-        if name.endswith("norm"):
-            rows[name] = 0.2
-    rows["momentum_norm"] = [0.5, 0.6, 0.6, 7.0]
-    top = pd.DataFrame(
-        {"step": [300, 301], "rank": 1, "parameter": "embedding.token", "update_norm": [0.1, 0.3]}
-    )
-    verified = pd.DataFrame({"step": [302, 304], "max_abs_difference": [0.0, difference]})
-    return rows, top, verified
-
-
-def test_the_trace_counts_clipping_and_exact_checkpoints(tmp_path):
-    found = trace(*trace_frames())
-    written(found, "optimizer_trace", tmp_path)
-    assert "Steps 300 to 303 were replayed and arrive bit for bit at 2 of 2" in found.answer
-    assert "clipped in 50% of steps" in found.answer
-    assert "momentum component is 3.00 times" in found.answer
-    assert found.marks == []
-    numbers = numbers_of(found)
-    assert str(numbers["median norm of momentum"]) == "0.600 parameter unit (n = 4)"
-    assert numbers["largest replay difference"].value == 0
-    moved = found.tables[0].frame.iloc[0]
-    assert (moved["mean"], moved["count"]) == (pytest.approx(0.2), 2)
-
-
-def test_a_replay_within_a_tolerance_is_marked_and_not_called_exact():
-    found = trace(*trace_frames(difference=1e-6))
-    assert "bit for bit at 1 of 2" in found.answer
-    assert len(found.marks) == 1
-    assert "tolerance" in found.marks[0]
-    assert numbers_of(found)["largest replay difference"].value == 1e-6
-
-
-def test_a_trace_without_its_largest_parameters_is_no_failure(tmp_path):
-    rows, top, verified = trace_frames()
-    written(trace(rows, top.iloc[:0], verified), "optimizer_trace", tmp_path)
+    assert top["group"].tolist() == ["L1H2", "L0H1", "L0MLP"]
+    assert top["attribution"].tolist() == [2.0, 6.5, -9.0]

@@ -46,7 +46,7 @@ def record(planted_benchmark, tmp_path_factory):
 
 def watched(record, start, stop):
     """The observers' tables of one stretch, by analysis."""
-    watching = observers(REQUESTS, record, SELECTIONS)
+    watching = observers(REQUESTS, record, SELECTIONS, start)
     for step in replay(record.trajectory, record.manifest, start, stop, lambda _: None):
         for observer in watching.values():
             observer.see(step)
@@ -106,7 +106,7 @@ def test_attributions_are_of_the_events_that_did_not_choose_the_head(record, tab
 
 def test_more_events_than_confirm_are_all_that_confirm(record):
     request = {**ATTRIBUTION, "events": 10_000}
-    watching = observers({"growth": request}, record, SELECTIONS)
+    watching = observers({"growth": request}, record, SELECTIONS, 0)
     for step in replay(record.trajectory, record.manifest, 0, 4, lambda _: None):
         watching["growth"].see(step)
     events = watching["growth"].tables()["events"]
@@ -117,7 +117,7 @@ def test_more_events_than_confirm_are_all_that_confirm(record):
 @pytest.mark.parametrize("output", OUTPUTS, ids=lambda output: output.name)
 def test_a_file_has_the_columns_of_its_observers_table(tables, output):
     """None of the observer's is lost, and an empty file has the types of a full one."""
-    for name in (name for name, kind in KINDS.items() if kind == output.kind):
+    for name in (name for name, kind in KINDS.items() if kind in output.kinds):
         table = tables[name][output.table]
         assert set(table.columns) == set(output.columns)
         alone = output.collect({name: tables[name]}, KINDS)
@@ -169,7 +169,7 @@ def test_three_jobs_give_the_components_of_one(gathered):
 
 
 def test_three_jobs_give_the_sums_of_one(gathered):
-    keys = ["scalar", "component", "group", "grouping"]
+    keys = ["scalar", "component", "data_group", "group", "grouping"]
     one, three = (
         sum_groups(gathered(jobs, "summed_groups", "growth")).set_index(keys) for jobs in (1, 3)
     )

@@ -90,6 +90,12 @@ def expected_groups(named):
             "L0N7": total(mlp["W_in"][7], mlp["b_in"][7], mlp["W_out"][7]),
             "layer_0.mlp": total(mlp["b_out"]),
         },
+        "neuron_part": {
+            "L0N7.in": total(mlp["W_in"][7]),
+            "L0N7.bias": total(mlp["b_in"][7]),
+            "L0N7.out": total(mlp["W_out"][7]),
+            "layer_0.mlp": total(mlp["b_out"]),
+        },
         "token": {"token_13": total(named["embedding.token"][13])},
         "parameter": {
             "layer_1.attn.W_O": total(o),

@@ -4,8 +4,9 @@ import torch
 from scalar_cases import CASES
 from tiny_steps import attribute, scalars_along, updates_of
 
-from circuit.attribution.engine import PATH_RULES, Engine, as_array, evaluator, grouped
-from circuit.config.terms import COMPONENTS, GROUPINGS
+from circuit.attribution.engine import PATH_RULES, Engine, as_array, evaluator
+from circuit.attribution.products import grouped
+from circuit.config.terms import COMPONENTS, GROUPINGS, REBINDINGS
 from circuit.scalars.base import Measure
 from circuit.training.checkpoints import initial_state
 from circuit.training.replay import ReplayedStep
@@ -41,20 +42,39 @@ def polynomial(world, degree):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_components_and_residual_sum_to_the_growth(world, steps, scalars, results, rule):
-    """Growth measured anew from the two states, not taken from the engine."""
+def test_components_terms_and_residual_sum_to_the_growth(world, steps, scalars, results, rule):
+    """Growth of the unbound scalar, measured anew from the two states."""
     for step, result in zip(steps, results, strict=False):
         for row, (name, scalar) in enumerate(scalars.items()):
-            bound = scalar.at(step.before.theta)
             before, after = (
-                float(world.values(bound, state.theta).mean())
+                float(world.values(scalar, state.theta).mean())
                 for state in (step.before, step.after)
             )
             total = (
-                result.by_rule[rule][row, :SUMMANDS].sum() + result.residual(rule, SUMMANDS)[row]
+                result.by_rule[rule][row, :SUMMANDS].sum()
+                + sum(term[row] for term in result.rebound.values())
+                + result.residual(rule, SUMMANDS)[row]
             )
             scale = max(1.0, abs(before))
             assert float(total) == pytest.approx(after - before, abs=1e-12 * scale), name
+
+
+def test_terms_are_booked_by_the_scalars_that_make_choices_and_by_no_others(scalars, results):
+    assert set(results[0].rebound) == set(REBINDINGS)
+    booked = {term: sum(abs(r.rebound[term]) for r in results) for term in REBINDINGS}
+    for row, (name, scalar) in enumerate(scalars.items()):
+        for term in REBINDINGS:
+            assert term in scalar.terms or booked[term][row] == 0, (name, term)
+    # Steps are large here, so that bases turn and rivals are overtaken.
+    assert booked["basis_motion"][list(scalars).index("qk_separation rank 3 source")] > 1e-6
+    assert booked["branch_switch"][list(scalars).index("answer_margin moving")] > 1e-6
+
+
+def test_a_switch_of_rivals_lowers_a_margin(scalars, results):
+    """The new rival is the better one, at the state where it replaces the old one."""
+    margins = [row for row, name in enumerate(scalars) if "qk_ov_product" not in name]
+    for result in results:
+        assert (result.rebound["branch_switch"][margins] <= 1e-12).all()
 
 
 def test_each_attribution_is_the_mean_gradient_times_the_component(world, steps, scalars, results):
@@ -188,15 +208,14 @@ def test_residuals_shrink_by_orders_from_left_to_trapezoid_to_simpson(world, ste
 
 
 def test_attributions_join_over_a_window(world, steps, scalars):
-    """Growth of steps adds up to the window's for every scalar that does not follow."""
+    """Growth of steps adds up to the window's, for scalars that are bound anew at each as well."""
     results = attribute(world, steps, scalars, ("trapezoid",))
     first, last = (
         torch.stack([world.values(s, theta).mean() for s in scalars.values()])
         for theta in (steps[0].before.theta, steps[-1].after.theta)
     )
-    still = torch.tensor([not scalar.follows for scalar in scalars.values()])
     total = sum(result.growth for result in results)
-    torch.testing.assert_close(total[still], (last - first)[still], rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(total, last - first, rtol=1e-9, atol=1e-11)
 
 
 # --- Evaluations ---------------------------------------------------------------------------------
@@ -233,55 +252,59 @@ def test_end_points_are_carried_over(world, steps, scalars, rules, expected):
     assert len(count.calls) == expected
 
 
-def test_a_following_scalar_is_evaluated_at_both_ends_of_every_step(world, steps, scalars):
-    """Its definition changes with the step, so nothing can be carried over for it."""
+def test_one_pass_at_each_end_serves_scalars_as_they_were_bound_and_bound_anew(
+    world, steps, scalars
+):
+    """A basis that moved costs one more gradient, not one more forward pass."""
     count = Counted(world)
     mixed = {
         "still": scalars["qk_separation"],
-        "following": scalars["qk_separation rank 3 source"],
-        "other": scalars["support_attention"],
+        "source": scalars["qk_separation rank 3 source"],
+        "own": scalars["qk_separation rank 3 own"],
     }
     engine = engine_of(world, mixed, ("trapezoid",), count)
     for step in steps[:5]:
         engine.step(step.before.theta, step.after.theta, updates_of(step))
     names = [name for _, name in count.calls]
-    assert names.count(("still", "other")) == 6
-    assert names.count(("following",)) == 10
+    assert names == [tuple(mixed)] + 5 * [(*mixed, "source basis_motion")]
 
 
-def test_following_scalars_keep_their_place_and_their_own_binding(world, steps, scalars):
+def test_scalars_that_are_bound_anew_keep_their_place_and_their_own_binding(world, steps, scalars):
     mixed = {
         "a": scalars["qk_separation"],
         "source": scalars["qk_separation rank 3 source"],
         "b": scalars["negative_answer_loss"],
+        "moving": scalars["answer_margin moving"],
     }
     engine = engine_of(world, mixed)
     for step in steps[:4]:
         result = engine.step(step.before.theta, step.after.theta, updates_of(step))
-        bound = mixed["source"].at(step.before.theta)
-        alone = engine_of(world, {"it": bound}).step(
-            step.before.theta, step.after.theta, updates_of(step)
-        )
-        torch.testing.assert_close(result.before[1], alone.before[0])
-        torch.testing.assert_close(result.after[1], alone.after[0])
-        for rule in RULES:
-            torch.testing.assert_close(result.by_rule[rule][1], alone.by_rule[rule][0])
-        torch.testing.assert_close(result.atoms[1], alone.atoms[0])
-        for row, name in ((0, "a"), (2, "b")):
-            torch.testing.assert_close(
-                result.after[row], world.values(mixed[name], step.after.theta)
+        for row, scalar in enumerate(mixed.values()):
+            # An engine that knows nothing of the steps before, and a scalar that stays bound.
+            bound = scalar.at(step.before.theta)
+            held = Measure(bound.unit, bound.sites, bound)
+            alone = engine_of(world, {"it": held}).step(
+                step.before.theta, step.after.theta, updates_of(step)
             )
-    # At the start of an interval the source basis is the own one; at its end it no longer is.
-    own = scalars["qk_separation rank 3 own"]
-    torch.testing.assert_close(result.before[1], world.values(own, step.before.theta))
-    assert not torch.allclose(result.after[1], world.values(own, step.after.theta), rtol=1e-9)
+            for rule in RULES:
+                torch.testing.assert_close(result.by_rule[rule][row], alone.by_rule[rule][0])
+            torch.testing.assert_close(result.atoms[row], alone.atoms[0])
+            torch.testing.assert_close(
+                result.after[row], world.values(scalar, step.after.theta), rtol=1e-9, atol=1e-12
+            )
+            booked = sum(float(term[row]) for term in result.rebound.values())
+            assert booked == pytest.approx(float(result.growth[row] - alone.growth[0]), abs=1e-11)
 
 
-def test_only_following_scalars(world, steps, scalars):
-    engine = engine_of(world, {"it": scalars["qk_separation rank 3 source"]}, ("simpson",))
-    for step in steps[:3]:
-        result = engine.step(step.before.theta, step.after.theta, updates_of(step))
-        assert result.before.shape == (1, len(world.events))
+def test_basis_motion_is_the_own_attribution_less_the_frozen_one(world, steps):
+    """The definition by integrals agrees with the one by values, up to their residuals."""
+    names = ("qk_separation rank 3 own", "qk_separation rank 3 source")
+    both = scalars_along(world, {name: CASES[name] for name in names})
+    for result in attribute(world, steps, both, ("gauss_8",)):
+        own, frozen = result.by_rule["gauss_8"][:, :SUMMANDS].sum(-1)
+        if float(result.rebound["rank_cut_jump"].abs().max()) == 0:
+            motion = float(result.rebound["basis_motion"][1])
+            assert float(own - frozen) == pytest.approx(motion, abs=1e-9)
 
 
 def test_a_step_that_does_not_join_the_last_is_evaluated_anew(world, steps, scalars):

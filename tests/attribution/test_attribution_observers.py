@@ -6,8 +6,12 @@ from scalar_cases import CASES, World
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 from tiny_steps import attribute, scalars_along
 
-from circuit.attribution.engine import Engine, evaluator, grouped
-from circuit.attribution.observers import AttributionObserver, TraceObserver
+from circuit.attribution.engine import Engine, evaluator
+from circuit.attribution.growth import Growth
+from circuit.attribution.observers import AttributionObserver
+from circuit.attribution.products import grouped
+from circuit.attribution.sources import WHOLE, OptimizerStep
+from circuit.attribution.trace import TraceObserver
 from circuit.config.terms import COMPARATORS, COMPONENTS, TRACE_UNITS
 from circuit.training.replay import replay
 
@@ -25,9 +29,16 @@ CHECKPOINTS = (0, 4, 8, 12)
 def observer_of(world, scalars, per_step=("head_projection", "module"), summed=("neuron",)):
     layout = world.decoder.layout
     engine = Engine(layout, evaluator(world.decoder, world.events, world.value_ids), scalars, RULES)
-    return AttributionObserver(
-        engine, grouped(layout, per_step), grouped(layout, summed), CHECKPOINTS
+    source = OptimizerStep()
+    growth = Growth(
+        engine,
+        source.parts,
+        source.summands,
+        grouped(layout, per_step),
+        grouped(layout, summed),
+        CHECKPOINTS,
     )
+    return AttributionObserver(growth, source, since=0)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +62,8 @@ def sums(table, *keys):
 def test_tables_are_whole_and_without_gaps(watched):
     steps, scalars = 8, len(CHOSEN)
     components = len(COMPONENTS) + 1 + len(COMPARATORS)
-    assert len(watched["rows"]) == steps * scalars * components * len(RULES)
+    terms = 1 + 2 + 1  # of the own basis, of the source basis, of the moving margin
+    assert len(watched["rows"]) == steps * (scalars * components + terms) * len(RULES)
     assert len(watched["values"]) == steps * scalars
     for name, table in watched.items():
         assert not table.isna().any().any(), name
@@ -63,12 +75,16 @@ def test_tables_are_whole_and_without_gaps(watched):
     assert list(dict.fromkeys(watched["rows"]["scalar"])) == list(CHOSEN)
     assert list(dict.fromkeys(watched["rows"]["component"])) == [
         *COMPONENTS,
-        "residual",
         *COMPARATORS,
+        "residual",
+        "rank_cut_jump",
+        "basis_motion",
+        "branch_switch",
     ]
+    assert set(watched["rows"]["data_group"]) == {""}
 
 
-def test_rows_sum_to_the_growth_with_the_residual_and_without_comparators(watched):
+def test_rows_sum_to_the_growth_with_terms_and_residual_and_without_comparators(watched):
     rows = watched["rows"]
     summands = rows[~rows["component"].isin(COMPARATORS)]
     found = sums(summands, "path_rule", "step", "scalar")
@@ -83,26 +99,24 @@ def test_values_are_the_scalars_at_both_ends_of_each_step(watched, world, steps,
     values = watched["values"].set_index(["step", "scalar"])
     for step in steps[2:10]:
         for name, scalar in chosen.items():
-            bound = scalar.at(step.before.theta)
             row = values.loc[(step.step, name)]
             before, after = (
-                float(world.values(bound, s.theta).mean()) for s in (step.before, step.after)
+                float(world.values(scalar, s.theta).mean()) for s in (step.before, step.after)
             )
             assert row["before"] == pytest.approx(before, rel=1e-12)
             assert row["after"] == pytest.approx(after, rel=1e-12)
             assert row["growth"] == pytest.approx(after - before, rel=1e-9, abs=1e-14)
 
 
-def test_a_scalar_that_does_not_follow_starts_where_it_ended(watched):
+def test_every_scalar_starts_a_step_where_it_ended_the_last(watched):
+    """Also those that are bound anew in between: that is what their terms are for."""
     values = watched["values"]
     for name in CHOSEN:
         one = values[values["scalar"] == name]
-        joined = one["before"].to_numpy()[1:] == one["after"].to_numpy()[:-1]
-        assert joined.all() == (name != "qk_separation rank 3 source")
+        assert (one["before"].to_numpy()[1:] == one["after"].to_numpy()[:-1]).all(), name
 
 
 def test_rows_are_the_engines(watched, world, steps, chosen):
-    """With the comparators after the residual."""
     results = attribute(world, steps[2:10], chosen, RULES)
     keys = ["path_rule", "step", "scalar", "component"]
     rows = watched["rows"].set_index(keys)["attribution"].sort_index()
@@ -143,8 +157,6 @@ def test_events_are_kept_at_the_start_and_at_checkpoints(watched, world, chosen)
     events = watched["events"]
     assert list(dict.fromkeys(events["step"])) == [2, 4, 8]
     for (step, name), part in events.groupby(["step", "scalar"]):
-        if chosen[name].follows:
-            continue
         values = world.values(chosen[name], world.states[step])
         np.testing.assert_allclose(part["value"], values.numpy(), rtol=1e-12)
         assert part["event"].tolist() == list(range(len(world.events)))
@@ -165,15 +177,29 @@ def test_a_stretch_cut_in_two_has_the_same_rows(watched, world, steps, chosen):
         pd.testing.assert_frame_equal(joined, whole, rtol=1e-11, atol=1e-14)
 
 
-def test_no_groups_are_empty_tables_with_their_columns(world, steps, chosen):
-    observer = observer_of(world, chosen, per_step=(), summed=())
-    observer.see(steps[0])
-    tables = observer.tables()
-    full = observer_of(world, chosen)
-    full.see(steps[0])
-    for name in ("groups", "summed_groups"):
-        assert tables[name].empty
-        pd.testing.assert_series_equal(tables[name].dtypes, full.tables()[name].dtypes)
+def test_intervals_of_many_steps_are_one_part_and_telescope(world, steps, chosen):
+    """The difference of distant states, with more nodes, against the growth itself."""
+    layout = world.decoder.layout
+    evaluate = evaluator(world.decoder, world.events, world.value_ids)
+    engine = Engine(layout, evaluate, chosen, ("gauss_16", "gauss_8"))
+    growth = Growth(engine, WHOLE, 1, grouped(layout, ("head",)), {}, (2, 6, 10))
+    for first, last in ((2, 6), (6, 10)):
+        before, after = (world.states[step] for step in (first, last))
+        growth.attribute((first, last), before, after, (after - before)[None])
+    tables = growth.tables()
+    rows, values = tables["rows"], tables["values"]
+    assert set(rows.loc[rows["step"] == 2, "component"]) >= {"checkpoint_difference", "residual"}
+    assert list(dict.fromkeys(tables["events"]["step"])) == [2, 6, 10]
+    for name in ("qk_separation", "head_value_margin_dla fixed_target"):
+        start, stop = (float(world.values(chosen[name], world.states[s]).mean()) for s in (2, 10))
+        grown = values.loc[values["scalar"] == name, "growth"].sum()
+        assert grown == pytest.approx(stop - start, rel=1e-9)
+        one = rows[(rows["scalar"] == name) & (rows["path_rule"] == "gauss_16")]
+        total = sums(one, "component")
+        assert total.sum() == pytest.approx(grown, rel=1e-9)
+        assert abs(total["residual"]) < 1e-6 * abs(grown)
+        heads = tables["groups"][tables["groups"]["scalar"] == name]["attribution"].sum()
+        assert heads == pytest.approx(total["checkpoint_difference"], rel=1e-9)
 
 
 def test_an_observer_does_not_keep_the_atoms_of_past_steps(world, steps, chosen):
@@ -182,7 +208,10 @@ def test_an_observer_does_not_keep_the_atoms_of_past_steps(world, steps, chosen)
     for step in steps[:3]:
         observer.see(step)
     kept = [
-        tensor for seen in observer._seen for tensor in seen if isinstance(tensor, torch.Tensor)
+        tensor
+        for seen in observer.growth._seen
+        for tensor in seen
+        if isinstance(tensor, torch.Tensor)
     ]
     atoms = len(world.decoder.layout.atoms)
     assert kept
@@ -193,7 +222,7 @@ def test_an_observer_does_not_keep_the_atoms_of_past_steps(world, steps, chosen)
 def trace(planted_benchmark, tmp_path_factory):
     """A finished float32 run and the tables of its replay from step 3 to 10."""
     run = finish(tiny_trajectory(planted_benchmark, tiny_recipe()), tmp_path_factory.mktemp("run"))
-    observer = TraceObserver(top_parameters=3)
+    observer = TraceObserver(0, top_parameters=3)
     steps = []
     for step in replay(run.trajectory, run.manifest, 3, 10, lambda _: None):
         observer.see(step)
@@ -252,7 +281,7 @@ def test_a_trace_ranks_the_tensors_that_moved_most(trace):
 
 def test_no_top_parameters_is_an_empty_table_with_its_columns(trace):
     run, _, full = trace
-    observer = TraceObserver(top_parameters=0)
+    observer = TraceObserver(0, top_parameters=0)
     for step in replay(run.trajectory, run.manifest, 0, 3, lambda _: None):
         observer.see(step)
     table = observer.tables()["top_parameters"]

@@ -58,7 +58,7 @@ def files(record, tmp_path_factory):
     """Every output of two replay jobs, by name, in step order."""
     paths = {output.name: [] for output in OUTPUTS}
     for start, stop in ((0, 10), (10, 20)):
-        watching = observers(REQUESTS, record, SELECTIONS)
+        watching = observers(REQUESTS, record, SELECTIONS, start)
         for step in replay(record.trajectory, record.manifest, start, stop, lambda _: None):
             for observer in watching.values():
                 observer.see(step)
@@ -95,11 +95,14 @@ def test_the_window_sums_to_the_growth_between_its_checkpoints(record, files):
     for (scalar, rule), found in sums.items():
         expected = event_growth(events, scalar, (0, 20)).mean
         assert found.growth == pytest.approx(expected, abs=1e-6)
-        total = sum(found.components.values()) + found.residual
+        total = sum((*found.components.values(), *found.terms.values(), found.residual))
         assert total == pytest.approx(found.growth, abs=1e-9)
         assert tuple(found.components) == COMPONENTS
         assert tuple(found.comparators) == COMPARATORS
-        relative = abs(found.residual) / abs(found.growth)
+        changes = values.loc[values["scalar"] == scalar, "growth"]
+        assert found.movement == pytest.approx(changes.abs().sum())
+        assert found.movement >= abs(found.growth)
+        relative = abs(found.residual) / found.movement
         assert found.relative_residual == pytest.approx(relative)
         assert (found.relative_residual < 0.01) or rule == "left"
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from circuit.config.recipe import ModelSettings
 from circuit.config.terms import GROUPINGS
 from circuit.errors import AnalysisError
-from circuit.model.layout import PROJECTIONS, Layout
+from circuit.model.layout import Layout
+from circuit.model.parameters import PROJECTIONS
 
 
 @st.composite
@@ -106,6 +107,9 @@ def group_of(parameter: str, index: dict[str, int], grouping: str) -> str:
         return name if grouping == "head" else f"{name}.{projection}"
     if grouping == "neuron" and "neuron" in index:
         return f"L{layer}N{index['neuron']}"
+    if grouping == "neuron_part" and "neuron" in index:
+        part = {"W_in": "in", "b_in": "bias", "W_out": "out"}[leaf]
+        return f"L{layer}N{index['neuron']}.{part}"
     if grouping == "token" and leaf == "token":
         return f"token_{index['token']}"
     return stem
@@ -154,7 +158,7 @@ def test_unknown_grouping():
         layout.groups("heads")
     assert str(caught.value) == (
         "unknown parameter grouping 'heads' — where: groups — expected: one of whole, layer, "
-        "module, head, head_projection, neuron, token, parameter, atom — "
+        "module, head, head_projection, neuron, neuron_part, token, parameter, atom — "
         "what to do: did you mean 'head'?"
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import report_frames as frames
 
+from circuit.attribution.window import top_groups
 from circuit.reports import (
     figures_attention,
     figures_attribution,
@@ -136,9 +137,9 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
                     rows, values, frames.UNITS, p, "trapezoid"
                 ),
                 "parameter_groups": lambda p: figures_attribution.parameter_groups(
-                    frames.parameter_groups(), frames.UNITS, p, "head_projection"
+                    top_groups(frames.parameter_groups(), 12), frames.UNITS, p, "head_projection"
                 ),
-                "residual": lambda p: figures_attribution.residual(rows, values, frames.UNITS, p),
+                "residual": lambda p: figures_attribution.residual(rows, values, p),
             },
             tuple(
                 Number(f"{scalar}: {component}", share * total, unit, note="trapezoid; summand")

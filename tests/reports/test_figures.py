@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import report_frames as frames
 
+from circuit.attribution.window import top_groups
 from circuit.errors import AnalysisError
 from circuit.reports import (
     figures_attention,
@@ -25,6 +26,7 @@ from circuit.reports import (
 )
 
 ROWS, VALUES = frames.attribution()
+TOP_GROUPS = top_groups(frames.parameter_groups(), 12)
 DRAW: dict[str, Callable[[Path], None]] = {
     "learning_curve": lambda p: figures_behaviour.learning_curve(frames.sweep(), 700, 0.5, p),
     "slices": lambda p: figures_behaviour.slices(frames.sweep(), p),
@@ -38,9 +40,9 @@ DRAW: dict[str, Callable[[Path], None]] = {
     "components": lambda p: figures_training.components(frames.trace(), p),
     "growth": lambda p: figures_attribution.growth(ROWS, VALUES, frames.UNITS, p, "trapezoid"),
     "parameter_groups": lambda p: figures_attribution.parameter_groups(
-        frames.parameter_groups(), frames.UNITS, p, "head_projection"
+        TOP_GROUPS, frames.UNITS, p, "head_projection"
     ),
-    "residual": lambda p: figures_attribution.residual(ROWS, VALUES, frames.UNITS, p, 0.01),
+    "residual": lambda p: figures_attribution.residual(ROWS, VALUES, p, 0.01),
     "closure": lambda p: figures_closure.closure(*frames.closure(), p),
     "seeds": lambda p: figures_closure.seeds(frames.seeds(), p),
 }
@@ -80,9 +82,9 @@ SAYS = {
     "roles": ["attention mass (probability)", "of L1H2", "n = 415 events", "support value"],
     "trace": ["nat/token", "parameter unit", "Clip coefficient", "clipped in", "n = 1,200 steps"],
     "components": ["norm (parameter unit)", "weight decay", "rounding is 0 in 172 steps"],
-    "growth": ["(score)", "(logit)", "route: +7.16 score", "closure residual", "800 steps"],
-    "parameter_groups": ["contribution (score)", "L1H2.q", "rest (24 groups)", "total"],
-    "residual": ["residual (% of growth)", "trapezoid", "left", "bound", "log scale"],
+    "growth": ["(score)", "(logit)", "route: +7.16 score", "closure residual", "800 intervals"],
+    "parameter_groups": ["contribution (score)", "L1H2.q", "rest", "total"],
+    "residual": ["% of total absolute movement", "trapezoid", "left", "bound", "log scale"],
     "closure": [
         "n = 96 events × 8 checkpoint intervals",
         "R² pooled: 0.860",
@@ -234,25 +236,20 @@ def test_growth_refuses_a_rule_that_was_not_computed(tmp_path):
         figures_attribution.growth(ROWS, VALUES, frames.UNITS, tmp_path / "a.svg", "simpson")
 
 
-def test_bars_of_parameter_groups_sum_to_the_whole():
-    rng = np.random.default_rng(0)
-    columns = list(figures_attribution.SUMMANDS)
-    table = pd.DataFrame(rng.standard_normal((40, 4)), columns=columns)
-    table.index = [f"group {i}" for i in range(40)]
-    shown = figures_attribution._largest(table)
-    assert len(shown) == figures_attribution.TOP + 1
-    assert shown.index[-1] == "rest (28 groups)"
-    np.testing.assert_allclose(shown.sum(), table.sum(), rtol=1e-12)
-    totals = shown.iloc[:-1].sum(axis=1).abs()
-    assert totals.is_monotonic_decreasing
-    hidden = table.drop(index=shown.index[:-1]).sum(axis=1).abs()
-    assert totals.min() >= hidden.max()
+def test_of_many_scalars_the_first_are_drawn_and_the_others_counted(tmp_path):
+    rows, values = (
+        pd.concat([t[t["scalar"] == "route"].assign(scalar=f"route {i}") for i in range(8)])
+        for t in (ROWS, VALUES)
+    )
+    units = {f"route {i}": "score" for i in range(8)}
 
+    def draw(path):
+        figures_attribution.growth(rows, values, units, path, "trapezoid")
 
-def test_few_parameter_groups_have_no_rest():
-    columns = list(figures_attribution.SUMMANDS)
-    table = pd.DataFrame(np.ones((3, 4)), columns=columns, index=["a", "b", "c"])
-    assert list(figures_attribution._largest(table).index) == ["a", "b", "c"]
+    text = svg(draw, tmp_path / "a.svg")
+    assert "the first 6 of 8 scalars" in text
+    assert "route 5:" in text
+    assert "route 6:" not in text
 
 
 def test_binning_keeps_the_mean_the_range_and_every_step():

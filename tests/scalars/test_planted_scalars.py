@@ -9,6 +9,7 @@ from planted import untrained_twin
 
 from circuit.config.kinds.scalar import ScalarSettings
 from circuit.scalars.evaluate import scalar_values
+from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.statistics import bootstrap_mean
 
@@ -203,3 +204,118 @@ def test_the_untrained_twins_states_say_nothing_inside_the_values_identities(
     said = inside(untrained, planted_events, *place, reading="readout")
     assert float(said.mean()) < 0
     assert (said < 0).double().mean() > 0.9
+
+
+def written(circuit, events, source, reference, **settings):
+    """What a source writes at the prediction position, as the reference reads it."""
+    value_ids = circuit.vocabulary.value_ids
+    states = {0: circuit.flat, 1: reference.flat}
+    context = ScalarContext(circuit.decoder, events, value_ids, {}, states.__getitem__, (0, 1), 1)
+    settings = {
+        "scalar": "functional_write",
+        "head": source,
+        "stage": "layer_1_post_mlp",
+        "role": "prediction",
+        "outcome": "answer_margin",
+        "competitor": "fixed_target",
+        **settings,
+    }
+    scalars = {"it": build_scalar(ScalarSettings.model_validate(settings), context)}
+    return scalar_values(circuit.decoder, circuit.flat, events, value_ids, scalars)[0]
+
+
+def test_the_matching_heads_write_alone_helps_the_answer_and_passes_the_mlp_by(
+    planted, planted_events
+):
+    """The planted MLPs are noise, so the write is read through the skip connection."""
+    found = {head: written(planted, planted_events, head, planted) for head in HEADS}
+    matching, others = split_off(found, planted.matching_head)
+    assert (matching > 2).all()
+    others.pop(planted.previous_token_head)  # without it the matching head finds nothing
+    assert max(map(abs, others.values())) < 0.15 * float(matching.mean())
+    whole, skip, mlp = (
+        written(planted, planted_events, planted.matching_head, planted, part=part)
+        for part in ("whole", "skip", "mlp")
+    )
+    torch.testing.assert_close(skip + mlp, whole, rtol=1e-12, atol=1e-13)
+    assert (mlp.abs() < 0.05 * skip).all()
+
+
+def test_the_previous_token_heads_write_is_read_through_the_matching_head(planted, planted_events):
+    """Its own write at the prediction position says nothing of the answer."""
+    head = planted.previous_token_head
+    near = written(planted, planted_events, head, planted, stage="layer_0_post_attn")
+    far = written(planted, planted_events, head, planted)
+    assert abs(float(near.mean())) < 0.1 * float(far.mean())
+    assert (far > 1.5).all()
+
+
+def test_the_untrained_twins_writes_are_read_as_nothing(planted, planted_events):
+    """By the planted reference, over heads and seeds."""
+    means = []
+    for seed in range(3):
+        twin = untrained_twin(planted, seed)
+        means += [float(written(twin, planted_events, head, planted).mean()) for head in HEADS]
+    interval = bootstrap_mean(np.array(means))
+    assert interval.low < 0 < interval.high
+
+
+def value_features(planted, stage):
+    """A dictionary whose feature i is the token embedding of value i."""
+    ids = planted.vocabulary.value_ids
+    rows = planted.views["embedding.token"][ids.start : ids.stop]
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    none = torch.zeros(len(rows), dtype=rows.dtype)
+    return Dictionary(rows.T, none - 0.5, rows, torch.zeros_like(rows[0]), stage)
+
+
+def fired(circuit, events, dictionary, role):
+    """``feature_score`` of every single feature [F, E]."""
+    value_ids, states = circuit.vocabulary.value_ids, {0: circuit.flat, 1: circuit.flat}
+    context = ScalarContext(
+        circuit.decoder,
+        events,
+        value_ids,
+        {},
+        states.__getitem__,
+        (0, 1),
+        1,
+        dictionaries={"values": dictionary},
+    )
+    base = {"scalar": "feature_score", "dictionary": "values", "role": role}
+    scalars = {
+        str(i): build_scalar(ScalarSettings.model_validate({**base, "features": [i]}), context)
+        for i in range(dictionary.size)
+    }
+    return scalar_values(circuit.decoder, circuit.flat, events, value_ids, scalars)
+
+
+def test_the_feature_of_a_value_fires_where_the_matching_head_copied_it(planted, planted_events):
+    """At the prediction position all are silent before layer 1's attention, and then only that of
+    the answer fires.
+    """
+    before, after = (
+        fired(planted, planted_events, value_features(planted, stage), "prediction")
+        for stage in ("layer_0_post_mlp", "layer_1_post_attn")
+    )
+    right = planted_events.answer == torch.tensor(list(planted.vocabulary.value_ids))[:, None]
+    assert not before.any()
+    assert (after[right] > 2).all()
+    assert (after[~right] < 0.05).all()
+    written = value_features(planted, "embedding")
+    assert torch.equal(fired(planted, planted_events, written, "support_value") > 0, right)
+
+
+def test_features_of_values_say_nothing_of_the_answer_in_untrained_twins(planted, planted_events):
+    """They fire at random there, on events with their value as on others."""
+    dictionary = value_features(planted, "layer_1_post_attn")
+    right = planted_events.answer == torch.tensor(list(planted.vocabulary.value_ids))[:, None]
+
+    def more_where_right(circuit):
+        found = fired(circuit, planted_events, dictionary, "prediction")
+        return float(found[right].mean() - found[~right].mean())
+
+    assert more_where_right(planted) > 2
+    twins = (untrained_twin(planted, seed) for seed in range(24))
+    interval = bootstrap_mean(np.array([more_where_right(twin) for twin in twins]))
+    assert interval.low < 0 < interval.high

@@ -1,12 +1,13 @@
+from dataclasses import replace
 from typing import get_args
 
 import pytest
-from scalar_cases import CASES, WITHOUT_HEAD
+from scalar_cases import CASES, WITHOUT_HEAD, random_dictionary
 
 from circuit.config.kinds.scalar import ScalarName, ScalarSettings
 from circuit.config.terms import SCALAR_UNITS
-from circuit.errors import AnalysisError
-from circuit.scalars.registry import SCALARS
+from circuit.errors import AnalysisError, MismatchError
+from circuit.scalars.registry import SCALARS, build_scalar
 
 
 def refusal(world, **settings):
@@ -28,6 +29,8 @@ def test_a_scalar_has_the_unit_that_reports_print(world, settings):
         assert unit == {"scores": "score", "probabilities": "probability"}[settings["measure"]]
     elif settings.get("reading") == "readout":
         assert unit == "logit"
+    elif "outcome" in settings:
+        assert unit == SCALAR_UNITS[settings["outcome"]]
     else:
         assert unit == SCALAR_UNITS[settings["scalar"]]
 
@@ -46,7 +49,7 @@ def test_a_head_is_needed_by_measures_of_one_head_and_refused_by_others(world, n
             "runner_up, bottom or a name such as L1H3 — what to do: add head"
         )
     else:
-        world.build(scalar=name)
+        world.build(**(CASES["score of features"] if name == "feature_score" else {"scalar": name}))
         assert refusal(world, scalar=name, head="winner").startswith(f"scalar {name} takes no head")
 
 
@@ -76,13 +79,27 @@ OPTIONS = {
     "role": "prediction",
     "subspace": "head_qk_key",
     "reading": "readout",
+    "outcome": "negative_answer_loss",
+    "part": "skip",
+    "gradient": "integrated",
+    "dictionary": "shared",
+    "features": [1],
 }
 TAKEN = {
     "rank": {"qk_separation", "subspace_projection"},
-    "basis": {"qk_separation", "head_margin_dla_fixed_readout", "subspace_projection"},
+    "basis": {
+        "qk_separation",
+        "head_margin_dla_fixed_readout",
+        "subspace_projection",
+        "functional_write",
+    },
     "measure": {"attention_separation"},
     "competitor": {s["scalar"] for s in CASES.values() if "competitor" in s},
-    **{name: {"subspace_projection"} for name in ("stage", "role", "subspace", "reading")},
+    "stage": {"subspace_projection", "functional_write"},
+    "role": {"subspace_projection", "functional_write", "feature_score"},
+    **{name: {"subspace_projection"} for name in ("subspace", "reading")},
+    **{name: {"functional_write"} for name in ("outcome", "part", "gradient")},
+    **{name: {"feature_score"} for name in ("dictionary", "features")},
 }
 
 
@@ -136,8 +153,6 @@ REFUSED = {
         {**INSIDE, "head": "L0H0"},
         "takes no head with embedding_value_identity — ",
     ),
-    "a basis that moves": ({**INSIDE, "basis": "own"}, "takes no basis own — "),
-    "a basis that follows": ({**INSIDE, "basis": "source"}, "takes no basis source — "),
     "a rival of a norm": (
         {**INSIDE, "competitor": "fixed_source"},
         "takes a competitor only for its readout — ",
@@ -188,3 +203,115 @@ def test_a_subspace_that_there_is_not_is_refused_by_its_settings():
     for name in ("embedding", "pca", "pca(embedding)", "pca(embedding, answer)", "head_qk"):
         with pytest.raises(ValueError, match="subspace"):
             ScalarSettings.model_validate({**INSIDE, "subspace": name})
+
+
+FOLLOWED = CASES["write of L0H1, whole"]
+UNREACHED = {
+    "nothing but its source": (
+        {"scalar": "functional_write", "head": "winner"},
+        "needs stage and role — where: scalar settings — expected: stage and role — what to do: "
+        "add stage and role",
+    ),
+    "a stage before the source": (
+        {**FOLLOWED, "head": "L1H0", "stage": "layer_0_post_mlp"},
+        "cannot follow the write of L1H0 to layer_0_post_mlp — where: scalar settings — expected: "
+        "a stage that it reaches: layer_1_post_attn, layer_1_post_mlp — what to do: ",
+    ),
+    "a stage that is no sum": (
+        {**FOLLOWED, "stage": "final_norm"},
+        "cannot follow the write of L0H1 to final_norm — ",
+    ),
+    "parts of a write that is one": (
+        {**FOLLOWED, "head": "L1MLP", "part": "skip"},
+        "has no parts at layer_1_post_mlp of a write of L1MLP — ",
+    ),
+    "parts after attention": (
+        {**FOLLOWED, "stage": "layer_1_post_attn", "part": "mlp"},
+        "has no parts at layer_1_post_attn of a write of L0H1 — ",
+    ),
+    "a margin whose rival moves": (
+        {**FOLLOWED, "outcome": "answer_margin"},
+        "cannot have a competitor that moves: the gradient of its outcome is a constant — ",
+    ),
+    "a basis that moves": ({**FOLLOWED, "basis": "own"}, "takes no basis own — "),
+    "a basis that follows": ({**FOLLOWED, "basis": "source"}, "takes no basis source — "),
+    "a role that some events lack": (
+        {**FOLLOWED, "role": "prior_answers"},
+        "finds no prior_answers in some events — ",
+    ),
+    "a state that nothing reads": (
+        {**FOLLOWED, "role": "support_value"},
+        "is nothing but 0: no answer depends on layer_1_post_mlp at support_value — ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), UNREACHED.values(), ids=UNREACHED)
+def test_a_write_without_a_meaning_is_refused(world, settings, message):
+    assert refusal(world, **settings).startswith(f"scalar functional_write {message}")
+
+
+def test_a_write_has_a_competitor_for_a_margin_only(world):
+    message = refusal(world, **FOLLOWED, competitor="fixed_target")
+    assert message.startswith("scalar correct_value_logit takes no competitor — ")
+
+
+@pytest.mark.parametrize("source", ["L2H0", "L0H2", "L2MLP", "L0N3", "mlp"])
+def test_a_source_that_does_not_exist_is_refused(world, source):
+    assert refusal(world, **{**FOLLOWED, "head": source}).startswith(f"head {source!r} does not ")
+
+
+SCORED = CASES["score of features"]
+UNSCORED = {
+    "nothing but its name": (
+        {"scalar": "feature_score"},
+        "needs dictionary and features and role — where: scalar settings — expected: dictionary, "
+        "features and role — what to do: add dictionary and features and role",
+    ),
+    "a dictionary that there is not": (
+        {**SCORED, "dictionary": "sharde"},
+        "finds no dictionary 'sharde' — where: scalar settings — expected: one of shared — what to "
+        "do: did you mean 'shared'?",
+    ),
+    "a family that there is not": (
+        {**SCORED, "features": "answers@prediction"},
+        "finds no family 'answers@prediction' — where: scalar settings — expected: one of "
+        "answer@prediction — what to do: did you mean 'answer@prediction'?",
+    ),
+    "a feature beyond the last": (
+        {**SCORED, "features": [3, 12]},
+        "finds no feature 12 in dictionary 'shared' — where: scalar settings — expected: 0 to 11 — "
+        "what to do: choose other features",
+    ),
+    "a role that some events lack": (
+        {**SCORED, "role": "prior_answers"},
+        "finds no prior_answers in some events — ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), UNSCORED.values(), ids=UNSCORED)
+def test_a_score_without_a_meaning_is_refused(world, settings, message):
+    assert refusal(world, **settings).startswith(f"scalar feature_score {message}")
+
+
+def test_a_dictionary_of_another_models_states_is_refused(world):
+    def build(dictionary):
+        context = replace(world.context(), dictionaries={"shared": dictionary})
+        return build_scalar(ScalarSettings.model_validate(SCORED), context)
+
+    with pytest.raises(MismatchError) as caught:
+        build(random_dictionary(17))
+    assert str(caught.value) == (
+        "dictionary 'shared' reads states of width 17 — where: scalar feature_score — expected: "
+        "width 16, that of the model's states — what to do: name a dictionary that was made for "
+        "this model"
+    )
+    with pytest.raises(AnalysisError, match="unknown site 'layer_2_post_mlp'"):
+        build(random_dictionary(16, stage="layer_2_post_mlp"))
+
+
+@pytest.mark.parametrize("features", [[], [-1], "answer", "answer@nowhere", "@prediction"])
+def test_features_that_cannot_be_are_refused_by_their_settings(features):
+    with pytest.raises(ValueError, match="features"):
+        ScalarSettings.model_validate({**SCORED, "features": features})

@@ -6,11 +6,12 @@ and gets at a head's OV image and direct logits by editing the pass, not by mult
 
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from scalar_cases import CASES
+from scalar_cases import CASES, DICTIONARIES
 
 from circuit.config.kinds.scalar import ScalarSettings
 from circuit.model.sites import parse_head
@@ -18,7 +19,10 @@ from circuit.model.tap import Tap
 from circuit.scalars import subspace
 from circuit.scalars.base import look
 from circuit.scalars.routing import prediction_pattern, prediction_scores
+from circuit.scalars.truncation import Frame, top_frame
 from circuit.task.vocabulary import WRITE
+
+MOVING = ("own", "source")
 
 
 class Slow:
@@ -111,6 +115,8 @@ def w_qk(views, head):
 
 
 def margin(logits, right, rival):
+    if rival == "mean":
+        return logits[right] - np.delete(np.asarray(logits), right).mean()
     if rival is None:
         rival = best_wrong(logits, right)
     return logits[right] - logits[rival]
@@ -130,9 +136,15 @@ def logits_of(name, slow, head, scale):
     return slow.ov_logits(head), right
 
 
-def directions(settings, world):
+def based_on(settings, world, theta):
+    """The state that a basis is taken of; one that moves is that of the state it is seen at."""
+    basis = settings.get("basis", "final")
+    return theta if basis in MOVING else world.states[{"final": 20}.get(basis, basis)]
+
+
+def directions(settings, world, theta):
     """An orthonormal basis of a subspace, by NumPy, from whole events run one by one."""
-    state = world.states[settings.get("basis", 20)]
+    state = based_on(settings, world, theta)
     views, name, rank = world.decoder.layout.views(state), settings["subspace"], settings["rank"]
     if name.startswith("pca"):
         stage, role = name[4:-1].split(", ")
@@ -156,7 +168,7 @@ def directions(settings, world):
 
 def inside(settings, world, slow):
     """Projections onto a subspace: the state without what is outside it, at every place."""
-    basis, stage = directions(settings, world), settings["stage"]
+    basis, stage = directions(settings, world, slow.theta), settings["stage"]
     state = slow.run(stage)[1][stage].numpy()[slow.places(settings["role"])]
     return state, state - state @ (np.eye(len(basis)) - basis @ basis.T)
 
@@ -182,10 +194,86 @@ def projection(settings, world, slow):
     return margin(inside_logits(settings, world, slow), right, rival)
 
 
-def by_hand(settings, world, theta, event, source=0):
-    """One scalar on one event. ``source`` is the step whose basis ``source`` means."""
+def slopes(settings, world, event):
+    """The gradient of an answer at every position of a stage; integrated piece by piece."""
+    slow = Slow(world, world.states[settings.get("basis", 20)], event)
+    clean, ablated = with_and_without(settings, slow, settings["stage"])
+    if settings.get("gradient") != "integrated":
+        return slope(settings, world, slow, torch.zeros_like(clean))
+    places, weights = np.polynomial.legendre.leggauss(8)
+    missing = [(piece + (1 + place) / 2) / 16 for piece in range(16) for place in places]
+    found = [slope(settings, world, slow, u * (ablated - clean)) for u in missing]
+    return np.average(found, axis=0, weights=[*weights] * 16)
+
+
+def slope(settings, world, slow, added):
+    """The gradient where something is added to the states of a stage."""
+    added.requires_grad_()
+    logits, _ = slow.run(edits={settings["stage"]: [lambda x: x + added]})
+    logits = logits[slow.prediction]
+    outcome = settings.get("outcome", "correct_value_logit")
+    value = logits[slow.answer]
+    if outcome == "negative_answer_loss":
+        value = logits.log_softmax(-1)[slow.answer]
+    elif outcome == "answer_margin":
+        step = 0 if settings["competitor"] == "fixed_source" else 10
+        other = Slow(world, world.states[step], slow.event).answer_logits()
+        value = value - logits[best_wrong(other, slow.answer)]
+    return torch.autograd.grad(value, added)[0].numpy()
+
+
+def with_and_without(settings, slow, wanted):
+    """A site of whole passes with and without the source's write."""
+    component = settings["head"]
+    if component.endswith("MLP"):
+        site, without = f"layer_{component[1]}_mlp_write", torch.zeros_like
+    else:
+        layer, number = parse_head(component, 2, 2)
+        site = f"layer_{layer}_head_write"
+
+        def without(writes):
+            return writes * (torch.arange(2) != number)[:, None]
+
+    edited = slow.run(wanted, edits={site: [without]})[1][wanted]
+    return slow.run(wanted)[1][wanted], edited
+
+
+def followed(settings, world, slow):
+    """``functional_write`` on one event."""
+    stage = settings["stage"]
+    sites = {
+        "whole": stage,
+        "skip": stage.replace("mlp", "attn"),
+        "mlp": stage.replace("post_mlp", "mlp_write"),
+    }
+    clean, ablated = with_and_without(settings, slow, sites[settings.get("part", "whole")])
+    products = (slopes(settings, world, slow.event) * (clean - ablated).numpy()).sum(1)
+    return products[slow.places(settings["role"])].mean()
+
+
+def activation(settings, slow):
+    """``feature_score`` on one event, feature by feature and place by place."""
+    it = DICTIONARIES["shared"]
+    features = settings["features"]
+    if isinstance(features, str):
+        features = it.families[features]
+    state = slow.run(it.stage)[1][it.stage].numpy()
+    found = [
+        max(0.0, float((state[at] - it.b_dec.numpy()) @ it.W_enc[:, i].numpy() + it.b_enc[i]))
+        for at in slow.places(settings["role"])
+        for i in features
+    ]
+    return sum(found) / len(found)
+
+
+def by_hand(settings, world, theta, event):
+    """One scalar on one event."""
     if settings["scalar"] == "subspace_projection":
         return projection(settings, world, Slow(world, theta, event))
+    if settings["scalar"] == "functional_write":
+        return followed(settings, world, Slow(world, theta, event))
+    if settings["scalar"] == "feature_score":
+        return activation(settings, Slow(world, theta, event))
     name, rank = settings["scalar"], settings.get("rank")
     head = parse_head(settings["head"], 2, 2) if "head" in settings else None
     slow = Slow(world, theta, event)
@@ -201,10 +289,7 @@ def by_hand(settings, world, theta, event, source=0):
     if name in ("attention_separation", "qk_separation") and rank is None:
         return slow.separation(slow.scores(head))
     if name == "qk_separation":
-        step = {"own": None, "source": source, "final": 20}.get(settings["basis"], 10)
-        basis = w_qk(
-            world.decoder.layout.views(theta if step is None else world.states[step]), head
-        )
+        basis = w_qk(world.decoder.layout.views(based_on(settings, world, theta)), head)
         u, _, vh = np.linalg.svd(basis)
         left, right = u[:, :rank] @ u[:, :rank].T, vh[:rank].T @ vh[:rank]
         kept = left @ w_qk(slow.views, head) @ right
@@ -219,8 +304,8 @@ def by_hand(settings, world, theta, event, source=0):
 
     fixed = name == "head_margin_dla_fixed_readout"
     scale = scale_at(settings.get("basis", "final")) if fixed else None
-    rival = None
-    if settings.get("competitor", "moving") != "moving":
+    rival = "mean" if settings.get("competitor") == "mean" else None
+    if settings.get("competitor", "moving").startswith("fixed"):
         step = 0 if settings["competitor"] == "fixed_source" else 10
         logits, right = logits_of(name, Slow(world, world.states[step], event), head, scale)
         rival = best_wrong(logits, right)
@@ -269,26 +354,38 @@ def test_fixed_competitors_differ_from_the_moving_one_where_the_best_wrong_value
         assert (fixed > values[0] + 1e-3).any()
 
 
-def test_a_basis_that_follows_is_refitted_at_each_intervals_first_state(world):
-    settings = CASES["qk_separation rank 3 source"]
+FOLLOWING = [n for n, s in CASES.items() if s.get("basis") == "source" and "reading" not in s]
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_a_basis_that_follows_is_refitted_at_each_intervals_first_state(world, name):
+    """Bound at a checkpoint it is the scalar with that checkpoint's basis."""
+    settings = CASES[name]
     scalar = world.build(**settings)
-    assert scalar.follows
     for step in (0, 10):
         bound = scalar.at(world.states[step])
-        expected = [
-            by_hand(settings, world, world.theta, e, source=step) for e in range(len(world.events))
-        ]
+        fixed = {**settings, "basis": step}
+        expected = [by_hand(fixed, world, world.theta, e) for e in range(len(world.events))]
         assert world.values(bound).tolist() == pytest.approx(expected, rel=1e-9)
-    at_home = scalar.at(world.theta)
-    own = world.build(**CASES["qk_separation rank 3 own"])
-    torch.testing.assert_close(world.values(at_home), world.values(own), rtol=0, atol=1e-12)
+    unbound, at_home = world.values(scalar), world.values(scalar.at(world.theta))
+    torch.testing.assert_close(at_home, unbound, rtol=1e-11, atol=1e-12)
+    own = world.build(**{**settings, "basis": "own"})
+    torch.testing.assert_close(at_home, world.values(own), rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if " source" not in name])
-def test_no_other_scalar_follows_the_interval(world, name):
-    scalar = world.build(**CASES[name])
-    assert not scalar.follows
-    assert scalar.at(world.states[10]) is scalar
+@pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
+def test_only_a_moving_rival_or_basis_is_a_choice_that_is_made_anew(world, settings):
+    scalar = world.build(**settings)
+    terms = {"own": ("rank_cut_jump",), "source": ("basis_motion", "rank_cut_jump")}
+    expected = terms.get(settings.get("basis"), ())
+    margin = "margin" in settings["scalar"] or settings["scalar"] == "qk_ov_product"
+    if margin or settings.get("reading") == "readout":
+        moving = settings.get("competitor", "moving") == "moving"
+        expected += ("branch_switch",) if moving else ()
+    assert scalar.terms == expected
+    if not expected:
+        assert scalar.at(world.states[10]) is scalar
+        assert scalar.rebind(world.states[10]) == ()
 
 
 def test_full_rank_is_the_full_score_without_biases(world):
@@ -315,7 +412,16 @@ def test_training_precision_agrees_with_float64(world):
         )
 
 
-@pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
+def fitted_anew(settings):
+    """Whether the events of a pass are also what a subspace is fitted to."""
+    return settings.get("subspace", "").startswith("pca") and settings.get("basis") in MOVING
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [s for s in CASES.values() if not fitted_anew(s)],
+    ids=[name for name, s in CASES.items() if not fitted_anew(s)],
+)
 def test_an_event_alone_has_the_value_it_has_among_longer_ones(world, settings):
     """A subspace fitted to events stays that of all of them."""
     fitted = settings.get("subspace", "").startswith("pca")
@@ -343,18 +449,34 @@ def test_complementary_subspaces_share_out_the_norm_and_the_lens(world):
     state = world.states[20]
     base = {"subspace": "pca(layer_1_post_attn, causal_prefix)", "basis": 20}
 
-    def basis(rank):
-        settings = ScalarSettings(scalar="subspace_projection", rank=rank, **base)
-        return subspace.subspace_basis(
-            settings, world.decoder, state, world.events, world.value_ids, None
-        )
-
-    whole, some = basis(16), basis(5)
+    settings = ScalarSettings(scalar="subspace_projection", **base)
+    space = subspace.Subspace.named(settings, world.decoder, world.events, world.value_ids, None)
+    whole, some = (top_frame(space.gram_at(state), rank).left for rank in (16, 5))
     torch.testing.assert_close(whole[:, :5], some)
     rival = torch.zeros(len(world.events), dtype=torch.long)
-    for make in (subspace.squared_norm, lambda *of: subspace.readout(*of, rival)):
+    for reading in ("squared_norm", "readout"):
+        make = partial(
+            subspace.Projection, "layer_1_post_attn", "prediction", space, reading, rival
+        )
         parts = [
-            world.values(make("layer_1_post_attn", "prediction", b))
+            world.values(make(rank=b.shape[1], basis=Frame(b, b)))
             for b in (whole, some, whole[:, 5:])
         ]
         torch.testing.assert_close(parts[0], parts[1] + parts[2], rtol=1e-10, atol=1e-10)
+
+
+def test_an_integrated_gradient_sums_to_what_the_answer_loses(world):
+    """At the reference checkpoint itself, over all positions."""
+    settings = {
+        **CASES["write of L0H1 by the integrated gradient"],
+        "stage": "layer_0_post_mlp",
+        "role": "causal_prefix",
+    }
+    reference = world.states[20]
+    found = world.values(world.build(**settings), reference) * world.events.length
+    for event, value in enumerate(found.tolist()):
+        slow = Slow(world, reference, event)
+        _, ablated = with_and_without(settings, slow, "layer_0_post_mlp")
+        logits, _ = slow.run(edits={"layer_0_post_mlp": [lambda _, x=ablated: x[None]]})
+        lost = slow.answer_logits()[slow.answer] - float(logits[slow.prediction][slow.answer])
+        assert value == pytest.approx(lost, rel=1e-6, abs=1e-6)

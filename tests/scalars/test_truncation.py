@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuit.errors import AnalysisError
-from circuit.scalars.truncation import truncate
+from circuit.scalars.truncation import Frame, continued, project, top_frame, truncate
 
 
 def matrix_of(singular_values, rows=7, columns=5, seed=0):
@@ -133,3 +133,90 @@ def test_a_second_derivative_is_refused_rather_than_wrong():
     (gradient,) = torch.autograd.grad((truncate(matrix, 2) ** 2).sum(), matrix, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+# --- Directions that are not the top ones, and projectors -----------------------------------------
+
+
+def frame_of(matrix, columns):
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    return Frame(u[:, columns], vh[columns].T)
+
+
+@pytest.mark.parametrize("columns", [[1], [0, 2], [2, 4], [0, 1, 3, 4]])
+@pytest.mark.parametrize("shape", [(7, 5), (5, 7), (5, 5)])
+def test_any_set_of_directions_is_kept_with_its_gradient(shape, columns):
+    matrix = matrix_of([5.0, 3.0, 2.0, 1.0, 0.5], *shape)
+    frame = frame_of(matrix, columns)
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+    expected = u[:, columns] @ torch.diag(s[columns]) @ vh[columns]
+    near = matrix + 1e-2 * weights_like(matrix)  # the frame is only what directions are told by
+    rank = len(columns)
+    torch.testing.assert_close(truncate(matrix, rank, frame), expected, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(
+        lambda m: truncate(m, rank, frame), (near.requires_grad_(),), eps=1e-7, atol=1e-5
+    )
+
+
+def test_the_continued_directions_are_the_top_ones_until_values_cross_at_the_cut():
+    before, after = matrix_of([5.0, 3.0, 2.0, 1.0, 0.5]), matrix_of([5.0, 2.0, 3.0, 1.0, 0.5])
+    within = matrix_of([3.0, 5.0, 2.0, 0.5, 1.0])  # crossings on either side of the cut are none
+    for rank, moved, same in ((2, after, False), (2, within, True), (3, after, True)):
+        on, top = continued(moved, top_frame(before, rank))
+        assert torch.equal(on.left, top.left) == same
+        assert torch.equal(top.left, top_frame(moved, rank).left)
+        kept_before = top_frame(before, rank)
+        for now, then in zip(on, kept_before, strict=True):
+            torch.testing.assert_close(now @ now.T, then @ then.T, rtol=0, atol=1e-12)
+
+
+@given(st.integers(2, 6), st.integers(0, 99), st.data())
+def test_a_projector_keeps_the_top_eigenvectors_with_its_gradient(size, seed, data):
+    """Against NumPy, and by finite differences through the Gram matrix it is of."""
+    rank = data.draw(st.integers(1, size))
+    rows = matrix_of([2.0**-i for i in range(size)], size + 2, size, seed)
+    gram = rows.T @ rows
+    vectors = np.linalg.eigh(gram.numpy())[1][:, ::-1][:, :rank]
+    found = project(gram, rank)
+    np.testing.assert_allclose(found.numpy(), vectors @ vectors.T, atol=1e-9)
+    np.testing.assert_allclose((found @ found).numpy(), found.numpy(), atol=1e-12)
+    assert torch.autograd.gradcheck(
+        lambda m: project(m.T @ m, rank), (rows.requires_grad_(),), eps=1e-8, atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("columns", [[1], [0, 2], [1, 2, 3]])
+def test_a_projector_onto_any_eigenvectors_has_its_gradient(columns):
+    rows = matrix_of([2.5, 2.0, 1.5, 1.0, 0.5])
+    gram = rows.T @ rows
+    frame = Frame(*(frame_of(gram, columns).right for _ in range(2)))
+    expected = frame.left @ frame.left.T
+    torch.testing.assert_close(project(gram, len(columns), frame), expected, rtol=0, atol=1e-12)
+    near = (rows + 1e-2 * weights_like(rows)).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda m: project(m.T @ m, len(columns), frame), (near,), eps=1e-7, atol=1e-5
+    )
+
+
+def test_projecting_between_equal_eigenvalues_has_no_gradient():
+    matrix = torch.diag(torch.tensor([2.0, 1.0, 1.0, 0.5])).double().requires_grad_()
+    with pytest.raises(AnalysisError) as caught:
+        project(matrix, 2).sum().backward()
+    assert str(caught.value) == (
+        "projection onto 2 directions has no gradient: eigenvalues 2 and 3 are equal — where: a "
+        "matrix with eigenvalues 1 and 1 at the cut — expected: a gap between the last value kept "
+        "and the first one dropped — what to do: choose another rank"
+    )
+
+
+def test_equal_eigenvalues_on_one_side_of_the_cut_do_no_harm():
+    rows = matrix_of([2.0, 2.0, 1.0, 0.5, 0.5]).requires_grad_()
+    assert torch.autograd.gradcheck(lambda m: project(m.T @ m, 2), (rows,), eps=1e-7, atol=1e-5)
+
+
+def test_all_directions_are_the_identity_and_have_no_gradient():
+    matrix = (matrix_of([5.0, 3.0], 2, 2) ** 2).requires_grad_()
+    kept = project(matrix @ matrix.T, 2)
+    torch.testing.assert_close(kept, torch.eye(2, dtype=torch.float64))
+    (gradient,) = torch.autograd.grad(kept.sum(), matrix)
+    assert gradient.abs().max() < 1e-12

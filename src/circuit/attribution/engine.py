@@ -1,17 +1,18 @@
 """Attribution of a scalar's growth: scalar × update × groups × path rule.
 
-For a step θ → θ' = θ + Δ with Δ = Σ_c Δ_c:
+For an interval θ → θ' = θ + Δ with Δ = Σ_c Δ_c:
 
-1. Evaluate every scalar and its gradient at the nodes of the path rule on the chord from θ to θ'.
-   The end point of one step is the start of the next, so ``trapezoid`` costs one evaluation a step
-   and ``simpson`` two.
+1. Bind every scalar to the choices it makes at θ (:class:`circuit.scalars.base.Scalar`); evaluate
+   it and its gradient at the nodes of the path rule on the chord from θ to θ'. The end point of one
+   interval is the start of the next, so ``trapezoid`` costs one evaluation a step and ``simpson``
+   two.
 2. Ḡ = the rule's weighted mean of the gradients; A_c = ⟨Ḡ, Δ_c⟩ (integrated gradients along the
    chord, Sundararajan et al. 2017).
-3. The closure residual S(θ') - S(θ) - Σ_c A_c is kept as a row of its own, so rows sum exactly.
-4. A_c splits over parameter groups because the inner product is a sum over parameters.
-
-A scalar whose basis follows the interval is bound to θ before step 1 and evaluated at both ends of
-the step with that basis.
+3. Bind anew at θ'. What that changes of the value there (a basis that turned, a rival that was
+   overtaken) is booked in terms of its own, so intervals telescope.
+4. The closure residual S(θ') - S(θ) - Σ_c A_c - Σ terms is kept as a row of its own, so rows sum
+   exactly.
+5. A_c splits over parameter groups because the inner product is a sum over parameters.
 """
 
 from __future__ import annotations
@@ -25,31 +26,43 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.attribution.products import Grouping, atom_products
+from circuit.attribution.products import atom_products
 from circuit.model.layout import Layout
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import Evaluation, scalar_gradients
 from circuit.task.events import ReadEvents
 
+
+def _gauss(nodes: int) -> dict[float, float]:
+    """Gauss-Legendre nodes and weights on [0, 1]."""
+    at, weights = np.polynomial.legendre.leggauss(nodes)
+    return dict(zip(((at + 1) / 2).tolist(), (weights / 2).tolist(), strict=True))
+
+
 # Nodes on the chord (as fractions) and their weights.
 PATH_RULES: dict[str, dict[float, float]] = {
     "left": {0.0: 1.0},
     "trapezoid": {0.0: 0.5, 1.0: 0.5},
     "simpson": {0.0: 1 / 6, 0.5: 4 / 6, 1.0: 1 / 6},
+    "gauss_8": _gauss(8),
+    "gauss_16": _gauss(16),
+    "gauss_32": _gauss(32),
 }
 Evaluate = Callable[[Float[Tensor, " P"], Mapping[str, Scalar]], Evaluation]
 
 
 class StepAttribution(NamedTuple):
-    """One step's attributions for scalars S, components C, atoms A.
+    """One interval's attributions for scalars S, parts of the update C, atoms A.
 
-    ``by_rule``: path rule → [S, C] float64. ``atoms``: the first rule's, [S, C, A]. ``before`` and
-    ``after`` [S, E]: values at θ and θ'.
+    ``by_rule``: path rule → [S, C] float64. ``atoms``: the first rule's, [S, C, A]. ``rebound``:
+    term → [S], what binding anew at θ' changed of the mean. ``before`` and ``after`` [S, E]: values
+    at θ and, bound anew, at θ'.
     """
 
     by_rule: dict[str, Float[Tensor, "S C"]]
     atoms: Float[Tensor, "S C A"]
+    rebound: dict[str, Float[Tensor, " S"]]
     before: Float[Tensor, "S E"]
     after: Float[Tensor, "S E"]
 
@@ -59,13 +72,23 @@ class StepAttribution(NamedTuple):
         return self.after.double().mean(-1) - self.before.double().mean(-1)
 
     def residual(self, rule: str, summands: int) -> Float[Tensor, " S"]:
-        """Growth minus the sum of the first ``summands`` components under a rule."""
-        return self.growth - self.by_rule[rule][:, :summands].sum(-1)
+        """Growth minus the first ``summands`` parts under a rule, and minus the terms."""
+        booked = sum(self.rebound.values(), torch.zeros_like(self.growth))
+        return self.growth - self.by_rule[rule][:, :summands].sum(-1) - booked
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """Scalars bound at a state, with their values and gradients there."""
+
+    theta: Float[Tensor, " P"]
+    scalars: dict[str, Scalar]
+    evaluation: Evaluation
 
 
 @dataclass
 class Engine:
-    """Attributes the growth of scalars over consecutive steps, carrying each end point over.
+    """Attributes the growth of scalars over consecutive intervals, carrying each end point over.
 
     Args:
         layout: of the flat vector.
@@ -80,9 +103,18 @@ class Engine:
     rules: Sequence[str]
 
     def __post_init__(self) -> None:
-        self._still = {n: s for n, s in self.scalars.items() if not s.follows}
-        self._following = {n: s for n, s in self.scalars.items() if s.follows}
-        self._end: tuple[Tensor, Evaluation] | None = None
+        self._carried: _Bound | None = None
+
+    def start(self, theta: Float[Tensor, " P"]) -> Evaluation:
+        """Values and gradients at an interval's first state.
+
+        Where it is the last state of the interval before, they are carried over (a replay within a
+        tolerance goes on from the recorded state, which is another).
+        """
+        if self._carried is None or not torch.equal(self._carried.theta, theta):
+            bound = {name: scalar.at(theta) for name, scalar in self.scalars.items()}
+            self._carried = _Bound(theta.clone(), bound, self.evaluate(theta, bound))
+        return self._carried.evaluation
 
     def step(
         self,
@@ -90,70 +122,80 @@ class Engine:
         after: Float[Tensor, " P"],
         updates: Float[Tensor, "C P"],
     ) -> StepAttribution:
-        """Attribute one step.
+        """Attribute one interval.
 
         Args:
-            before, after: θ and θ'. Where ``before`` is the previous call's ``after``, its
-                evaluation is carried over (a replay within a tolerance goes on from the recorded
-                state, which is another).
-            updates: components of Δ (and comparators), float64.
+            before, after: θ and θ'.
+            updates: parts of Δ (and comparators), float64.
         """
-        bound = {n: s.at(before) for n, s in self._following.items()}
-        start = self._join(self._start(before), before, bound)
-        end_still = self.evaluate(after, self._still) if self._still else None
-        end = self._join(end_still, after, bound)
-        self._end = None if end_still is None else (after.clone(), end_still)
-        nodes = {0.0: start.gradients, 1.0: end.gradients}
-        if any(0.5 in PATH_RULES[rule] for rule in self.rules):
-            middle = torch.lerp(before, after, 0.5)
-            still = self.evaluate(middle, self._still) if self._still else None
-            nodes[0.5] = self._join(still, middle, bound).gradients
+        start = self.start(before)
+        assert self._carried is not None
+        bound = self._carried.scalars
+        end, rebound = self._arrive(after, bound)
+        gradients = {0.0: start.gradients, 1.0: end.gradients}
         atoms = None
         by_rule = {}
         for rule in self.rules:
-            weights = PATH_RULES[rule]
-            gradient = sum(nodes[at].double() * weight for at, weight in weights.items())
-            assert isinstance(gradient, Tensor)
+            mean = torch.zeros_like(start.gradients, dtype=torch.float64)
+            for node, weight in PATH_RULES[rule].items():
+                if node not in gradients:
+                    gradients[node] = self.evaluate(
+                        torch.lerp(before, after, node), bound
+                    ).gradients
+                mean.add_(gradients[node], alpha=weight)
             if atoms is None:
-                atoms = atom_products(self.layout, gradient, updates)
+                atoms = atom_products(self.layout, mean, updates)
                 by_rule[rule] = atoms.sum(-1)
             else:
-                by_rule[rule] = gradient @ updates.T
+                by_rule[rule] = mean @ updates.T
         assert atoms is not None
-        return StepAttribution(by_rule, atoms, start.values, end.values)
-
-    def _start(self, theta: Float[Tensor, " P"]) -> Evaluation | None:
-        if not self._still:
-            return None
-        if self._end is not None and torch.equal(self._end[0], theta):
-            return self._end[1]
-        return self.evaluate(theta, self._still)
-
-    def _join(
-        self, still: Evaluation | None, theta: Tensor, bound: Mapping[str, Scalar]
-    ) -> Evaluation:
-        """Evaluations of the still and the following scalars in the order of ``scalars``."""
-        if not bound:
-            assert still is not None
-            return still
-        moving = self.evaluate(theta, bound)
-        parts = [moving] if still is None else [still, moving]
-        names = [*([] if still is None else self._still), *bound]
-        order = [names.index(name) for name in self.scalars]
-        return Evaluation(
-            torch.cat([p.values for p in parts])[order],
-            torch.cat([p.gradients for p in parts])[order],
+        return StepAttribution(
+            by_rule, atoms, rebound, start.values, self._carried.evaluation.values
         )
+
+    def _arrive(
+        self, theta: Float[Tensor, " P"], bound: Mapping[str, Scalar]
+    ) -> tuple[Evaluation, dict[str, Tensor]]:
+        """Evaluate at an interval's end, and bind anew there for the next one.
+
+        Returns:
+            The evaluation of the scalars as they were bound, and what binding anew changed.
+        """
+        chains = {name: scalar.rebind(theta) for name, scalar in bound.items()}
+        # A link without a term changes nothing at theta, so it needs no evaluation of its own.
+        links = {
+            f"{name} {term}": scalar
+            for name, chain in chains.items()
+            for term, scalar in chain
+            if term is not None
+        }
+        every = self.evaluate(theta, {**bound, **links})
+        place = {name: row for row, name in enumerate((*bound, *links))}
+        means, last = every.means, []
+        rebound = {term: means.new_zeros(len(bound)) for term in self.terms}
+        for row, (name, chain) in enumerate(chains.items()):
+            now = row
+            for term, _ in chain:
+                if term is not None:
+                    after = place[f"{name} {term}"]
+                    rebound[term][row] = means[after] - means[now]
+                    now = after
+            last.append(now)
+        renewed = {name: chain[-1][1] if chain else bound[name] for name, chain in chains.items()}
+        carried = Evaluation(every.values[last], every.gradients[last]) if links else every
+        self._carried = _Bound(theta.clone(), renewed, carried)
+        return Evaluation(every.values[: len(bound)], every.gradients[: len(bound)]), rebound
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """All terms that binding anew may book, of any scalar."""
+        found = dict.fromkeys(term for scalar in self.scalars.values() for term in scalar.terms)
+        return tuple(found)
 
 
 def evaluator(decoder: Decoder, events: ReadEvents, value_ids: range) -> Evaluate:
     """The evaluation that replayed runs use: all scalars on the same read events."""
     return lambda theta, scalars: scalar_gradients(decoder, theta, events, value_ids, scalars)
-
-
-def grouped(layout: Layout, groupings: Sequence[str]) -> dict[str, Grouping]:
-    """Groupings by name."""
-    return {name: Grouping(layout, name) for name in groupings}
 
 
 def as_array(values: Tensor) -> np.ndarray:

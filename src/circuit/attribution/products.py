@@ -7,12 +7,16 @@ at once, and any parameter group is a sum of atoms.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit.attribution.groupings import NO_HEADS, NO_LISTS, grouping_labels
 from circuit.model.layout import Layout
+from circuit.model.selectors import Lists
 
 
 def atom_products(
@@ -30,11 +34,21 @@ def atom_products(
 
 
 class Grouping:
-    """A partition of the atoms into named groups."""
+    """A partition of the atoms into named groups.
 
-    def __init__(self, layout: Layout, name: str) -> None:
-        labels = layout.groups(name)
-        self.name = name
+    Args:
+        layout: of the atoms.
+        name, custom, heads: what :func:`circuit.attribution.groupings.grouping_labels` takes.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        name: str,
+        custom: Mapping[str, Lists] = NO_LISTS,
+        heads: Mapping[str, str] = NO_HEADS,
+    ) -> None:
+        labels = grouping_labels(layout, name, custom, heads)
         codes, uniques = labels.factorize()
         self.groups: tuple[str, ...] = tuple(uniques)
         self._codes = torch.from_numpy(np.asarray(codes))
@@ -43,3 +57,13 @@ class Grouping:
         """Sum atoms within groups."""
         out = torch.zeros(*atoms.shape[:-1], len(self.groups), dtype=atoms.dtype)
         return out.index_add_(-1, self._codes, atoms)
+
+
+def grouped(
+    layout: Layout,
+    names: Sequence[str],
+    custom: Mapping[str, Lists] = NO_LISTS,
+    heads: Mapping[str, str] = NO_HEADS,
+) -> dict[str, Grouping]:
+    """Groupings by name; arguments as for :class:`Grouping`."""
+    return {name: Grouping(layout, name, custom, heads) for name in names}

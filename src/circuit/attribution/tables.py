@@ -19,10 +19,13 @@ _SCALAR = "unit of the scalar"
 
 @dataclass(frozen=True)
 class Output:
-    """One file of a replay job: which observers' table it holds, its columns and their units."""
+    """One file of a replay job: which observers' table it holds, its columns and their units.
+
+    ``kinds`` are the kinds of analysis whose rows it holds.
+    """
 
     name: str
-    kind: str
+    kinds: tuple[str, ...]
     table: str
     columns: Mapping[str, str]
     units: Mapping[str, str]
@@ -40,7 +43,7 @@ class Output:
         found = [
             part[self.table].assign(analysis=name)
             for name, part in tables.items()
-            if self.table in part and kinds[name] == self.kind
+            if self.table in part and kinds[name] in self.kinds
         ]
         if found:
             return pd.concat(found, ignore_index=True)[["analysis", *self.columns]]
@@ -53,16 +56,20 @@ def _trace(name: str, table: str, columns: Iterable[str], description: str) -> O
     types = {
         c: "int64" if c in integers else "str" if c == "parameter" else "float64" for c in columns
     }
-    return Output(name, "optimizer_trace", table, types, units_of(types, TRACE_UNITS), description)
+    return Output(
+        name, ("optimizer_trace",), table, types, units_of(types, TRACE_UNITS), description
+    )
 
 
 def _attribution(
     name: str, table: str, columns: Mapping[str, str], units: Mapping[str, str], description: str
 ) -> Output:
-    return Output(name, "update_attribution", table, columns, units, description)
+    kinds = ("update_attribution", "data_attribution")
+    return Output(name, kinds, table, columns, units, description)
 
 
-_GROUPS = {"scalar": "str", "component": "str", "group": "str", "grouping": "str"}
+_PART = {"scalar": "str", "component": "str", "data_group": "str"}
+_GROUPS = {**_PART, "group": "str", "grouping": "str"}
 OUTPUTS = (
     _trace(
         "trace",
@@ -82,13 +89,12 @@ OUTPUTS = (
         "rows",
         {
             "step": "int64",
-            "scalar": "str",
+            **_PART,
             "path_rule": "str",
-            "component": "str",
             "attribution": "float64",
         },
         {"step": "step", "attribution": _SCALAR},
-        "one component of one scalar's growth in one step",
+        "one part of one scalar's growth in one interval",
     ),
     _attribution(
         "values",
@@ -101,21 +107,21 @@ OUTPUTS = (
             "growth": "float64",
         },
         {"step": "step", "before": _SCALAR, "after": _SCALAR, "growth": _SCALAR},
-        "one scalar before and after one step",
+        "one scalar before and after one interval",
     ),
     _attribution(
         "groups",
         "groups",
         {"step": "int64", **_GROUPS, "attribution": "float64"},
         {"step": "step", "attribution": _SCALAR},
-        "one component and parameter group of one scalar's growth in one step",
+        "one part and parameter group of one scalar's growth in one interval",
     ),
     _attribution(
         "summed_groups",
         "summed_groups",
         {**_GROUPS, "attribution": "float64"},
         {"attribution": _SCALAR},
-        "one component and parameter group of one scalar's growth over the stretch",
+        "one part and parameter group of one scalar's growth over the stretch",
     ),
     _attribution(
         "events",
@@ -125,6 +131,8 @@ OUTPUTS = (
         "one scalar on one event at one checkpoint",
     ),
 )
+CHORDS = tuple(output for output in OUTPUTS if "update_attribution" in output.kinds)
+"""The files of a job that attributes differences of checkpoints."""
 UNITS = {output.name: dict(output.units) for output in OUTPUTS}
 
 

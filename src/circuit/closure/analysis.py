@@ -5,6 +5,7 @@ Forward passes: two per checkpoint interval and set of scalars, plus one per fix
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,7 @@ from circuit.closure.regression import changes, coefficients, fit, r_squared, sh
 from circuit.config.kinds.scalar import ScalarSettings
 from circuit.config.kinds.synthesis import Closure
 from circuit.scalars.evaluate import scalar_values
+from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.training.records import RunRecord
 
@@ -27,8 +29,13 @@ def interval_changes(
     record: RunRecord,
     selection: dict[str, Any],
     window: tuple[int, int],
+    dictionaries: Mapping[str, Dictionary] | None = None,
 ) -> pd.DataFrame:
-    """Changes of outcomes, routes and the bottom head's routes (``control:…``) per interval."""
+    """Changes of outcomes, routes and the bottom head's routes (``control:…``) per interval.
+
+    Args:
+        dictionaries: those of features that scalars name.
+    """
     events = record.probes(settings.split)
     specs: dict[str, ScalarSettings] = {**settings.outcomes, **settings.routes}
     for name, spec in settings.routes.items():
@@ -45,6 +52,7 @@ def interval_changes(
             theta=record.theta,
             window=interval,
             last=record.manifest.steps[-1],
+            dictionaries=dictionaries or {},
         )
         scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
         before, after = (

@@ -9,7 +9,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from circuit.config.kinds.attribution import OptimizerTrace, UpdateAttribution
+from circuit.config.kinds.attribution import DataAttribution, OptimizerTrace, UpdateAttribution
 from circuit.config.kinds.base import AnalysisSettings
 from circuit.config.kinds.behaviour import (
     BirthWindowCompare,
@@ -19,6 +19,8 @@ from circuit.config.kinds.behaviour import (
     ReferenceModel,
 )
 from circuit.config.kinds.data import DatasetGeometry
+from circuit.config.kinds.examples import ExampleGradients
+from circuit.config.kinds.features import SharedFeatures
 from circuit.config.kinds.mechanism import (
     AttentionGeometry,
     HeadScan,
@@ -26,8 +28,10 @@ from circuit.config.kinds.mechanism import (
     PromptTrace,
     RouteCompetition,
 )
+from circuit.config.kinds.selection import RouteFeatures, Selection
 from circuit.config.kinds.synthesis import Closure, CrossSeed
 from circuit.config.kinds.weights import ContextualGeometry, WeightSvd
+from circuit.config.kinds.writes import FunctionalWrite, ScalarProgress
 
 Analysis = Annotated[
     DatasetGeometry
@@ -45,6 +49,13 @@ Analysis = Annotated[
     | ContextualGeometry
     | OptimizerTrace
     | UpdateAttribution
+    | DataAttribution
+    | ExampleGradients
+    | ScalarProgress
+    | FunctionalWrite
+    | RouteFeatures
+    | Selection
+    | SharedFeatures
     | Closure
     | CrossSeed,
     Field(discriminator="kind"),

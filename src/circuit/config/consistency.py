@@ -1,8 +1,7 @@
-"""Checks that cross blocks of the configuration, so that a mistake shows before anything runs.
+"""Names that cross blocks of the configuration: each leads to a thing of the right kind.
 
-1. Every name leads to a thing of the right kind, for every run that asks for it.
-2. Every window, checkpoint, head and rank exists in the runs that it is meant for, and a run's
-   model can read the longest program of its benchmark.
+Checked for every run that asks for it, so that a mistake shows before anything runs. What is chosen
+among a run's own things is checked in :mod:`circuit.config.choices`.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from circuit.config.analysis import KINDS
 from circuit.config.benchmark import SPLITS
+from circuit.config.dictionaries import check_dictionaries, named_scalars
 from circuit.config.kinds.base import finder
 from circuit.config.kinds.behaviour import (
     BirthWindows,
@@ -19,16 +19,10 @@ from circuit.config.kinds.behaviour import (
     FullEvaluation,
     ReferenceModel,
 )
-from circuit.config.kinds.mechanism import PromptTrace, RouteCompetition
-from circuit.config.kinds.scalar import EVERY
-from circuit.config.kinds.scalar import ScalarSettings as Scalar
-from circuit.config.kinds.synthesis import Closure, CrossSeed
-from circuit.config.kinds.weights import WeightSvd
-from circuit.errors import AnalysisError, ConfigError, nearest
-from circuit.model.sites import canonical_site, parse_head
+from circuit.config.kinds.synthesis import CrossSeed
+from circuit.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from circuit.config.plan import Plan, RunPlan
     from circuit.config.study import StudySettings, WorkflowSettings
 
 _KIND_OF = {
@@ -37,11 +31,11 @@ _KIND_OF = {
     "sweep": "checkpoint_sweep",
     "attribution": "update_attribution",
     "births": "birth_windows",
+    "features": "route_features",
 }
 """Settings that name another analysis, and the kind that it must be of."""
-_TAKEN = ("train", "replay")
-_RULES = ("benchmark", "replay", "report", *KINDS)
-_ROLES = ("winner", "runner_up", "bottom")
+_TAKEN = ("train", "replay", "chords")
+_RULES = ("benchmark", "replay", "chords", "report", *KINDS)
 
 
 def check_references(settings: WorkflowSettings, where: str) -> None:
@@ -86,7 +80,7 @@ def _check_analysis(study: StudySettings, name: str, analysis: Any, at: str) -> 
             + " and ".join(_TAKEN),
             do="rename it",
         )
-    for field in ("runs", "outcomes", "routes"):
+    for field in ("runs", "outcomes", "routes", "writes"):
         if hasattr(analysis, field) and not getattr(analysis, field):
             raise ConfigError(
                 what=f"{field} is empty",
@@ -119,6 +113,7 @@ def _check_analysis(study: StudySettings, name: str, analysis: Any, at: str) -> 
                 expected="an analysis of at least the same runs",
                 do=f"add the run to {other_name}.runs, or take it out of {name}.runs",
             )
+    check_dictionaries(analysis, study.analyses, here)
     for field, split, splits in _measured_splits(study, analysis):
         _need(split, splits, "measured split", f"{here}.{field}")
     if isinstance(analysis, CrossSeed):
@@ -134,6 +129,9 @@ def _others(analysis: Any) -> Iterator[tuple[str, str, str]]:
     found_by = finder(getattr(analysis, "window", None))
     if found_by:
         yield "window", "birth_windows", found_by
+    for place, scalar in named_scalars(analysis):
+        if scalar.dictionary is not None:
+            yield f"{place}.dictionary", "shared_features", scalar.dictionary
 
 
 def _measured_splits(study: StudySettings, analysis: Any) -> Iterator[tuple[str, str, Any]]:
@@ -160,153 +158,4 @@ def _need(name: str, valid: Iterable[str], what: str, where: str) -> None:
             where=where,
             expected=f"one of {', '.join(valid)}",
             do=f"did you mean {guess!r}?" if guess else "correct the name or add it",
-        )
-
-
-def check_choices(plan: Plan) -> None:
-    """Every choice must exist in the runs that it is meant for.
-
-    Raises:
-        ConfigError: naming the field, what the run has, and what to do.
-    """
-    for (study, run_name), run in plan.runs.items():
-        longest = plan.settings.benchmarks[run.benchmark].max_length
-        if run.recipe.model.context < longest:
-            recipe = plan.study(study).runs[run_name].recipe
-            raise ConfigError(
-                what=f"context {run.recipe.model.context} is too short for benchmark "
-                f"{run.benchmark!r}, whose programs have up to {longest} tokens",
-                where=f"recipes.{recipe}.model.context",
-                expected=f"at least {longest}",
-                do="raise the context, or choose a benchmark with shorter programs",
-            )
-    for study in plan.settings.studies:
-        analyses: dict[str, Any] = dict(plan.study(study).analyses)
-        for name, analysis in analyses.items():
-            for run_name in plan.runs_of(study, name):
-                run, here = plan.runs[study, run_name], f"studies.{study}.analyses.{name}"
-                window = getattr(analysis, "window", None)
-                if window is not None and finder(window) is None:
-                    _check_window(plan.window(study, window), run, f"{here}.window")
-                _check_model_choices(analysis, run, here)
-                probes = plan.settings.benchmarks[run.benchmark].probes.programs_per_split
-                _check_events(analysis, probes, f"benchmarks.{run.benchmark}.probes", here)
-
-
-def _check_window(window: tuple[int, int], run: RunPlan, where: str) -> None:
-    (first, last), steps = window, run.recipe.checkpoint_steps
-    if first >= last or first not in steps or last not in steps:
-        raise ConfigError(
-            what=f"window {first}..{last} does not lie between checkpoints of run {run.name!r} "
-            f"(0..{steps[-1]}, every {run.recipe.checkpoint_every})",
-            where=where,
-            expected="two checkpoint steps of the run, the first smaller",
-            do="move the window onto checkpoints, or change checkpoint_every",
-        )
-
-
-def _check_events(analysis: Any, probes: int, setting: str, here: str) -> None:
-    """What is asked of a split's probe events, of which every program gives one."""
-    if isinstance(analysis, Closure) and analysis.folds > probes:
-        raise ConfigError(
-            what=f"{analysis.folds} folds are more than the {probes} probe events",
-            where=f"{here}.folds",
-            expected=f"2 to {probes}",
-            do=f"lower folds, or raise {setting}",
-        )
-    if isinstance(analysis, PromptTrace) and analysis.event >= probes:
-        raise ConfigError(
-            what=f"event {analysis.event} is not among the {probes} probe events",
-            where=f"{here}.event",
-            expected=f"0 to {probes - 1}",
-            do=f"name one of these events, or raise {setting}",
-        )
-
-
-def _check_model_choices(analysis: Any, run: RunPlan, here: str) -> None:
-    """Heads, ranks and checkpoint steps, of the analysis itself and of its scalars."""
-    _check_head(getattr(analysis, "head", None), run, f"{here}.head")
-    # Paths and traces have a ``top`` too, which counts other things.
-    for field in ("rank", "directions", *(["top"] if isinstance(analysis, WeightSvd) else [])):
-        _check_rank(getattr(analysis, field, None), run, f"{here}.{field}")
-    for field in ("checkpoint", "reference", "second_order"):
-        steps = getattr(analysis, field, None)
-        for step in steps if isinstance(steps, tuple) else (steps,):
-            _check_step(step, run, f"{here}.{field}")
-    for block in ("scalars", "outcomes", "routes"):
-        scalars: dict[str, Scalar] = getattr(analysis, block, {})
-        for name, scalar in scalars.items():
-            at = f"{here}.{block}.{name}"
-            if isinstance(analysis, RouteCompetition):
-                _check_route_head(scalar.head, run, f"{at}.head")
-            else:
-                _check_head(scalar.head, run, f"{at}.head")
-            if scalar.of_head:
-                _check_rank(scalar.rank, run, f"{at}.rank")
-            _check_step(scalar.basis, run, f"{at}.basis")
-            for stage in (scalar.stage, *(scalar.pca or ())[:1]):
-                _check_stage(stage, run, f"{at}.stage")
-
-
-def _check_head(head: str | None, run: RunPlan, where: str) -> None:
-    if head is None or head in _ROLES:
-        return
-    try:
-        parse_head(head, run.recipe.model.n_layers, run.recipe.model.n_heads)
-    except AnalysisError as error:
-        raise ConfigError(
-            what=f"{error.what} in run {run.name!r}",
-            where=where,
-            expected=error.expected,
-            do=error.do,
-        ) from None
-
-
-def _check_route_head(head: str | None, run: RunPlan, where: str) -> None:
-    """Routes compete before any head was selected, so each names its head or stands for all."""
-    if head in _ROLES:
-        raise ConfigError(
-            what=f"a route's head cannot be {head!r}: no analysis has selected heads for it",
-            where=where,
-            expected=f"{EVERY!r}, for one route per head, or a name such as L1H3",
-            do=f"write head: {EVERY}",
-        )
-    if head != EVERY:
-        _check_head(head, run, where)
-
-
-def _check_stage(stage: str | None, run: RunPlan, where: str) -> None:
-    if stage is None:
-        return
-    try:
-        canonical_site(stage, run.recipe.model.n_layers)
-    except AnalysisError as error:
-        raise ConfigError(
-            what=f"{error.what} in run {run.name!r}",
-            where=where,
-            expected=error.expected,
-            do=error.do,
-        ) from None
-
-
-def _check_rank(rank: int | None, run: RunPlan, where: str) -> None:
-    if rank is not None and rank > run.recipe.model.d_head:
-        field = where.rpartition(".")[2]
-        raise ConfigError(
-            what=f"{field} {rank} is too large for W_QK of run {run.name!r}",
-            where=where,
-            expected=f"1 to {run.recipe.model.d_head}, the width of a head",
-            do=f"lower {field}",
-        )
-
-
-def _check_step(step: int | str | None, run: RunPlan, where: str) -> None:
-    steps = run.recipe.checkpoint_steps
-    if isinstance(step, int) and step not in steps:
-        near = min(steps, key=lambda s: abs(s - step))
-        raise ConfigError(
-            what=f"run {run.name!r} has no checkpoint at step {step}",
-            where=where,
-            expected=f"a checkpoint step (0..{steps[-1]}, every {run.recipe.checkpoint_every})",
-            do=f"use a step with a checkpoint (the nearest is {near})",
         )

@@ -19,8 +19,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from circuit.config.benchmark import SPLITS
-from circuit.config.consistency import check_choices
-from circuit.config.kinds.attribution import OptimizerTrace, UpdateAttribution
+from circuit.config.choices import check_choices
+from circuit.config.kinds.attribution import Attribution, OptimizerTrace, UpdateAttribution
 from circuit.config.kinds.base import Window, finder
 from circuit.config.recipe import RecipeSettings
 from circuit.config.study import StudySettings, WorkflowSettings
@@ -46,7 +46,9 @@ REPLAY_TABLES = (
     "summed_groups",
     "events",
 )
-"""Tables of a replay job (circuit.attribution.tables, which the Snakefile need not import)."""
+CHORD_TABLES = ("components", "values", "groups", "summed_groups", "events")
+"""Tables of a replay job, and of a job that attributes differences of checkpoints: the outputs in
+circuit.attribution.tables, which the Snakefile need not import."""
 
 
 @dataclass(frozen=True)
@@ -205,13 +207,14 @@ class Plan:
 
     # -- replay ----------------------------------------------------------------------------------
 
-    def replayed(self, study: str, run: str) -> dict[str, OptimizerTrace | UpdateAttribution]:
+    def replayed(self, study: str, run: str) -> dict[str, OptimizerTrace | Attribution]:
         """Analyses that look at a run's replayed steps."""
         analyses = self.study(study).analyses
         return {
             name: a
             for name, a in analyses.items()
-            if isinstance(a, OptimizerTrace | UpdateAttribution)
+            if isinstance(a, OptimizerTrace | Attribution)
+            and not of_checkpoints(a)
             and run in self.runs_of(study, name)
         }
 
@@ -221,10 +224,20 @@ class Plan:
         for name, analysis in self.replayed(study, run).items():
             first, last = self.window(study, analysis.window)
             if first <= start and stop <= last:
-                unused = {"runs", "residual_bound"}
-                settings = analysis.model_dump(mode="json", exclude=unused)
-                active[name] = {**settings, "window": [first, last]}
+                active[name] = self.request(study, name)
         return active
+
+    def request(self, study: str, name: str) -> dict[str, Any]:
+        """What an attribution asks of the jobs that look at its window, in JSON's types."""
+        analysis = self.analysis(study, name)
+        told = {"runs", "residual_bound", "top_groups", "programs"}  # what is done with the rows
+        settings = analysis.model_dump(mode="json", exclude=told)
+        return {**settings, "window": list(self.window(study, analysis.window))}
+
+    def chords(self, study: str, run: str, name: str) -> str | None:
+        """Folder of the tables of an attribution to differences of checkpoints, if it is one."""
+        asked = of_checkpoints(self.analysis(study, name))
+        return f"results/{study}/{run}/chords/{name}" if asked else None
 
     def replay_jobs(
         self, study: str, run: str, window: tuple[int, int] | None = None
@@ -235,6 +248,11 @@ class Plan:
             for job in _replay_jobs(self, study, run)
             if window is None or (window[0] <= job.start and job.stop <= window[1])
         ]
+
+
+def of_checkpoints(analysis: Any) -> bool:
+    """Whether an analysis attributes differences of checkpoints, for which nothing is replayed."""
+    return isinstance(analysis, UpdateAttribution) and analysis.update == "checkpoint_difference"
 
 
 def _host(name: str, recipes: dict[str, RecipeSettings], seeds: dict[str, int]) -> str | None:

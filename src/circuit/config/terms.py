@@ -7,6 +7,12 @@ from collections.abc import Iterable, Mapping
 COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding")
 """Summands of an update, in the order in which they sum to it bit for bit."""
 
+CHECKPOINT_DIFFERENCE = "checkpoint_difference"
+"""The one component of an interval between checkpoints whose steps are not looked at."""
+
+REBINDINGS = ("basis_motion", "rank_cut_jump", "branch_switch")
+"""What scalars that make choices book where a choice changes: summands of growth, of no update."""
+
 COMPARATORS = ("raw_sgd", "clipped_sgd")
 """Updates to compare with; never summands."""
 
@@ -17,11 +23,18 @@ GROUPINGS = (
     "head",
     "head_projection",
     "neuron",
+    "neuron_part",
     "token",
     "parameter",
     "atom",
 )
-"""Parameter groupings (``circuit.model.layout`` makes them)."""
+"""Parameter groupings, from wide to fine (``circuit.model.parameters`` makes them)."""
+
+NESTED = "/"
+"""What joins the parts of a nested grouping, and the names of its groups."""
+
+REST = "rest"
+"""The group of what no other group of a list holds."""
 
 SCALAR_UNITS = {
     "qk_separation": "score",
@@ -36,6 +49,8 @@ SCALAR_UNITS = {
     "negative_answer_loss": "nat",
     "answer_margin": "logit",
     "subspace_projection": "squared state unit",
+    "functional_write": "logit",
+    "feature_score": "activation",
 }
 
 METRIC_UNITS = {

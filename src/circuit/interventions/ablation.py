@@ -21,8 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.config.recipe import ModelSettings
-from circuit.model.sites import parse_component
-from circuit.scalars.base import Seen, pick
+from circuit.scalars.base import Seen
+from circuit.scalars.write import component_write, stage_after
 from circuit.task.events import ReadEvents
 
 Baseline = Literal["zero", "mean"]
@@ -42,24 +42,6 @@ def removal_sites(n_layers: int) -> frozenset[str]:
     """What a pass must leave for :func:`ablated_logits`."""
     names = ("z", "post_attn", "mlp_write", "post_mlp")
     return frozenset(f"layer_{layer}_{name}" for layer in range(n_layers) for name in names)
-
-
-def component_write(
-    seen: Seen, component: str, at: Int[Tensor, " E"] | None = None
-) -> Float[Tensor, "E ... d"]:
-    """What a component adds to the residual stream, its bias in for an MLP.
-
-    Args:
-        seen: a pass with every layer's ``z`` and ``mlp_write``.
-        at: one position per event; None gives all positions, [E, T, d].
-    """
-    layer, head = parse_component(component, seen.decoder.settings)
-    written = seen.sites[f"layer_{layer}_mlp_write" if head is None else f"layer_{layer}_z"]
-    if at is not None:
-        written = pick(written, at)
-    if head is None:
-        return written
-    return written[..., head, :] @ seen.params[f"layer_{layer}.attn.W_O"][head]
 
 
 def removed_write(seen: Seen, component: str, baseline: Baseline) -> Float[Tensor, "E T d"]:
@@ -84,7 +66,7 @@ def ablated_logits(
     """
     decoder, events = seen.decoder, seen.events
     found: dict[str, Tensor] = {}
-    for stage, group in groupby(names, lambda name: _stage_after(name, decoder.settings)):
+    for stage, group in groupby(names, lambda name: stage_after(name, decoder.settings)):
         members = list(group)
         changed = torch.stack(
             [seen.sites[stage] - removed_write(seen, n, baseline) for n in members]
@@ -104,8 +86,3 @@ def _by_length(events: ReadEvents) -> list[tuple[Int[Tensor, " chosen"], int]]:
     """Events in parts of like length, each with the longest one's: padding costs as programs do."""
     parts = events.length.argsort().chunk(_PARTS)
     return [(part, int(events.length[part].max())) for part in parts]
-
-
-def _stage_after(component: str, settings: ModelSettings) -> str:
-    layer, head = parse_component(component, settings)
-    return f"layer_{layer}_post_mlp" if head is None else f"layer_{layer}_post_attn"

@@ -86,8 +86,12 @@ class Decoder:
         )
 
     def forward(
-        self, params: Params, tokens: Int[Tensor, "B T"], tap: Tap | None = None
-    ) -> Float[Tensor, "B T V"] | None:
+        self,
+        params: Params,
+        tokens: Int[Tensor, "B T"],
+        tap: Tap | None = None,
+        at: Int[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B S V"] | None:
         """Logits at every position; ``None`` if the tap ended the pass early.
 
         Args:
@@ -95,6 +99,7 @@ class Decoder:
             tokens: token ids; positions after a program's end may hold padding, which no earlier
                 position can see.
             tap: what to capture and edit.
+            at: the only positions of each program whose logits are wanted (:meth:`onward`).
 
         Raises:
             AnalysisError: the tap names a site that this decoder does not have.
@@ -112,18 +117,22 @@ class Decoder:
                 do="raise model.context in the recipe, or cut the streams",
             )
         try:
-            x = self.residual(params, tokens, tap)
+            x = self.residual(params, tokens, tap, at)
             return self.unembed(params, self.final_norm(params, x, tap))
         except StopForwardError:
             return None
 
     def residual(
-        self, params: Params, tokens: Int[Tensor, "B T"], tap: Tap
-    ) -> Float[Tensor, "B T d"]:
+        self,
+        params: Params,
+        tokens: Int[Tensor, "B T"],
+        tap: Tap,
+        at: Int[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B S d"]:
         """The residual stream after the last layer, before the final LayerNorm."""
         position = params["embedding.position"][: tokens.shape[1]]
         x = F.embedding(tokens, params["embedding.token"]) + position
-        return self.onward(params, "embedding", x, tap)
+        return self.onward(params, "embedding", x, tap, at)
 
     def onward(
         self,
@@ -131,7 +140,7 @@ class Decoder:
         stage: str,
         x: Float[Tensor, "B T d"],
         tap: Tap | None = None,
-        at: Int[Tensor, " B"] | None = None,
+        at: Int[Tensor, " B"] | Int[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B S d"]:
         """The residual stream after the last layer, from its state at a stage.
 
@@ -141,9 +150,9 @@ class Decoder:
         Args:
             stage: ``embedding``, ``layer_{l}_post_attn`` or ``layer_{l}_post_mlp``, where ``x`` is
                 the stream; the tap meets it there.
-            at: one position per program; the last layer then answers for it alone, so its sites
-                (but for keys, values and ``ln1``'s, which other positions feed) and the result have
-                a single position. None keeps all positions: S = T.
+            at: one or several positions per program; the last layer then answers for them alone,
+                so its sites (but for keys, values and ``ln1``'s, which other positions feed) and
+                the result have just these. None keeps all positions: S = T.
         """
         tap = tap or NoTap()
         first, after_attention = _place(stage, self.settings.n_layers)
@@ -229,15 +238,15 @@ def _heads(states: Tensor, weight: Tensor, bias: Tensor) -> Float[Tensor, "B T p
 
 
 def _future(length: int, at: Tensor | None, x: Tensor) -> Tensor:
-    """Which keys a query may not see: [T, T], or [B, 1, 1, T] for one query per program."""
+    """Which keys a query may not see: [T, T], or [B, 1, S, T] for S queries per program."""
     if at is None:
         return torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
-    return (torch.arange(length, device=x.device) > at[:, None])[:, None, None]
+    return (torch.arange(length, device=x.device) > at.view(len(x), -1, 1))[:, None]
 
 
-def _only(x: Float[Tensor, "B T d"], at: Int[Tensor, " B"]) -> Float[Tensor, "B 1 d"]:
-    """The states at one position per program."""
-    return x[torch.arange(len(x), device=x.device), at][:, None]
+def _only(x: Float[Tensor, "B T d"], at: Tensor) -> Float[Tensor, "B S d"]:
+    """The states at one or several positions per program."""
+    return x[torch.arange(len(x), device=x.device)[:, None], at.view(len(x), -1)]
 
 
 def layers_after(stage: str, n_layers: int) -> float:

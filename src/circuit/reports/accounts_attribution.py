@@ -1,177 +1,163 @@
-"""What the replayed analyses say: the optimizer's trace, and what built the route."""
+"""What the attribution of updates says: what built a scalar, what opposed it, what is left."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import pandas as pd
 
-from circuit.config.terms import COMPONENTS, VERIFICATION_UNITS
+from circuit.attribution.window import WindowSum
+from circuit.config.terms import COMPARATORS
 from circuit.reports.document import Figure, Number, Table
+from circuit.reports.growth_words import SUMMANDS, named, residual_marks
 from circuit.reports.publish import Account
+from circuit.statistics import Mean
 
-
-class _Sum(Protocol):
-    """What is needed of ``circuit.attribution.window.WindowSum``.
-
-    Importing it would make the trace, whose account is here too, stale with every change there.
-    """
-
-    scalar: str
-    path_rule: str
-    growth: float
-    components: dict[str, float]
-    residual: float
-    absolute_residual: float
-    comparators: dict[str, float]
-    relative_residual: float
-
-
-class _Interval(Protocol):
-    mean: float
-    low: float
-    high: float
-    count: int
-
-
-def trace(rows: pd.DataFrame, top: pd.DataFrame, verified: pd.DataFrame) -> Account:
-    """The optimizer step by step."""
-    first, last = int(rows["step"].min()), int(rows["step"].max())
-    clipped = float((rows["clip_coefficient"] < 1).mean())
-    exact = int((verified["max_abs_difference"] == 0).sum())
-    median = {c: float(rows[f"{c}_norm"].median()) for c in COMPONENTS}
-    answer = (
-        f"Steps {first:,} to {last:,} were replayed and arrive bit for bit at {exact} of "
-        f"{len(verified)} checkpoints on the way; the four components sum to every update exactly. "
-        f"The gradient was clipped in {clipped:.0%} of steps. The median norm of the momentum "
-        f"component is {median['momentum'] / median['current_gradient']:.2f} times that of the "
-        "current gradient."
-    )
-    numbers = [
-        Number(f"median norm of {c}", median[c], "parameter unit", count=len(rows))
-        for c in COMPONENTS
-    ]
-    numbers += [
-        Number(
-            "median update norm",
-            float(rows["update_norm"].median()),
-            "parameter unit",
-            count=len(rows),
-        ),
-        Number("share of steps with clipping", clipped, "share", count=len(rows)),
-        Number(
-            "largest replay difference",
-            float(verified["max_abs_difference"].max()),
-            "parameter unit",
-            count=len(verified),
-            note="0 means bit for bit",
-        ),
-    ]
-    moved = top.groupby("parameter", sort=False)["update_norm"].agg(["mean", "count"])
-    moved = moved.sort_values("mean", ascending=False).reset_index()
-    marks = (
-        []
-        if exact == len(verified)
-        else ["The replay was accepted within the recipe's tolerance, not bit for bit."]
-    )
-    return Account(
-        question="What did the optimizer do at every step?",
-        answer=answer,
-        numbers=numbers,
-        tables=[
-            Table(
-                "Parameters by mean update norm while among the largest",
-                moved,
-                {"mean": "parameter unit", "count": "steps"},
-            ),
-            Table(
-                "Replay against recorded checkpoints",
-                verified,
-                VERIFICATION_UNITS,
-            ),
-        ],
-        figures=[
-            Figure(
-                "trace.svg",
-                "Loss, gradient norm before clipping, clip coefficient and learning"
-                " rate of every replayed step.",
-            ),
-            Figure(
-                "components.svg",
-                "Norms of the update and of its components (log scale). "
-                "Splitting current gradient from momentum is a convention: the preconditioner "
-                "holds both.",
-            ),
-        ],
-        marks=marks,
-    )
+_UNIT = "unit of the scalar"
+_UNITS_OF_SUMS = {
+    **dict.fromkeys((*SUMMANDS, *COMPARATORS), _UNIT),
+    **dict.fromkeys(("growth", "movement", "residual", "absolute_residual"), _UNIT),
+    "residual_of_movement": "1",
+}
+FIGURES = (
+    Figure(
+        "growth.svg",
+        "Actual growth (black) and the cumulative contributions of the update's components, "
+        "stacked; they, the terms of bases and rivals that changed, and the residual sum to the "
+        "growth.",
+    ),
+    Figure(
+        "parameter_groups.svg",
+        "The same growth split over parameter groups; bars and rest sum to the whole.",
+    ),
+    Figure(
+        "residual.svg",
+        "Closure residual of every scalar's window under each path rule, as a share of its total "
+        "absolute movement (log scale).",
+    ),
+)
 
 
 def attribution(
-    sums: Sequence[_Sum],
-    growths: Mapping[str, _Interval | None],
+    sums: Sequence[WindowSum],
+    growths: Mapping[str, Mean],
     units: Mapping[str, str],
     heads: Mapping[str, str],
     window: tuple[int, int],
     main_rule: str,
     bound: float,
-    groups: pd.DataFrame,
+    top: pd.DataFrame,
 ) -> Account:
-    """What built the scalars' growth."""
+    """What built the scalars' growth.
+
+    Args:
+        sums: the window's sums of every scalar under every path rule.
+        growths: growth with its interval over events.
+        heads: head of every scalar that has one.
+        top: the largest parameter groups and their rest, by scalar and component.
+    """
     main = [s for s in sums if s.path_rule == main_rule]
-    lead = main[0]
-    unit = units[lead.scalar]
-    shares = {c: v / lead.growth if lead.growth else 0.0 for c, v in lead.components.items()}
-    ordered = sorted(shares, key=lambda c: -abs(shares[c]))
-    told = ", ".join(f"{c} {lead.components[c]:+.3g} ({shares[c]:+.0%})" for c in ordered)
-    other = "; ".join(
-        f"{s.path_rule} leaves {s.relative_residual:.2%}"
-        for s in sums
-        if s.scalar == lead.scalar and s.path_rule != main_rule
-    )
-    answer = (
-        f"{lead.scalar}{_head(heads, lead.scalar)} changed by {lead.growth:+.3g} {unit} from step "
-        f"{window[0]:,} to {window[1]:,}: {told}. With {main_rule}, {lead.relative_residual:.3%} "
-        "of the growth is left over (closure residual)" + (f"; {other}." if other else ".")
-    )
-    numbers = []
-    for s in main:
-        unit, interval = units[s.scalar], growths[s.scalar]
-        name = f"{s.scalar}{_head(heads, s.scalar)}"
-        numbers.append(
-            Number(
-                f"growth of {name}",
-                s.growth,
-                unit,
-                interval.low if interval else None,
-                interval.high if interval else None,
-                interval.count if interval else None,
-                "interval over events"
-                if interval
-                else "sum of steps, each in the basis of its own first state; no interval",
-                signed=True,
-            )
-        )
-        numbers += [
-            Number(f"{name}: {c}", v, unit, note=f"{main_rule}; summand", signed=True)
-            for c, v in s.components.items()
-        ]
-        numbers.append(
-            Number(
-                f"{name}: closure residual",
-                s.residual,
-                unit,
-                note=f"{main_rule}; {s.relative_residual:.3%} of the growth",
-                signed=True,
-            )
-        )
-    marks = [
-        f"{s.scalar}: the closure residual is {s.relative_residual:.2%} of the growth, above the "
-        f"bound of {bound:.2%}."
-        for s in main
-        if s.relative_residual > bound
+    names = {s.scalar: named(s.scalar, heads) for s in main}
+    numbers = [
+        number for s in main for number in _numbers(s, names[s.scalar], units, growths, main_rule)
     ]
+    if len(main) > 1:
+        worst = max(main, key=lambda s: s.relative_residual)
+        numbers.append(
+            Number(
+                f"largest closure residual of {len(main)} scalars",
+                worst.relative_residual,
+                "share",
+                note=f"{main_rule}; of the total absolute movement of {names[worst.scalar]}",
+            )
+        )
+    return Account(
+        question="Which part of which update built the route?",
+        answer=_answer(main[0], sums, names[main[0].scalar], units, window),
+        numbers=numbers,
+        tables=[
+            Table(
+                "Window sums by path rule; raw_sgd and clipped_sgd are comparators, never summands",
+                _sums_table(sums),
+                _UNITS_OF_SUMS,
+            ),
+            Table(
+                "Largest parameter groups, and the exact rest",
+                _group_table(top),
+                {"attribution": _UNIT, "groups": "1"},
+            ),
+        ],
+        figures=FIGURES,
+        marks=residual_marks(main, bound),
+    )
+
+
+def _answer(
+    lead: WindowSum,
+    sums: Sequence[WindowSum],
+    name: str,
+    units: Mapping[str, str],
+    window: tuple[int, int],
+) -> str:
+    """What built the first scalar, what opposed it, and how exact that is."""
+    unit, parts = units[lead.scalar], {**lead.components, **lead.terms}
+    built, opposed = (
+        [k for k, v in sorted(parts.items(), key=lambda p: -abs(p[1])) if v * sign > 0]
+        for sign in (1, -1)
+    )
+
+    def told(names: Sequence[str]) -> str:
+        return ", ".join(f"{SUMMANDS[n]} {parts[n]:+.3g}" for n in names) or "nothing"
+
+    others = "; ".join(
+        f"{s.path_rule} leaves {s.relative_residual:.3%}"
+        for s in sums
+        if s.scalar == lead.scalar and s.path_rule != lead.path_rule
+    )
+    return (
+        f"{name} changed by {lead.growth:+.3g} {unit} from step {window[0]:,} to {window[1]:,}: "
+        f"{told(built)} raised it; {told(opposed)} lowered it. It moved by {lead.movement:.3g} "
+        f"{unit} up and down in all, of which {lead.path_rule} leaves {lead.relative_residual:.3%} "
+        f"unexplained (closure residual){'; ' + others if others else ''}."
+    )
+
+
+def _numbers(
+    found: WindowSum,
+    name: str,
+    units: Mapping[str, str],
+    growths: Mapping[str, Mean],
+    rule: str,
+) -> list[Number]:
+    unit, interval = units[found.scalar], growths[found.scalar]
+    return [
+        Number(
+            f"growth of {name}",
+            found.growth,
+            unit,
+            interval.low,
+            interval.high,
+            interval.count,
+            "interval over events",
+            signed=True,
+        ),
+        *(
+            Number(f"{name}: {part}", value, unit, note=f"{rule}; summand", signed=True)
+            for part, value in {**found.components, **found.terms}.items()
+        ),
+        Number(
+            f"{name}: closure residual",
+            found.residual,
+            unit,
+            note=f"{rule}; {found.relative_residual:.4%} of the total absolute movement of "
+            f"{found.movement:.3g}",
+            signed=True,
+        ),
+    ]
+
+
+def _sums_table(sums: Sequence[WindowSum]) -> pd.DataFrame:
+    """One row per scalar and path rule: everything that sums to its growth."""
     table = pd.DataFrame(
         [
             {
@@ -179,50 +165,21 @@ def attribution(
                 "path_rule": s.path_rule,
                 "growth": s.growth,
                 **s.components,
+                **s.terms,
                 "residual": s.residual,
                 "absolute_residual": s.absolute_residual,
-                "residual_share": s.relative_residual,
+                "movement": s.movement,
+                "residual_of_movement": s.relative_residual,
                 **s.comparators,
             }
             for s in sums
         ]
     )
-    numeric = [c for c in table.columns if c not in ("scalar", "path_rule", "residual_share")]
-    top = groups.groupby(["scalar", "grouping", "group"], sort=False)["attribution"].sum()
-    top = top.reset_index()
-    top = top.loc[top["attribution"].abs().sort_values(ascending=False).index]
-    top = top.groupby(["scalar", "grouping"], sort=False).head(12)
-    return Account(
-        question="Which part of which update built the route?",
-        answer=answer,
-        numbers=numbers,
-        tables=[
-            Table(
-                "Window sums by path rule; raw_sgd and clipped_sgd are comparators, never summands",
-                table,
-                {**dict.fromkeys(numeric, "unit of the scalar"), "residual_share": "1"},
-            ),
-            Table("Largest parameter groups", top, {"attribution": "unit of the scalar"}),
-        ],
-        figures=[
-            Figure(
-                "growth.svg",
-                "Actual growth (black) and the cumulative contributions of the "
-                "update's components, stacked; they and the residual sum to the growth.",
-            ),
-            Figure(
-                "parameter_groups.svg",
-                "The same growth split over parameter groups; bars and rest sum to the whole.",
-            ),
-            Figure(
-                "residual.svg",
-                "Cumulative closure residual of each path rule as a share of "
-                "the window's growth (log scale).",
-            ),
-        ],
-        marks=marks,
-    )
+    # A term that a scalar does not have is 0 for it; its column may stem from another scalar.
+    return table.fillna(0.0)
 
 
-def _head(heads: Mapping[str, str], scalar: str) -> str:
-    return f" ({heads[scalar]})" if scalar in heads else ""
+def _group_table(top: pd.DataFrame) -> pd.DataFrame:
+    """Totals of the largest groups over all components."""
+    keys = ["scalar", "grouping", "group", "groups"]
+    return top.groupby(keys, sort=False, as_index=False)["attribution"].sum()

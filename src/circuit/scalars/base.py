@@ -8,8 +8,8 @@ the role is done better, and knows its unit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,12 +30,23 @@ class Seen(NamedTuple):
     value_ids: range
 
 
+Rebinding = tuple[str | None, "Scalar"]
+"""The term that a change of value is booked under (None: nothing changes), and the scalar after."""
+
+
 class Scalar(Protocol):
     """One differentiable measure.
 
-    ``sites`` are the canonical site names it reads and ``unit`` that of its values. ``at`` gives
-    the scalar as it is to be used over an interval that starts at ``theta``; only one whose basis
-    follows the interval (``follows``) differs from itself there.
+    ``sites`` are the canonical site names it reads and ``unit`` that of its values.
+
+    Some scalars make a choice at every θ: a margin its rival, a rank its directions. Over an
+    interval they are smooth only if the choice is held. ``at(theta)`` is the scalar bound to its
+    choice at an interval's first state. ``rebind(theta)`` of a bound scalar says how it becomes the
+    one that is bound at the interval's last state: a chain of scalars, each with the term under
+    which the change of value from the one before is booked; the last one is bound at ``theta``. It
+    is empty where the choice is the same. ``terms`` are all terms that may occur; a scalar without
+    any makes no choice. So growth within intervals plus these terms is the growth of the unbound
+    scalar, whatever the intervals.
     """
 
     @property
@@ -45,9 +56,11 @@ class Scalar(Protocol):
     def sites(self) -> frozenset[str]: ...
 
     @property
-    def follows(self) -> bool: ...
+    def terms(self) -> tuple[str, ...]: ...
 
     def at(self, theta: Float[Tensor, " P"]) -> Scalar: ...
+
+    def rebind(self, theta: Float[Tensor, " P"]) -> tuple[Rebinding, ...]: ...
 
     def __call__(self, seen: Seen) -> Float[Tensor, " E"]: ...
 
@@ -59,15 +72,86 @@ class Measure:
     unit: str
     sites: frozenset[str]
     function: Callable[[Seen], Float[Tensor, " E"]]
-    follows: bool = False
+    terms: tuple[str, ...] = ()
 
     def at(self, theta: Float[Tensor, " P"]) -> Measure:
         """Itself: nothing about it depends on the interval."""
         return self
 
+    def rebind(self, theta: Float[Tensor, " P"]) -> tuple[Rebinding, ...]:
+        """Nothing: there is no choice to make anew."""
+        return ()
+
     def __call__(self, seen: Seen) -> Float[Tensor, " E"]:
         """One value per event."""
         return self.function(seen)
+
+
+Rival = Int[Tensor, " E"] | Literal["mean"] | None
+"""What a margin is over: a given wrong token per event, the mean of all wrong ones, or the best."""
+
+
+@dataclass(frozen=True, eq=False)
+class MovingMargin:
+    """A margin over the best wrong token, which is chosen anew at each θ.
+
+    Unbound it is the margin itself, with a kink wherever another token becomes the best one. Bound,
+    every event keeps its rival; re-binding books the fall of the margins whose rival was overtaken
+    as ``branch_switch``. A margin that makes a choice of its own makes it first, over the rivals
+    held until then.
+
+    Args:
+        make: the margin over given rivals (None: the best wrong token at the θ it is seen at).
+        choose: the best wrong token of every event at a θ.
+        rival: the rivals held, if it is bound.
+        held: the margin over them, bound where it makes a choice.
+    """
+
+    make: Callable[[Rival], Scalar]
+    choose: Callable[[Float[Tensor, " P"]], Int[Tensor, " E"]]
+    rival: Int[Tensor, " E"] | None = None
+    held: Scalar | None = None
+
+    @property
+    def _margin(self) -> Scalar:
+        return self.make(None) if self.held is None else self.held
+
+    @property
+    def unit(self) -> str:
+        """That of the margin."""
+        return self._margin.unit
+
+    @property
+    def sites(self) -> frozenset[str]:
+        """Those of the margin."""
+        return self._margin.sites
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Those of the margin's own choice, then that of the rival."""
+        return (*self._margin.terms, "branch_switch")
+
+    def at(self, theta: Float[Tensor, " P"]) -> MovingMargin:
+        """The margin over the rivals that are best at ``theta``."""
+        rival = self.choose(theta)
+        return replace(self, rival=rival, held=self.make(rival).at(theta))
+
+    def rebind(self, theta: Float[Tensor, " P"]) -> tuple[Rebinding, ...]:
+        """The margin's own choice made anew, then the rival of any event that has another one."""
+        assert self.rival is not None
+        assert self.held is not None
+        chain: list[Rebinding] = [
+            (term, replace(self, held=margin)) for term, margin in self.held.rebind(theta)
+        ]
+        bound = self.at(theta)
+        assert bound.rival is not None
+        if not torch.equal(bound.rival, self.rival):
+            chain.append(("branch_switch", bound))
+        return tuple(chain)
+
+    def __call__(self, seen: Seen) -> Float[Tensor, " E"]:
+        """One margin per event."""
+        return self._margin(seen)
 
 
 def look(
@@ -106,9 +190,11 @@ def best_other(logits: Float[Tensor, "E N"], right: Int[Tensor, " E"]) -> Int[Te
 
 
 def margin(
-    logits: Float[Tensor, "E N"], right: Int[Tensor, " E"], rival: Int[Tensor, " E"] | None
+    logits: Float[Tensor, "E N"], right: Int[Tensor, " E"], rival: Rival
 ) -> Float[Tensor, " E"]:
     """Right logit minus the rival's; with no rival given, minus the best other logit."""
+    if isinstance(rival, str):
+        return over_mean(logits, right)
     rival = best_other(logits, right) if rival is None else rival
     return pick(logits, right) - pick(logits, rival)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from circuit.scalars.base import Measure, Seen, margin, pick
+from circuit.scalars.base import Measure, Rival, Seen, margin, pick
 
 _SITES = frozenset({"final_norm"})
 
@@ -30,7 +30,7 @@ def negative_answer_loss() -> Measure:
     return Measure("nat", _SITES, value)
 
 
-def answer_margin(rival: Int[Tensor, " E"] | None) -> Measure:
+def answer_margin(rival: Rival) -> Measure:
     """Correct logit minus the rival's; with no rival, minus the best wrong logit at each θ."""
     return Measure(
         "logit", _SITES, lambda seen: margin(answer_logits(seen), seen.events.answer, rival)

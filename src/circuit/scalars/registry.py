@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import get_args
+from dataclasses import dataclass, field, replace
+from typing import TypeVar, get_args
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.config.kinds.scalar import ScalarName, ScalarSettings
 from circuit.errors import AnalysisError
-from circuit.model.sites import parse_head
+from circuit.model.sites import parse_component, parse_head
 from circuit.model.transformer import Decoder
-from circuit.scalars import behaviour, routing, subspace, value
-from circuit.scalars.base import Scalar, Seen, best_other, look
+from circuit.scalars import behaviour, features, routing, subspace, value, write
+from circuit.scalars.base import MovingMargin, Rival, Scalar, Seen, best_other, look
+from circuit.scalars.features import Dictionary
+from circuit.scalars.moving_basis import BasisScalar
+from circuit.scalars.options import refusal
 from circuit.task.events import ReadEvents
 
 SCALARS: tuple[str, ...] = get_args(ScalarName)
-_WITHOUT_HEAD = {"correct_value_logit", "negative_answer_loss", "answer_margin"}
+_WITHOUT_HEAD = {"correct_value_logit", "negative_answer_loss", "answer_margin", "feature_score"}
 # Which scalars take which option; every other combination is refused rather than ignored.
 _MARGINS = (
     "ov_value_margin",
@@ -28,13 +31,19 @@ _MARGINS = (
     "head_margin_dla_fixed_readout",
 )
 _SUBSPACE = ("subspace_projection",)
+_WRITE = ("functional_write",)
+_FEATURES = ("feature_score",)
 _TAKEN_BY: dict[str, tuple[str, ...]] = {
     "head": tuple(name for name in SCALARS if name not in _WITHOUT_HEAD),
     "rank": ("qk_separation", *_SUBSPACE),
-    "basis": ("qk_separation", "head_margin_dla_fixed_readout", *_SUBSPACE),
+    "basis": ("qk_separation", "head_margin_dla_fixed_readout", *_SUBSPACE, *_WRITE),
     "measure": ("attention_separation",),
-    "competitor": (*_MARGINS, "answer_margin", *_SUBSPACE),
-    **dict.fromkeys(("stage", "role", "subspace", "reading"), _SUBSPACE),
+    "competitor": (*_MARGINS, "answer_margin", *_SUBSPACE, *_WRITE),
+    "stage": (*_SUBSPACE, *_WRITE),
+    "role": (*_SUBSPACE, *_WRITE, *_FEATURES),
+    **dict.fromkeys(("subspace", "reading"), _SUBSPACE),
+    **dict.fromkeys(("outcome", "part", "gradient"), _WRITE),
+    **dict.fromkeys(("dictionary", "features"), _FEATURES),
 }
 
 
@@ -44,7 +53,7 @@ class ScalarContext:
 
     ``heads`` resolves ``winner``, ``runner_up`` and ``bottom``; ``theta`` gives the run's
     parameters at a checkpoint step; ``window`` is the analysis' interval and ``last`` the run's
-    last step.
+    last step. ``dictionaries`` are those of features, by the name of the analysis that made them.
     """
 
     decoder: Decoder
@@ -54,6 +63,7 @@ class ScalarContext:
     theta: Callable[[int], Float[Tensor, " P"]]
     window: tuple[int, int]
     last: int
+    dictionaries: Mapping[str, Dictionary] = field(default_factory=dict)
 
 
 def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
@@ -70,17 +80,21 @@ def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
     if name == "negative_answer_loss":
         return behaviour.negative_answer_loss()
     if name == "answer_margin":
-        return behaviour.answer_margin(
-            _rival(
-                settings,
-                context,
-                frozenset({"final_norm"}),
-                behaviour.answer_logits,
-                lambda seen: seen.events.answer,
-            )
+        return _margin(
+            settings,
+            context,
+            behaviour.answer_margin,
+            behaviour.answer_logits,
+            lambda seen: seen.events.answer,
         )
     if name == "subspace_projection":
         return _subspace_projection(settings, context)
+    if name == "functional_write":
+        followed = resolve_write(settings, context)
+        return write.functional_write(followed, context.decoder.settings, settings.part)
+    if name == "feature_score":
+        shape = context.decoder.settings
+        return features.settled_score(settings, context.dictionaries, shape, context.events)
     head = resolve_head(settings, context)
     if name == "qk_separation":
         return _rank_separation(settings, context, head)
@@ -99,24 +113,25 @@ def _head_margin(settings: ScalarSettings, context: ScalarContext, head: tuple[i
         if name == "head_margin_dla_fixed_readout":
             theta = context.theta(_basis_step(settings, context))
             scale = value.frozen_scale(context.decoder, theta, context.events, context.value_ids)
-        sites = frozenset({f"layer_{head[0]}_z", "final_norm_scale"})
-        rival = _rival(
-            settings, context, sites, lambda s: value.dla_logits(s, head, scale), value.right_value
+        return _margin(
+            settings,
+            context,
+            lambda rival: value.head_value_margin_dla(head, rival, scale),
+            lambda seen: value.dla_logits(seen, head, scale),
+            value.right_value,
         )
-        return value.head_value_margin_dla(head, rival, scale)
-    rival = _rival(
-        settings,
-        context,
-        frozenset({f"layer_{head[0]}_attn_input"}),
-        lambda seen: value.ov_image_logits(seen, head),
-        value.right_value,
-    )
     makers = {
         "ov_value_margin": value.ov_value_margin,
         "support_mass_ov_value_margin": value.support_mass_ov_value_margin,
         "qk_ov_product": value.qk_ov_product,
     }
-    return makers[name](head, rival)
+    return _margin(
+        settings,
+        context,
+        lambda rival: makers[name](head, rival),
+        lambda seen: value.ov_image_logits(seen, head),
+        value.right_value,
+    )
 
 
 def _require_options(settings: ScalarSettings) -> None:
@@ -149,6 +164,11 @@ def _require_options(settings: ScalarSettings) -> None:
 
 def resolve_head(settings: ScalarSettings, context: ScalarContext) -> tuple[int, int]:
     """(layer, head) that a scalar's settings mean."""
+    shape = context.decoder.settings
+    return parse_head(_named_head(settings, context), shape.n_layers, shape.n_heads)
+
+
+def _named_head(settings: ScalarSettings, context: ScalarContext) -> str:
     if settings.head is None:
         raise AnalysisError(
             what=f"scalar {settings.scalar} needs a head",
@@ -156,10 +176,42 @@ def resolve_head(settings: ScalarSettings, context: ScalarContext) -> tuple[int,
             expected="head: winner, runner_up, bottom or a name such as L1H3",
             do="add head",
         )
-    shape = context.decoder.settings
-    return parse_head(
-        context.heads.get(settings.head, settings.head), shape.n_layers, shape.n_heads
+    return context.heads.get(settings.head, settings.head)
+
+
+def resolve_write(settings: ScalarSettings, context: ScalarContext) -> write.Write:
+    """What a ``functional_write`` follows, and what the reference checkpoint reads there.
+
+    Raises:
+        AnalysisError: the source does not exist, the write cannot be followed to the stage, or the
+            answer is not read there.
+    """
+    _require_options(settings)
+    decoder, events = context.decoder, context.events
+    source = _named_head(settings, context)
+    parse_component(source, decoder.settings)
+    stage = write.require_write(settings, source, decoder.settings, events)
+    read = ScalarSettings(scalar=settings.outcome, competitor=settings.competitor)
+    theta, outcome = context.theta(_basis_step(settings, context)), build_scalar(read, context)
+    gradient = write.reference_gradient(
+        decoder,
+        theta,
+        events,
+        context.value_ids,
+        source,
+        stage,
+        outcome,
+        settings.gradient == "integrated",
     )
+    role = str(settings.role)
+    if not gradient[events.role_mask(role)].any():
+        raise refusal(
+            settings.scalar,
+            f"is nothing but 0: no answer depends on {stage} at {role}",
+            "a state that the prediction position reads",
+            "choose an earlier stage, or another role",
+        )
+    return write.Write(source, stage, role, outcome, gradient)
 
 
 def _rank_separation(
@@ -168,47 +220,69 @@ def _rank_separation(
     if settings.rank is None:
         return routing.qk_separation(head)
     routing.require_rank(context.decoder, settings.rank)
-    if settings.basis == "own":
-        return routing.RankSeparation(context.decoder, head, settings.rank, None)
-    source = settings.basis == "source"
-    theta = context.theta(context.window[0] if source else _basis_step(settings, context))
-    basis = routing.singular_basis(context.decoder, theta, head, settings.rank)
-    return routing.RankSeparation(context.decoder, head, settings.rank, basis, follows=source)
+    return _with_basis(
+        routing.RankSeparation(context.decoder, head, rank=settings.rank), settings, context
+    )
 
 
 def _subspace_projection(settings: ScalarSettings, context: ScalarContext) -> Scalar:
-    decoder, events = context.decoder, context.events
-    site = subspace.require_subspace(settings, decoder.settings.n_layers, events)
+    decoder = context.decoder
+    site = subspace.require_subspace(settings, decoder.settings.n_layers, context.events)
     head = resolve_head(settings, context) if settings.of_head else None
-    theta, role = context.theta(_basis_step(settings, context)), str(settings.role)
-    basis = subspace.subspace_basis(settings, decoder, theta, events, context.value_ids, head)
+    space = subspace.Subspace.named(settings, decoder, context.events, context.value_ids, head)
+    plain = subspace.Projection(
+        site, str(settings.role), space, settings.reading, rank=space.require_rank(settings.rank)
+    )
+    projection = _with_basis(plain, settings, context)
     if settings.reading == "squared_norm":
-        return subspace.squared_norm(site, role, basis)
-    rival = _rival(
+        return projection
+    return _margin(
         settings,
         context,
-        frozenset({site}),
-        lambda seen: subspace.inside_logits(seen, site, role, basis),
+        lambda rival: replace(projection, rival=rival),
+        projection.logits,
         value.right_value,
     )
-    return subspace.readout(site, role, basis, rival)
+
+
+_Based = TypeVar("_Based", bound=BasisScalar)
+
+
+def _with_basis(scalar: _Based, settings: ScalarSettings, context: ScalarContext) -> _Based:
+    """A scalar with the basis that settings name."""
+    if settings.basis in ("own", "source"):
+        return replace(scalar, refitted=settings.basis)
+    return scalar.fitted(context.theta(_basis_step(settings, context)))
 
 
 def _basis_step(settings: ScalarSettings, context: ScalarContext) -> int:
     return settings.basis if isinstance(settings.basis, int) else context.last
 
 
-def _rival(
+def _margin(
     settings: ScalarSettings,
     context: ScalarContext,
-    sites: frozenset[str],
+    make: Callable[[Rival], Scalar],
     logits: Callable[[Seen], Tensor],
     right: Callable[[Seen], Tensor],
-) -> Int[Tensor, " E"] | None:
-    """The fixed wrong token of every event, or None where it is chosen anew at each θ."""
+) -> Scalar:
+    """A margin over the competitor that settings name.
+
+    Args:
+        make: the margin over given wrong tokens, their mean, or the best ones at the θ it is seen
+            at.
+        logits, right: what the margin compares, and which of them is the right one.
+    """
+    sites = make(None).sites
+
+    def choose(theta: Tensor) -> Int[Tensor, " E"]:
+        """The best wrong token of every event."""
+        seen = look(context.decoder, theta.detach(), context.events, context.value_ids, sites)
+        return best_other(logits(seen), right(seen))
+
+    if settings.competitor == "mean":
+        return make("mean")
     if settings.competitor == "moving":
-        return None
+        return MovingMargin(make, choose)
     start, stop = context.window
-    theta = context.theta(start if settings.competitor == "fixed_source" else stop)
-    seen = look(context.decoder, theta.detach(), context.events, context.value_ids, sites)
-    return best_other(logits(seen), right(seen))
+    return make(choose(context.theta(start if settings.competitor == "fixed_source" else stop)))

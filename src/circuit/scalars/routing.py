@@ -18,15 +18,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
 from circuit.model.transformer import Decoder, Params
 from circuit.scalars.base import Measure, Seen, masked_mean, pick
+from circuit.scalars.moving_basis import BasisScalar
 from circuit.scalars.truncation import truncate
 
 Head = tuple[int, int]
@@ -37,6 +37,17 @@ def w_qk(params: Params, head: Head) -> Float[Tensor, "d d"]:
     layer, h = head
     w = params[f"layer_{layer}.attn.W_QKV"]
     return w[0, h].T @ w[1, h]
+
+
+def attention_weights(params: Params, head: Head) -> Params:
+    """Attention weights of a head's layer in float64, whose products keep the rank that they have.
+
+    Rounding to float32 would give W_QK directions beyond its rank.
+    """
+    return {
+        name: params[name].double()
+        for name in (f"layer_{head[0]}.attn.W_QKV", f"layer_{head[0]}.attn.W_O")
+    }
 
 
 def prediction_scores(seen: Seen, head: Head) -> Float[Tensor, "E T"]:
@@ -100,26 +111,6 @@ def support_attention(head: Head) -> Measure:
     )
 
 
-@dataclass(frozen=True)
-class Basis:
-    """Top singular directions of a head's W_QK: ``left`` [d, r] (query side), ``right`` [d, r]."""
-
-    left: Float[Tensor, "d r"]
-    right: Float[Tensor, "d r"]
-
-
-def singular_basis(decoder: Decoder, theta: Float[Tensor, " P"], head: Head, rank: int) -> Basis:
-    """Top-``rank`` singular directions of W_QK at ``theta``, found in float64.
-
-    Raises:
-        AnalysisError: the head's W_QK has no such rank.
-    """
-    require_rank(decoder, rank)
-    matrix = w_qk(decoder.layout.views(theta.detach().double()), head)
-    u, _, vh = torch.linalg.svd(matrix)
-    return Basis(u[:, :rank], vh[:rank].T)
-
-
 def require_rank(decoder: Decoder, rank: int) -> None:
     """Refuse a rank above d_head, which W_QK cannot have."""
     if rank > decoder.settings.d_head:
@@ -131,19 +122,12 @@ def require_rank(decoder: Decoder, rank: int) -> None:
         )
 
 
-@dataclass(frozen=True)
-class RankSeparation:
-    """``qk_separation`` of the rank-r part of W_QK.
-
-    ``basis`` None is the ``own`` basis. With ``follows`` the basis is refitted at each interval's
-    first state (``source``) and frozen over the interval.
-    """
+@dataclass(frozen=True, eq=False)
+class RankSeparation(BasisScalar):
+    """``qk_separation`` of the rank-r part of W_QK, whose singular directions are its basis."""
 
     decoder: Decoder
     head: Head
-    rank: int
-    basis: Basis | None
-    follows: bool = False
     unit: str = "score"
 
     @property
@@ -151,22 +135,21 @@ class RankSeparation:
         """The LayerNorm'd states that the head reads."""
         return frozenset({f"layer_{self.head[0]}_attn_input"})
 
-    def at(self, theta: Float[Tensor, " P"]) -> RankSeparation:
-        """With ``follows``, the same scalar with its basis fitted at ``theta``."""
-        if not self.follows:
-            return self
-        return replace(self, basis=singular_basis(self.decoder, theta, self.head, self.rank))
+    def matrix_at(self, theta: Float[Tensor, " P"]) -> Float[Tensor, "d d"]:
+        """W_QK in float64."""
+        params = self.decoder.layout.views(theta.detach())
+        return w_qk(attention_weights(params, self.head), self.head)
 
     def __call__(self, seen: Seen) -> Float[Tensor, " E"]:
         """Separation in score units, one value per event."""
         states = seen.sites[f"layer_{self.head[0]}_attn_input"]
         queries = pick(states, seen.events.prediction)
-        matrix = w_qk(seen.params, self.head)
-        if self.basis is None:
-            kept = truncate(matrix.double(), self.rank).to(matrix.dtype)
-            folded = queries @ kept
+        if self.held is None:
+            matrix = w_qk(attention_weights(seen.params, self.head), self.head)
+            folded = queries @ truncate(matrix, self.rank, self.basis).to(queries)
         else:
-            left, right = self.basis.left.to(matrix.dtype), self.basis.right.to(matrix.dtype)
+            matrix = w_qk(seen.params, self.head)
+            left, right = (side.to(matrix) for side in self.held)
             folded = (queries @ left) @ (left.T @ matrix @ right) @ right.T
         scores = (states @ folded[:, :, None])[..., 0]
         return separation(scores / math.sqrt(self.decoder.settings.d_head), seen)

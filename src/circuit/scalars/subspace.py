@@ -1,6 +1,6 @@
 """How much of a state lies in a named subspace, and what that part says about the answer.
 
-1. A subspace is an orthonormal basis B [d, r], found in float64 at one checkpoint and then held:
+1. A subspace is spanned by the top r eigenvectors of a symmetric matrix A(θ), in float64:
 
    - ``embedding_value_identity``, ``embedding_key_identity``: top directions of the centred token
      embeddings of values, of keys;
@@ -10,9 +10,12 @@
      side of what it reads and of what it writes;
    - ``pca(stage, role)``: top principal components of the states at that stage and role.
 
-2. The *squared norm* of a state x inside it is ‖Bᵀx‖². Complementary subspaces share out ‖x‖².
+   It is that of one checkpoint, or moves with the parameters (:mod:`circuit.scalars.moving_basis`);
+   an ``own`` one is differentiated through, a PCA's through the states.
+2. The *squared norm* of a state x inside it is ‖Px‖², P the projector. Complementary subspaces
+   share out ‖x‖².
 3. The *readout* of that part is the margin of the true value over the best other value, when
-   BBᵀx alone is unembedded through the final LayerNorm as it acts on x: centred, divided by x's
+   Px alone is unembedded through the final LayerNorm as it acts on x: centred, divided by x's
    own scale, times the gain. It is linear in the part, so the readouts of complementary subspaces
    (with one rival) sum to the logit lens of x without the LayerNorm's bias.
 
@@ -21,8 +24,13 @@ Where a role is several positions, an event's value is the mean over them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from circuit.config.benchmark import SPECIAL_IDS
@@ -30,12 +38,14 @@ from circuit.config.kinds.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.model.sites import canonical_site, site_axes, stages
 from circuit.model.transformer import LN_EPS, Decoder, Params
-from circuit.scalars.base import Measure, Seen, centre, look, margin, masked_mean
-from circuit.scalars.routing import Head, w_qk
+from circuit.scalars.base import Rival, Seen, centre, look, margin, masked_mean
+from circuit.scalars.moving_basis import BasisScalar
+from circuit.scalars.options import refusal, require_given, require_role
+from circuit.scalars.routing import Head, attention_weights, w_qk
+from circuit.scalars.truncation import project, top_frame
 from circuit.scalars.value import right_value, value_logits
 from circuit.task.events import ReadEvents
 
-Rival = Int[Tensor, " E"] | None
 _NARROW = ("_neurons", "_neurons_pre", "_scale")  # sites whose vectors are no residual states
 
 
@@ -64,6 +74,14 @@ def w_ov(params: Params, head: Head) -> Float[Tensor, "d d"]:
     return params[f"layer_{layer}.attn.W_QKV"][2, h].T @ params[f"layer_{layer}.attn.W_O"][h]
 
 
+def _head_maps(params: Params, head: Head) -> tuple[tuple[Float[Tensor, "d d"], str, str], ...]:
+    """A head's W_QK and W_OV, with the subspaces on the side of their rows and of their columns."""
+    return (
+        (w_qk(params, head), "head_qk_query", "head_qk_key"),
+        (w_ov(params, head), "head_ov_input", "head_ov_output"),
+    )
+
+
 def head_bases(params: Params, head: Head, rank: int) -> dict[str, Float[Tensor, "d r"]]:
     """Top singular directions of a head's W_QK and W_OV, by the name of their subspace.
 
@@ -71,95 +89,161 @@ def head_bases(params: Params, head: Head, rank: int) -> dict[str, Float[Tensor,
         rank: at most d_head, which is the maps' rank.
     """
     found: dict[str, Tensor] = {}
-    for matrix, left, right in (
-        (w_qk(params, head), "head_qk_query", "head_qk_key"),
-        (w_ov(params, head), "head_ov_input", "head_ov_output"),
-    ):
-        u, _, vh = torch.linalg.svd(matrix)
-        found |= {left: u[:, :rank], right: vh[:rank].T}
+    for matrix, left, right in _head_maps(params, head):
+        frame = top_frame(matrix, rank)
+        found |= {left: frame.left, right: frame.right}
     return found
 
 
-def subspace_basis(
-    settings: ScalarSettings,
-    decoder: Decoder,
-    theta: Float[Tensor, " P"],
-    events: ReadEvents,
-    value_ids: range,
-    head: Head | None,
-) -> Float[Tensor, "d r"]:
-    """Orthonormal top-``rank`` basis of the subspace that settings name, at ``theta``; float64.
+@dataclass(frozen=True, eq=False)
+class Subspace:
+    """Directions of a model, in the order of the eigenvalues of a symmetric matrix A(θ).
+
+    A is M Mᵀ or Mᵀ M of a head's map M, or XᵀX of rows X about their mean, in float64.
 
     Args:
-        settings: with a ``subspace`` and a ``rank``.
-        events: the read events that a ``pca`` subspace is fitted to.
-        head: of a head's subspace.
-
-    Raises:
-        AnalysisError: the subspace has fewer dimensions than ``rank``.
+        gram: A, from a pass with ``sites``. Of a ``pca`` subspace, that of the events of the pass.
+        widest: number of directions that it can have.
+        decoder, events, value_ids: what a pass of its own looks at.
     """
-    params = decoder.layout.views(theta.detach().double())
-    if head is not None:
-        rank = _require_rank(settings, decoder.settings.d_head)
-        return head_bases(params, head, rank)[str(settings.subspace)]
-    if settings.pca is not None:
-        stage, role = settings.pca
-        site = state_site(stage, decoder.settings.n_layers)
-        seen = look(decoder, theta.detach().double(), events, value_ids, frozenset({site}))
-        rows = seen.sites[site][events.role_mask(role)]
-    else:
-        keys = settings.subspace == "embedding_key_identity"
-        ids = range(SPECIAL_IDS, value_ids.start) if keys else value_ids
-        rows = params["embedding.token"][ids.start : ids.stop]
-    rank = _require_rank(settings, min(len(rows) - 1, rows.shape[1]))
-    basis: Tensor = torch.linalg.svd(rows - rows.mean(0), full_matrices=False).Vh[:rank].T
-    return basis
+
+    name: str
+    sites: frozenset[str]
+    gram: Callable[[Seen], Float[Tensor, "d d"]]
+    widest: int
+    decoder: Decoder
+    events: ReadEvents
+    value_ids: range
+
+    @classmethod
+    def named(
+        cls,
+        settings: ScalarSettings,
+        decoder: Decoder,
+        events: ReadEvents,
+        value_ids: range,
+        head: Head | None,
+    ) -> Subspace:
+        """The subspace that settings name.
+
+        Args:
+            settings: with a ``subspace``.
+            events: the read events that a ``pca`` subspace is fitted to.
+            head: of a head's subspace.
+        """
+        name, width = str(settings.subspace), decoder.settings.d_model
+        sites: frozenset[str] = frozenset()
+        if head is not None:
+            gram, widest = partial(_head_gram, head, name), decoder.settings.d_head
+        elif settings.pca is not None:
+            stage, role = settings.pca
+            site = state_site(stage, decoder.settings.n_layers)
+            gram, sites = partial(_state_gram, site, role), frozenset({site})
+            widest = min(int(events.role_mask(role).sum()) - 1, width)
+        else:
+            keys = name == "embedding_key_identity"
+            ids = range(SPECIAL_IDS, value_ids.start) if keys else value_ids
+            gram, widest = partial(_token_gram, ids), min(len(ids) - 1, width)
+        return cls(name, sites, gram, widest, decoder, events, value_ids)
+
+    def gram_at(self, theta: Float[Tensor, " P"]) -> Float[Tensor, "d d"]:
+        """A at a θ, from a pass in float64 where it needs one."""
+        theta = theta.detach().double()
+        return self.gram(look(self.decoder, theta, self.events, self.value_ids, self.sites))
+
+    def require_rank(self, rank: int | None) -> int:
+        """The rank asked for, which the subspace must have.
+
+        Raises:
+            AnalysisError: it has fewer dimensions.
+        """
+        if rank is None or rank > self.widest:
+            raise AnalysisError(
+                what=f"{self.name} has no {rank} directions",
+                where="scalar subspace_projection",
+                expected=f"1 to {self.widest}",
+                do="choose another rank",
+            )
+        return rank
 
 
-def _require_rank(settings: ScalarSettings, widest: int) -> int:
-    """The rank that settings ask for, which the subspace must have."""
-    if settings.rank is None or settings.rank > widest:
-        raise AnalysisError(
-            what=f"{settings.subspace} has no {settings.rank} directions",
-            where="scalar subspace_projection",
-            expected=f"1 to {widest}",
-            do="choose another rank",
-        )
-    return settings.rank
+def _head_gram(head: Head, name: str, seen: Seen) -> Float[Tensor, "d d"]:
+    for matrix, left, right in _head_maps(attention_weights(seen.params, head), head):
+        if name in (left, right):
+            rows = matrix if name == right else matrix.T
+            return rows.T @ rows
+    raise AssertionError(name)  # settings name no other
 
 
-def squared_norm(site: str, role: str, basis: Float[Tensor, "d r"]) -> Measure:
-    """Squared norm of the part of a state that lies inside; mean over the role's positions."""
-
-    def value(seen: Seen) -> Float[Tensor, " E"]:
-        state = seen.sites[site]
-        inside = (state @ basis.to(state)).square().sum(-1)
-        return masked_mean(inside, seen.events.role_mask(role))
-
-    return Measure("squared state unit", frozenset({site}), value)
+def _state_gram(site: str, role: str, seen: Seen) -> Float[Tensor, "d d"]:
+    return _centred_gram(seen.sites[site][seen.events.role_mask(role)])
 
 
-def readout(stage: str, role: str, basis: Float[Tensor, "d r"], rival: Rival) -> Measure:
-    """Value margin of the part of a state that lies inside; mean over the role's positions."""
-
-    def value(seen: Seen) -> Float[Tensor, " E"]:
-        return margin(inside_logits(seen, stage, role, basis), right_value(seen), rival)
-
-    return Measure("logit", frozenset({stage}), value)
+def _token_gram(ids: range, seen: Seen) -> Float[Tensor, "d d"]:
+    return _centred_gram(seen.params["embedding.token"][ids.start : ids.stop])
 
 
-def inside_logits(
-    seen: Seen, stage: str, role: str, basis: Float[Tensor, "d r"]
-) -> Float[Tensor, "E values"]:
-    """Value logits of the part of a state that lies inside; mean over the role's positions."""
-    state, columns = seen.sites[stage], basis.to(seen.sites[stage])
-    part = (state @ columns) @ columns.T
-    if stage != "final_norm":
-        scale = (state.var(-1, keepdim=True, unbiased=False) + LN_EPS).sqrt()
-        part = centre(part) / scale * seen.params["final_norm.gain"]
-    mask = seen.events.role_mask(role)
-    mean = torch.where(mask[..., None], part, 0).sum(1) / mask.sum(1, keepdim=True)
-    return value_logits(seen, mean)
+def _centred_gram(rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    rows = rows.double()
+    about = rows - rows.mean(0)
+    return about.T @ about
+
+
+@dataclass(frozen=True, eq=False)
+class Projection(BasisScalar):
+    """``subspace_projection``: the part of a state inside a subspace, its squared norm or readout.
+
+    Args:
+        site, role: the states. Where a role is several positions, an event's value is the mean.
+        rival: of a readout, the wrong value of every event; None is the best one.
+    """
+
+    site: str
+    role: str
+    subspace: Subspace
+    reading: Literal["squared_norm", "readout"]
+    rival: Rival = None
+
+    @property
+    def unit(self) -> str:
+        """That of the reading."""
+        return "squared state unit" if self.reading == "squared_norm" else "logit"
+
+    @property
+    def sites(self) -> frozenset[str]:
+        """The states, and those that a basis is fitted to which depends on θ."""
+        fitted = self.subspace.sites if self.held is None else frozenset()
+        return frozenset({self.site}) | fitted
+
+    def matrix_at(self, theta: Float[Tensor, " P"]) -> Float[Tensor, "d d"]:
+        """The symmetric matrix whose eigenvectors span the subspace."""
+        return self.subspace.gram_at(theta)
+
+    def inside(self, seen: Seen) -> Float[Tensor, "E T d"]:
+        """The part of every state that lies in the subspace."""
+        states = seen.sites[self.site]
+        if self.held is None:
+            return states @ project(self.subspace.gram(seen), self.rank, self.basis).to(states)
+        directions = self.held.left.to(states)
+        return (states @ directions) @ directions.T
+
+    def __call__(self, seen: Seen) -> Float[Tensor, " E"]:
+        """Squared norm, or value margin, of the part inside; one value per event."""
+        if self.reading == "readout":
+            return margin(self.logits(seen), right_value(seen), self.rival)
+        # A projector is its own square, so ‖Px‖² = x·Px.
+        squares = (seen.sites[self.site] * self.inside(seen)).sum(-1)
+        return masked_mean(squares, seen.events.role_mask(self.role))
+
+    def logits(self, seen: Seen) -> Float[Tensor, "E values"]:
+        """Value logits of the part inside; mean over the role's positions."""
+        state, part = seen.sites[self.site], self.inside(seen)
+        if self.site != "final_norm":
+            scale = (state.var(-1, keepdim=True, unbiased=False) + LN_EPS).sqrt()
+            part = centre(part) / scale * seen.params["final_norm.gain"]
+        mask = seen.events.role_mask(self.role)
+        mean = torch.where(mask[..., None], part, 0).sum(1) / mask.sum(1, keepdim=True)
+        return value_logits(seen, mean)
 
 
 def require_subspace(settings: ScalarSettings, n_layers: int, events: ReadEvents) -> str:
@@ -168,22 +252,13 @@ def require_subspace(settings: ScalarSettings, n_layers: int, events: ReadEvents
     Raises:
         AnalysisError: a choice is missing or has no meaning, or an event lacks the role.
     """
-    missing = [f for f in ("stage", "role", "subspace", "rank") if getattr(settings, f) is None]
-    if missing:
-        names = " and ".join(missing)
-        raise _refusal(f"needs {names}", "stage, role, subspace and rank", f"add {names}")
+    require_given(settings, "stage", "role", "subspace", "rank")
     site = state_site(str(settings.stage), n_layers)
     if settings.of_head != (settings.head is not None):
         raise _refusal(
             f"{'needs a' if settings.of_head else 'takes no'} head with {settings.subspace}",
             "a head with a head's subspace, and with no other",
             "add head" if settings.of_head else "leave head out",
-        )
-    if settings.basis in ("own", "source"):
-        raise _refusal(
-            f"takes no basis {settings.basis}",
-            "final or a checkpoint step, whose subspace is held fixed",
-            "choose a checkpoint, or leave basis out",
         )
     if settings.reading == "squared_norm" and settings.competitor != "moving":
         raise _refusal("takes a competitor only for its readout", "reading: readout", "add reading")
@@ -193,15 +268,9 @@ def require_subspace(settings: ScalarSettings, n_layers: int, events: ReadEvents
             f"a stage of the residual stream: {', '.join(stages(n_layers))}",
             "choose a stage, or reading: squared_norm",
         )
-    if not events.role_mask(str(settings.role)).any(-1).all():
-        raise _refusal(
-            f"finds no {settings.role} in some events",
-            "a role that every event has",
-            "choose another role",
-        )
+    require_role(settings.scalar, str(settings.role), events)
     return site
 
 
 def _refusal(problem: str, expected: str, do: str) -> AnalysisError:
-    what = f"scalar subspace_projection {problem}"
-    return AnalysisError(what, where="scalar settings", expected=expected, do=do)
+    return refusal("subspace_projection", problem, expected, do)

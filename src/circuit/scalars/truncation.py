@@ -1,4 +1,4 @@
-"""Rank truncation of a matrix, with an exact gradient.
+"""Rank truncation of a matrix and projection onto its top directions, with exact gradients.
 
 [W]_r = U_r S_r V_rᵀ is smooth in W wherever σ_r > σ_{r+1}, but differentiating through individual
 singular vectors divides by every gap among σ_1..σ_r, which truncation does not depend on. The
@@ -13,14 +13,21 @@ gradient here divides only by gaps across the cut:
 3. Directions outside the frame rotate the kept vectors: the top rows and columns pass unchanged.
 
 The map dW → d[W]_r is its own adjoint, so the backward pass is the same formula.
+
+The projector P onto kept eigenvectors of a symmetric matrix A is simpler, being of one size: in A's
+eigenframe dP_ij = dA_ij / (λ_i - λ_j) for i kept and j dropped, the same for j, i, and 0 elsewhere.
+
+All of this holds for any set of kept directions, not just the top r: where two values cross at
+the cut, the kept set continued through the crossing moves smoothly and the top set jumps.
+:func:`continued` finds that set from the directions kept before.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -29,52 +36,127 @@ from circuit.errors import AnalysisError
 
 class _Truncate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, rank: int) -> Tensor:
+    def forward(ctx: Any, matrix: Tensor, rank: int, frame: Frame | None) -> Tensor:
         u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-        ctx.save_for_backward(u, s, vh)
-        ctx.rank = rank
-        kept: Tensor = (u[:, :rank] * s[:rank]) @ vh[:rank]
+        chosen = torch.arange(rank) if frame is None else _followed(u, s, vh.T, frame)
+        ctx.save_for_backward(u, s, vh, chosen)
+        kept: Tensor = (u[:, chosen] * s[chosen]) @ vh[chosen]
         return kept
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
-        u, s, vh = ctx.saved_tensors
-        rank = ctx.rank
-        _require_gap(s, rank)
+        u, s, vh, chosen = ctx.saved_tensors
+        kept = torch.zeros(len(s), dtype=torch.bool)
+        kept[chosen] = True
+        _require_gap(s, kept, f"truncation to rank {len(chosen)}", "singular values")
         inside = u.T @ gradient @ vh.T
-        kept = torch.arange(len(s)) < rank
         across = kept[:, None] != kept[None, :]
         both = (kept[:, None] & kept[None, :]).to(s.dtype)
-        # Across the cut the larger value is the kept one, whichever of i, j it is.
-        top = torch.maximum(s[:, None], s[None, :])
-        low = torch.minimum(s[:, None], s[None, :])
-        a = torch.where(across, top / (top - low), both)
-        b = torch.where(across, top / (top + low), both)
+        # Of a pair across the cut, the value that is kept and the one that is dropped.
+        stays = torch.where(kept[:, None], s[:, None], s[None, :])
+        goes = torch.where(kept[:, None], s[None, :], s[:, None])
+        a = torch.where(across, stays / (stays - goes), both)
+        b = torch.where(across, stays / (stays + goes), both)
         frame = 0.5 * (a * (inside + inside.T) + b * (inside - inside.T))
         outside_left = gradient @ vh.T - u @ inside
         outside_right = u.T @ gradient - inside @ vh
         result = u @ frame @ vh
-        result = result + outside_left[:, :rank] @ vh[:rank]
-        return result + u[:, :rank] @ outside_right[:rank], None
+        result = result + outside_left[:, kept] @ vh[kept]
+        return result + u[:, kept] @ outside_right[kept], None, None
 
 
-def _require_gap(s: Float[Tensor, " k"], rank: int) -> None:
-    """Refuse the gradient of a truncation that cuts between equal singular values."""
-    if rank < len(s) and s[rank - 1] - s[rank] <= len(s) * torch.finfo(s.dtype).eps * s[0]:
+class _Project(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, rank: int, frame: Frame | None) -> Tensor:
+        values, vectors = (found.flip(-1) for found in torch.linalg.eigh(matrix))
+        every = (vectors, values, vectors)
+        chosen = torch.arange(rank) if frame is None else _followed(*every, frame)
+        ctx.save_for_backward(values, vectors, chosen)
+        kept: Tensor = vectors[:, chosen] @ vectors[:, chosen].T
+        return kept
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        values, vectors, chosen = ctx.saved_tensors
+        kept = torch.zeros(len(values), dtype=torch.bool)
+        kept[chosen] = True
+        _require_gap(values, kept, f"projection onto {len(chosen)} directions", "eigenvalues")
+        inside = vectors.T @ gradient @ vectors
+        gap = values[kept][:, None] - values[~kept][None, :]
+        frame = torch.zeros_like(inside)
+        across = (kept.nonzero(), (~kept).nonzero().T)
+        frame[across] = 0.5 * (inside + inside.T)[across] / gap
+        return vectors @ (frame + frame.T) @ vectors.T, None, None
+
+
+class Frame(NamedTuple):
+    """Orthonormal directions that are kept, in their order.
+
+    ``left`` and ``right`` singular directions of a matrix; of a symmetric one they are the same.
+    """
+
+    left: Float[Tensor, "m r"]
+    right: Float[Tensor, "n r"]
+
+
+def top_frame(matrix: Float[Tensor, "m n"], rank: int) -> Frame:
+    """The top ``rank`` singular directions of a matrix."""
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    return Frame(u[:, :rank], vh[:rank].T)
+
+
+def continued(matrix: Float[Tensor, "m n"], frame: Frame) -> tuple[Frame, Frame]:
+    """Singular directions of a matrix: those that continue ``frame``, and the top ones.
+
+    Returns:
+        The continued frame and the top frame of the same rank. They hold the same directions unless
+        singular values crossed at the cut since ``frame`` was taken.
+    """
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+    chosen, rank = _followed(u, s, vh.T, frame), frame.left.shape[1]
+    return Frame(u[:, chosen], vh[chosen].T), Frame(u[:, :rank], vh[:rank].T)
+
+
+def _followed(u: Tensor, s: Tensor, v: Tensor, frame: Frame) -> Int[Tensor, " r"]:
+    """Numbers, in rising order, of the singular triplets that lie most in a frame."""
+    overlap = (frame.left.T @ u).square().sum(0) + (frame.right.T @ v).square().sum(0)
+    # The null space has no directions of its own: what a decomposition calls them is arbitrary.
+    overlap[s <= _negligible(s)] = -1
+    numbers: Tensor = overlap.topk(frame.left.shape[1]).indices.sort().values
+    return numbers
+
+
+def _negligible(s: Float[Tensor, " k"]) -> Float[Tensor, ""]:
+    """What rounding makes of a 0 among values in falling order."""
+    return len(s) * torch.finfo(s.dtype).eps * s[0]
+
+
+def _require_gap(s: Float[Tensor, " k"], kept: Bool[Tensor, " k"], what: str, values: str) -> None:
+    """Refuse a gradient where the cut lies between equal values; they come in falling order."""
+    apart = (s[kept][:, None] - s[~kept][None, :]).abs()
+    if apart.numel() and apart.min() <= _negligible(s):
+        first, second = (int(at) for at in (apart == apart.min()).nonzero()[0])
+        stays, goes = float(s[kept][first]), float(s[~kept][second])
+        numbers = (int(kept.nonzero()[first]) + 1, int((~kept).nonzero()[second]) + 1)
         raise AnalysisError(
-            what=f"truncation to rank {rank} has no gradient: singular values {rank} and "
-            f"{rank + 1} are equal",
-            where=f"a matrix with singular values {float(s[rank - 1]):.6g} and "
-            f"{float(s[rank]):.6g} at the cut",
+            what=f"{what} has no gradient: {values} {numbers[0]} and {numbers[1]} are equal",
+            where=f"a matrix with {values} {stays:.6g} and {goes:.6g} at the cut",
             expected="a gap between the last value kept and the first one dropped",
             do="choose another rank",
         )
 
 
-def truncate(matrix: Float[Tensor, "m n"], rank: int) -> Float[Tensor, "m n"]:
+def truncate(
+    matrix: Float[Tensor, "m n"], rank: int, frame: Frame | None = None
+) -> Float[Tensor, "m n"]:
     """The best rank-``rank`` approximation of a matrix, differentiable once.
+
+    Args:
+        frame: keep the ``rank`` singular triplets that lie most in it, instead of the top ones.
 
     Raises:
         AnalysisError: the matrix has no such rank; or, from the backward pass, the
@@ -87,5 +169,22 @@ def truncate(matrix: Float[Tensor, "m n"], rank: int) -> Float[Tensor, "m n"]:
             expected=f"1 to {min(matrix.shape)}",
             do="choose another rank",
         )
-    result: Tensor = _Truncate.apply(matrix, rank)
+    result: Tensor = _Truncate.apply(matrix, rank, frame)
+    return result
+
+
+def project(
+    matrix: Float[Tensor, "n n"], rank: int, frame: Frame | None = None
+) -> Float[Tensor, "n n"]:
+    """The projector onto the top ``rank`` eigenvectors of a symmetric matrix, differentiable once.
+
+    Args:
+        matrix: positive semidefinite, so that its singular directions are its eigenvectors; of
+            at least this rank.
+        frame: keep the ``rank`` eigenvectors that lie most in it, instead of the top ones.
+
+    Raises:
+        AnalysisError: from the backward pass, the cut lies between equal eigenvalues.
+    """
+    result: Tensor = _Project.apply(matrix, rank, frame)
     return result

@@ -15,11 +15,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import Measure, Seen, centre, look, margin, pick
+from circuit.scalars.base import Measure, Rival, Seen, centre, look, margin, pick
 from circuit.scalars.routing import Head, prediction_pattern, prediction_scores, separation
 from circuit.task.events import ReadEvents
 
-Rival = Int[Tensor, " E"] | None
+
+def ov_image(seen: Seen, head: Head, state: Float[Tensor, "E d"]) -> Float[Tensor, "E d"]:
+    """What the head writes if a LayerNorm'd state is all that it reads; affine in the state."""
+    layer, h = head
+    w, b = seen.params[f"layer_{layer}.attn.W_QKV"], seen.params[f"layer_{layer}.attn.b_QKV"]
+    return (state @ w[2, h].T + b[2, h]) @ seen.params[f"layer_{layer}.attn.W_O"][h]
 
 
 def ov_image_logits(
@@ -30,13 +35,9 @@ def ov_image_logits(
     Args:
         state: LayerNorm'd states in the head's layer; None for those at support_value.
     """
-    layer, h = head
     if state is None:
-        state = pick(seen.sites[f"layer_{layer}_attn_input"], seen.events.support_value)
-    w, b = seen.params[f"layer_{layer}.attn.W_QKV"], seen.params[f"layer_{layer}.attn.b_QKV"]
-    value = state @ w[2, h].T + b[2, h]
-    image = value @ seen.params[f"layer_{layer}.attn.W_O"][h]
-    return value_logits(seen, seen.decoder.final_norm(seen.params, image))
+        state = pick(seen.sites[f"layer_{head[0]}_attn_input"], seen.events.support_value)
+    return value_logits(seen, seen.decoder.final_norm(seen.params, ov_image(seen, head, state)))
 
 
 def attended_state(seen: Seen, head: Head) -> Float[Tensor, "E d"]:
@@ -58,9 +59,15 @@ def dla_logits(
     """
     layer, h = head
     z = pick(seen.sites[f"layer_{layer}_z"], seen.events.prediction)[:, h]
-    write = z @ seen.params[f"layer_{layer}.attn.W_O"][h]
     if scale is None:
         scale = pick(seen.sites["final_norm_scale"], seen.events.prediction)
+    return direct_logits(seen, z @ seen.params[f"layer_{layer}.attn.W_O"][h], scale)
+
+
+def direct_logits(
+    seen: Seen, write: Float[Tensor, "E d"], scale: Float[Tensor, "E 1"]
+) -> Float[Tensor, "E values"]:
+    """Value logits of a write through a final LayerNorm of this scale; linear in the write."""
     normed = centre(write) / scale.to(write.dtype) * seen.params["final_norm.gain"]
     return value_logits(seen, normed)
 

@@ -45,13 +45,14 @@ class AnalysisSettings(Frozen):
 
     ``scope`` says where an analysis' folder lies: in a run's folder (once per run listed in
     ``runs``) or in the study's folder (once, over the runs listed). ``tables``, ``records``,
-    ``pages`` and ``figures`` name the files that it leaves beside ``report.json`` and
+    ``tensors``, ``pages`` and ``figures`` name the files that it leaves beside ``report.json`` and
     ``report.md``.
     """
 
     scope: ClassVar[Literal["run", "study"]] = "run"
     tables: ClassVar[tuple[str, ...]] = ("rows",)
     records: ClassVar[tuple[str, ...]] = ()
+    tensors: ClassVar[tuple[str, ...]] = ()
     pages: ClassVar[tuple[str, ...]] = ()
     figures: ClassVar[tuple[str, ...]] = ()
     runs: Runs = "all"
@@ -62,6 +63,7 @@ class AnalysisSettings(Frozen):
         return {
             **{table: f"{table}.parquet" for table in cls.tables},
             **{record: f"{record}.json" for record in cls.records},
+            **{tensor: f"{tensor}.safetensors" for tensor in cls.tensors},
             **{page: f"{page}.html" for page in cls.pages},
             "report_json": "report.json",
             "report_md": "report.md",

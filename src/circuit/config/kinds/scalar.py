@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
-from circuit.config.base import Frozen
+from circuit.config.base import Frozen, Name
 from circuit.config.kinds.base import RoleName
 from circuit.config.terms import SCALAR_UNITS
 
@@ -23,6 +23,8 @@ ScalarName = Literal[
     "negative_answer_loss",
     "answer_margin",
     "subspace_projection",
+    "functional_write",
+    "feature_score",
 ]
 EVERY = "every"
 """As a head: each head of the model in turn, where a kind of analysis takes several routes."""
@@ -37,6 +39,12 @@ SubspaceName = Annotated[
 ]
 """A subspace of the residual stream; ``pca(stage, role)`` names the states it is fitted to."""
 
+FeatureNumber = Annotated[int, Field(ge=0)]
+FamilyName = Annotated[
+    str, StringConstraints(pattern=rf"^[a-z_]+@({'|'.join(get_args(RoleName))})$")
+]
+"""Features of a dictionary by what they tell and where, such as ``answer@prediction``."""
+
 
 class ScalarSettings(Frozen):
     """A scalar S(θ): its name in the registry and the choices it takes.
@@ -45,11 +53,20 @@ class ScalarSettings(Frozen):
     ``L1H3`` or, among routes that compete, ``every``. ``rank`` keeps the top singular directions of
     W_QK; ``basis`` says whose: a checkpoint step, ``final`` (the run's last checkpoint), ``own``
     (refitted at every θ, part of the function) or ``source`` (refitted at each interval's first
-    state and then frozen). ``competitor`` is the wrong token of a margin: ``moving``, or fixed at a
-    window's first or last state.
+    state and then frozen). ``competitor`` is the wrong token of a margin: ``moving``, fixed at a
+    window's first or last state, or the ``mean`` of all wrong ones.
 
     ``subspace_projection`` reads the state at a ``stage`` and ``role`` inside the top ``rank``
-    directions of a ``subspace`` (of ``head``, where it is a head's) at the checkpoint ``basis``.
+    directions of a ``subspace`` (of ``head``, where it is a head's), whose ``basis`` may move too.
+
+    ``functional_write`` follows the write of ``head``, here an MLP such as ``L0MLP`` too, to a
+    ``stage`` and ``role``, as the checkpoint ``basis`` reads it for the ``outcome``: by the
+    ``gradient`` at its own state (``local``) or averaged from the state without the write on
+    (``integrated``). ``part`` keeps what comes through the residual skip, or through the MLP of the
+    stage's layer.
+
+    ``feature_score`` reads at a ``role`` how active ``features`` of a ``dictionary`` (the name of
+    an analysis of kind ``shared_features``) are: their numbers, or a family that it found.
     """
 
     scalar: ScalarName
@@ -57,11 +74,18 @@ class ScalarSettings(Frozen):
     rank: Annotated[int, Field(ge=1)] | None = None
     basis: Literal["own", "source", "final"] | Annotated[int, Field(ge=0)] = "final"
     measure: Literal["scores", "probabilities"] = "scores"
-    competitor: Literal["moving", "fixed_source", "fixed_target"] = "moving"
+    competitor: Literal["moving", "mean", "fixed_source", "fixed_target"] = "moving"
     stage: str | None = None
     role: RoleName | None = None
     subspace: SubspaceName | None = None
     reading: Literal["squared_norm", "readout"] = "squared_norm"
+    outcome: Literal["correct_value_logit", "answer_margin", "negative_answer_loss"] = (
+        "correct_value_logit"
+    )
+    part: Literal["whole", "skip", "mlp"] = "whole"
+    gradient: Literal["local", "integrated"] = "local"
+    dictionary: Name | None = None
+    features: FamilyName | Annotated[tuple[FeatureNumber, ...], Field(min_length=1)] | None = None
 
     @property
     def unit(self) -> str:
@@ -70,6 +94,8 @@ class ScalarSettings(Frozen):
             return "probability"
         if self.scalar == "subspace_projection" and self.reading == "readout":
             return "logit"
+        if self.scalar == "functional_write":
+            return SCALAR_UNITS[self.outcome]
         return SCALAR_UNITS[self.scalar]
 
     @property

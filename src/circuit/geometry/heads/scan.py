@@ -142,7 +142,7 @@ def _head_measures(seen: Seen, head: Head, rank: int) -> dict[str, Tensor]:
     scores = prediction_scores(seen, head)
     return {
         "qk_separation": separation(scores, seen),
-        "qk_separation_rank": RankSeparation(seen.decoder, head, rank, None)(seen),
+        "qk_separation_rank": RankSeparation(seen.decoder, head, rank=rank)(seen),
         "support_beats_all": (best_margin(scores, seen) > 0).double(),
         "support_attention": pick(prediction_pattern(seen, head), seen.events.support_value),
         "ov_value_margin": ov_value_margin(head, None)(seen),

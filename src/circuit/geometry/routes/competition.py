@@ -32,6 +32,7 @@ from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import scalar_gradients, scalar_values
+from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.statistics import bootstrap_means
 from circuit.task.events import ReadEvents
@@ -86,12 +87,17 @@ def expand_routes(
 
 
 def run_routes(
-    record: RunRecord, decoder: Decoder, settings: RouteCompetition, window: tuple[int, int]
+    record: RunRecord,
+    decoder: Decoder,
+    settings: RouteCompetition,
+    window: tuple[int, int],
+    dictionaries: Mapping[str, Dictionary] | None = None,
 ) -> tuple[RouteFrame, pd.DataFrame]:
     """The routes of an analysis of a finished run.
 
     Args:
         decoder: the run's model, or one that computes the same and counts.
+        dictionaries: those of features that routes name.
 
     Returns:
         What they did; and what they are: route, family (its name in the settings), scalar, head,
@@ -100,7 +106,14 @@ def run_routes(
     events, vocabulary = record.probes(settings.split), record.benchmark.vocabulary
     specs, families = expand_routes(settings.routes, decoder.settings)
     context = ScalarContext(
-        decoder, events, record.value_ids, {}, record.theta, window, record.manifest.steps[-1]
+        decoder,
+        events,
+        record.value_ids,
+        {},
+        record.theta,
+        window,
+        record.manifest.steps[-1],
+        dictionaries=dictionaries or {},
     )
     scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
     names = dict.fromkeys((record.manifest.recipe.train_split, settings.split))

@@ -10,19 +10,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from circuit.config.kinds.weights import ContextualGeometry
 from circuit.errors import AnalysisError
 from circuit.geometry.states.scatter import Groups, shuffles
 from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.task.vocabulary import Vocabulary
+
+
+class Grouping(Protocol):
+    """Which states are grouped by what, and how often labels are shuffled."""
+
+    @property
+    def roles(self) -> Sequence[str]: ...
+
+    @property
+    def groups(self) -> Sequence[str]: ...
+
+    @property
+    def draws(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
 
 
 class States(NamedTuple):
@@ -34,9 +49,7 @@ class States(NamedTuple):
     groups: Mapping[str, Groups]
 
 
-def role_states(
-    split: SplitReads, vocabulary: Vocabulary, settings: ContextualGeometry
-) -> dict[str, States]:
+def role_states(split: SplitReads, vocabulary: Vocabulary, settings: Grouping) -> dict[str, States]:
     """The states of every role, with groups and their shuffles.
 
     Raises:
@@ -78,7 +91,7 @@ def _require_groups(groups: Groups, name: str, role: str) -> None:
         raise AnalysisError(
             what=f"{len(groups.codes)} states at {role} form {len(groups.names)} groups by {name}, "
             f"{odd} of them in programs with odd numbers",
-            where="contextual geometry",
+            where="groups of states",
             expected="two groups or more, and states in programs with even and odd numbers",
             do="look at more programs",
         )

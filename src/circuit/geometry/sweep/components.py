@@ -30,12 +30,13 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from circuit.geometry.sweep.stages import ROLES, Columns
-from circuit.interventions.ablation import Baseline, ablated_logits, component_write, components
+from circuit.interventions.ablation import Baseline, ablated_logits, components
 from circuit.model.sites import every_head, head_name
 from circuit.model.tap import Tap
 from circuit.scalars.base import Seen, margin, pick
 from circuit.scalars.routing import prediction_pattern
 from circuit.scalars.value import right_value, stream_reader
+from circuit.scalars.write import component_write
 from circuit.statistics import Mean, correlations, interval, resamples
 
 LOOKS_AT = ("query_key", "support_value")

@@ -1,0 +1,84 @@
+rule scalar_progress:
+    input:
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, "probes")),
+        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+    output:
+        **analysis_files("scalar_progress"),
+    log:
+        "logs/scalar_progress/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/scalar_progress/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("scalar_progress"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        *code("scalar_progress"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "Which scalar of a write is fit to be attributed: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/scalar_progress.py"
+
+
+rule functional_write:
+    input:
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, "probes", PLAN.analysis(w.study, w.analysis).split)),
+        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+    output:
+        **analysis_files("functional_write"),
+    log:
+        "logs/functional_write/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/functional_write/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("functional_write"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        *code("functional_write"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "What a write does: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/functional_write.py"
+
+
+rule shared_features:
+    input:
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, PLAN.analysis(w.study, w.analysis).split)),
+    output:
+        **analysis_files("shared_features"),
+    log:
+        "logs/shared_features/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/shared_features/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("shared_features"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        *code("shared_features"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "One dictionary for all checkpoints: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/shared_features.py"

@@ -1,0 +1,229 @@
+"""Reads of several splits at several checkpoints: how they push on parameters and on each other.
+
+1. One read of each of some programs per split is drawn, so no two reads share a program.
+2. At every checkpoint the gradients of two *routes*, scalars measured on the probe events of
+   another split, are taken; then all inner products of the reads' loss gradients with each other
+   and with these (:mod:`circuit.attribution.example_gradients`), over the chosen groups alone.
+3. A read *supports* the route with which its descent direction −∇L_i is better aligned: the larger
+   of the cosines of −∇L_i with the two routes' gradients; ``neither`` where they are equal, as for
+   a gradient of 0. Supporters are told apart by the gradients that are compared, so some likeness
+   among them is by construction; ``cosine_outside_routes`` is without it.
+4. Relations, conflicts and coherence follow (:mod:`circuit.attribution.gradient_relations`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from circuit.attribution.example_gradients import Products, gradient_products, group_columns
+from circuit.attribution.gradient_relations import (
+    coherence_rows,
+    conflict_rows,
+    pair_matrices,
+    relation_rows,
+    support_rows,
+)
+from circuit.attribution.pair_means import Matrix
+from circuit.config.kinds.examples import ExampleGradients
+from circuit.errors import AnalysisError
+from circuit.model.counting import CountingDecoder
+from circuit.model.passes import Passes
+from circuit.model.transformer import Decoder
+from circuit.scalars.evaluate import scalar_gradients
+from circuit.scalars.registry import ScalarContext, build_scalar
+from circuit.task.events import ReadEvents, read_events
+from circuit.task.vocabulary import Vocabulary
+from circuit.training.records import RunRecord
+
+READ_UNITS = {
+    "step": "step",
+    **dict.fromkeys(("read", "read_index"), "id"),
+    **dict.fromkeys(("lag", "position"), "1"),
+    "loss": "nat",
+    "gradient_norm": "nat/parameter unit",
+}
+
+
+class ChosenReads(NamedTuple):
+    """Reads as events, and what does not change about them: split, sample_id, read_index,
+    query_key, answer_value, lag (writes since the support write), position (of the prediction).
+    """
+
+    events: ReadEvents
+    labels: pd.DataFrame
+
+
+class Examples(NamedTuple):
+    """What the reads' gradients were at every checkpoint.
+
+    ``rows`` and ``conflicts`` as in :mod:`circuit.attribution.gradient_relations`, with their step;
+    ``reads``: one row per read and step; ``cosines`` by step; ``tensors``: ``gram_{step}`` [N, N]
+    and ``along_{step}`` [N, 2], float64, in the order of ``reads``; ``backward`` counts backward
+    passes.
+    """
+
+    rows: pd.DataFrame
+    reads: pd.DataFrame
+    conflicts: pd.DataFrame
+    cosines: dict[int, Matrix]
+    tensors: dict[str, Tensor]
+    backward: int
+
+
+def choose_reads(
+    programs: Mapping[str, pd.DataFrame], vocabulary: Vocabulary, reads: int, seed: int
+) -> ChosenReads:
+    """Draw ``reads`` programs of every split, and one read of each.
+
+    Raises:
+        AnalysisError: a split has too few programs.
+    """
+    rng, parts = np.random.default_rng(seed), []
+    for split, frame in programs.items():
+        if len(frame) < reads:
+            raise AnalysisError(
+                what=f"split {split} has {len(frame):,} programs, fewer than {reads:,} reads",
+                where="reads",
+                expected="one program per read",
+                do=f"lower reads to {len(frame):,}, or leave the split out",
+            )
+        drawn = np.sort(rng.choice(len(frame), reads, replace=False))
+        # A counterfactual program has the name of its source.
+        apart = split + "/" + frame["sample_id"].iloc[drawn]
+        parts.append(frame.iloc[drawn].assign(sample_id=apart))
+    every = read_events(pd.concat(parts, ignore_index=True), vocabulary)
+    table = pd.DataFrame({"sample": every.sample_id, "place": range(len(every))})
+    places = table.groupby("sample", sort=False)["place"].agg(["min", "size"])
+    events = every.select(places["min"].to_numpy() + rng.integers(places["size"].to_numpy()))
+    named = [name.split("/", 1) for name in events.sample_id]
+    words = vocabulary.tokens
+    labels = {
+        "split": [split for split, _ in named],
+        "sample_id": [sample for _, sample in named],
+        "read_index": events.read_index.numpy(),
+        "query_key": [words[token] for token in events.query_key_id.tolist()],
+        "answer_value": [words[token] for token in events.answer.tolist()],
+        "lag": events.writes_since_support.numpy(),
+        "position": events.prediction.numpy(),
+    }
+    return ChosenReads(events, pd.DataFrame(labels))
+
+
+def run_examples(
+    record: RunRecord,
+    decoder: CountingDecoder,
+    settings: ExampleGradients,
+    heads: Mapping[str, str],
+) -> Examples:
+    """The reads of an analysis of a finished run.
+
+    Args:
+        decoder: the run's model, counting; what vmap runs, which it could not see, is counted too.
+        heads: ``winner``, ``runner_up`` and ``bottom`` → head.
+    """
+    last = record.manifest.steps[-1]
+    steps = sorted({last if step == "final" else step for step in settings.checkpoints})
+    events = record.probes(settings.route_split)
+    context = ScalarContext(
+        decoder, events, record.value_ids, heads, record.theta, (steps[0], steps[-1]), last
+    )
+    scalars = {name: build_scalar(spec, context) for name, spec in settings.routes.items()}
+
+    def routes(theta: Float[Tensor, " P"]) -> Float[Tensor, "2 P"]:
+        bound = {name: scalar.at(theta) for name, scalar in scalars.items()}
+        return scalar_gradients(decoder, theta, events, record.value_ids, bound).gradients
+
+    return follow_reads(
+        record.decoder,
+        record.theta,
+        steps,
+        choose_reads(
+            {split: record.split(split) for split in dict.fromkeys(settings.splits)},
+            record.benchmark.vocabulary,
+            settings.reads,
+            settings.seed,
+        ),
+        tuple(settings.routes),
+        routes,
+        settings,
+        decoder.passes,
+    )
+
+
+def follow_reads(
+    decoder: Decoder,
+    theta: Callable[[int], Float[Tensor, " P"]],
+    steps: Iterable[int],
+    chosen: ChosenReads,
+    names: Sequence[str],
+    routes: Callable[[Float[Tensor, " P"]], Float[Tensor, "2 P"]],
+    settings: ExampleGradients,
+    passes: Passes,
+) -> Examples:
+    """Measure the chosen reads at every step.
+
+    Args:
+        names, routes: the two routes, and their gradients at given parameters.
+        settings: grouping, groups, memory_mb and seed.
+        passes: counts the reads' forward passes, each with its backward pass.
+    """
+    columns = group_columns(decoder.layout, settings.grouping, settings.groups)
+    steps, backward = list(steps), 0
+    frames: dict[str, list[pd.DataFrame]] = {"rows": [], "reads": [], "conflicts": []}
+    cosines: dict[int, Matrix] = {}
+    tensors: dict[str, Tensor] = {}
+    for step in tqdm(steps, desc="checkpoints", unit="checkpoint", mininterval=15):
+        parameters = theta(step)
+        directions, before = routes(parameters), passes.whole
+        products = gradient_products(
+            decoder, parameters, chosen.events, columns, directions, settings.memory_mb, passes
+        )
+        backward += passes.whole - before + len(names)
+        matrices = pair_matrices(products)
+        reads, alignments = _describe(chosen.labels, products, names)
+        parts = {
+            "rows": pd.concat(
+                [
+                    relation_rows(matrices, reads, seed=settings.seed),
+                    coherence_rows(matrices["product"], settings.seed),
+                    support_rows(alignments, reads["route"], settings.seed),
+                ]
+            ),
+            "reads": reads,
+            "conflicts": conflict_rows(matrices["cosine"], reads, settings.seed),
+        }
+        for name, frame in parts.items():
+            frame.insert(0, "step", step)
+            frames[name].append(frame)
+        cosines[step] = matrices["cosine"]
+        tensors |= {f"gram_{step}": products.gram, f"along_{step}": products.along}
+    tables = {name: pd.concat(found, ignore_index=True) for name, found in frames.items()}
+    return Examples(**tables, cosines=cosines, tensors=tensors, backward=backward)
+
+
+def _describe(
+    labels: pd.DataFrame, products: Products, names: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every read with what is true of it at this checkpoint, and its alignment with the routes."""
+    norms = products.gram.diagonal().sqrt()
+    scale = norms[:, None] * products.directions.diagonal().sqrt()
+    cosine = torch.where(scale > 0, -products.along / scale, 0.0).clamp(-1, 1).numpy()
+    alignments = pd.DataFrame(cosine, columns=list(names))
+    first, second = cosine.T
+    reads = labels.assign(
+        correct=np.where(products.right.numpy(), "right", "wrong"),
+        route=np.select([first > second, second > first], list(names), "neither"),
+        loss=products.losses.numpy(),
+        gradient_norm=norms.numpy(),
+        **{f"alignment_{name}": alignments[name] for name in names},
+    )
+    reads.insert(0, "read", np.arange(len(reads)))
+    return reads, alignments

@@ -1,0 +1,245 @@
+"""Whether related reads push alike: means over pairs of reads, with intervals over reads.
+
+1. Of the inner products G of N reads' gradients, four numbers per pair: ``product`` G_ij itself;
+   ``cosine`` G_ij / sqrt(G_ii G_jj), 0 where a gradient is 0; ``opposed``, whether G_ij < 0; and
+   ``cosine_outside_routes``, the cosine of what is left of the gradients without their parts in
+   the span of the routes' gradients.
+2. A *relation* is a column of the reads' labels. Unordered pairs i < j have it where both reads
+   have the same label. Told are the mean over pairs that have it, over those that do not, and
+   their *difference*; and the difference *net* of the other relations: relations go together (in
+   a split of few key-value pairs, reads of one key share values), so all but ``route`` enter one
+   least squares over pairs.
+3. Pairs share reads and are no independent draws, so intervals resample reads
+   (:mod:`circuit.attribution.pair_means`). Those of differences hold for all relations at once
+   (:func:`circuit.statistics.simultaneous_interval`).
+4. Control: the same difference with the labels shuffled over reads, its mean and 95% range.
+5. *Conflict graph*: nodes are the groups of a relation, edges the mean cosine of a read of one with
+   a read of the other; negative is conflict. Intervals hold for all edges of a relation at once.
+6. *Coherence*: mean G_ij over pairs, over mean G_ii. The first estimates ‖E ∇L‖² without bias, the
+   second E‖∇L‖², so it is 1 for gradients without noise and 0 for nothing but noise; with c for it,
+   (1 − c) / c is the simple noise scale (McCandlish et al. 2018, arXiv:1812.06162), in reads.
+   ``off_diagonal_share`` is the pairs' part of the sum of all G_ij: that of these N reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from circuit.attribution.example_gradients import Products
+from circuit.attribution.pair_means import (
+    Matrix,
+    all_pairs,
+    draws,
+    net_differences,
+    off_diagonal,
+    pairs_between,
+    pairs_within,
+    ratio,
+    related,
+    shuffled_differences,
+    together,
+    told,
+)
+from circuit.statistics import TINY, bootstrap_means, interval
+
+RELATIONS = (
+    "query_key",
+    "answer_value",
+    "lag",
+    "split",
+    "correct",
+    "route",
+    "position",
+)
+"""Columns of labels; pairs with the same label are related. ``position`` shares form alone."""
+MADE_ALIKE = "route"
+"""The relation that gradients themselves define: it explains nothing about the others."""
+MEASURES = {
+    "cosine": "1",
+    "cosine_outside_routes": "1",
+    "opposed": "share",
+    "product": "nat²/parameter unit²",
+}
+UNITS = {
+    "step": "step",
+    **dict.fromkeys(("mean", "low", "high"), "unit of the measure"),
+    "pairs": "1",
+    "reads": "1",
+}
+CONFLICT_UNITS = {**UNITS, **dict.fromkeys(("mean", "low", "high"), "1")}
+FEWEST = 5
+"""Reads that a group of the conflict graph, and each side of a relation, needs."""
+SHUFFLES = 200
+_COLUMNS = ["relation", "which", "measure", "unit", "mean", "low", "high", "pairs", "reads"]
+_EDGES = ["relation", "group", "other", "mean", "low", "high", "pairs", "reads"]
+
+
+def pair_matrices(products: Products) -> dict[str, Matrix]:
+    """The numbers of ``MEASURES`` of every pair of reads; the diagonals mean nothing."""
+    gram, along = products.gram.numpy(), products.along.numpy()
+    length = np.sqrt(products.directions.numpy().diagonal())
+    unit = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
+    ways = products.directions.numpy() * unit[:, None] * unit
+    inside = along * unit @ np.linalg.pinv(ways, hermitian=True) @ (along * unit).T
+    return {
+        "cosine": cosines(gram, gram.diagonal()),
+        "cosine_outside_routes": cosines(gram - inside, gram.diagonal()),
+        "opposed": (gram < 0).astype(np.float64),
+        "product": gram,
+    }
+
+
+def cosines(gram: Matrix, whole: Float[np.ndarray, " N"]) -> Matrix:
+    """Cosines of vectors from their inner products.
+
+    Args:
+        whole: squared lengths of the vectors that these are parts of; a part of no length beside
+            the whole is rounding, and has cosine 0 with all others.
+    """
+    square = gram.diagonal()
+    there = square > TINY * whole
+    scale = np.where(there, 1 / np.sqrt(np.where(there, square, 1)), 0)
+    found: Matrix = (gram * scale[:, None] * scale).clip(-1, 1)
+    return found
+
+
+def relation_rows(
+    matrices: Mapping[str, Matrix],
+    labels: pd.DataFrame,
+    relations: Iterable[str] = RELATIONS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Every relation under every measure: same, different, difference, its control, net of others.
+
+    Columns: relation, which (``all``; ``same``, ``different``, ``shuffled``, ``difference``,
+    ``net``), measure, unit, mean, low, high, pairs, reads. A relation is left out unless ``FEWEST``
+    reads share their label with another one, and as many lie outside the largest group.
+
+    Args:
+        labels: one row per read, a column per relation.
+    """
+    drawn = draws(len(labels), seed)
+    codes = {name: labels[name].factorize(sort=True)[0] for name in relations}
+    codes = {name: code for name, code in codes.items() if _comparable(code)}
+    rows: list[tuple[object, ...]] = []
+    for measure, matrix in matrices.items():
+        found = _relations_of(off_diagonal(matrix), codes, drawn, seed)
+        rows += [
+            (relation, which, measure, MEASURES[measure], *numbers)
+            for relation, which, *numbers in found
+        ]
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _relations_of(
+    matrix: Matrix,
+    codes: Mapping[str, Int[np.ndarray, " N"]],
+    drawn: Float[np.ndarray, "r N"],
+    seed: int,
+) -> Iterator[tuple[object, ...]]:
+    """Relation, which, mean, low, high, pairs, reads of one measure."""
+    n = len(matrix)
+    whole, every = n * (n - 1) // 2, all_pairs(matrix, drawn)
+    yield "all", "all", *told(ratio(*every)), whole, n
+    within = {name: pairs_within(matrix, code, drawn) for name, code in codes.items()}
+    differences = []
+    for name, code in codes.items():
+        sizes = np.bincount(code)
+        same, shared = int((sizes * (sizes - 1)).sum()) // 2, int(sizes[sizes > 1].sum())
+        inside, outside = related(within[name], every)
+        yield name, "same", *told(inside), same, shared
+        yield name, "different", *told(outside), whole - same, n
+        control = shuffled_differences(matrix, code, SHUFFLES, seed)
+        low, high = interval(control[:, None])
+        yield name, "shuffled", control.mean(), low[0], high[0], whole, n
+        differences.append(inside - outside)
+    explaining = [name for name in codes if name != MADE_ALIKE]
+    net = net_differences(
+        [codes[name] for name in explaining], [within[name] for name in explaining], every, drawn
+    )
+    for which, names, values in (
+        ("difference", list(codes), differences),
+        ("net", explaining, list(net.T)),
+    ):
+        if names:
+            for name, one in zip(names, together(np.stack(values, 1)).T, strict=True):
+                yield name, which, *one, whole, n
+
+
+def conflict_rows(cosine: Matrix, labels: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Edges of the conflict graphs of all relations but ``position``.
+
+    Columns: relation, group, other (the same for pairs within a group), mean, low, high, pairs,
+    reads (of both groups). Groups of fewer than ``FEWEST`` reads are left out.
+    """
+    frames = []
+    for name in (name for name in RELATIONS if name != "position"):
+        sizes = labels[name].value_counts()
+        kept = labels[name].isin(sizes.index[sizes >= FEWEST]).to_numpy()
+        if not kept.any():
+            continue
+        codes, groups = labels.loc[kept, name].factorize(sort=True)
+        matrix = off_diagonal(cosine[np.ix_(kept, kept)])
+        drawn = pairs_between(matrix, codes, draws(len(matrix), seed))
+        first, second = np.triu_indices(len(groups))
+        found = together(ratio(*(part[:, first, second] for part in drawn)))
+        members, within = np.bincount(codes), first == second
+        pairs = drawn.weights[0, first, second] / np.where(within, 2, 1)
+        reads = np.where(within, members[first], members[first] + members[second])
+        frames.append(
+            pd.DataFrame(
+                {
+                    "relation": name,
+                    "group": groups[first].astype(str),
+                    "other": groups[second].astype(str),
+                    **dict(zip(("mean", "low", "high"), found, strict=True)),
+                    "pairs": pairs.astype(np.int64),
+                    "reads": reads,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_EDGES)
+
+
+def coherence_rows(gram: Matrix, seed: int = 0) -> pd.DataFrame:
+    """How much of the gradients the reads have in common (see the module), with intervals."""
+    n = len(gram)
+    drawn = draws(n, seed)
+    common = ratio(*all_pairs(off_diagonal(gram), drawn))
+    single = drawn @ gram.diagonal() / n
+    # Of the reads as they are, what a resample weighs: n single reads and n (n − 1) pairs.
+    off = common * (n - 1)
+    numbers = {
+        "coherence": ratio(common, single),
+        "off_diagonal_share": ratio(off, off + single),
+    }
+    pairs = n * (n - 1) // 2
+    rows = [("all", "all", name, "share", *told(v), pairs, n) for name, v in numbers.items()]
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def support_rows(alignments: pd.DataFrame, supports: pd.Series, seed: int = 0) -> pd.DataFrame:
+    """How the reads lie to every route: mean alignment, and the share that supports it.
+
+    Args:
+        alignments: one column per route, the cosine of every read's −∇L with the route's gradient.
+        supports: the route that every read supports.
+    """
+    columns = [(route, "alignment", alignments[route]) for route in alignments]
+    columns += [(route, "supporters", supports == route) for route in alignments]
+    values = np.stack([column.to_numpy(dtype=np.float64) for *_, column in columns], 1)
+    means = np.stack(bootstrap_means(values, seed), 1)
+    rows = [
+        ("route", route, measure, "share" if measure == "supporters" else "1", *one, 0, len(values))
+        for (route, measure, _), one in zip(columns, means, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _comparable(codes: Int[np.ndarray, " N"]) -> bool:
+    sizes = np.bincount(codes)
+    return bool(sizes[sizes > 1].sum() >= FEWEST and len(codes) - sizes.max() >= FEWEST)

@@ -1,0 +1,1 @@
+"""Dictionaries of features over checkpoints."""

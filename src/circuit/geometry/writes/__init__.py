@@ -1,0 +1,1 @@
+"""What components write: which measure of a write to trust, and what a write does later on."""

@@ -1,0 +1,187 @@
+"""What a write does for each answer value, and whether values differ by more than noise.
+
+1. An *observation* is one written value of one program: the mean effect over the program's reads of
+   it. Values are written once per program, so observations of one value come from different
+   programs. More programs than the probes are run, in chunks, at few checkpoints.
+2. Per value: mean effect over observations, interval over resampled programs.
+3. One-way random effects: with mean squares between and within values and n₀ the size of a value's
+   group (adjusted where sizes differ), the variance between values is (MS_between - MS_within) / n₀
+   and the *share* of it in the sum of both is what an observation's value says about its effect
+   (the intraclass correlation). Below 0 where values differ less than noise would make them.
+4. Chance: the share with values exchanged between observations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit.errors import AnalysisError
+from circuit.model.transformer import Decoder
+from circuit.scalars.evaluate import scalar_values
+from circuit.scalars.write import Write, functional_write
+from circuit.statistics import LEVEL, interval, resamples
+from circuit.task.events import ReadEvents
+from circuit.task.vocabulary import Vocabulary
+
+VALUE_UNITS = {
+    "step": "step",
+    **dict.fromkeys(("mean", "low", "high"), "unit of the measure"),
+    "count": "1",
+}
+SPREAD_UNITS = {
+    "step": "step",
+    **dict.fromkeys(("mean", "between", "within"), "unit of the measure"),
+    **dict.fromkeys(("share", "chance_high"), "share"),
+    **dict.fromkeys(("chance", "values", "count"), "1"),
+}
+_EXCHANGES = 1000
+_CHUNK = 256  # events whose gradients are held at a time
+Theta = Callable[[int], Float[Tensor, " P"]]
+
+
+class PerValue(NamedTuple):
+    """``values``: step, write, value (its token), unit, mean, low, high, count (programs).
+
+    ``spread``: step, write, unit, mean, between and within (standard deviations, between values and
+    between observations of one value), share, chance_high (95% of exchanges lie below), chance
+    (share of exchanges that reach the share), values, count (observations).
+    """
+
+    values: pd.DataFrame
+    spread: pd.DataFrame
+
+
+def effects_per_value(
+    decoder: Decoder,
+    theta: Theta,
+    steps: Sequence[int],
+    events: ReadEvents,
+    vocabulary: Vocabulary,
+    writes_of: Callable[[ReadEvents], Mapping[str, Write]],
+    seed: int,
+) -> PerValue:
+    """Effects of writes per answer value at some steps; see the module.
+
+    Args:
+        events: all reads of some programs.
+        writes_of: the writes, with gradients of the events given.
+        seed: of the order in which observations exchange their values.
+    """
+    found: dict[tuple[int, str, str], Float[np.ndarray, " E"]] = {}
+    for chosen in events.length.argsort().split(_CHUNK):
+        part = events.select(chosen).crop()
+        writes = writes_of(part)
+        scalars = {name: functional_write(w, decoder.settings) for name, w in writes.items()}
+        for step in steps:
+            rows = scalar_values(decoder, theta(step), part, vocabulary.value_ids, scalars)
+            for (name, scalar), row in zip(scalars.items(), rows, strict=True):
+                whole = found.setdefault((step, name, scalar.unit), np.empty(len(events)))
+                whole[chosen.numpy()] = row.double().numpy()
+    seen = Observations.of(events, vocabulary)
+    frames, spread = [], []
+    for (step, name, unit), effects in found.items():
+        grid = seen.grid(effects)
+        table = seen.per_value(grid)
+        frames.append(table.assign(step=step, write=name, unit=unit))
+        spread.append({"step": step, "write": name, "unit": unit, **seen.spread(grid, seed)})
+    values = pd.concat(frames, ignore_index=True)
+    return PerValue(
+        values[["step", "write", "value", "unit", "mean", "low", "high", "count"]],
+        pd.DataFrame(spread),
+    )
+
+
+class Observations(NamedTuple):
+    """Which program (row) has which answer value (column), and each read's place among them.
+
+    ``tokens`` are the values' tokens, ``reads`` [P, V] the reads of each.
+    """
+
+    tokens: tuple[str, ...]
+    program: Int[np.ndarray, " E"]
+    value: Int[np.ndarray, " E"]
+    reads: Int[np.ndarray, "P V"]
+
+    @classmethod
+    def of(cls, events: ReadEvents, vocabulary: Vocabulary) -> Observations:
+        """The observations behind some read events."""
+        programs, program = np.unique(np.array(events.sample_id), return_inverse=True)
+        ids, value = np.unique(events.answer.numpy(), return_inverse=True)
+        reads = np.zeros((len(programs), len(ids)), dtype=np.int64)
+        np.add.at(reads, (program, value), 1)
+        return cls(tuple(vocabulary.tokens[i] for i in ids), program, value, reads)
+
+    def grid(self, effects: Float[np.ndarray, " E"]) -> Float[np.ndarray, "P V"]:
+        """The mean effect of every observation; 0 where there is none."""
+        sums = np.zeros(self.reads.shape)
+        np.add.at(sums, (self.program, self.value), effects)
+        means: Float[np.ndarray, "P V"] = sums / np.maximum(self.reads, 1)
+        return means
+
+    def per_value(self, grid: Float[np.ndarray, "P V"]) -> pd.DataFrame:
+        """Columns: value, mean, low, high, count (programs)."""
+        held = (self.reads > 0).astype(np.float64)
+        weights = np.vstack([np.ones(len(grid)), resamples(len(grid), 0)])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = (weights @ grid) / (weights @ held)
+        # A resample without any program of a value has no mean; it stands for the value's own.
+        low, high = interval(np.where(np.isfinite(means[1:]), means[1:], means[0]))
+        columns = {"value": self.tokens, "mean": means[0], "low": low, "high": high}
+        return pd.DataFrame({**columns, "count": held.sum(0).astype(np.int64)})
+
+    def spread(self, grid: Float[np.ndarray, "P V"], seed: int) -> dict[str, float]:
+        """Variance between values and within them, and the share by chance."""
+        program, value = np.nonzero(self.reads)
+        observed = grid[program, value]
+        belongs = np.eye(len(self.tokens))[value]
+        draws = np.random.default_rng(seed)
+        orders = draws.permuted(np.tile(observed, (_EXCHANGES, 1)), axis=1)
+        between, within, share = variance_shares(np.vstack([observed, orders]), belongs)
+        return {
+            "mean": float(observed.mean()),
+            "between": float(np.sqrt(max(between[0], 0))),
+            "within": float(np.sqrt(within[0])),
+            "share": float(share[0]),
+            "chance_high": float(np.quantile(share[1:], LEVEL)),
+            "chance": float((share[1:] >= share[0]).mean()),
+            "values": len(self.tokens),
+            "count": len(observed),
+        }
+
+
+def variance_shares(
+    observed: Float[np.ndarray, "q n"], belongs: Float[np.ndarray, "n V"]
+) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"], Float[np.ndarray, " q"]]:
+    """Variance between groups, variance within them and the share of the first in their sum.
+
+    One-way random effects by the analysis of variance (Searle, Casella & McCulloch 1992, 3.6).
+
+    Args:
+        observed: q sets of n observations; some group has two.
+        belongs: 1 where an observation is of a group, else 0; no group is empty.
+
+    Raises:
+        AnalysisError: there is one group, or none has two observations.
+    """
+    size, (n, groups) = belongs.sum(0), belongs.shape
+    if not 1 < groups < n:
+        raise AnalysisError(
+            what=f"{n} observations of {groups} answer values have no spread to compare",
+            where="functional_write: programs",
+            expected="two answer values or more, some of them in more than one program",
+            do="raise programs",
+        )
+    centred = observed - observed.mean(1, keepdims=True)
+    sums = centred @ belongs
+    among = (sums**2 / size).sum(1)
+    within = ((centred**2).sum(1) - among) / (n - groups)
+    typical = (n - (size**2).sum() / n) / (groups - 1)
+    between = (among / (groups - 1) - within) / typical
+    total = between + within
+    return between, within, np.divide(between, total, out=np.zeros_like(total), where=total > 0)

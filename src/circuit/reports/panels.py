@@ -1,0 +1,64 @@
+"""What figures of several scalars share: a panel for each, and bars that are stacked by sign."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
+
+from circuit.reports.style import INK, zero_line
+
+PANELS = 6  # scalars that are drawn one by one; tables hold them all
+
+
+def first_scalars(scalars: pd.Series) -> tuple[list[str], str]:
+    """The scalars that are drawn, and a remark if others are not."""
+    every = list(dict.fromkeys(scalars))
+    remark = f"; the first {PANELS} of {len(every)} scalars" if len(every) > PANELS else ""
+    return every[:PANELS], remark
+
+
+def panel_lines(scalars: list[str]) -> int:
+    """How many lines of two panels the scalars take."""
+    return (len(scalars) + 1) // 2
+
+
+def panels(body: SubFigure, scalars: list[str], sharex: bool = True) -> list[Axes]:
+    """One panel per scalar, two in a line; a lone one takes the whole width."""
+    columns = min(2, len(scalars))
+    grid = body.subplots(panel_lines(scalars), columns, squeeze=False)
+    found: list[Axes] = list(grid.flat)
+    for spare in found[len(scalars) :]:
+        spare.remove()
+    found = found[: len(scalars)]
+    if sharex:
+        for ax in found[: -columns or None] if len(found) > columns else []:
+            ax.tick_params(labelbottom=False)
+    return found
+
+
+def signed_bars(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> None:
+    """Horizontal bars, one per row, stacked by sign, with each bar's total as a dot.
+
+    Args:
+        table: parts of a bar in columns, all of which have a colour.
+    """
+    places = np.arange(len(table))
+    for sign in (1, -1):
+        base = np.zeros(len(table))
+        for name in table.columns:
+            width = sign * np.clip(sign * table[name].to_numpy(), 0, None)
+            ax.barh(places, width, left=base, height=0.7, color=colours[name], zorder=2)
+            base = base + width
+    ax.plot(table.sum(axis=1), places, "o", color=INK, markersize=3.4, zorder=4)
+    zero_line(ax, "x")
+    ax.set_yticks(places, [str(name) for name in table.index], fontsize=7.5)
+    ax.set_ylim(len(table) - 0.4, -0.6)
+    ax.use_sticky_edges = False  # else bars would touch the frame, and their dots be cut
+    ax.margins(x=0.05)
+    ax.grid(axis="y", visible=False)
+    ax.grid(axis="x", visible=True)
+    ax.tick_params(axis="y", length=0)

@@ -1,0 +1,231 @@
+"""Dictionaries of features, and how active chosen features of one are.
+
+1. A *dictionary* names F directions of a state x of width d. Feature i is active by
+
+       f_i(x) = relu((x - b_dec) · W_enc[:, i] + b_enc[i])
+
+   and the state is put together again as f @ W_dec + b_dec (a sparse autoencoder; Bricken et al.
+   2023). It is fixed; what moves with θ is the state.
+2. Its file is a safetensors file with these four tensors under the names that SAELens writes, so
+   that a dictionary from there can be read. Metadata hold the stage whose states it reads, how it
+   was made, and *families*: named lists of features, most selective first.
+3. ``feature_score`` is the mean activation of chosen features at a role, larger where they fire
+   more. It has kinks where a feature begins to fire; there the gradient is that of the silent side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit.artifacts import read_tensors, write_tensors
+from circuit.config.dictionaries import dictionary_names
+from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.recipe import ModelSettings
+from circuit.errors import AnalysisError, CheckpointError, MismatchError, nearest
+from circuit.scalars.base import Measure, Seen, masked_mean
+from circuit.scalars.options import refusal, require_given, require_role
+from circuit.scalars.subspace import state_site
+from circuit.task.events import ReadEvents
+
+AXES = {"W_enc": "dF", "b_enc": "F", "W_dec": "Fd", "b_dec": "d"}
+"""Tensors of a dictionary's file: d is the state's width, F the number of features."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dictionary:
+    """F features of states of width d; activations are in the units of the dictionary.
+
+    Attributes:
+        stage: the site whose states it reads.
+        families: numbers of features by the name of what they fire on.
+        made: how it was made, for people.
+    """
+
+    W_enc: Float[Tensor, "d F"]
+    b_enc: Float[Tensor, " F"]
+    W_dec: Float[Tensor, "F d"]
+    b_dec: Float[Tensor, " d"]
+    stage: str
+    families: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    made: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """Width d of the states that it reads."""
+        return self.W_enc.shape[0]
+
+    @property
+    def size(self) -> int:
+        """Number F of features."""
+        return self.W_enc.shape[1]
+
+    def encode(
+        self, x: Float[Tensor, "... d"], features: Sequence[int] | None = None
+    ) -> Float[Tensor, "... k"]:
+        """Activations of the features given, or of all, in the precision of ``x``."""
+        chosen = slice(None) if features is None else torch.as_tensor(features)
+        directions, bias = self.W_enc[:, chosen].to(x), self.b_enc[chosen].to(x)
+        return torch.relu((x - self.b_dec.to(x)) @ directions + bias)
+
+    def decode(self, f: Float[Tensor, "... F"]) -> Float[Tensor, "... d"]:
+        """The state that activations stand for."""
+        return f @ self.W_dec.to(f) + self.b_dec.to(f)
+
+
+def write_dictionary(path: str | Path, dictionary: Dictionary) -> None:
+    """Write a dictionary, whole or not at all."""
+    tensors = {name: getattr(dictionary, name) for name in AXES}
+    about = {
+        "stage": dictionary.stage,
+        "families": json.dumps({name: list(f) for name, f in dictionary.families.items()}),
+        "made": json.dumps(dict(dictionary.made), sort_keys=True),
+    }
+    write_tensors(path, tensors, about)
+
+
+def load_dictionary(path: str | Path, stage: str = "") -> Dictionary:
+    """Read a dictionary that this project or SAELens wrote; its activations are taken as relu's.
+
+    Args:
+        stage: the site whose states it reads, for a file whose metadata do not say.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or no such dictionary, or no stage is known.
+    """
+    tensors, about = read_tensors(path)
+    problem = _problem(tensors)
+    stage = about.get("stage", stage)
+    if problem or not stage:
+        tensor_shapes = ", ".join(f"{n} [{', '.join(axes)}]" for n, axes in AXES.items())
+        raise CheckpointError(
+            f"not a dictionary of relu features: {problem}"
+            if problem
+            else "the file does not say whose states its dictionary reads",
+            where=str(path),
+            expected=f"finite tensors {tensor_shapes}, and metadata with a stage",
+            do="let snakemake make the dictionary again, or give another file, and its stage",
+        )
+    families = json.loads(about.get("families", "{}"))
+    return Dictionary(
+        **{name: tensors[name].float() for name in AXES},
+        stage=stage,
+        families={name: tuple(numbers) for name, numbers in families.items()},
+        made=json.loads(about.get("made", "{}")),
+    )
+
+
+def _problem(tensors: Mapping[str, Tensor]) -> str:
+    """Why tensors are no dictionary; empty if they are one."""
+    missing = [name for name in AXES if name not in tensors]
+    if missing:
+        return f"{' and '.join(missing)} missing"
+    further = [name for name in tensors if name not in AXES]
+    if further:
+        return f"{' and '.join(further)} would change its activations"
+    sizes: dict[str, int] = {}
+    for name, axes in AXES.items():
+        shape = tuple(tensors[name].shape)
+        if len(shape) != len(axes) or any(
+            sizes.setdefault(axis, n) != n for axis, n in zip(axes, shape, strict=True)
+        ):
+            return f"{name} {list(shape)} does not fit the tensors before it"
+        if not tensors[name].isfinite().all():
+            return f"{name} has entries that are no numbers"
+    return ""
+
+
+def load_dictionaries(settings: Any, paths: Sequence[str | Path]) -> dict[str, Dictionary]:
+    """The dictionaries that scalars anywhere in settings name, by their name.
+
+    Args:
+        settings: of one analysis or of several, in JSON's types.
+        paths: of their files, in the order of ``dictionary_names``.
+    """
+    named = zip(dictionary_names(settings), paths, strict=True)
+    return {name: load_dictionary(path) for name, path in named}
+
+
+def feature_score(site: str, role: str, dictionary: Dictionary, features: Sequence[int]) -> Measure:
+    """Mean activation of the features at a role's positions."""
+
+    def value(seen: Seen) -> Float[Tensor, " E"]:
+        active = dictionary.encode(seen.sites[site], features).mean(-1)
+        return masked_mean(active, seen.events.role_mask(role))
+
+    return Measure("activation", frozenset({site}), value)
+
+
+def settled_score(
+    settings: ScalarSettings,
+    dictionaries: Mapping[str, Dictionary],
+    shape: ModelSettings,
+    events: ReadEvents,
+) -> Measure:
+    """The ``feature_score`` that settings describe.
+
+    Args:
+        dictionaries: by the name of the analysis that made them.
+        shape: of the model whose states are read.
+
+    Raises:
+        AnalysisError: a choice is missing, or names a dictionary, family, feature or role that is
+            not there.
+        MismatchError: the dictionary is for states of another width.
+    """
+    require_given(settings, "dictionary", "features", "role")
+    name, role = str(settings.dictionary), str(settings.role)
+    if name not in dictionaries:
+        raise _unknown(f"dictionary {name!r}", list(dictionaries))
+    dictionary = dictionaries[name]
+    site = state_site(dictionary.stage, shape.n_layers)
+    if dictionary.width != shape.d_model:
+        raise MismatchError(
+            f"dictionary {name!r} reads states of width {dictionary.width}",
+            where="scalar feature_score",
+            expected=f"width {shape.d_model}, that of the model's states",
+            do="name a dictionary that was made for this model",
+        )
+    require_role(settings.scalar, role, events)
+    return feature_score(site, role, dictionary, chosen_features(settings, dictionary))
+
+
+def chosen_features(settings: ScalarSettings, dictionary: Dictionary) -> tuple[int, ...]:
+    """Numbers of the features that settings mean, those of a family among them.
+
+    Raises:
+        AnalysisError: there is no such family or feature.
+    """
+    if isinstance(settings.features, str):
+        numbers = dictionary.families.get(settings.features, ())
+        if not numbers:
+            known = [name for name, members in dictionary.families.items() if members]
+            raise _unknown(f"family {settings.features!r}", known)
+    else:
+        numbers = settings.features or ()
+    beyond = [number for number in numbers if not 0 <= number < dictionary.size]
+    if beyond:
+        raise refusal(
+            settings.scalar,
+            f"finds no feature {beyond[0]} in dictionary {settings.dictionary!r}",
+            f"0 to {dictionary.size - 1}",
+            "choose other features",
+        )
+    return numbers
+
+
+def _unknown(what: str, known: Sequence[str]) -> AnalysisError:
+    guess = nearest(what.split("'")[1], known)
+    return refusal(
+        "feature_score",
+        f"finds no {what}",
+        f"one of {', '.join(known)}" if known else "one; there is none",
+        f"did you mean {guess!r}?" if guess else "name another one",
+    )

@@ -1,0 +1,34 @@
+"""Attribute the differences of consecutive checkpoints: no step is replayed."""
+
+from itertools import pairwise
+from pathlib import Path
+
+from tqdm import tqdm
+
+from circuit.artifacts import read_json, write_rows
+from circuit.attribution.requests import asked_scalars, growth_of
+from circuit.attribution.tables import CHORDS
+from circuit.config.kinds.attribution import UpdateAttribution
+from circuit.job import job
+from circuit.scalars.features import load_dictionaries
+from circuit.training.records import RunRecord
+
+with job(snakemake) as facts:
+    out = snakemake.output
+    settings = UpdateAttribution.model_validate_json(snakemake.params.request)
+    record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
+    dictionaries = load_dictionaries(settings.model_dump(), snakemake.input.get("dictionaries", []))
+    selection = read_json(snakemake.input.selection)
+    growth = growth_of(settings, record, asked_scalars(settings, record, selection, dictionaries))
+    first, last = settings.window
+    steps = [step for step in record.manifest.steps if first <= step <= last]
+    before = record.theta(first)
+    for interval in tqdm([*pairwise(steps)], desc="chords", unit="interval", mininterval=15):
+        after = record.theta(interval[1])
+        growth.attribute(interval, before, after, (after.double() - before.double())[None])
+        before = after
+
+    tables = {facts.analysis: growth.tables()}
+    for output in CHORDS:
+        rows = output.collect(tables, {facts.analysis: settings.kind})
+        write_rows(out[output.name], rows, output.units, output.description)

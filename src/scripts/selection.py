@@ -1,0 +1,43 @@
+"""Whether features from before birth tell in which order a study's routes are born."""
+
+import pandas as pd
+
+from circuit.artifacts import read_rows, write_rows
+from circuit.config.kinds.selection import Selection
+from circuit.job import job
+from circuit.replication.foretold import SCORE_UNITS, judged, scores, verdicts
+from circuit.replication.selection import BIRTH_UNITS, ROW_UNITS, births, of_runs, predictions
+from circuit.reports import accounts_selection, figures_selection
+from circuit.reports.publish import publish
+
+with job(snakemake, torch=False) as facts:
+    runs, given, out = snakemake.params.runs, snakemake.input, snakemake.output
+    settings = Selection.model_validate_json(facts.settings)
+    features = [read_rows(file) for file in given.features]
+    scans = [read_rows(file) for file in given.scans]
+    cutoffs = sorted({int(step) for table in features for step in table["step"]})
+
+    def foretold(threshold: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """What every predictor foretells of the births at a threshold, and those births."""
+        born = [births(scan, settings.measure, threshold) for scan in scans]
+        told = [predictions(*both) for both in zip(features, born, strict=True)]
+        return of_runs(told, runs), of_runs(born, runs)
+
+    rows, born = foretold(settings.threshold)
+    scored = scores(rows, settings.seed)
+    told = verdicts(scored, cutoffs)
+    others = {
+        threshold: verdicts(scores(judged(foretold(threshold)[0]), settings.seed), cutoffs)
+        for threshold in settings.other_thresholds
+    }
+
+    write_rows(out.rows, rows, ROW_UNITS, "one predictor's place of one candidate at one cutoff")
+    write_rows(out.births_table, born, BIRTH_UNITS, "one route of one run")
+    write_rows(out.scores, scored, SCORE_UNITS, "one score of one predictor at one cutoff")
+    figures_selection.predicted_order(rows, born, out.predicted_order)
+    figures_selection.selection_scores(scored, told, out.selection_scores)
+    publish(
+        accounts_selection.foretold(scored, told, born, settings.threshold, others),
+        facts,
+        seeds={"bootstrap": settings.seed},
+    )

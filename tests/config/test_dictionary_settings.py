@@ -1,0 +1,170 @@
+"""Which dictionaries settings name, and which of their features there are."""
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from circuit.config.dictionaries import dictionary_names, named_scalars
+from circuit.config.plan import Plan
+from circuit.config.study import load_settings
+from circuit.errors import ConfigError
+
+SCORE = {
+    "scalar": "feature_score",
+    "dictionary": "features",
+    "features": "query_key@support_value",
+    "role": "support_value",
+}
+EVERY = {"scalar": "support_attention", "head": "every"}
+EXAMPLES = {"kind": "example_gradients", "selection": "scan", "routes": {"p": SCORE, "q": SCORE}}
+AT = "configuration: studies.small.analyses"
+SMALL: dict[str, Any] = yaml.safe_load(
+    """
+benchmarks:
+  kv:
+    n_keys: 4
+    n_values: 32
+    seed: 20
+    in_distribution:
+      samples: {train: 200, validation_iid: 32, test_iid: 48, heldout_pairs: 32}
+      active_keys: [2, 3]
+      overwrites: 6
+      reads: [4, 5]
+      query_lag: [1, 2]
+    structural_ood:
+      samples: 32
+      active_keys: [3, 4]
+      overwrites: [7, 8]
+      reads: [4, 5]
+      query_lag: [2, 3]
+    counterfactual: {samples: 32}
+    heldout_pair_fraction: 0.2
+    probes: {programs_per_split: 24}
+    pairs: {pairs_per_kind: 12}
+recipes:
+  tiny:
+    model: {n_layers: 2, n_heads: 4, d_model: 16, d_ff: 32, context: 64}
+    optimizer: {learning_rate: 0.002}
+    batch_size: 8
+    steps: 40
+    checkpoint_every: 10
+studies:
+  small:
+    title: A small study
+    benchmark: kv
+    focus: one
+    runs: {one: {recipe: tiny, seed: 1}, two: {recipe: tiny, seed: 2}}
+    windows: {formation: [10, 30]}
+    analyses:
+      scan: {kind: head_scan}
+      features: {kind: shared_features, stage: layer_0_post_attn, size: 32}
+      competition:
+        kind: route_competition
+        window: formation
+        routes: {looking: {scalar: qk_separation, head: every}}
+"""
+)
+
+
+def plan(**analyses: dict[str, Any]) -> Plan:
+    """The plan of the small study with some of an analysis' settings changed or added."""
+    settings = copy.deepcopy(SMALL)
+    for name, changes in analyses.items():
+        block = settings["studies"]["small"]["analyses"].setdefault(name, {})
+        block.update(copy.deepcopy(changes))
+    return Plan(load_settings(settings))
+
+
+def refused(**analyses: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        plan(**analyses)
+    return str(caught.value)
+
+
+def routes(**score: Any) -> dict[str, Any]:
+    return {"routes": {"fires": {**SCORE, **score}}}
+
+
+def test_scalars_are_found_wherever_a_kind_names_them() -> None:
+    analysis = plan(competition=routes()).analysis("small", "competition")
+    assert [place for place, _ in named_scalars(analysis)] == ["routes.fires"]
+    early = {"kind": "route_features", "cutoffs": [10], "route": EVERY}
+    analysis = plan(early=early).analysis("small", "early")
+    assert [(place, scalar.scalar) for place, scalar in named_scalars(analysis)] == [
+        ("route", "support_attention")
+    ]
+
+
+def test_dictionaries_are_named_once_and_in_order_by_one_analysis_or_several() -> None:
+    one = plan(competition=routes()).analysis("small", "competition")
+    assert dictionary_names(one.model_dump()) == ["features"]
+    assert dictionary_names(one.model_dump(mode="json")) == ["features"]
+    several = {
+        "b": {"scalars": {"x": {**SCORE, "dictionary": "late"}, "y": SCORE}, "window": [10, 20]},
+        "a": {"routes": {"x": SCORE}},
+        "trace": {"kind": "optimizer_trace"},
+    }
+    assert dictionary_names(several) == ["features", "late"]
+    assert dictionary_names(list(several.values())) == ["features", "late"]
+    assert dictionary_names({}) == []
+
+
+def test_features_of_a_dictionary_may_be_named_by_family_or_number() -> None:
+    plan(competition=routes())
+    plan(competition=routes(features=[0, 31]))
+
+
+REFUSED = {
+    "a dictionary that there is not": (
+        {"competition": routes(dictionary="featurs")},
+        f"analysis 'featurs' does not exist — where: {AT}.competition.routes.fires.dictionary — "
+        "expected: one of scan, features, competition — what to do: did you mean 'features'?",
+    ),
+    "an analysis of another kind": (
+        {"competition": routes(dictionary="scan")},
+        f"analysis 'scan' is of kind 'head_scan' — where: {AT}.competition.routes.fires.dictionary "
+        "— expected: an analysis of kind 'shared_features' — what to do: name one of features",
+    ),
+    "a dictionary of other runs": (
+        {"competition": routes(), "features": {"runs": ["one"]}},
+        "analysis 'features' does not cover run 'two', which 'competition' covers — where: "
+        f"{AT}.competition.routes.fires.dictionary — expected: an analysis of at least the same "
+        "runs — what to do: add the run to features.runs, or take it out of competition.runs",
+    ),
+    "a family that it does not find": (
+        {"competition": routes(features="answer@support_key")},
+        f"family 'answer@support_key' does not exist — where: {AT}.competition.routes.fires."
+        "features — expected: one of query_key@prediction, answer@prediction, "
+        "query_key@support_value, answer@support_value — what to do: did you mean "
+        "'answer@support_value'?",
+    ),
+    "a feature beyond its last": (
+        {"competition": routes(features=[3, 32])},
+        f"analysis 'features' makes no feature 32 — where: {AT}.competition.routes.fires.features "
+        "— expected: 0 to 31 — what to do: choose other features, or raise features.size",
+    ),
+    "a kind that reads none": (
+        {"examples": EXAMPLES},
+        f"kind 'example_gradients' reads no dictionary of features — where: {AT}.examples.routes.p."
+        "dictionary — expected: a scalar without one, or a kind among update_attribution, "
+        "data_attribution, closure, route_competition — what to do: name another scalar",
+    ),
+    "a stage that there is not": (
+        {"features": {"stage": "layer_2_post_attn"}},
+        "unknown site 'layer_2_post_attn' in run 'one' — where: studies.small.analyses.features."
+        "stage — expected: ",
+    ),
+    "a first checkpoint that is none": (
+        {"features": {"first": 12}},
+        "run 'one' has no checkpoint at step 12 — where: studies.small.analyses.features.first — ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("analyses", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_read_is_refused_before_anything_runs(
+    analyses: dict[str, Any], message: str
+) -> None:
+    assert refused(**analyses).startswith(message)
