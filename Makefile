@@ -23,7 +23,7 @@ export PATH := $(BIN):$(PATH)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup report reference test check test-slow bench lock clean
+.PHONY: help setup report reference exactness test check test-slow bench lock clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ report: $(STAMP)
 reference: $(STAMP)
 	$(BIN)/snakemake reference --cores $(CORES)
 	@echo "The report is results/reference/report.html"
+
+## make exactness  every scalar's closure, step by step, under every path rule
+exactness: $(STAMP)
+	$(BIN)/snakemake exactness --cores $(CORES)
+	@echo "The report is results/exactness/report.html"
 
 ## make test       style, types, layers, workflow, then the tests that take seconds
 test: check

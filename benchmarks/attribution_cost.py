@@ -8,20 +8,29 @@ machine or a noisy neighbour changes seconds but hardly ratios. Run it with ``ma
     replay           a replayed step with the exact split of its update
     one scalar       ... and one scalar attributed (trapezoid; atoms, all parameter groups)
     six scalars      ... and six scalars attributed from one shared forward pass
+    with data        ... and the update split over data groups, through momentum
+
+Then a process of its own for each of two stretches of different length attributes six scalars to
+data groups, step by step: the ratio of their peak memories says what a longer stretch costs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from circuit.attribution.data_labels import label_programs
 from circuit.attribution.engine import Engine, evaluator
+from circuit.attribution.group_memory import GroupMemory
 from circuit.attribution.growth import Growth
 from circuit.attribution.observers import AttributionObserver
 from circuit.attribution.products import grouped
@@ -48,6 +57,8 @@ SIX = {
     "answer_margin": ScalarSettings(scalar="answer_margin", competitor="fixed_source"),
 }
 GROUPS = "head_projection"
+DATA = "query_key"
+STRETCHES = (3, 12)  # steps whose peak memories are compared
 ONE = {"qk_separation": SIX["qk_separation"]}
 
 
@@ -58,9 +69,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--events", type=int, default=48, help="probe events per scalar")
     parser.add_argument("--json", type=Path, help="also write the result here")
+    parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)  # see peak_memory
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    variants = build(options.events)
+    variants, counts = build(options.events)
+    if options.peak_of:
+        for _ in range(options.peak_of):
+            variants["with data"]()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return
     for run in variants.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in variants}
@@ -72,16 +89,39 @@ def main() -> None:
     medians = {name: statistics.median(t) for name, t in times.items()}
     plain = medians["plain"]
     print(f"{options.threads} thread(s), {options.events} probe events, {options.rounds} rounds")
+    print(", ".join(f"{count} {what}" for what, count in counts.items()))
     for name, seconds in medians.items():
         print(f"{name:12s} {seconds * 1e3:8.1f} ms  {seconds / plain:5.2f} × plain")
     print(f"plain / products: {plain / medians['products']:.2f}")
+    added = (medians["with data"] - medians["six scalars"]) / plain
+    print(f"data groups add {added:.2f} plain steps to six scalars")
+    peaks = {steps: peak_memory(steps, options.events) for steps in STRETCHES}
+    few, many = peaks.values()
+    print(
+        ", ".join(f"{mb:.0f} MB after {steps} steps" for steps, mb in peaks.items()),
+        f"with data: ratio {many / few:.3f}",
+    )
     if options.json:
-        record = {"threads": options.threads, "events": options.events, "seconds": medians}
+        record = {
+            "threads": options.threads,
+            "events": options.events,
+            "counts": counts,
+            "seconds": medians,
+            "peak_mb": peaks,
+        }
         options.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def build(n_events: int) -> dict[str, Callable[[], object]]:
-    """The variants, each a function that takes one step."""
+def peak_memory(steps: int, n_events: int) -> float:
+    """Peak resident memory in MB of a new process that attributes so many steps to data groups."""
+    command = [sys.executable, __file__, "--peak-of", str(steps), "--events", str(n_events)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    kilobytes = int(done.stdout)  # as Linux counts them
+    return kilobytes / 1024
+
+
+def build(n_events: int) -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
+    """The variants, each a function that takes one step, and how many there are of what."""
     settings = load_settings(Path(__file__).parents[1] / "workflow_config.yaml")
     recipe = settings.recipes["reference_formation"]
     benchmark = build_benchmark(settings.benchmarks["symbolic_kv_base"])
@@ -103,6 +143,11 @@ def build(n_events: int) -> dict[str, Callable[[], object]]:
         last=0,
     )
 
+    labels = label_programs(benchmark.splits["train"], benchmark.vocabulary, DATA)
+    memory = GroupMemory(decoder, recipe.optimizer, labels)
+    groups = grouped(decoder.layout, [GROUPS])
+    components = OptimizerStep()
+
     def observed(specs: dict[str, ScalarSettings], source: UpdateSource) -> Callable[[], object]:
         scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
         engine = Engine(
@@ -111,22 +156,28 @@ def build(n_events: int) -> dict[str, Callable[[], object]]:
             scalars,
             ["trapezoid"],
         )
-        growth = Growth(
-            engine, source.parts, source.summands, grouped(decoder.layout, [GROUPS]), {}, []
-        )
+        growth = Growth(engine, source.parts, source.summands, groups, {}, [])
         observer = AttributionObserver(growth, source, since=0)
         own = state.clone()
         return lambda: observer.see(replayed(trajectory, own))
 
     plain, split = state.clone(), state.clone()
     batch = stream.batch(0).tokens
-    return {
+    variants = {
         "plain": lambda: trajectory.take_step(plain),
         "products": products(decoder, len(batch), batch.shape[1] - 1),
         "replay": lambda: replayed(trajectory, split).components,
-        "one scalar": observed(ONE, OptimizerStep()),
-        "six scalars": observed(SIX, OptimizerStep()),
+        "one scalar": observed(ONE, components),
+        "six scalars": observed(SIX, components),
+        "with data": observed(SIX, memory),
     }
+    counts = {
+        "scalars": len(SIX),
+        "parameter groups": len(groups[GROUPS].groups),
+        "components": components.summands,
+        "data groups": len(labels.groups),
+    }
+    return variants, counts
 
 
 def replayed(trajectory: Trajectory, state: TrainState) -> ReplayedStep:

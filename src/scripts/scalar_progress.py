@@ -9,7 +9,7 @@ from circuit.geometry.writes.agreement import CORRELATION_UNITS, outcome_correla
 from circuit.geometry.writes.fitness import VERDICT_UNITS, Bounds, verdicts
 from circuit.geometry.writes.measured import ROW_UNITS, progress_rows, write_births
 from circuit.geometry.writes.parts import PART_UNITS, growth_parts
-from circuit.geometry.writes.progress import follow_writes
+from circuit.geometry.writes.progress import measure_heads
 from circuit.job import job
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_progress, figures_progress
@@ -25,7 +25,7 @@ with job(snakemake) as facts:
     roles = {role: selection[role] for role in ("winner", "runner_up", "bottom")}
     bounds = Bounds(settings.follows, settings.shuffled, settings.elsewhere)
     decoder, events = CountingDecoder(record.decoder), record.probes(settings.split)
-    progress = follow_writes(
+    progress = measure_heads(
         decoder,
         record.theta,
         record.manifest.steps,
@@ -37,7 +37,7 @@ with job(snakemake) as facts:
     )
     rows, parts = progress_rows(progress), growth_parts(progress)
     births = write_births(rows, settings.seed)
-    correlations = outcome_correlations(progress)
+    correlations = outcome_correlations(progress, settings.seed)
     judged = verdicts(progress, list(roles.values()), bounds, settings.seed)
 
     write_rows(out.rows, rows, ROW_UNITS, "one scalar of one head under one condition")

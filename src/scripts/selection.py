@@ -1,12 +1,12 @@
 """Whether features from before birth tell in which order a study's routes are born."""
 
-import pandas as pd
+from functools import partial
 
 from circuit.artifacts import read_rows, write_rows
 from circuit.config.kinds.selection import Selection
 from circuit.job import job
 from circuit.replication.foretold import SCORE_UNITS, judged, scores, verdicts
-from circuit.replication.selection import BIRTH_UNITS, ROW_UNITS, births, of_runs, predictions
+from circuit.replication.selection import BIRTH_UNITS, ROW_UNITS, foretold
 from circuit.reports import accounts_selection, figures_selection
 from circuit.reports.publish import publish
 
@@ -16,18 +16,12 @@ with job(snakemake, torch=False) as facts:
     features = [read_rows(file) for file in given.features]
     scans = [read_rows(file) for file in given.scans]
     cutoffs = sorted({int(step) for table in features for step in table["step"]})
-
-    def foretold(threshold: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """What every predictor foretells of the births at a threshold, and those births."""
-        born = [births(scan, settings.measure, threshold) for scan in scans]
-        told = [predictions(*both) for both in zip(features, born, strict=True)]
-        return of_runs(told, runs), of_runs(born, runs)
-
-    rows, born = foretold(settings.threshold)
+    of_study = partial(foretold, features, scans, runs, settings.measure)
+    rows, born = of_study(settings.threshold)
     scored = scores(rows, settings.seed)
     told = verdicts(scored, cutoffs)
     others = {
-        threshold: verdicts(scores(judged(foretold(threshold)[0]), settings.seed), cutoffs)
+        threshold: verdicts(scores(judged(of_study(threshold).rows), settings.seed), cutoffs)
         for threshold in settings.other_thresholds
     }
 

@@ -10,7 +10,7 @@ from circuit.geometry.writes.fitness import Bounds, verdicts
 from circuit.geometry.writes.measured import progress_rows, write_births
 from circuit.geometry.writes.names import CRITERIA, MODEL, SCALARS
 from circuit.geometry.writes.parts import growth_parts
-from circuit.geometry.writes.progress import follow_writes
+from circuit.geometry.writes.progress import measure_heads
 from circuit.reports.accounts_progress import progress, standings
 from circuit.reports.document import Number
 
@@ -31,7 +31,7 @@ def analysed(circuit, first, last, events):
     """All tables of a 'run' along the line between two states."""
     states = dict(zip(STEPS, (torch.lerp(first, last, u) for u in SHARES), strict=True))
     ids = circuit.vocabulary.value_ids
-    found = follow_writes(
+    found = measure_heads(
         circuit.decoder, states.__getitem__, STEPS, events, ids, "fixed_source", 2, 0
     )
     rows = progress_rows(found)

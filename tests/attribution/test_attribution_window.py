@@ -1,12 +1,14 @@
 """From settings to a window's table: requests, replayed stretches, files, and their sums."""
 
+from multiprocessing import get_context
+
 import numpy as np
 import pandas as pd
 import pytest
+from stretches import replay_stretch
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 
-from circuit.artifacts import read_units, write_rows
-from circuit.attribution.requests import observers
+from circuit.artifacts import read_units
 from circuit.attribution.tables import OUTPUTS, gather
 from circuit.attribution.window import event_growth, sum_groups, window_sums
 from circuit.config.terms import COMPARATORS, COMPONENTS
@@ -14,7 +16,6 @@ from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.routing import qk_separation
 from circuit.task.publish import write_benchmark
 from circuit.training.records import RunRecord
-from circuit.training.replay import replay
 
 REQUESTS = {
     "trace": {"kind": "optimizer_trace", "window": [0, 20], "top_parameters": 2},
@@ -40,34 +41,40 @@ REQUESTS = {
         "scalars": {"loss": {"scalar": "negative_answer_loss"}},
     },
 }
-SELECTIONS = {"scan": {"winner": "L1H0", "runner_up": "L0H0", "bottom": "L1H1"}}
+STRETCHES = ((0, 10), (10, 20))
+DATA = {
+    **REQUESTS["growth"],
+    "kind": "data_attribution",
+    "data": "lag",
+    "memory": 4,
+    "groups": ["whole"],
+}
 KINDS = {name: request["kind"] for name, request in REQUESTS.items()}
 
 
 @pytest.fixture(scope="module")
-def record(planted_benchmark, tmp_path_factory):
+def trained(planted_benchmark, tmp_path_factory):
+    """Manifest of a run, and the folder of its benchmark."""
     data, run = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("run")
     digest = write_benchmark(data, planted_benchmark).digest
     recipe = tiny_recipe(steps=20, early_checkpoints=(), optimizer={"learning_rate": 1e-2})
     finish(tiny_trajectory(planted_benchmark, recipe, digest=digest), run, digest)
-    return RunRecord(run / "manifest.json", data)
+    return run / "manifest.json", data
 
 
 @pytest.fixture(scope="module")
-def files(record, tmp_path_factory):
+def record(trained):
+    return RunRecord(*trained)
+
+
+@pytest.fixture(scope="module")
+def files(trained, tmp_path_factory):
     """Every output of two replay jobs, by name, in step order."""
     paths = {output.name: [] for output in OUTPUTS}
-    for start, stop in ((0, 10), (10, 20)):
-        watching = observers(REQUESTS, record, SELECTIONS, start)
-        for step in replay(record.trajectory, record.manifest, start, stop, lambda _: None):
-            for observer in watching.values():
-                observer.see(step)
-        tables = {name: observer.tables() for name, observer in watching.items()}
-        folder = tmp_path_factory.mktemp(f"{start}-{stop}")
-        for output in OUTPUTS:
-            path = folder / f"{output.name}.parquet"
-            write_rows(path, output.collect(tables, KINDS), output.units, output.description)
-            paths[output.name].append(path)
+    for stretch in STRETCHES:
+        folder = tmp_path_factory.mktemp("stretch")
+        for name, path in replay_stretch(*trained, REQUESTS, stretch, folder).items():
+            paths[name].append(path)
     return paths
 
 
@@ -137,6 +144,24 @@ def test_files_have_units_and_no_gaps(files):
             table = gather(files[output.name], name)
             numbers = table.select_dtypes("number").to_numpy()
             assert np.isfinite(numbers).all(), output.name
+
+
+def test_tables_depend_neither_on_the_order_of_stretches_nor_on_processes(trained, tmp_path):
+    """Bytes of every file: one after the other, backwards, and at once in a process each."""
+    requests = {**REQUESTS, "data": DATA}
+
+    def calls(where):
+        return [(*trained, requests, s, tmp_path / where / str(s[0])) for s in STRETCHES]
+
+    forwards = [replay_stretch(*call) for call in calls("forwards")]
+    backwards = [replay_stretch(*call) for call in reversed(calls("backwards"))][::-1]
+    # Processes that know nothing of this one, as jobs are.
+    with get_context("spawn").Pool(len(STRETCHES)) as pool:
+        apart = pool.starmap(replay_stretch, calls("apart"))
+    for others in (backwards, apart):
+        for one, other in zip(forwards, others, strict=True):
+            for name in (output.name for output in OUTPUTS):
+                assert one[name].read_bytes() == other[name].read_bytes(), name
 
 
 def test_a_job_without_analyses_leaves_typed_empty_tables():

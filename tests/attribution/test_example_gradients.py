@@ -113,6 +113,12 @@ def test_groups_that_part_the_model_sum_to_the_whole(untrained, events, oracle, 
     torch.testing.assert_close(total, oracle @ oracle.T, rtol=1e-12, atol=1e-12)
 
 
+def test_groups_of_a_nested_grouping_are_those_of_its_finest_part(untrained):
+    layout = untrained.decoder.layout
+    nested = group_columns(layout, "layer/head", ["layer_1/L1H2"])
+    assert torch.equal(nested, group_columns(layout, "head", ["L1H2"]))
+
+
 def test_no_group_means_all_parameters(untrained):
     layout = untrained.decoder.layout
     assert torch.equal(group_columns(layout, "module", []), everything(untrained))

@@ -109,6 +109,7 @@ def test_dictionaries_are_named_once_and_in_order_by_one_analysis_or_several() -
     assert dictionary_names(several) == ["features", "late"]
     assert dictionary_names(list(several.values())) == ["features", "late"]
     assert dictionary_names({}) == []
+    assert dictionary_names({"scalars": {"dictionary": SCORE}}) == ["features"]  # a scalar's name
 
 
 def test_features_of_a_dictionary_may_be_named_by_family_or_number() -> None:

@@ -228,7 +228,7 @@ def test_every_number_has_an_interval_a_count_and_a_unit(formed, events):
 def test_one_whole_pass_per_checkpoint(planted, states, events):
     decoder = CountingDecoder(planted.decoder)
     followed(planted, states, events, decoder)
-    assert decoder.passes.whole == len(states) + len(WRITES)  # and one for each mature subspace
+    assert decoder.passes.whole == len(states)
     assert decoder.passes.continued > 0
 
 

@@ -21,7 +21,7 @@ from circuit.geometry.writes.names import (
     UNSIZED,
 )
 from circuit.geometry.writes.parts import PART_UNITS, growth_parts, part_values
-from circuit.geometry.writes.progress import follow_writes
+from circuit.geometry.writes.progress import measure_heads
 from circuit.model.counting import CountingDecoder
 from circuit.statistics import resamples
 
@@ -34,7 +34,7 @@ HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
 def followed(circuit, first, last, events, decoder=None):
     """A 'run' along the straight line between two states."""
     states = dict(zip(STEPS, (torch.lerp(first, last, u) for u in SHARES), strict=True))
-    return follow_writes(
+    return measure_heads(
         decoder or circuit.decoder,
         states.__getitem__,
         STEPS,
@@ -108,7 +108,7 @@ def test_a_lens_does_not_see_the_size_of_a_write_and_direct_logits_do(planted, e
     planted.decoder.layout.views(doubled)["layer_1.attn.W_O"][2] *= 2
     # The lens has LayerNorm's epsilon in it, which is nothing beside a planted write.
     once, twice = (
-        follow_writes(
+        measure_heads(
             planted.decoder, lambda _, flat=flat: flat, STEPS[:3], events,
             planted.vocabulary.value_ids, "fixed_source", 1, 0,
         ).of_heads([planted.matching_head]).real[0, 0].mean(-1)
@@ -284,7 +284,7 @@ def test_every_number_has_a_unit(formed):
 
 def test_two_checkpoints_are_too_few(planted, events):
     with pytest.raises(AnalysisError, match="2 checkpoints are too few for correlations"):
-        follow_writes(
+        measure_heads(
             planted.decoder, lambda _: planted.flat, (0, 1), events,
             planted.vocabulary.value_ids, "fixed_source", 1, 0,
         )  # fmt: skip

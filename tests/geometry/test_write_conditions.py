@@ -14,7 +14,7 @@ from circuit.config.kinds.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.geometry.writes.conditions import counterparts, draw_donors, draw_shuffles, places
 from circuit.geometry.writes.names import CONDITIONS, SCALARS, setting
-from circuit.geometry.writes.progress import follow_writes
+from circuit.geometry.writes.progress import measure_heads
 from circuit.model.tap import Tap
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.registry import ScalarContext, build_scalar
@@ -51,7 +51,7 @@ def measured(planted, states, events):
     """The heads' writes, with one shuffle."""
     ids = planted.vocabulary.value_ids
     return {
-        competitor: follow_writes(
+        competitor: measure_heads(
             planted.decoder, states.__getitem__, STEPS, events, ids, competitor, 1, SEED
         )
         for competitor in ("fixed_source", "fixed_target")
@@ -199,7 +199,7 @@ def test_several_shuffles_are_averaged(planted, states, events):
     ids, theta = planted.vocabulary.value_ids, states.__getitem__
 
     def measure(shuffles):
-        return follow_writes(
+        return measure_heads(
             planted.decoder, theta, STEPS, events, ids, "fixed_source", shuffles, SEED
         ).values
 

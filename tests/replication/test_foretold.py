@@ -111,6 +111,20 @@ def test_foresight_over_many_runs_could_be_known():
     assert ahead["value"] == pytest.approx(own["value"] - other)
 
 
+def test_an_advantage_is_over_the_runs_that_have_both_correlations():
+    """In the second run the baselines tie all candidates, so only the first says who is ahead."""
+    rows = many(foresight=5.0, runs=2)
+    tied = (rows["run"] == "run1") & rows["predictor"].isin(BASELINES)
+    rows.loc[tied, "predicted"] = 4.5
+    found = scores(rows, 0).set_index(["run", "predictor", "score"])
+    ahead = found.loc[(POOLED, RANKING, advantage("strength"))]
+    assert ahead["count"] == 1
+    assert ahead["value"] == found.loc[("run0", RANKING, advantage("strength")), "value"]
+    own, other = (found.loc[("run0", name, CORRELATION), "value"] for name in (RANKING, "strength"))
+    assert ahead["value"] == pytest.approx(own - other)
+    assert found.loc[(POOLED, RANKING, CORRELATION), "count"] == 2
+
+
 def test_a_ranking_that_a_baseline_equals_is_no_better():
     rows = many(foresight=5.0, baseline=5.0)
     found = verdicts(scores(rows, 0), [100])

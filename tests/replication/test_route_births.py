@@ -12,6 +12,7 @@ from circuit.replication.selection import (
     RANKING,
     ROW_UNITS,
     births,
+    foretold,
     predictions,
 )
 
@@ -114,3 +115,13 @@ def test_what_does_not_fit_together_is_refused():
         predictions(rows[rows["measure"] != "own_update_norm"], born)
     with pytest.raises(AnalysisError, match=r"^there is no birth of head 'L1H2' — "):
         predictions(rows, born[born["head"] != "L1H2"])
+
+
+def test_all_runs_are_foretold_each_from_its_own_features_and_scan():
+    late = {**CURVES, "L1H1": (0.0, 0.0, 0.0, 4.0)}
+    features = [early(dict.fromkeys(CURVES, 1.0)), early(dict.fromkeys(CURVES, 2.0))]
+    found = foretold(features, [scan(), scan(late)], ["a", "b"], "qk_separation", 0.25)
+    step = found.born.set_index(["run", "head"])["step"]
+    assert (step["a", "L1H1"], step["b", "L1H1"]) == (200, 300)
+    strength = found.rows[found.rows["predictor"] == "strength"].groupby("run")["value"].unique()
+    assert strength.to_dict() == {"a": [1.0], "b": [2.0]}

@@ -131,7 +131,8 @@ def test_a_basis_without_a_rank_is_refused(world):
 def test_a_fixed_readout_is_a_checkpoints(world, basis):
     message = refusal(world, scalar="head_margin_dla_fixed_readout", head="L0H0", basis=basis)
     assert message.startswith(
-        f"basis {basis} has no meaning for scalar head_margin_dla_fixed_readout — "
+        f"scalar head_margin_dla_fixed_readout takes no basis {basis} — where: scalar settings — "
+        "expected: final or a checkpoint step, whose final LayerNorm scale is held fixed — "
     )
 
 

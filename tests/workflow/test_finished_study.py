@@ -31,10 +31,13 @@ class TestFiles:
         folders |= {run.folder for (study, _), run in PLAN.runs.items() if study == "quickstart"}
         folders |= {f"{STUDY}/seed7/train/checkpoints", f"{STUDY}/seed11/train/checkpoints"}
         folders |= {job.folder for at in PLAN.runs for job in PLAN.replay_jobs(*at)}
+        folders |= {f"{STUDY}/seed7/chords/between"}
         assert {str(Path(file).parent) for file in left(finished)} == {*folders, "data/tiny_kv"}
         # Other files than the declared ones, were there any, would lie beside them.
         targets = {
-            file for file in left(finished) if "/train" not in file and "/replay/" not in file
+            file
+            for file in left(finished)
+            if not any(part in file for part in ("/train", "/replay/", "/chords/"))
         }
         assert {f for f in targets if f.startswith("results")} == set(PLAN.targets("quickstart"))
 
@@ -108,9 +111,17 @@ class TestViews:
             "prompt_trace": 1,
             "weight_svd": 1,
             "contextual_geometry": 1,
+            "scalar_progress": 1,
+            "functional_write": 1,
+            "shared_features": 1,
+            "example_gradients": 1,
+            "route_features": 2,
+            "selection": 1,
             "replay": 4,
+            "chords": 1,
             "optimizer_trace": 1,
-            "update_attribution": 2,
+            "update_attribution": 3,
+            "data_attribution": 1,
             "closure": 1,
             "cross_seed": 1,
             "report": 1,

@@ -8,11 +8,11 @@ from typing import Any, get_args
 import pytest
 from tiny_study import PROJECT, TINY, changed
 
-from circuit.attribution.tables import OUTPUTS
+from circuit.attribution.tables import CHORDS, OUTPUTS
 from circuit.config.analysis import KINDS, Analysis
 from circuit.config.benchmark import SPLITS
 from circuit.config.kinds.scalar import ScalarName
-from circuit.config.plan import BENCHMARK_FILES, REPLAY_TABLES, Plan, ReplayJob
+from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan, ReplayJob
 from circuit.config.study import load_settings
 from circuit.config.terms import SCALAR_UNITS
 from circuit.scalars.registry import SCALARS
@@ -116,6 +116,7 @@ class TestReplayJobs:
             {
                 "studies.quickstart.replay.segments_per_job": longest,
                 f"{ANALYSIS}.attribution.window": list(attributed),
+                f"{ANALYSIS}.data.window": list(attributed),
                 f"{ANALYSIS}.optimizer_trace.window": list(traced),
             }
         )
@@ -163,8 +164,8 @@ class TestRequests:
             for job in tiny.replay_jobs("quickstart", "seed7")
         }
         assert asking == {
-            (10, 20): ["attribution"],
-            (20, 30): ["optimizer_trace", "attribution"],
+            (10, 20): ["attribution", "data"],
+            (20, 30): ["optimizer_trace", "attribution", "data"],
             (30, 40): ["optimizer_trace"],
         }
 
@@ -175,7 +176,16 @@ class TestRequests:
         request = plan().requests("quickstart", "seed7", 10, 20)["attribution"]
         assert request["window"] == [10, 30]
         assert request["scalars"]["qk_separation_rank2"]["rank"] == 2
-        assert not {"runs", "residual_bound"} & set(request)
+        assert not {"runs", "residual_bound", "top_groups"} & set(request)
+
+    def test_what_is_asked_of_checkpoints_alone_is_asked_of_no_replay(self) -> None:
+        tiny = plan()
+        assert tiny.chords("quickstart", "seed7", "between") == (
+            "results/quickstart/seed7/chords/between"
+        )
+        assert tiny.chords("quickstart", "seed7", "attribution") is None
+        assert "between" not in tiny.replayed("quickstart", "seed7")
+        assert tiny.request("quickstart", "between")["window"] == [0, 40]
 
 
 class TestMeasuredWindows:
@@ -235,6 +245,7 @@ class TestRegistriesAgree:
 
     def test_replay_tables_are_those_that_are_written(self) -> None:
         assert tuple(output.name for output in OUTPUTS) == REPLAY_TABLES
+        assert tuple(output.name for output in CHORDS) == CHORD_TABLES
 
     def test_benchmark_files_are_those_that_are_written(self) -> None:
         assert set(SPLITS) <= set(TABLES) <= set(BENCHMARK_FILES)

@@ -29,9 +29,25 @@ CHECKPOINTS = "results/quickstart/seed7/train/checkpoints"
 
 PAGE: Jobs = {"report": 1}
 SEEDS: Jobs = {"cross_seed": 1, **PAGE}
-ATTRIBUTIONS: Jobs = {"update_attribution": 2, **SEEDS}
-REPLAYS: Jobs = {"replay": 4, "optimizer_trace": 1, **ATTRIBUTIONS}
-SELECTIONS: Jobs = {"attention_geometry": 1, "contextual_geometry": 1, "closure": 1, **REPLAYS}
+REPLAYS: Jobs = {
+    "replay": 4,
+    "optimizer_trace": 1,
+    "update_attribution": 2,
+    "data_attribution": 1,
+    **SEEDS,
+}
+# One attribution looks at checkpoints alone.
+ATTRIBUTIONS: Jobs = {**REPLAYS, "chords": 1, "update_attribution": 3}
+SELECTIONS: Jobs = {
+    "attention_geometry": 1,
+    "contextual_geometry": 1,
+    "closure": 1,
+    "scalar_progress": 1,
+    "functional_write": 1,
+    "example_gradients": 1,
+    "selection": 1,
+    **ATTRIBUTIONS,
+}
 BIRTHS: Jobs = {"birth_windows": 1, "birth_window_compare": 1, "weight_svd": 1, **PAGE}
 SWEEPS: Jobs = {
     "checkpoint_sweep": 3,
@@ -41,7 +57,8 @@ SWEEPS: Jobs = {
     **SEEDS,
 }
 PROBED: Jobs = {"path_logits": 1, "route_competition": 1, "prompt_trace": 1, **PAGE}
-ANALYSES: Jobs = {"head_scan": 2, **SWEEPS, **SELECTIONS, **PROBED}
+EARLY: Jobs = {"route_features": 2, "selection": 1, **PAGE}
+ANALYSES: Jobs = {"head_scan": 2, "shared_features": 1, **SWEEPS, **SELECTIONS, **PROBED, **EARLY}
 TRAININGS: Jobs = {
     "train_quickstart_seed7": 1,
     "train_quickstart_seed11": 1,
@@ -208,7 +225,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     ),
     "optimizer_trace.top_parameters": (
         setting(f"{ANALYSIS}.optimizer_trace.top_parameters", 3),
-        {"replay": 2, "optimizer_trace": 1, "update_attribution": 1, **SEEDS},
+        {**REPLAYS, "replay": 2, "update_attribution": 1},
     ),
     "attribution.scalars": (
         setting(f"{ANALYSIS}.attribution.scalars.qk_separation_rank2.rank", 3),
@@ -216,7 +233,28 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     ),
     "attribution.residual_bound": (
         setting(f"{ANALYSIS}.attribution.residual_bound", 0.5),
-        ATTRIBUTIONS,
+        {"update_attribution": 2, **SEEDS},
+    ),
+    "between.path_rule": (
+        setting(f"{ANALYSIS}.between.path_rule", "gauss_16"),
+        {"chords": 1, "update_attribution": 1, **PAGE},
+    ),
+    "data.memory": (
+        setting(f"{ANALYSIS}.data.memory", 3),
+        {**REPLAYS, "replay": 2, "update_attribution": 1},
+    ),
+    "data.programs": (
+        setting(f"{ANALYSIS}.data.programs", 24),
+        {"data_attribution": 1, **PAGE},
+    ),
+    "features.sparsity": (
+        setting(f"{ANALYSIS}.features.sparsity", 0.2),
+        {"shared_features": 1, "chords": 1, "update_attribution": 1, **PAGE},
+    ),
+    "early.cutoffs": (setting(f"{ANALYSIS}.early.cutoffs", [0, 20]), EARLY),
+    "selection.threshold": (
+        setting(f"{ANALYSIS}.selection.threshold", 0.5),
+        {"selection": 1, **PAGE},
     ),
     "cross_seed.seed": (setting(f"{ANALYSIS}.cross_seed.seed", 1), SEEDS),
     "title": (setting("studies.quickstart.title", "Another title"), PAGE),
@@ -257,6 +295,8 @@ CASES: dict[str, tuple[Change, Jobs]] = {
             "head_scan": 1,
             "replay": 2,
             "update_attribution": 1,
+            "route_features": 1,
+            "selection": 1,
             **SEEDS,
         },
     ),
@@ -291,8 +331,16 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         {"closure": 1, **SEEDS},
     ),
     "reports/page.py": (statement("reports/page.py"), PAGE),
-    "attribution/engine.py": (formula("attribution/engine.py"), REPLAYS),
-    "attribution/window.py": (statement("attribution/window.py"), ATTRIBUTIONS),
+    "attribution/engine.py": (formula("attribution/engine.py"), ATTRIBUTIONS),
+    "attribution/group_memory.py": (formula("attribution/group_memory.py"), ATTRIBUTIONS),
+    "attribution/window.py": (
+        statement("attribution/window.py"),
+        {"update_attribution": 3, "data_attribution": 1, **SEEDS},
+    ),
+    "attribution/removal.py": (
+        formula("attribution/removal.py"),
+        {"data_attribution": 1, **PAGE},
+    ),
     "training/optimizers.py": (formula("training/optimizers.py"), FROM_TRAINING),
     "task/benchmark.py": (formula("task/benchmark.py"), EVERYTHING),
     "config/plan.py": (statement("config/plan.py"), NOTHING),
@@ -322,9 +370,12 @@ CASES: dict[str, tuple[Change, Jobs]] = {
             **SELECTIONS,
             **SWEEPS,
             **PROBED,
+            **EARLY,
+            "shared_features": 1,
             "checkpoint_sweep": 2,
             "replay": 2,
-            "update_attribution": 1,
+            "update_attribution": 2,
+            "route_features": 1,
         },
     ),
     "a report missing": (
@@ -367,7 +418,7 @@ def test_the_reason_names_the_setting(said: dict[str, str]) -> None:
 def test_the_jobs_are_those_of_the_run_that_changed(said: dict[str, str]) -> None:
     jobs = [line for line in said["seed"].splitlines() if line.startswith("Job ")]
     of_runs = [line for line in jobs if "/seed" in line]
-    assert len(of_runs) == 5
+    assert len(of_runs) == 6
     assert all(line.endswith("quickstart/seed11") for line in of_runs)
 
 

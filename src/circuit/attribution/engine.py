@@ -104,6 +104,8 @@ class Engine:
 
     def __post_init__(self) -> None:
         self._carried: _Bound | None = None
+        nodes = {node for rule in self.rules for node in PATH_RULES[rule]}
+        self._inner = sorted(nodes - {0.0, 1.0})
 
     def start(self, theta: Float[Tensor, " P"]) -> Evaluation:
         """Values and gradients at an interval's first state.
@@ -131,24 +133,28 @@ class Engine:
         start = self.start(before)
         assert self._carried is not None
         bound = self._carried.scalars
+        means = {
+            rule: torch.zeros_like(start.gradients, dtype=torch.float64) for rule in self.rules
+        }
+
+        def weigh(node: float, gradients: Float[Tensor, "S P"]) -> None:
+            """Add one node's gradients to the means of the rules that have it."""
+            for rule, mean in means.items():
+                if node in PATH_RULES[rule]:
+                    mean.add_(gradients, alpha=PATH_RULES[rule][node])
+
+        weigh(0.0, start.gradients)
+        for node in self._inner:
+            theta = torch.lerp(before, after, node)
+            bound = {name: scalar.along(theta) for name, scalar in bound.items()}
+            weigh(node, self.evaluate(theta, bound).gradients)
         end, rebound = self._arrive(after, bound)
-        gradients = {0.0: start.gradients, 1.0: end.gradients}
-        atoms = None
-        by_rule = {}
-        for rule in self.rules:
-            mean = torch.zeros_like(start.gradients, dtype=torch.float64)
-            for node, weight in PATH_RULES[rule].items():
-                if node not in gradients:
-                    gradients[node] = self.evaluate(
-                        torch.lerp(before, after, node), bound
-                    ).gradients
-                mean.add_(gradients[node], alpha=weight)
-            if atoms is None:
-                atoms = atom_products(self.layout, mean, updates)
-                by_rule[rule] = atoms.sum(-1)
-            else:
-                by_rule[rule] = mean @ updates.T
-        assert atoms is not None
+        weigh(1.0, end.gradients)
+        atoms = atom_products(self.layout, means[self.rules[0]], updates)
+        by_rule = {
+            rule: atoms.sum(-1) if rule == self.rules[0] else mean @ updates.T
+            for rule, mean in means.items()
+        }
         return StepAttribution(
             by_rule, atoms, rebound, start.values, self._carried.evaluation.values
         )

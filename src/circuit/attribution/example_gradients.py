@@ -32,6 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import grad, vmap
 
+from circuit.attribution.groupings import grouping_labels
 from circuit.errors import AnalysisError, nearest
 from circuit.model.layout import Layout
 from circuit.model.parameters import Entry
@@ -110,7 +111,7 @@ def group_columns(layout: Layout, grouping: str, groups: Sequence[str]) -> Int[T
     Raises:
         AnalysisError: the grouping, or a group of it, does not exist.
     """
-    labels = layout.groups(grouping)
+    labels = grouping_labels(layout, grouping)
     for group in groups:
         if group not in set(labels):
             near = nearest(group, dict.fromkeys(labels))

@@ -6,7 +6,8 @@ model can read the longest program of its benchmark.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from circuit.config.dictionaries import named_scalars
@@ -126,10 +127,16 @@ def _check_head(
     where: str,
     parse: Callable[[str, ModelSettings], object] = _parse_head,
 ) -> None:
-    if head is None or head in HEAD_ROLES:
-        return
+    if head is not None and head not in HEAD_ROLES:
+        with _told_of(run, where):
+            parse(head, run.recipe.model)
+
+
+@contextmanager
+def _told_of(run: RunPlan, where: str) -> Iterator[None]:
+    """What a model does not have, as an error of the configuration: in which run, and where."""
     try:
-        parse(head, run.recipe.model)
+        yield
     except AnalysisError as error:
         raise ConfigError(
             what=f"{error.what} in run {run.name!r}",
@@ -153,17 +160,9 @@ def _check_route_head(head: str | None, run: RunPlan, where: str) -> None:
 
 
 def _check_stage(stage: str | None, run: RunPlan, where: str) -> None:
-    if stage is None:
-        return
-    try:
-        canonical_site(stage, run.recipe.model.n_layers)
-    except AnalysisError as error:
-        raise ConfigError(
-            what=f"{error.what} in run {run.name!r}",
-            where=where,
-            expected=error.expected,
-            do=error.do,
-        ) from None
+    if stage is not None:
+        with _told_of(run, where):
+            canonical_site(stage, run.recipe.model.n_layers)
 
 
 def _check_rank(rank: int | None, run: RunPlan, where: str) -> None:

@@ -19,6 +19,7 @@ from circuit.config.kinds.behaviour import (
     FullEvaluation,
     ReferenceModel,
 )
+from circuit.config.kinds.selection import Selection
 from circuit.config.kinds.synthesis import CrossSeed
 from circuit.errors import ConfigError, nearest
 
@@ -119,6 +120,30 @@ def _check_analysis(study: StudySettings, name: str, analysis: Any, at: str) -> 
     if isinstance(analysis, CrossSeed):
         attribution: Any = study.analyses[analysis.attribution]
         _need(analysis.scalar, attribution.scalars, "scalar", f"{here}.scalar")
+    if isinstance(analysis, Selection):
+        _check_births(study, analysis, here)
+
+
+def _check_births(study: StudySettings, analysis: Selection, here: str) -> None:
+    """The routes whose births are foretold are those with features, on other events."""
+    features: Any = study.analyses[analysis.features]
+    scan: Any = study.analyses[analysis.scan]
+    measured = features.route.scalar + ("_rank" if features.route.rank else "")
+    if measured != analysis.measure:
+        raise ConfigError(
+            what=f"features are those of {measured}, births would be those of {analysis.measure}",
+            where=f"{here}.measure",
+            expected=f"the route of {analysis.features!r}, which the scan follows too",
+            do=f"let measure and {analysis.features}.route mean the same scalar",
+        )
+    if features.split == scan.split:
+        raise ConfigError(
+            what=f"features and births are both measured on the probe events of {scan.split}, so "
+            "they share their chance",
+            where=f"{here}.features",
+            expected="features on events that do not say when routes are born",
+            do=f"give {analysis.features} another split than {analysis.scan}",
+        )
 
 
 def _others(analysis: Any) -> Iterator[tuple[str, str, str]]:

@@ -39,7 +39,7 @@ def dictionary_names(settings: Any) -> list[str]:
         if isinstance(part, Mapping | list | tuple):
             found.update(dictionary_names(part))
     named = settings.get("dictionary") if isinstance(settings, Mapping) else None
-    return sorted({*found, named} if named else found)
+    return sorted({*found, named} if isinstance(named, str) else found)
 
 
 def check_dictionaries(analysis: Any, analyses: Mapping[str, Any], here: str) -> None:

@@ -230,7 +230,7 @@ class Plan:
     def request(self, study: str, name: str) -> dict[str, Any]:
         """What an attribution asks of the jobs that look at its window, in JSON's types."""
         analysis = self.analysis(study, name)
-        told = {"runs", "residual_bound", "top_groups", "programs"}  # what is done with the rows
+        told = {"runs", "residual_bound", "top_groups", "programs", "removal_shares"}
         settings = analysis.model_dump(mode="json", exclude=told)
         return {**settings, "window": list(self.window(study, analysis.window))}
 

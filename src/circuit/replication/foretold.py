@@ -4,8 +4,8 @@
    the candidates; 1 says that all were foretold. Where no candidate is born after the cutoff there
    is no order and no correlation. The interval resamples candidates.
 2. Pooled: the mean over the runs that have a correlation. Its interval resamples runs, and the
-   candidates of every run drawn. All predictors share the resamples, so the *advantage* of the
-   ranking over a baseline has a paired interval.
+   candidates of every run drawn. All predictors share the resamples, and the *advantage* of the
+   ranking over a baseline is a difference within each run that has both, so its interval is paired.
 3. *Chance*: the same mean for births in an order drawn at random. Its 95% range shows what so few
    routes, with ties as they are, give by chance alone. A bootstrap does not: where one route is
    born, a predictor that puts it first has no resample that says otherwise.
@@ -15,8 +15,9 @@
    first place is shared names nobody, and that run does not count for it.
 5. *Verdict* at a cutoff: ``could be known`` if the pooled correlation of the ranking lies with its
    interval above 0, itself above the range of chance, and its advantage over every baseline with
-   its interval above 0; ``no better than a baseline`` if only the last fails; else ``could not be
-   told from chance``. Without an order in any run (or with a ranking that is tied in all):
+   its interval above 0 (over each that has a correlation: one that ties all candidates foretells
+   nothing); ``no better than a baseline`` if only the last fails; else ``could not be told from
+   chance``. Without an order in any run (or with a ranking that is tied in all):
    ``nothing left to foretell``. Who looks at k cutoffs for the earliest that tells must not be
    misled by one of them, so the verdict takes the *strict* ends of intervals and ranges, those of
    level 1 - 5%/k (Bonferroni).
@@ -54,8 +55,9 @@ def advantage(baseline: str) -> str:
 
 
 class _Run(NamedTuple):
-    """Correlations of P predictors, in r resamples and with r random orders; at one cutoff.
+    """Correlations at one cutoff, in r resamples and with r random orders.
 
+    Of P predictors, then the ranking's advantages over ``BASELINES``, which chance has none of.
     ``counts`` are the candidates, or the runs, behind each value.
     """
 
@@ -149,7 +151,11 @@ def _correlated(part: pd.DataFrame, predictors: list[str], seed: int) -> _Run | 
     chance = np.stack(
         [correlations(drawn, np.tile(order, (RESAMPLES, 1))) for order in orders[1:]], 1
     )
-    return _Run(found[0], found[1:], chance, np.full(len(predictors), n))
+    # Of the same run: a baseline may have a correlation in fewer runs than the ranking has.
+    own = found[:, predictors.index(RANKING)]
+    ahead = np.stack([own - found[:, predictors.index(name)] for name in BASELINES], 1)
+    found = np.hstack([found, ahead])
+    return _Run(found[0], found[1:], chance, np.full(found.shape[1], n))
 
 
 def _spearman(
@@ -221,18 +227,15 @@ def _rows(
             chance = np.nan if by_chance is None else np.nanquantile(by_chance, 1 - tail)
             ends = dict(zip(_ENDS, (value, *interval(present), *strict, chance, 0.0), strict=True))
             about = {"run": run, "step": step, "predictor": predictor, "score": score}
-            found.append({**about, **ends, "count": count})
+            found.append({**about, **ends, "count": int(count)})
 
     own = predictors.index(RANKING)
     for i, predictor in enumerate(predictors):
-        values, number = (result.values[i], result.drawn[:, i]), int(result.counts[i])
-        add(predictor, CORRELATION, *values, number, result.chance[:, i])
-    add(CHANCE, CORRELATION, 0.0, result.chance[:, own], int(result.counts[own]))
-    for baseline in BASELINES:
-        other = predictors.index(baseline)
-        drawn = result.drawn[:, own] - result.drawn[:, other]
-        value, number = result.values[own] - result.values[other], int(result.counts[other])
-        add(RANKING, advantage(baseline), value, drawn, number)
+        of, chance = (result.values[i], result.drawn[:, i]), result.chance[:, i]
+        add(predictor, CORRELATION, *of, result.counts[i], chance)
+    add(CHANCE, CORRELATION, 0.0, result.chance[:, own], result.counts[own])
+    for i, baseline in enumerate(BASELINES, start=len(predictors)):
+        add(RANKING, advantage(baseline), result.values[i], result.drawn[:, i], result.counts[i])
     return found
 
 

@@ -19,6 +19,7 @@ Everything but the births comes from before the cutoff.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -145,10 +146,39 @@ def predictions(features: pd.DataFrame, born: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=_COLUMNS)
 
 
-def of_runs(tables: Sequence[pd.DataFrame], runs: Sequence[str]) -> pd.DataFrame:
-    """One table of all runs, each row with its run."""
-    told = [table.assign(run=run) for table, run in zip(tables, runs, strict=True)]
-    return pd.concat(told, ignore_index=True)
+class Foretold(NamedTuple):
+    """Of all runs, each row with its run: ``rows`` of :func:`predictions`, ``born`` of
+    :func:`births`.
+    """
+
+    rows: pd.DataFrame
+    born: pd.DataFrame
+
+
+def foretold(
+    features: Sequence[pd.DataFrame],
+    scans: Sequence[pd.DataFrame],
+    runs: Sequence[str],
+    measure: str,
+    fraction: float,
+) -> Foretold:
+    """What every predictor foretells of the births of all runs, and those births.
+
+    Args:
+        features, scans: of every run, in the order of ``runs``.
+        measure, fraction: as for :func:`births`.
+
+    Raises:
+        AnalysisError: as for :func:`births` and :func:`predictions`.
+    """
+    born = [births(scan, measure, fraction) for scan in scans]
+    told = [predictions(*both) for both in zip(features, born, strict=True)]
+    return Foretold(_of_runs(told, runs), _of_runs(born, runs))
+
+
+def _of_runs(tables: Sequence[pd.DataFrame], runs: Sequence[str]) -> pd.DataFrame:
+    named = [table.assign(run=run) for table, run in zip(tables, runs, strict=True)]
+    return pd.concat(named, ignore_index=True)
 
 
 def _predictor(features: pd.DataFrame) -> pd.Series:

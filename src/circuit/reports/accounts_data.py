@@ -167,7 +167,8 @@ def _intense(own: pd.DataFrame) -> str:
     return (
         f"For its number of targets {words(str(best['data_group']))} counted most: "
         f"{best['share_of_targets']:.1%} of the targets made {abs(best['share']):.0%} of all "
-        "contributions by size."
+        "contributions by size. Random groups differ too: the same analysis with `data: sample` is "
+        "the control that says by how much."
     )
 
 

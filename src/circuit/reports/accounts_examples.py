@@ -37,6 +37,22 @@ _TABLE_UNITS = {
     **dict.fromkeys(("net", "net_low", "net_high", "outside_routes"), "cosine"),
     **dict.fromkeys(("pairs", "reads"), "1"),
 }
+_FIGURES = (
+    Figure(
+        "relations.svg",
+        "How alike two reads push, by what they share, and the difference that sharing it "
+        "makes; grey is what shuffled labels give.",
+    ),
+    Figure(
+        "gradient_matrix.svg",
+        "Cosine of every two reads' gradients, ordered by query key, then lag: blocks on "
+        "the diagonal are reads of one key.",
+    ),
+    Figure(
+        "conflict_graph.svg",
+        "Which groups of reads push alike (blue) and which against each other (red).",
+    ),
+)
 
 
 def examples(
@@ -95,22 +111,7 @@ def examples(
                 _EDGE_UNITS,
             ),
         ],
-        figures=[
-            Figure(
-                "relations.svg",
-                "How alike two reads push, by what they share, and the difference that sharing it "
-                "makes; grey is what shuffled labels give.",
-            ),
-            Figure(
-                "gradient_matrix.svg",
-                "Cosine of every two reads' gradients, ordered by query key, then lag: blocks on "
-                "the diagonal are reads of one key.",
-            ),
-            Figure(
-                "conflict_graph.svg",
-                "Which groups of reads push alike (blue) and which against each other (red).",
-            ),
-        ],
+        figures=_FIGURES,
         marks=_marks(rows, steps),
     )
 

@@ -46,7 +46,8 @@ class Scalar(Protocol):
     which the change of value from the one before is booked; the last one is bound at ``theta``. It
     is empty where the choice is the same. ``terms`` are all terms that may occur; a scalar without
     any makes no choice. So growth within intervals plus these terms is the growth of the unbound
-    scalar, whatever the intervals.
+    scalar, whatever the intervals. ``along(theta)`` is a bound scalar at the next of several points
+    within its interval: an own basis follows its directions from point to point.
     """
 
     @property
@@ -59,6 +60,8 @@ class Scalar(Protocol):
     def terms(self) -> tuple[str, ...]: ...
 
     def at(self, theta: Float[Tensor, " P"]) -> Scalar: ...
+
+    def along(self, theta: Float[Tensor, " P"]) -> Scalar: ...
 
     def rebind(self, theta: Float[Tensor, " P"]) -> tuple[Rebinding, ...]: ...
 
@@ -76,6 +79,10 @@ class Measure:
 
     def at(self, theta: Float[Tensor, " P"]) -> Measure:
         """Itself: nothing about it depends on the interval."""
+        return self
+
+    def along(self, theta: Float[Tensor, " P"]) -> Measure:
+        """Itself."""
         return self
 
     def rebind(self, theta: Float[Tensor, " P"]) -> tuple[Rebinding, ...]:
@@ -135,6 +142,10 @@ class MovingMargin:
         """The margin over the rivals that are best at ``theta``."""
         rival = self.choose(theta)
         return replace(self, rival=rival, held=self.make(rival).at(theta))
+
+    def along(self, theta: Float[Tensor, " P"]) -> MovingMargin:
+        """The same rivals, of the margin further on."""
+        return self if self.held is None else replace(self, held=self.held.along(theta))
 
     def rebind(self, theta: Float[Tensor, " P"]) -> tuple[Rebinding, ...]:
         """The margin's own choice made anew, then the rival of any event that has another one."""

@@ -81,6 +81,13 @@ class BasisScalar(ABC):
         """The same scalar, with the top directions at ``theta`` where its basis is refitted."""
         return self if self.refitted == "never" else self.fitted(theta)
 
+    def along(self, theta: Float[Tensor, " P"]) -> Self:
+        """The same scalar, its own basis continued to ``theta``; a frozen basis stays."""
+        if self.refitted != "own":
+            return self
+        assert self.basis is not None
+        return replace(self, basis=continued(self.matrix_at(theta), self.basis)[0])
+
     def rebind(self, theta: Float[Tensor, " P"]) -> tuple[Rebinding, ...]:
         """Motion of the basis, then the jump where directions changed places at the cut."""
         if self.refitted == "never":

@@ -10,14 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.config.kinds.scalar import ScalarName, ScalarSettings
-from circuit.errors import AnalysisError
 from circuit.model.sites import parse_component, parse_head
 from circuit.model.transformer import Decoder
 from circuit.scalars import behaviour, features, routing, subspace, value, write
 from circuit.scalars.base import MovingMargin, Rival, Scalar, Seen, best_other, look
 from circuit.scalars.features import Dictionary
 from circuit.scalars.moving_basis import BasisScalar
-from circuit.scalars.options import refusal
+from circuit.scalars.options import refusal, require_checkpoint
 from circuit.task.events import ReadEvents
 
 SCALARS: tuple[str, ...] = get_args(ScalarName)
@@ -111,7 +110,7 @@ def _head_margin(settings: ScalarSettings, context: ScalarContext, head: tuple[i
     if name in ("head_value_margin_dla", "head_margin_dla_fixed_readout"):
         scale = None
         if name == "head_margin_dla_fixed_readout":
-            theta = context.theta(_basis_step(settings, context))
+            theta = context.theta(basis_step(settings, context.last))
             scale = value.frozen_scale(context.decoder, theta, context.events, context.value_ids)
         return _margin(
             settings,
@@ -140,26 +139,17 @@ def _require_options(settings: ScalarSettings) -> None:
     for option, takers in _TAKEN_BY.items():
         default = ScalarSettings.model_fields[option].default
         if getattr(settings, option) != default and name not in takers:
-            raise AnalysisError(
-                what=f"scalar {name} takes no {option}",
-                where="scalar settings",
-                expected=f"{option} only with {', '.join(takers)}",
-                do=f"leave {option} out",
-            )
+            only = f"{option} only with {', '.join(takers)}"
+            raise refusal(name, f"takes no {option}", only, f"leave {option} out")
     if name == "qk_separation" and settings.rank is None and settings.basis != "final":
-        raise AnalysisError(
-            what="scalar qk_separation takes a basis only together with a rank",
-            where="scalar settings",
-            expected="rank and basis, or neither (full scores)",
-            do="add rank, or leave basis out",
+        raise refusal(
+            name,
+            "takes a basis only together with a rank",
+            "rank and basis, or neither (full scores)",
+            "add rank, or leave basis out",
         )
-    if name == "head_margin_dla_fixed_readout" and settings.basis in ("own", "source"):
-        raise AnalysisError(
-            what=f"basis {settings.basis} has no meaning for scalar {name}",
-            where="scalar settings",
-            expected="final or a checkpoint step, whose final LayerNorm scale is the fixed readout",
-            do="choose a checkpoint, or leave basis out",
-        )
+    if name == "head_margin_dla_fixed_readout":
+        require_checkpoint(settings, "final LayerNorm scale")
 
 
 def resolve_head(settings: ScalarSettings, context: ScalarContext) -> tuple[int, int]:
@@ -170,12 +160,8 @@ def resolve_head(settings: ScalarSettings, context: ScalarContext) -> tuple[int,
 
 def _named_head(settings: ScalarSettings, context: ScalarContext) -> str:
     if settings.head is None:
-        raise AnalysisError(
-            what=f"scalar {settings.scalar} needs a head",
-            where="scalar settings",
-            expected="head: winner, runner_up, bottom or a name such as L1H3",
-            do="add head",
-        )
+        named = "head: winner, runner_up, bottom or a name such as L1H3"
+        raise refusal(settings.scalar, "needs a head", named, "add head")
     return context.heads.get(settings.head, settings.head)
 
 
@@ -192,7 +178,7 @@ def resolve_write(settings: ScalarSettings, context: ScalarContext) -> write.Wri
     parse_component(source, decoder.settings)
     stage = write.require_write(settings, source, decoder.settings, events)
     read = ScalarSettings(scalar=settings.outcome, competitor=settings.competitor)
-    theta, outcome = context.theta(_basis_step(settings, context)), build_scalar(read, context)
+    theta, outcome = context.theta(basis_step(settings, context.last)), build_scalar(read, context)
     gradient = write.reference_gradient(
         decoder,
         theta,
@@ -252,11 +238,12 @@ def _with_basis(scalar: _Based, settings: ScalarSettings, context: ScalarContext
     """A scalar with the basis that settings name."""
     if settings.basis in ("own", "source"):
         return replace(scalar, refitted=settings.basis)
-    return scalar.fitted(context.theta(_basis_step(settings, context)))
+    return scalar.fitted(context.theta(basis_step(settings, context.last)))
 
 
-def _basis_step(settings: ScalarSettings, context: ScalarContext) -> int:
-    return settings.basis if isinstance(settings.basis, int) else context.last
+def basis_step(settings: ScalarSettings, last: int) -> int:
+    """The checkpoint whose basis settings name; the ``last`` one where they name none."""
+    return settings.basis if isinstance(settings.basis, int) else last
 
 
 def _margin(

@@ -10,6 +10,7 @@ from circuit.config.base import Name
 from circuit.config.benchmark import SplitName
 from circuit.config.kinds.base import AnalysisSettings
 from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.parameter_groups import check_names
 
 
 class ExampleGradients(AnalysisSettings):
@@ -17,9 +18,10 @@ class ExampleGradients(AnalysisSettings):
 
     ``reads`` reads of every split of ``splits``, each of another program, are drawn with ``seed``
     and looked at at every checkpoint of ``checkpoints``. ``groups`` restricts gradients to
-    parameter groups of ``grouping``; none means all parameters. ``routes`` are the two scalars
-    whose supporters are told apart; they are measured on the probe events of ``route_split``, which
-    is none of ``splits``. ``memory_mb`` bounds what is held of gradients at a time.
+    parameter groups of ``grouping`` (built in, or nested); none means all parameters. ``routes``
+    are the two scalars whose supporters are told apart; they are measured on the probe events of
+    ``route_split``, which is none of ``splits``. ``memory_mb`` bounds what is held of gradients at
+    a time.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "reads_table", "conflicts")
@@ -46,4 +48,9 @@ class ExampleGradients(AnalysisSettings):
                 f"route_split {self.route_split!r} is among splits, but routes are to be measured "
                 "on other programs than the reads; take another split for the routes"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _grouping_exists(self) -> ExampleGradients:
+        check_names((self.grouping,), ())
         return self

@@ -49,7 +49,8 @@ class Selection(AnalysisSettings):
     """Routes ranked by features from before their birth, against the order in which they were born.
 
     ``features`` is the analysis that measured them and ``scan`` the one that followed every head
-    over all checkpoints: its ``measure`` says how strong a route is. A route is born at the first
+    over all checkpoints, on another split: its ``measure``, the scalar that has the features, says
+    how strong a route is. A route is born at the first
     checkpoint from which on it has at least ``threshold`` times the largest strength that any head
     of the run has at the end, with an interval above 0. An order of few births may hang on where
     that line is drawn, so the verdict is told for ``other_thresholds`` too.

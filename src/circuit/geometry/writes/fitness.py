@@ -92,6 +92,7 @@ def _judged(progress: Progress, bounds: Bounds, seed: int) -> pd.DataFrame:
     over = over[over["over"] == "checkpoints"].set_index(keys).sort_values("low", kind="stable")
     weakest = over[~over.index.duplicated()].reindex(growth.index)
     holds_0 = (shuffled["low"] <= 0) & (shuffled["high"] >= 0)
+    switches = _switches(progress)
     table = pd.DataFrame(
         {
             "birth": births["step"],
@@ -103,7 +104,7 @@ def _judged(progress: Progress, bounds: Bounds, seed: int) -> pd.DataFrame:
             "shuffled_high": shuffled["high"],
             **{f"{name}_share": share[name] for name in share.columns if name != "growth"},
             "foreign_share": share["shuffled"].abs() + share["elsewhere"].abs(),
-            "switches": _switches(progress),
+            "switches": switches,
             "weakest": weakest["correlation"],
             "weakest_low": weakest["low"],
             "weakest_high": weakest["high"],
@@ -113,7 +114,7 @@ def _judged(progress: Progress, bounds: Bounds, seed: int) -> pd.DataFrame:
             "follows": ~over["correlation"].isna().groupby(keys).any()
             & (over["low"].groupby(keys).min() > bounds.follows),
             "specific": holds_0 | (share["shuffled"].abs() <= bounds.shuffled),
-            "smooth": _switches(progress) == 0,
+            "smooth": switches == 0,
             "sees_attention": _sees_attention(progress),
             "sees_size": ~growth.index.get_level_values("scalar").isin(UNSIZED),
             "at_support": share["elsewhere"].abs() <= bounds.elsewhere,

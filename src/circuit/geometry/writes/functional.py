@@ -31,7 +31,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from circuit.config.kinds.scalar import ScalarSettings
 from circuit.config.kinds.writes import FunctionalWrite
 from circuit.geometry.writes.controls import (
     control_head,
@@ -48,7 +47,7 @@ from circuit.geometry.writes.subspaces import (
 )
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look
-from circuit.scalars.registry import ScalarContext, resolve_write
+from circuit.scalars.registry import ScalarContext, basis_step, resolve_write
 from circuit.scalars.write import (
     PARTS,
     Write,
@@ -121,7 +120,7 @@ def run_writes(
         probes,
         record.value_ids,
         writes_of(probes),
-        {name: reference_step(spec, steps[-1]) for name, spec in settings.writes.items()},
+        {name: basis_step(spec, steps[-1]) for name, spec in settings.writes.items()},
         selection["bottom"],
         settings.roles,
         settings.rank,
@@ -131,11 +130,6 @@ def run_writes(
     return effects, effects_per_value(
         decoder, theta, (steps[0], steps[-1]), events, vocabulary, writes_of, settings.seed
     )
-
-
-def reference_step(settings: ScalarSettings, last: int) -> int:
-    """The checkpoint whose gradient a write is read by."""
-    return settings.basis if isinstance(settings.basis, int) else last
 
 
 def follow_writes(
@@ -154,7 +148,8 @@ def follow_writes(
     """Effects of all writes at all steps; see the module.
 
     Args:
-        writes: with gradients of these events; ``mature``: each one's reference checkpoint.
+        writes: with gradients of these events; ``mature``: each one's reference checkpoint, one of
+            ``steps``.
         bottom: the head that serves as a control, for writes to stages that it reaches.
         roles: no two of them with a position in common.
         rank: of the write subspaces.
@@ -167,12 +162,8 @@ def follow_writes(
     masks = role_masks(events, roles)
     other = exchanged(len(events), seed)
     sites = effect_sites(decoder, writes, bottom)
-    grown: dict[tuple[str, str], Fitted] = {}
-    for name, write in writes.items():
-        seen = look(decoder, theta(mature[name]), events, value_ids, sites)
-        grown |= write_subspaces(seen, {name: write}, masks, rank)
     frames: list[pd.DataFrame] = []
-    overlaps: list[pd.DataFrame] = []
+    spaces: dict[int, dict[tuple[str, str], Fitted]] = {}
     for step in steps:
         with torch.no_grad():
             seen = look(decoder, theta(step), events, value_ids, sites)
@@ -186,8 +177,12 @@ def follow_writes(
         names = ["side", "source", "of", "part", "write", "unit"]
         table = pd.DataFrame(list(found), columns=names)
         frames.append(table.assign(step=step, mean=mean, low=low, high=high, count=len(events)))
-        now = write_subspaces(seen, writes, masks, rank)
-        overlaps.append(pd.DataFrame(overlap_rows(now, grown, seed)).assign(step=step))
+        spaces[step] = write_subspaces(seen, writes, masks, rank)
+    grown = {key: spaces[mature[key[0]]][key] for key in spaces[steps[-1]]}
+    overlaps = [
+        pd.DataFrame(overlap_rows(now, grown, seed)).assign(step=step)
+        for step, now in spaces.items()
+    ]
     table = pd.concat(frames, ignore_index=True)
     effects, split = table[table["side"] == ""], table[table["side"] != ""]
     targets = {name: f"{write.stage} at {write.role}" for name, write in writes.items()}

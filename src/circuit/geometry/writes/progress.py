@@ -37,7 +37,7 @@ FEWEST = 3
 Competitor = Literal["fixed_source", "fixed_target"]
 
 
-def follow_writes(
+def measure_heads(
     decoder: Decoder,
     theta: Callable[[int], Float[Tensor, " P"]],
     steps: Sequence[int],
