@@ -78,10 +78,11 @@ $(ORACLE_STAMP): $(ORACLE) $(STAMP)
 test-slow: $(ORACLE_STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
 
-## make bench      what a dry run, an attribution and a sweep cost (beside TransformerLens' hooks)
+## make bench      what a dry run, an attribution (on one core and two) and a sweep cost
 bench: $(ORACLE_STAMP)
 	$(BIN)/python benchmarks/dry_run.py
 	$(BIN)/python benchmarks/attribution_cost.py
+	$(BIN)/python benchmarks/segments.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/sweep_cost.py
 
 ## make lock       new exact versions from the ranges in pyproject.toml

@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from circuit.artifacts import read_json, write_rows
-from circuit.attribution.requests import asked_scalars, growth_of
+from circuit.attribution.asked import asked_scalars, growth_of
 from circuit.attribution.tables import CHORDS
 from circuit.config.kinds.attribution import UpdateAttribution
 from circuit.job import job

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
+from circuit.attribution.asked import asked_scalars
+from circuit.attribution.data_labels import asked_labels
 from circuit.attribution.first_order import (
     FIRST_ORDER_UNITS,
     first_order_along,
@@ -10,7 +12,6 @@ from circuit.attribution.first_order import (
 )
 from circuit.attribution.gathered import gathered
 from circuit.attribution.removal import REMOVAL_UNITS, removal_oracle
-from circuit.attribution.requests import asked_scalars, data_labels
 from circuit.attribution.window import event_growth, window_sums
 from circuit.config.kinds.attribution import DataAttribution
 from circuit.job import job
@@ -30,7 +31,7 @@ with job(snakemake) as facts:
     selection = read_json(given.selection)
     dictionaries = load_dictionaries(settings.model_dump(), given.get("dictionaries", []))
     asked = asked_scalars(settings, record, selection, dictionaries)
-    labels = data_labels(settings, record)
+    labels = asked_labels(settings, record)
     units = {name: s.unit for name, s in settings.scalars.items()}
 
     programs = pushed_programs(

@@ -19,7 +19,8 @@ with job(snakemake, torch=False) as facts:
     growths = {n: event_growth(found.events, n, settings.window) for n in settings.scalars}
 
     found.write(out)
-    figures_attribution.growth(rows, values, units, out.growth, settings.path_rule)
+    last = settings.window[1]
+    figures_attribution.growth(rows, values, units, out.growth, settings.path_rule, last)
     figures_attribution.parameter_groups(top, units, out.parameter_groups, settings.groups[0])
     figures_attribution.residual(rows, values, out.residual, settings.residual_bound)
     account = accounts_attribution.attribution(

@@ -61,9 +61,12 @@ def test_the_answer_says_what_built_it_and_what_opposed_it(tmp_path):
     found = account(window_sum(), window_sum(rule="left", residual=2.0))
     written(found, "update_attribution", tmp_path)
     assert found.answer == (
-        "route (L1H2) changed by +7.82 score from step 400 to 1,300: momentum +6.5, the current "
-        "gradient +2 raised it; weight decay -0.7 lowered it. It moved by 10 score up and down in "
-        "all, of which trapezoid leaves 0.200% unexplained (closure residual); left leaves 20.000%."
+        "route (L1H2) changed by +7.82 score (95% interval +6.90 to +8.80 over 48 events) from "
+        "step 400 to 1,300: momentum +6.5, the current gradient +2 raised it; weight decay −0.7 "
+        "lowered it. Of parameters by head, L0H1 +6.5, L1H2 +2 raised it; L0MLP −9 lowered it. The "
+        "split of current gradient and momentum is a convention. It moved by 10 score up and down "
+        "in all, of which trapezoid leaves 0.200% unexplained (closure residual); left leaves "
+        "20.000%."
     )
     assert found.marks == []
 
@@ -72,17 +75,28 @@ def test_terms_of_bases_and_rivals_are_told_and_counted(tmp_path):
     found = account(window_sum(basis_motion=3.0, rank_cut_jump=-0.5))
     written(found, "update_attribution", tmp_path)
     assert "motion of the basis +3, the current gradient +2 raised it" in found.answer
-    assert "weight decay -0.7, jumps at the rank cut -0.5 lowered it" in found.answer
+    assert "weight decay −0.7, jumps at the rank cut −0.5 lowered it" in found.answer
     numbers = numbers_of(found)
     assert str(numbers["route (L1H2): basis_motion"]) == "+3.00 score"
 
 
 def test_of_a_shrinking_scalar_what_raised_it_is_what_opposed_the_change():
     found = account(window_sum(parts=(-1.0, -4.0, 1.0, 0.0), residual=0.0))
-    assert "changed by -4 score" in found.answer
-    assert "weight decay +1 raised it; momentum -4, the current gradient -1 lowered it" in (
+    assert "changed by −4.00 score" in found.answer
+    assert "weight decay +1 raised it; momentum −4, the current gradient −1 lowered it" in (
         found.answer
     )
+
+
+def test_of_two_checkpoints_the_parameter_groups_are_told():
+    """One component that is the whole growth says nothing by itself."""
+    chord = window_sum()._replace(components={"checkpoint_difference": 7.8}, terms={})
+    assert (
+        "to 1,300: of parameters by head, L0H1 +6.5, L1H2 +2 raised it; L0MLP −9 lowered it."
+        in (account(chord).answer)
+    )
+    assert "the difference of checkpoints" not in account(chord).answer
+    assert "convention" not in account(chord).answer
 
 
 def test_a_residual_above_its_bound_is_marked():

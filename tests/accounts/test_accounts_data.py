@@ -98,18 +98,24 @@ def test_per_target_is_the_share_for_the_number_of_targets():
 
 
 def test_groups_that_cancel_are_said_to(tmp_path):
-    assert "pull against each other" not in account().answer
+    assert "cancel" not in account().answer
     rows = ROWS[ROWS["data_group"] != "K00"].copy()
     rows.loc[rows["data_group"] == "K01", "attribution"] *= 300
     rows.loc[rows["data_group"] == "other_tokens", "attribution"] *= -357
     found = account(findings(rows, frames.values(rows)))
     written(found, "data_attribution", tmp_path)
-    assert "The groups pull against each other: 0." in found.answer
+    first = found.answer.partition(" Together")[0]
+    assert "lowered it, but they cancel but for 0." in first
+    assert first.endswith("so that none of them explains it.")
+    assert found.marks[0].startswith("The groups pull against each other")
+    assert "route (0." in found.marks[0]
+    assert not account(findings(rows, frames.values(rows)), data="sample").marks
 
 
 def test_random_buckets_are_told_as_the_control(tmp_path):
     found = account(data="sample")
     written(found, "data_attribution", tmp_path)
+    assert "random buckets of programs, which differ by chance alone, " in found.answer
     assert "The buckets are random, so this is the control" in found.answer
     assert "For its number of targets" not in found.answer
 

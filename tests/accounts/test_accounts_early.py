@@ -54,7 +54,8 @@ def test_who_grows_next_is_told_with_what_carries_it(tmp_path):
     assert found.answer == (
         "At step 500, the last cutoff, the optimizer's next update would make qk L1H1 grow most of "
         "8 candidate routes: by +0.180 score per step (95% interval +0.120 to +0.240) at first "
-        "order. Of that change, the optimizer's memory makes up +0.110 (signed share of all "
+        "order, before qk L0H0 with 0.000 score per step (95% interval −0.060 to +0.060). Of that "
+        "change, the optimizer's memory makes up +0.110 (signed share of all "
         "components' absolute values), the head's own parameters −0.100, and +0.020 score per step "
         "(95% interval +0.010 to +0.030) is left where no other route is moved. Strongest is "
         "qk L0H3, at +5.880 score (95% interval +5.870 to +5.890). Nothing later than step 500 was "
@@ -68,6 +69,13 @@ def test_where_none_is_shown_to_grow_it_is_said():
         "At step 500, the last cutoff, the optimizer's next update is not shown to make any of 8 "
         "candidate routes grow: qk L1H1, the first by its growth at first order, would change by "
     )
+
+
+def test_a_doubtful_first_does_not_hide_others_that_grow():
+    table = rows(low=-0.1)
+    table.loc[(table["measure"] == "growth") & (table["head"] == "L0H1"), "low"] = 0.01
+    assert "make grow most is open: qk L1H1" in features(table, PASSES, 64, 2).answer
+    assert "; 1 of less growth would surely grow. Of that" in features(table, PASSES, 64, 2).answer
 
 
 def test_one_route_may_lead_in_both():

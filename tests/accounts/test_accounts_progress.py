@@ -179,9 +179,9 @@ def test_of_a_scalar_that_is_not_born_only_what_it_is_blind_to_is_said(formed):
 @pytest.mark.parametrize(
     ("low", "said"),
     [
-        ((0.1, 0.1, 0.1), "all beyond their intervals."),
-        ((0.1, -0.1, 0.1), "2 of 3 beyond their intervals."),
-        ((-0.1, -0.1, -0.1), "none beyond its interval: what they share is that all of them rise."),
+        ((0.1, 0.1, 0.1), "all with intervals above 0."),
+        ((0.1, -0.1, 0.1), "2 of 3 with an interval above 0: that levels agree"),
+        ((-0.1, -0.1, -0.1), "none with an interval above 0: what they share is that all of them"),
     ],
 )
 def test_correlated_changes_are_told_apart_from_a_common_rise(formed, low, said):

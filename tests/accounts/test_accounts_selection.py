@@ -91,11 +91,21 @@ def test_what_could_not_be_told_is_said_with_what_came_closest(tmp_path):
     found = told(NOT_TOLD, NOT_TOLD, NOT_TOLD)
     written(found, "selection", tmp_path)
     assert found.answer == (
-        "It could not be told from chance before birth which routes training would reinforce: at "
-        "none of 3 cutoffs (steps 0, 100 and 300) is the ranking shown to agree with the order of "
-        f"births; it comes closest at step 100 ({RHO}{STRICT}). {HIT}"
+        "That it could be known before birth which routes training would reinforce is not shown: "
+        "at none of 3 cutoffs (steps 0, 100 and 300) does the ranking agree with the order of "
+        f"births beyond chance; it comes closest at step 100 ({RHO}{STRICT}). {HIT}"
     )
     assert numbers_of(found)["earliest cutoff at which it could be known"].value is None
+
+
+def test_a_baseline_that_tells_what_the_ranking_does_not_is_in_the_first_sentence(tmp_path):
+    found = told(NOT_TOLD, NOT_TOLD, NOT_TOLD, baselines="strength")
+    written(found, "selection", tmp_path)
+    assert (
+        f"{STRICT}); by itself, strength at steps 0, 100 and 300 does (of {3 * len(BASELINES)} "
+        f"pairs of baseline and cutoff). {HIT}"
+    ) in found.answer
+    assert "Baselines that tell" not in found.answer
 
 
 def test_what_could_be_known_is_told_at_the_earliest_cutoff(tmp_path):

@@ -4,7 +4,7 @@ import torch
 from scalar_cases import CASES
 from tiny_steps import attribute, scalars_along, updates_of
 
-from circuit.attribution.engine import PATH_RULES, Engine, as_array, evaluator
+from circuit.attribution.engine import PATH_RULES, Engine, evaluator
 from circuit.attribution.products import grouped
 from circuit.config.terms import COMPONENTS, GROUPINGS, REBINDINGS
 from circuit.scalars.base import Measure
@@ -351,10 +351,3 @@ def test_float32_runs_close_to_their_own_precision(world, scalars, curved):
         residual = result.residual("simpson", SUMMANDS).abs()
         assert (residual < 2e-6 + 1e-3 * result.growth.abs()).all()
         assert result.by_rule["simpson"].dtype == torch.float64
-
-
-def test_arrays_are_detached_copies_in_float64():
-    value = torch.ones(2, requires_grad=True)
-    array = as_array(value)
-    assert array.dtype == np.float64
-    assert array.tolist() == [1.0, 1.0]

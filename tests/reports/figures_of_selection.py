@@ -78,7 +78,7 @@ SAYS = {
         "gradient norm",
         "layer",
         "shared cosine",
-        "step 300",
+        "Rank correlation of each feature",
         "runs (%)",
     ],
 }

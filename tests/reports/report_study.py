@@ -134,7 +134,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "score (74%), current gradient +2.2 score (31%), weight decay −0.36 score (−5%).",
             {
                 "growth": lambda p: figures_attribution.growth(
-                    rows, values, frames.UNITS, p, "trapezoid"
+                    rows, values, frames.UNITS, p, "trapezoid", int(rows["step"].max()) + 1
                 ),
                 "parameter_groups": lambda p: figures_attribution.parameter_groups(
                     top_groups(frames.parameter_groups(), 12), frames.UNITS, p, "head_projection"

@@ -26,6 +26,7 @@ from circuit.reports import (
 )
 
 ROWS, VALUES = frames.attribution()
+LAST = int(ROWS["step"].max()) + 1
 TOP_GROUPS = top_groups(frames.parameter_groups(), 12)
 DRAW: dict[str, Callable[[Path], None]] = {
     "learning_curve": lambda p: figures_behaviour.learning_curve(frames.sweep(), 700, 0.5, p),
@@ -38,7 +39,9 @@ DRAW: dict[str, Callable[[Path], None]] = {
     "roles": lambda p: figures_attention.roles(frames.attention_roles(), p),
     "trace": lambda p: figures_training.trace(frames.trace(), p),
     "components": lambda p: figures_training.components(frames.trace(), p),
-    "growth": lambda p: figures_attribution.growth(ROWS, VALUES, frames.UNITS, p, "trapezoid"),
+    "growth": lambda p: figures_attribution.growth(
+        ROWS, VALUES, frames.UNITS, p, "trapezoid", LAST
+    ),
     "parameter_groups": lambda p: figures_attribution.parameter_groups(
         TOP_GROUPS, frames.UNITS, p, "head_projection"
     ),
@@ -216,7 +219,7 @@ def test_patterns_of_many_checkpoints_are_thinned_and_say_so(tmp_path):
 def test_growth_draws_summands_and_never_comparators(tmp_path):
     def picture(rows):
         def draw(path):
-            figures_attribution.growth(rows, VALUES, frames.UNITS, path, "trapezoid")
+            figures_attribution.growth(rows, VALUES, frames.UNITS, path, "trapezoid", LAST)
 
         return svg(draw, tmp_path / "a.svg")
 
@@ -233,7 +236,7 @@ def test_growth_draws_summands_and_never_comparators(tmp_path):
 
 def test_growth_refuses_a_rule_that_was_not_computed(tmp_path):
     with pytest.raises(AnalysisError, match="under simpson"):
-        figures_attribution.growth(ROWS, VALUES, frames.UNITS, tmp_path / "a.svg", "simpson")
+        figures_attribution.growth(ROWS, VALUES, frames.UNITS, tmp_path / "a.svg", "simpson", LAST)
 
 
 def test_of_many_scalars_the_first_are_drawn_and_the_others_counted(tmp_path):
@@ -244,7 +247,7 @@ def test_of_many_scalars_the_first_are_drawn_and_the_others_counted(tmp_path):
     units = {f"route {i}": "score" for i in range(8)}
 
     def draw(path):
-        figures_attribution.growth(rows, values, units, path, "trapezoid")
+        figures_attribution.growth(rows, values, units, path, "trapezoid", LAST)
 
     text = svg(draw, tmp_path / "a.svg")
     assert "the first 6 of 8 scalars" in text

@@ -28,11 +28,13 @@ LONG = changed(
         "studies.quickstart.replay.segments_per_job": 10,
     },
 )
+HALVES = changed(LONG, {"studies.quickstart.replay.segments_per_job": 5})
 TRAIN = "results/quickstart/seed7/train"
 MANIFEST = f"{TRAIN}/manifest.json"
 REPLAY = "results/quickstart/seed7/replay/000100_000200"
 REPLAYED = f"{REPLAY}/components.parquet"
 REPLAY_LOG = "logs/replay/quickstart/seed7/000100_000200.log"
+ATTRIBUTED = "results/quickstart/seed7/attribution/rows.parquet"
 WORK = "results/.work"
 
 Moment = Callable[[Tree], bool]
@@ -203,6 +205,37 @@ def test_replay_killed_at_random_moments(
     tree.run(REPLAYED)
     assert snapshot(tree.path(REPLAY)) == snapshot(replayed.path(REPLAY))
     assert hidden(tree) == []
+
+
+@pytest.mark.slow
+def test_a_killed_attribution_goes_on_from_its_finished_stretches(
+    trained: Tree, tmp_path: Path, snapshot: Callable[[Path], dict[str, bytes]]
+) -> None:
+    """Two jobs replay the window, one after the other; the second is killed."""
+    undisturbed = trained.copy(tmp_path / "undisturbed")
+    undisturbed.configure(HALVES)
+    undisturbed.run(ATTRIBUTED)
+    tree = trained.copy(tmp_path / "tree")
+    tree.configure(HALVES)
+    assert kill(tree, ATTRIBUTED, lambda tree: len(begun(tree)) == 2)
+    unlock(tree, ATTRIBUTED)
+    first, _ = sorted(begun(tree), key=lambda log: log.stat().st_mtime)
+    stretch = tree.path(f"results/quickstart/seed7/replay/{first.stem}")
+    kept = {file: file.stat().st_mtime_ns for file in stretch.iterdir()}
+    assert len(kept) > 1
+    assert tree.planned(ATTRIBUTED) == {"replay": 1, "update_attribution": 1}
+    tree.run(ATTRIBUTED)
+    assert {file: file.stat().st_mtime_ns for file in stretch.iterdir()} == kept
+    for folder in ("replay", "attribution"):
+        place = f"results/quickstart/seed7/{folder}"
+        assert snapshot(tree.path(place)) == snapshot(undisturbed.path(place))
+    assert hidden(tree) == []
+
+
+def begun(tree: Tree) -> list[Path]:
+    """Logs of the replay jobs that have been at work."""
+    logs = tree.path("logs/replay/quickstart/seed7").glob("*.log")
+    return [log for log in logs if "replay:" in log.read_text()]
 
 
 @pytest.mark.slow

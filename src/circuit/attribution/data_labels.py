@@ -20,11 +20,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from circuit.config.kinds.attribution import DataAttribution
 from circuit.errors import AnalysisError, nearest
 from circuit.task.events import token_matrix
 from circuit.task.streams import read_table
 from circuit.task.vocabulary import Vocabulary
 from circuit.training.batches import Batch
+from circuit.training.records import RunRecord
 
 OTHER = "other_tokens"
 SUPPORTS_OPPOSES = ("supports", "opposes")
@@ -68,6 +70,17 @@ class DataLabels(NamedTuple):
                 do="label the batch with the gradient of a scalar (label_batch)",
             )
         return self.labels[torch.from_numpy(batch.rows)][:, : batch.targets.shape[1]].long()
+
+
+def asked_labels(settings: DataAttribution, record: RunRecord) -> DataLabels:
+    """What an analysis of a run groups the training programs' tokens by.
+
+    Raises:
+        AnalysisError, BenchmarkError: as for :func:`label_programs`.
+    """
+    programs = record.split(record.manifest.recipe.train_split)
+    vocabulary = record.benchmark.vocabulary
+    return label_programs(programs, vocabulary, settings.data, settings.buckets, settings.seed)
 
 
 def label_programs(

@@ -202,8 +202,3 @@ class Engine:
 def evaluator(decoder: Decoder, events: ReadEvents, value_ids: range) -> Evaluate:
     """The evaluation that replayed runs use: all scalars on the same read events."""
     return lambda theta, scalars: scalar_gradients(decoder, theta, events, value_ids, scalars)
-
-
-def as_array(values: Tensor) -> np.ndarray:
-    """Detached float64 NumPy copy."""
-    return values.detach().double().numpy()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from circuit.attribution.asked import NONE, asked_scalars, growth_of
-from circuit.attribution.data_labels import DataLabels, label_programs
+from circuit.attribution.data_labels import asked_labels
 from circuit.attribution.group_memory import GroupMemory
 from circuit.attribution.observers import AttributionObserver, Observer
 from circuit.attribution.sources import OptimizerStep, UpdateSource
@@ -55,11 +55,4 @@ def update_source(settings: Attribution, record: RunRecord) -> UpdateSource:
     if not isinstance(settings, DataAttribution):
         return OptimizerStep()
     optimizer = record.manifest.recipe.optimizer
-    return GroupMemory(record.decoder, optimizer, data_labels(settings, record), settings.memory)
-
-
-def data_labels(settings: DataAttribution, record: RunRecord) -> DataLabels:
-    """What an analysis groups the training programs' tokens by."""
-    programs = record.split(record.manifest.recipe.train_split)
-    vocabulary = record.benchmark.vocabulary
-    return label_programs(programs, vocabulary, settings.data, settings.buckets, settings.seed)
+    return GroupMemory(record.decoder, optimizer, asked_labels(settings, record), settings.memory)

@@ -78,7 +78,8 @@ def _check_analysis(study: StudySettings, name: str, analysis: Any, at: str) -> 
             what=f"an analysis cannot be called {name!r}",
             where=here,
             expected="a name whose folder is not in use: beside a run's analyses lie "
-            + " and ".join(_TAKEN),
+            + ", ".join(_TAKEN[:-1])
+            + f" and {_TAKEN[-1]}",
             do="rename it",
         )
     for field in ("runs", "outcomes", "routes", "writes"):

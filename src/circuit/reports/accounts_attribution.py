@@ -11,9 +11,13 @@ from circuit.config.terms import COMPARATORS
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.growth_words import SUMMANDS, named, residual_marks
 from circuit.reports.publish import Account
+from circuit.reports.quantities import format_interval, format_value
+from circuit.reports.style import words
 from circuit.statistics import Mean
 
 _UNIT = "unit of the scalar"
+_TOLD = 3  # parameter groups that the answer names on either side
+_SMALL = 0.001  # of the largest part; what is less is told in the numbers alone
 _UNITS_OF_SUMS = {
     **dict.fromkeys((*SUMMANDS, *COMPARATORS), _UNIT),
     **dict.fromkeys(("growth", "movement", "residual", "absolute_residual"), _UNIT),
@@ -73,7 +77,9 @@ def attribution(
         )
     return Account(
         question="Which part of which update built the route?",
-        answer=_answer(main[0], sums, names[main[0].scalar], units, window),
+        answer=_answer(
+            main[0], sums, names[main[0].scalar], units, window, growths[main[0].scalar], top
+        ),
         numbers=numbers,
         tables=[
             Table(
@@ -98,28 +104,67 @@ def _answer(
     name: str,
     units: Mapping[str, str],
     window: tuple[int, int],
+    grown: Mean,
+    top: pd.DataFrame,
 ) -> str:
-    """What built the first scalar, what opposed it, and how exact that is."""
+    """What built the first scalar, what opposed it, where, and how exact that is."""
     unit, parts = units[lead.scalar], {**lead.components, **lead.terms}
-    built, opposed = (
-        [k for k, v in sorted(parts.items(), key=lambda p: -abs(p[1])) if v * sign > 0]
-        for sign in (1, -1)
-    )
-
-    def told(names: Sequence[str]) -> str:
-        return ", ".join(f"{SUMMANDS[n]} {parts[n]:+.3g}" for n in names) or "nothing"
-
+    components = {SUMMANDS[name]: size for name, size in parts.items()}
+    places, grouping = _places(top, lead.scalar)
+    by_place = f"of parameters by {grouping}, {_sides(places)}"
+    # The difference of two checkpoints has one component, which tells nothing by itself.
+    whole = len(components) == 1 and bool(places)
+    first = by_place if whole else _sides(components)
+    then = "" if whole or not places else f" {by_place[0].upper()}{by_place[1:]}."
+    if "momentum" in parts:
+        then += " The split of current gradient and momentum is a convention."
     others = "; ".join(
         f"{s.path_rule} leaves {s.relative_residual:.3%}"
         for s in sums
         if s.scalar == lead.scalar and s.path_rule != lead.path_rule
     )
+    change = lead.growth, unit, grown.low, grown.high
     return (
-        f"{name} changed by {lead.growth:+.3g} {unit} from step {window[0]:,} to {window[1]:,}: "
-        f"{told(built)} raised it; {told(opposed)} lowered it. It moved by {lead.movement:.3g} "
-        f"{unit} up and down in all, of which {lead.path_rule} leaves {lead.relative_residual:.3%} "
+        f"{name} changed by {format_value(*change, signed=True)} (95% interval "
+        f"{format_interval(*change, signed=True)} over {grown.count} events) from step "
+        f"{window[0]:,} to {window[1]:,}: {first}.{then} It moved by {lead.movement:.3g} {unit} up "
+        f"and down in all, of which {lead.path_rule} leaves {lead.relative_residual:.3%} "
         f"unexplained (closure residual){'; ' + others if others else ''}."
     )
+
+
+def _places(top: pd.DataFrame, scalar: str) -> tuple[dict[str, float], str]:
+    """What the groups of the first grouping gave over all components, and how they are grouped."""
+    own = top[top["scalar"] == scalar]
+    if own.empty:
+        return {}, ""
+    grouping = str(own["grouping"].iloc[0])
+    sums = own[own["grouping"] == grouping].groupby("group", sort=False)["attribution"].sum()
+    return {str(group): float(size) for group, size in sums.items()}, words(grouping)
+
+
+def _sides(parts: Mapping[str, float]) -> str:
+    """What raised a scalar and what lowered it, largest first."""
+    least = _SMALL * max((abs(size) for size in parts.values()), default=0.0)
+    ordered = sorted(parts.items(), key=lambda part: -abs(part[1]))
+    raised, lowered = (
+        _list([(name, size) for name, size in ordered if size * sign > 0 and abs(size) >= least])
+        for sign in (1, -1)
+    )
+    return f"{raised} raised it; {lowered} lowered it"
+
+
+def _list(parts: Sequence[tuple[str, float]]) -> str:
+    """The largest of some parts, and what the others gave together."""
+    most = len(parts) if len(parts) == _TOLD + 1 else _TOLD  # "1 more" could as well be named
+    told = [*parts[:most]]
+    if parts[most:]:
+        told.append((f"{len(parts) - most} more", sum(size for _, size in parts[most:])))
+    return ", ".join(f"{name} {_short(size)}" for name, size in told) or "nothing"
+
+
+def _short(size: float) -> str:
+    return f"{size:+.3g}".replace("-", "−")
 
 
 def _numbers(

@@ -18,6 +18,7 @@ from circuit.statistics import Mean
 
 _TOLD = 3  # groups that the answer names on either side
 _CANCELS = 0.2  # of the groups' sizes; if less is left of their sum, they pull against each other
+_DWARFED = 0.05  # of the groups' sizes; if less is left, sizes mislead, which is marked
 _MISS = 0.1  # of a removal's prediction at the smallest share; more needs a word
 FIGURES = (
     Figure(
@@ -68,7 +69,6 @@ def data_attribution(
     own = groups[groups["scalar"] == lead.scalar]
     parts = [
         _grown(lead, own, named(lead.scalar, heads), units[lead.scalar], window, data),
-        _against_each_other(own),
         _remembered(lead, own, terms),
         _caution(own, data),
         f"{main_rule.capitalize()} leaves {lead.relative_residual:.3%} of the total absolute "
@@ -85,7 +85,7 @@ def data_attribution(
         + _removal_numbers(found.removal),
         tables=tables(found, groups, terms, lead.scalar, data),
         figures=FIGURES,
-        marks=[*residual_marks(main, bound), *_marks(found.removal)],
+        marks=[*residual_marks(main, bound), *_cancelled(groups, data), *_marks(found.removal)],
     )
 
 
@@ -97,13 +97,18 @@ def _grown(
     window: tuple[int, int],
     data: str,
 ) -> str:
-    """Which groups raised the scalar, and which lowered it."""
+    """Which groups raised the scalar, and which lowered it; that they cancel, where they do."""
     totals = own.set_index("data_group")["total"].sort_values(key=abs, ascending=False)
     sides = [_list(totals[totals * sign > 0]) for sign in (1, -1)]
+    groups = f"of the training data, by {MEANING[data]}, "
+    if data == "sample":
+        groups = f"of {MEANING[data]}, which differ by chance alone, "
+    cancel = ", but they cancel but for {:.1%} of their sizes, so that none of them explains it"
+    left = _left(own)
     return (
         f"{name} changed by {format_value(lead.growth, unit, signed=True)} from step "
-        f"{window[0]:,} to {window[1]:,}: of the training data, by {MEANING[data]}, {sides[0]} "
-        f"raised it and {sides[1]} lowered it."
+        f"{window[0]:,} to {window[1]:,}: {groups}{sides[0]} raised it and {sides[1]} lowered it"
+        f"{'' if left is None else cancel.format(left)}."
     )
 
 
@@ -119,15 +124,10 @@ def _list(totals: pd.Series) -> str:
     return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
 
 
-def _against_each_other(own: pd.DataFrame) -> str:
-    """That groups cancel, where they do: then none of them alone explains the growth."""
+def _left(own: pd.DataFrame) -> float | None:
+    """The share of the groups' sizes that is left of their sum, where they cancel."""
     net, gross = abs(own["total"].sum()), own["total"].abs().sum()
-    if not gross or net > _CANCELS * gross:
-        return ""
-    return (
-        f"The groups pull against each other: {net / gross:.1%} of the sizes of their "
-        "contributions is left when they are summed."
-    )
+    return net / gross if gross and net <= _CANCELS * gross else None
 
 
 def _remembered(lead: WindowSum, own: pd.DataFrame, terms: pd.DataFrame) -> str:
@@ -231,6 +231,23 @@ def _removal_numbers(removal: pd.DataFrame) -> list[Number]:
             ("parameters_missed_held", "preconditioner and clip coefficient held"),
             ("parameters_missed", "redone in full"),
         )
+    ]
+
+
+def _cancelled(groups: pd.DataFrame, data: str) -> list[str]:
+    """Contributions that cancel are large for what they build: their sizes must not be compared."""
+    left = {str(name): _left(own) for name, own in groups.groupby("scalar", sort=False)}
+    told = [
+        f"{name} ({share:.1%})"
+        for name, share in left.items()
+        if share is not None and share < _DWARFED
+    ]
+    if not told or data == "sample":
+        return []
+    return [
+        "The groups pull against each other: of the sizes of their contributions little is left "
+        f"when they are summed, for {', '.join(told)}. A group's size then tells how strongly it "
+        "pulls along what the others undo, not how much of the growth is its own."
     ]
 
 

@@ -59,11 +59,18 @@ def features(rows: pd.DataFrame, passes: Passes, backward: int, n_layers: int) -
 
 def _answer(at: pd.DataFrame, step: int, grown: str, strong: str) -> str:
     row, strength = at.loc[("growth", "", grown)], at.loc[("strength", "", strong)]
-    n = len(at.loc[("growth", "")])
+    every = at.loc[("growth", "")]
+    n, clear = len(every), int((every["low"] > 0).sum())
     if row["low"] > 0:
         first = (
             f"At step {step:,}, the last cutoff, the optimizer's next update would make {grown} "
-            f"grow most of {n} candidate routes: by {_of(row)} at first order"
+            f"grow most of {n} candidate routes: by {_of(row)} at first order{_next(every, grown)}"
+        )
+    elif clear:
+        first = (
+            f"At step {step:,}, the last cutoff, which of {n} candidate routes the optimizer's "
+            f"next update would make grow most is open: {grown}, the first by its growth at first "
+            f"order, would change by {_of(row)}; {clear} of less growth would surely grow"
         )
     else:
         first = (
@@ -83,6 +90,15 @@ def _answer(at: pd.DataFrame, step: int, grown: str, strong: str) -> str:
         f"{_of(alone)} is left where no other route is moved. {strongest}, at {_of(strength)}. "
         f"Nothing later than step {step:,} was read."
     )
+
+
+def _next(every: pd.DataFrame, grown: str) -> str:
+    """The candidate that comes second, without which a first place says little."""
+    others = every.drop(index=grown)
+    if others.empty:
+        return ""
+    second = others.loc[others["mean"].idxmax()]
+    return f", before {second.name} with {_of(second)}"
 
 
 def _largest(at: pd.DataFrame, measure: str) -> str:

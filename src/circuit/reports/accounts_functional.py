@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from circuit.model.passes import Passes
@@ -16,6 +18,7 @@ _IDENTITY = (
     "equal to the worth by construction in the reference checkpoint, if the gradient is integrated "
     "and nothing passes by the target state"
 )
+_SAME = 1e-3  # relative: two values that a reader sees as one
 _OWN, _OTHER, _BOTTOM, _LOSS = "write", "gradient of another event", "bottom head", "ablation"
 
 
@@ -138,7 +141,14 @@ def _controls(at: pd.DataFrame, name: str, last: int) -> str:
     told = [f"read by the gradient of another event it is worth {_text(other)}"]
     if bottom is not None:
         told.append(f"the bottom head {bottom['source']} in its place {_text(bottom)}")
-    return f"Controls: {', and '.join(told)}. Removing it costs the answer itself {_text(loss)}."
+    own = _own(at, last, name)["mean"]
+    removed = f"Removing it costs the answer itself {_text(loss)}"
+    if math.isclose(loss["mean"], own, rel_tol=_SAME):
+        removed = (
+            f"Removing it costs the answer itself {_short(loss)} too, which is no more evidence: "
+            "in the reference checkpoint both are one by construction"
+        )
+    return f"Controls: {', and '.join(told)}. {removed}."
 
 
 def _from_where(now: pd.DataFrame, name: str) -> str:
@@ -251,7 +261,7 @@ def _marks(at: pd.DataFrame, name: str, last: int) -> list[str]:
     if other is not None and _sign(other):
         marks.append(
             f"{name}: read by the gradients of other events the write is worth {_text(other)}, "
-            "which is not about the answer at hand."
+            f"which is not about the answer at hand (its whole worth: {_short(end)})."
         )
     if loss is not None and (loss["low"] > end["high"] or loss["high"] < end["low"]):
         marks.append(

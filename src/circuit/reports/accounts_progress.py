@@ -152,10 +152,15 @@ def _together(
     beyond = int((changes["low"] > 0).sum())
     whole = f"{start}; its changes between checkpoints, with theirs at {listed}"
     if beyond == 0:
-        return [f"{whole}, none beyond its interval: what they share is that all of them rise."]
+        return [
+            f"{whole}, none with an interval above 0: what they share is that all of them rise."
+        ]
     if beyond < len(changes):
-        return [f"{whole}, {beyond} of {len(changes)} beyond their intervals."]
-    return [f"{whole}, all beyond their intervals."]
+        return [
+            f"{whole}, {beyond} of {len(changes)} with an interval above 0: that levels agree may "
+            "be no more than that all of them rise."
+        ]
+    return [f"{whole}, all with intervals above 0."]
 
 
 def _range(rows: pd.DataFrame) -> str:

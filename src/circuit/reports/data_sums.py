@@ -10,7 +10,6 @@ from circuit.config.terms import COMPARATORS
 
 MEMORIES = ("current_gradient", "momentum")
 BEFORE_WINDOW = "before_window"
-RESIDUAL = "residual"
 TOTAL = "total"
 
 

@@ -41,6 +41,7 @@ def growth(
     units: Mapping[str, str],
     path: StrPath,
     path_rule: str,
+    last: int,
 ) -> None:
     """Draw each scalar's cumulative growth and the cumulative contributions that sum to it.
 
@@ -49,6 +50,7 @@ def growth(
         values: growth by step and scalar.
         units: unit of each scalar.
         path_rule: the rule that is drawn.
+        last: the step at which the window ends; rows have the step at which an interval begins.
     """
     need(rows, _ROWS, "growth by component")
     need(values, ("step", "scalar", "growth"), "growth by component")
@@ -75,8 +77,8 @@ def growth(
             )
             table = table.reindex(columns=[*summands, "residual"], fill_value=0.0).fillna(0.0)
             actual = values[values["scalar"] == scalar].set_index("step")["growth"]
-            _stack(ax, table.sort_index().cumsum(), actual.sort_index().cumsum())
-            total = format_value(float(actual.sum()), units[scalar])
+            _stack(ax, table.sort_index().cumsum(), actual.sort_index().cumsum(), last)
+            total = format_value(float(actual.sum()), units[scalar], signed=True)
             ax.set_title(f"{scalar}: {total}")
             ax.set_ylabel(f"cumulative growth ({units[scalar]})")
         for ax in axes[-2:] if len(axes) > 1 else axes:
@@ -119,7 +121,7 @@ def parameter_groups(
             )
             bars = table.reindex(columns=summands, fill_value=0.0).fillna(0.0)
             signed_bars(ax, bars, COMPONENT_COLOURS)
-            total = format_value(float(table.to_numpy().sum()), units[scalar])
+            total = format_value(float(table.to_numpy().sum()), units[scalar], signed=True)
             ax.set_title(f"{scalar}: {total}")
             ax.set_xlabel(f"contribution ({units[scalar]})")
         handles: list[Line2D | Patch] = [
@@ -181,12 +183,15 @@ def residual(
         side_legend(ax, "path rule")
 
 
-def _stack(ax: Axes, parts: pd.DataFrame, actual: pd.Series) -> None:
+def _stack(ax: Axes, parts: pd.DataFrame, actual: pd.Series, last: int) -> None:
     """Cumulative components stacked by sign, the actual growth and the residual as lines."""
-    kept = thinned(list(parts.index), POINTS)
+    begins = list(parts.index)
+    ends = dict(zip(begins, [*begins[1:], last], strict=True))
+    kept = thinned(begins, POINTS)
     parts, actual = parts.loc[kept], actual.loc[kept]
-    # The curve starts at the window's first state, where nothing has grown yet.
-    steps = np.append(kept[0] - 1, kept) + 1
+    # The curve starts at the window's first state, where nothing has grown yet; what an interval
+    # gave is there at its end, be it one step or a hundred.
+    steps = np.array([begins[0], *(ends[step] for step in kept)])
     for sign in (1, -1):
         base = np.zeros(len(steps))
         for name in parts.columns.drop("residual"):

@@ -53,6 +53,7 @@ _TOLD = len(_GROUP_COLOURS)  # groups that have a colour of their own
 _REST = "#5f6368"
 _BARS = 14
 _POINTS = 150
+_FLAT = 0.05  # of the groups' sizes; growth that is less can not be read off beside them
 _DRAWN = 3  # scalars whose pushes are drawn
 _ROWS = ("step", "scalar", "path_rule", "component", "data_group", "attribution")
 _TERM_COLOURS = {**COMPONENT_COLOURS, "before_window": "#6f4e7c"}
@@ -86,6 +87,7 @@ def data_growth(
         f"events{left_out}. Current gradient and momentum of a group together.\nAll coloured lines "
         "and the dashed one sum to the growth. Dashed: what belongs to no data of the window "
         "(earlier gradients, decay, rounding, residual, terms)."
+        f"{_flat(groups, scalars)}"
     )
     title = "Growth of each scalar and what every group of training data gave to it"
     with picture(path, title, note, height=0.9 + 2.5 * panel_lines(scalars)) as body:
@@ -94,7 +96,9 @@ def data_growth(
             table = cumulative(chosen, scalar, told, others)
             actual = values[values["scalar"] == scalar].set_index("step")["growth"]
             _running(ax, table, actual.sort_index().cumsum(), colours)
-            ax.set_title(f"{scalar}: {format_value(float(actual.sum()), units[scalar])}")
+            ax.set_title(
+                f"{scalar}: {format_value(float(actual.sum()), units[scalar], signed=True)}"
+            )
             ax.set_ylabel(f"cumulative growth ({units[scalar]})")
         for ax in axes[-2:] if len(axes) > 1 else axes:
             step_axis(ax, ticks=5)
@@ -130,7 +134,8 @@ def data_memory(
             table = _bars_of(groups, terms, scalar)
             signed_bars(ax, table, _TERM_COLOURS)
             found |= dict.fromkeys(table.columns)
-            ax.set_title(f"{scalar}: {format_value(float(table.to_numpy().sum()), units[scalar])}")
+            total = float(table.to_numpy().sum())
+            ax.set_title(f"{scalar}: {format_value(total, units[scalar], signed=True)}")
             ax.set_xlabel(f"contribution ({units[scalar]})")
         handles: list[Line2D | Patch] = [
             Patch(color=_TERM_COLOURS[name], label=words(name)) for name in found
@@ -162,7 +167,7 @@ def first_order_pushes(first_order: pd.DataFrame, path: StrPath) -> None:
     )
     title = "Which data would move each scalar, checkpoint by checkpoint"
     with picture(path, title, note, height=0.9 + 2.5 * len(scalars)) as body:
-        grid = body.subplots(len(scalars), 2, squeeze=False)
+        grid = body.subplots(len(scalars), 2, squeeze=False, sharex=True)
         for (left, right), scalar in zip(grid, scalars, strict=True):
             own = first_order[(first_order["scalar"] == scalar)]
             for group, colour in colours.items():
@@ -233,6 +238,17 @@ def removal_oracle(removal: pd.DataFrame, path: StrPath) -> None:
         missed.set_ylabel("miss ÷ predicted change")
         missed.set_title("Miss shrinks with the share")
         held.legend(title="share", loc="upper left", fontsize=7.5)
+
+
+def _flat(groups: pd.DataFrame, scalars: Sequence[str]) -> str:
+    """A word on growth that groups which cancel dwarf: its line is flat on their scale."""
+    sums = groups.groupby("scalar")["total"]
+    net, gross = sums.sum().abs(), sums.agg(lambda total: total.abs().sum())
+    dwarfed = [s for s in scalars if 0 < net[s] < _FLAT * gross[s]]
+    if not dwarfed:
+        return ""
+    told = ", ".join(f"{s} {net[s] / gross[s]:.1%}" for s in dwarfed)
+    return f"\nGroups cancel, and growth looks flat beside them; left of their sizes: {told}."
 
 
 def _colours(groups: pd.Series, told: Sequence[str]) -> dict[str, str]:

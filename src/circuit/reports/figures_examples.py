@@ -227,6 +227,9 @@ def _graph(ax: Axes, edges: pd.DataFrame, norm: Normalize) -> None:
         if dashes == "-":
             ax.plot(*ends, color=SOFT, linewidth=1.6 + 3 * strength, zorder=2)
             ax.plot(*ends, color=colours.to_rgba(row.mean), linewidth=0.8 + 3 * strength, zorder=2)
+    if lines.empty and between.any():
+        none = f"none of {between.sum()}\nintervals\nleaves out 0"
+        ax.text(0, 0, none, ha="center", va="center", fontsize=7, color=SOFT)
     within = edges[~between].set_index("group")["mean"]
     named = nodes if few else {*lines["group"], *lines["other"]}
     for node, (x, y) in place.items():

@@ -6,13 +6,14 @@ import os
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 
 from circuit.replication.foretold import CHANCE, CORRELATION, FIRST_BORN, POOLED
 from circuit.replication.selection import BASELINES, RANKING
 from circuit.reports.style import (
+    DIVERGING,
     FAINT,
     INK,
-    SEQUENTIAL,
     SPARE_COLOURS,
     counts,
     need,
@@ -25,6 +26,7 @@ from circuit.reports.style import (
 
 StrPath = str | os.PathLike[str]
 
+_DARK = 0.6  # correlations beyond this have a ground too dark for dark ink
 _COLOURS = {RANKING: INK, **dict(zip(BASELINES, SPARE_COLOURS, strict=False))}
 
 
@@ -106,8 +108,8 @@ def selection_scores(scored: pd.DataFrame, told: pd.DataFrame, path: StrPath) ->
     note = (
         f"Means over n = {runs} runs; lines: 95% intervals over runs and their heads "
         "(hits: exact intervals over runs). Grey: 95% range of random orders.\n"
-        "Below: each feature by itself, the larger the earlier; no interval is corrected for the "
-        "number of features or cutoffs."
+        "Below: each feature by itself, the larger the earlier. Bold: the 95% interval leaves out "
+        "0, not corrected for the number of features or cutoffs."
     )
     height = 4.0 + 0.21 * len(others)
     title = "What features from before birth tell about the order of births"
@@ -164,23 +166,23 @@ def _beside(ax: Axes, told: pd.DataFrame, cutoffs: list[int]) -> None:
 
 
 def _features(ax: Axes, pooled: pd.DataFrame, others: list[str], cutoffs: list[int]) -> None:
-    """Correlations of single features, one shade per cutoff (later is darker)."""
-    told = pooled[pooled["score"] == CORRELATION]
-    zero_line(ax, "x")
-    for i, step in enumerate(cutoffs):
-        part = told[(told["step"] == step) & told["predictor"].isin(others)]
-        colour = SEQUENTIAL(0.3 + 0.7 * i / max(len(cutoffs) - 1, 1))
-        shift = 0.7 * ((i + 0.5) / len(cutoffs) - 0.5)
-        ys = [others.index(name) + shift for name in part["predictor"]]
-        ax.hlines(ys, part["low"], part["high"], color=colour, linewidth=0.8, zorder=2)
-        ax.plot(
-            part["value"], ys, "o", color=colour, markersize=2.8, label=f"step {step:,}", zorder=3
-        )
+    """Correlations of single features by cutoff; a feature that is tied there has none."""
+    told = pooled[(pooled["score"] == CORRELATION) & pooled["predictor"].isin(others)]
+    at = told.set_index(["predictor", "step"])
+    grid = at["value"].unstack("step").reindex(index=others, columns=cutoffs)
+    ax.imshow(grid.to_numpy(), cmap=DIVERGING, norm=Normalize(-1, 1), aspect="auto")
+    for row in told.itertuples():
+        beyond = row.low > 0 or row.high < 0
+        ax.text(
+            cutoffs.index(int(row.step)), others.index(row.predictor),
+            f"{row.value:+.2f}".replace("-", "−"), ha="center", va="center", fontsize=7,
+            color="white" if abs(row.value) > _DARK else INK,
+            fontweight="bold" if beyond else "normal",
+        )  # fmt: skip
     ax.set_yticks(range(len(others)), [words(name) for name in others], fontsize=7)
-    ax.set_ylim(len(others) - 0.4, -0.6)
-    ax.set_xlim(-1.05, 1.05)
-    ax.set_xlabel("rank correlation with the order of births")
-    ax.grid(axis="y", visible=False)
-    ax.grid(axis="x", visible=True)
-    ax.set_title("Each feature by itself")
-    side_legend(ax, "cutoff")
+    ax.set_xticks(range(len(cutoffs)), [f"{step:,}" for step in cutoffs])
+    ax.set_xlabel("cutoff (training step)")
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title("Rank correlation of each feature by itself with the order of births")

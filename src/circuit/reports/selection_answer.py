@@ -54,9 +54,9 @@ def answer(pooled: pd.DataFrame, told: pd.DataFrame, born: pd.DataFrame) -> str:
     else:
         tried = told[told["verdict"] != NOTHING]["step"]
         first = (
-            "It could not be told from chance before birth which routes training would reinforce: "
-            f"at {_none_of(tried)} is the ranking shown to agree with the order of births; it "
-            f"comes closest at step {step:,} ({rho})."
+            "That it could be known before birth which routes training would reinforce is not "
+            f"shown: at {_none_of(tried)} does the ranking agree with the order of births beyond "
+            f"chance; it comes closest at step {step:,} ({rho}){_though(told)}."
         )
     return " ".join([first, *_hit(pooled, step), *_where(told), *_alone(told)])
 
@@ -142,11 +142,26 @@ def _where(told: pd.DataFrame) -> list[str]:
     return ["; ".join(parts) + "."]
 
 
+def _though(told: pd.DataFrame) -> str:
+    """Baselines that agree where the ranking does not, and out of how many looks."""
+    found = _telling(told)
+    looks = len(BASELINES) * int((told["verdict"] != NOTHING).sum())
+    return f"; by itself, {found} does (of {looks} pairs of baseline and cutoff)" if found else ""
+
+
 def _alone(told: pd.DataFrame) -> list[str]:
-    """What baselines tell by themselves."""
+    """What baselines tell by themselves, where that is not said yet."""
+    found = _telling(told)
+    if not found or told_of(told)["verdict"] == NOT_TOLD:
+        return []
+    return [f"Baselines that tell by themselves: {found}."]
+
+
+def _telling(told: pd.DataFrame) -> str:
+    """Baselines that tell by themselves, with their cutoffs."""
     parts = []
     for name in BASELINES:
         steps = told[[name in text.split(", ") for text in told["baselines"]]]["step"]
         if len(steps):
             parts.append(f"{words(name)} at {steps_of(steps)}")
-    return [f"Baselines that tell by themselves: {'; '.join(parts)}."] if parts else []
+    return "; ".join(parts)
