@@ -143,3 +143,11 @@ def test_the_largest_groups_are_told_with_their_whole_contribution():
     top = account(window_sum()).tables[1].frame
     assert top["group"].tolist() == ["L1H2", "L0H1", "L0MLP"]
     assert top["attribution"].tolist() == [2.0, 6.5, -9.0]
+
+
+def test_the_question_tells_analyses_apart():
+    assert account(window_sum()).question == "Which part of which update built route?"
+    others = [window_sum(scalar=name) for name in ("route", "a", "b")]
+    assert account(*others).question.endswith("built route and 2 others?")
+    between = window_sum()._replace(components={"checkpoint_difference": 7.8})
+    assert account(between).question == "Between checkpoints, which parameters built route?"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from circuit.attribution.window import WindowSum
-from circuit.config.terms import COMPARATORS
+from circuit.config.terms import CHECKPOINT_DIFFERENCE, COMPARATORS
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.growth_words import SUMMANDS, named, residual_marks
 from circuit.reports.publish import Account
@@ -76,7 +76,7 @@ def attribution(
             )
         )
     return Account(
-        question="Which part of which update built the route?",
+        question=_question(main),
         answer=_answer(
             main[0], sums, names[main[0].scalar], units, window, growths[main[0].scalar], top
         ),
@@ -96,6 +96,15 @@ def attribution(
         figures=FIGURES,
         marks=residual_marks(main, bound),
     )
+
+
+def _question(main: Sequence[WindowSum]) -> str:
+    """What was asked, told apart by the scalars and by what their updates were split into."""
+    names = [s.scalar for s in main]
+    named = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others"
+    if CHECKPOINT_DIFFERENCE in main[0].components:
+        return f"Between checkpoints, which parameters built {named}?"
+    return f"Which part of which update built {named}?"
 
 
 def _answer(
