@@ -171,12 +171,14 @@ def test_weights_sum_to_one_at_nodes_on_the_chord(rule):
     assert all(0 <= node <= 1 for node in PATH_RULES[rule])
 
 
-@pytest.mark.parametrize(("rule", "degree"), [("left", 1), ("trapezoid", 2), ("simpson", 4)])
+@pytest.mark.parametrize(
+    ("rule", "degree"), [("left", 1), ("trapezoid", 2), ("simpson", 4), ("boole", 6)]
+)
 def test_a_rule_is_exact_up_to_its_degree_and_no_further(world, rule, degree):
     """Of the scalar, one more than of its gradient; over a step as large as the parameters."""
     before = world.states[0]
     after = before + before.flip(0)
-    engine = engine_of(world, {str(n): polynomial(world, n) for n in range(1, 7)}, (rule,))
+    engine = engine_of(world, {str(n): polynomial(world, n) for n in range(1, 8)}, (rule,))
     result = engine.step(before, after, (after - before)[None])
     relative = (result.residual(rule, 1) / result.growth).abs()
     assert (relative[:degree] < 1e-11).all()

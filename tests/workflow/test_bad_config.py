@@ -390,8 +390,8 @@ BAD_REFERENCES = {
     "name of another folder": (
         {f"{ANALYSIS}.replay": {"kind": "head_scan", "rank": 2}},
         f"an analysis cannot be called 'replay' — where: configuration: {ANALYSIS}.replay — "
-        "expected: a name whose folder is not in use: beside a run's analyses lie train, replay and "
-        "chords — what to do: rename it",
+        "expected: a name whose folder is not in use: beside a run's analyses lie train, replay "
+        "and chords — what to do: rename it",
     ),
 }
 

@@ -45,6 +45,7 @@ PATH_RULES: dict[str, dict[float, float]] = {
     "left": {0.0: 1.0},
     "trapezoid": {0.0: 0.5, 1.0: 0.5},
     "simpson": {0.0: 1 / 6, 0.5: 4 / 6, 1.0: 1 / 6},
+    "boole": {0.0: 7 / 90, 0.25: 32 / 90, 0.5: 12 / 90, 0.75: 32 / 90, 1.0: 7 / 90},
     "gauss_8": _gauss(8),
     "gauss_16": _gauss(16),
     "gauss_32": _gauss(32),

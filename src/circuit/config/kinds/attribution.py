@@ -12,7 +12,7 @@ from circuit.config.kinds.base import AnalysisSettings, Window
 from circuit.config.kinds.scalar import ScalarSettings
 from circuit.config.parameter_groups import check_lists, check_names
 
-PathRule = Literal["left", "trapezoid", "simpson", "gauss_8", "gauss_16", "gauss_32"]
+PathRule = Literal["left", "trapezoid", "simpson", "boole", "gauss_8", "gauss_16", "gauss_32"]
 
 
 class OptimizerTrace(AnalysisSettings):
