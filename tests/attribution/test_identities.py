@@ -23,7 +23,7 @@ from circuit.scalars.evaluate import scalar_values
 
 RULE = "gauss_8"
 STEP, REMEMBERED = 6, 2  # so there is momentum from data that is remembered, and from before
-RATES = {"adamw": 3e-3, "sgd": 2e-3, "sgd_momentum": 0.05}  # no feature's kink lies on the chord
+RATES = {"adamw": 3e-3, "sgd": 2e-3, "sgd_momentum": 0.05}
 STATES = 12  # scalars refer to the run's state 10 and to its last
 LISTS = {
     "circuit": {"look_up": ["winner.q", "winner.k"], "copy": ["winner.v", "winner.o"]},

@@ -13,7 +13,7 @@ import torch
 from scalar_cases import CASES
 
 from circuit.config.benchmark import SPECIAL_IDS
-from circuit.scalars.base import MovingMargin
+from circuit.scalars.base import Branched
 from circuit.scalars.truncation import Frame
 
 CHAINS = {"fine": (0, 5, 10, 20), "coarse": (0, 20), "to and fro": (20, 0, 10, 0)}
@@ -110,7 +110,7 @@ def test_a_basis_is_renewed_before_the_rival_that_it_is_read_with(world):
     order = [scalar.terms.index(term) for term, _ in chain]
     assert order == sorted(order)
     assert order[0] == 0
-    assert all(torch.equal(after.rival, bound.rival) for _, after in chain[:-1])
+    assert all(torch.equal(after.branch, bound.branch) for _, after in chain[:-1])
 
 
 @pytest.mark.parametrize("name", [n for n in CHOOSING if "fixed" not in n])
@@ -193,7 +193,7 @@ def kept(frame, columns, side):
 
 def with_basis(scalar, frame):
     """A bound scalar with directions that nothing moves; they are given, not found."""
-    inner = scalar.held if isinstance(scalar, MovingMargin) else scalar
+    inner = scalar.held if isinstance(scalar, Branched) else scalar
     return replace(inner, basis=frame, refitted="never")
 
 

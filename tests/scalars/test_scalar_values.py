@@ -382,6 +382,8 @@ def test_only_a_moving_rival_or_basis_is_a_choice_that_is_made_anew(world, setti
     if margin or settings.get("reading") == "readout":
         moving = settings.get("competitor", "moving") == "moving"
         expected += ("branch_switch",) if moving else ()
+    if settings["scalar"] == "feature_score":
+        expected += ("branch_switch",)
     assert scalar.terms == expected
     if not expected:
         assert scalar.at(world.states[10]) is scalar

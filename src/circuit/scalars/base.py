@@ -99,70 +99,69 @@ Rival = Int[Tensor, " E"] | Literal["mean"] | None
 
 
 @dataclass(frozen=True, eq=False)
-class MovingMargin:
-    """A margin over the best wrong token, which is chosen anew at each θ.
+class Branched:
+    """A scalar of smooth branches, of which it takes one at each θ: a rival, or what is active.
 
-    Unbound it is the margin itself, with a kink wherever another token becomes the best one. Bound,
-    every event keeps its rival; re-binding books the fall of the margins whose rival was overtaken
-    as ``branch_switch``. A margin that makes a choice of its own makes it first, over the rivals
-    held until then.
+    Unbound it is the scalar itself, with a kink wherever it goes over to another branch. Bound, it
+    stays on its branch; re-binding books what going over changes as ``branch_switch``. A branch
+    that makes a choice of its own makes it first.
 
     Args:
-        make: the margin over given rivals (None: the best wrong token at the θ it is seen at).
-        choose: the best wrong token of every event at a θ.
-        rival: the rivals held, if it is bound.
-        held: the margin over them, bound where it makes a choice.
+        make: the scalar on a branch (None: on the one that is taken at the θ it is seen at).
+        choose: the branch that is taken at a θ: best wrong tokens, or which features are active.
+        branch: the one held, if it is bound.
+        held: the scalar on it, bound where it makes a choice.
     """
 
-    make: Callable[[Rival], Scalar]
-    choose: Callable[[Float[Tensor, " P"]], Int[Tensor, " E"]]
-    rival: Int[Tensor, " E"] | None = None
+    make: Callable[[Tensor | None], Scalar]
+    choose: Callable[[Float[Tensor, " P"]], Tensor]
+    branch: Tensor | None = None
     held: Scalar | None = None
 
     @property
-    def _margin(self) -> Scalar:
+    def _scalar(self) -> Scalar:
         return self.make(None) if self.held is None else self.held
 
     @property
     def unit(self) -> str:
-        """That of the margin."""
-        return self._margin.unit
+        """That of the branches."""
+        return self._scalar.unit
 
     @property
     def sites(self) -> frozenset[str]:
-        """Those of the margin."""
-        return self._margin.sites
+        """Those of the branches."""
+        return self._scalar.sites
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Those of the margin's own choice, then that of the rival."""
-        return (*self._margin.terms, "branch_switch")
+        """Those of a branch's own choice, then that of the branch."""
+        return (*self._scalar.terms, "branch_switch")
 
-    def at(self, theta: Float[Tensor, " P"]) -> MovingMargin:
-        """The margin over the rivals that are best at ``theta``."""
-        rival = self.choose(theta)
-        return replace(self, rival=rival, held=self.make(rival).at(theta))
+    def at(self, theta: Float[Tensor, " P"]) -> Branched:
+        """The scalar on the branch that is taken at ``theta``."""
+        branch = self.choose(theta)
+        return replace(self, branch=branch, held=self.make(branch).at(theta))
 
-    def along(self, theta: Float[Tensor, " P"]) -> MovingMargin:
-        """The same rivals, of the margin further on."""
+    def along(self, theta: Float[Tensor, " P"]) -> Branched:
+        """The same branch, further on."""
         return self if self.held is None else replace(self, held=self.held.along(theta))
 
     def rebind(self, theta: Float[Tensor, " P"]) -> tuple[Rebinding, ...]:
-        """The margin's own choice made anew, then the rival of any event that has another one."""
-        assert self.rival is not None
+        """The branch's own choice made anew, then the branch itself where another one is taken."""
+        assert self.branch is not None
         assert self.held is not None
         chain: list[Rebinding] = [
-            (term, replace(self, held=margin)) for term, margin in self.held.rebind(theta)
+            (term, replace(self, held=scalar)) for term, scalar in self.held.rebind(theta)
         ]
         bound = self.at(theta)
-        assert bound.rival is not None
-        if not torch.equal(bound.rival, self.rival):
+        assert bound.branch is not None
+        if not torch.equal(bound.branch, self.branch):
             chain.append(("branch_switch", bound))
         return tuple(chain)
 
     def __call__(self, seen: Seen) -> Float[Tensor, " E"]:
-        """One margin per event."""
-        return self._margin(seen)
+        """One value per event."""
+        return self._scalar(seen)
 
 
 def look(

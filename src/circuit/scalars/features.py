@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from circuit.artifacts import read_tensors, write_tensors
@@ -71,9 +71,15 @@ class Dictionary:
         self, x: Float[Tensor, "... d"], features: Sequence[int] | None = None
     ) -> Float[Tensor, "... k"]:
         """Activations of the features given, or of all, in the precision of ``x``."""
+        return torch.relu(self.drive(x, features))
+
+    def drive(
+        self, x: Float[Tensor, "... d"], features: Sequence[int] | None = None
+    ) -> Float[Tensor, "... k"]:
+        """What :meth:`encode` takes the positive part of."""
         chosen = slice(None) if features is None else torch.as_tensor(features)
         directions, bias = self.W_enc[:, chosen].to(x), self.b_enc[chosen].to(x)
-        return torch.relu((x - self.b_dec.to(x)) @ directions + bias)
+        return (x - self.b_dec.to(x)) @ directions + bias
 
     def decode(self, f: Float[Tensor, "... F"]) -> Float[Tensor, "... d"]:
         """The state that activations stand for."""
@@ -153,14 +159,28 @@ def load_dictionaries(settings: Any, paths: Sequence[str | Path]) -> dict[str, D
     return {name: load_dictionary(path) for name, path in named}
 
 
-def feature_score(site: str, role: str, dictionary: Dictionary, features: Sequence[int]) -> Measure:
-    """Mean activation of the features at a role's positions."""
+@dataclass(frozen=True, eq=False)
+class FeatureScore:
+    """Mean activation of features at a role's positions."""
 
-    def value(seen: Seen) -> Float[Tensor, " E"]:
-        active = dictionary.encode(seen.sites[site], features).mean(-1)
-        return masked_mean(active, seen.events.role_mask(role))
+    site: str
+    role: str
+    dictionary: Dictionary
+    features: Sequence[int]
 
-    return Measure("activation", frozenset({site}), value)
+    def active(self, seen: Seen) -> Bool[Tensor, "E T k"]:
+        """Which features fire where: the branch that the score is on."""
+        return self.dictionary.drive(seen.sites[self.site], self.features) > 0
+
+    def measure(self, active: Bool[Tensor, "E T k"] | None) -> Measure:
+        """The score with these features taken as firing; None: those that do."""
+
+        def value(seen: Seen) -> Float[Tensor, " E"]:
+            drive = self.dictionary.drive(seen.sites[self.site], self.features)
+            kept = drive.relu() if active is None else torch.where(active, drive, 0)
+            return masked_mean(kept.mean(-1), seen.events.role_mask(self.role))
+
+        return Measure("activation", frozenset({self.site}), value)
 
 
 def settled_score(
@@ -168,7 +188,7 @@ def settled_score(
     dictionaries: Mapping[str, Dictionary],
     shape: ModelSettings,
     events: ReadEvents,
-) -> Measure:
+) -> FeatureScore:
     """The ``feature_score`` that settings describe.
 
     Args:
@@ -194,7 +214,7 @@ def settled_score(
             do="name a dictionary that was made for this model",
         )
     require_role(settings.scalar, role, events)
-    return feature_score(site, role, dictionary, chosen_features(settings, dictionary))
+    return FeatureScore(site, role, dictionary, chosen_features(settings, dictionary))
 
 
 def chosen_features(settings: ScalarSettings, dictionary: Dictionary) -> tuple[int, ...]:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, get_args
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from circuit.config.kinds.scalar import ScalarName, ScalarSettings
 from circuit.model.sites import parse_component, parse_head
 from circuit.model.transformer import Decoder
 from circuit.scalars import behaviour, features, routing, subspace, value, write
-from circuit.scalars.base import MovingMargin, Rival, Scalar, Seen, best_other, look
+from circuit.scalars.base import Branched, Rival, Scalar, Seen, best_other, look
 from circuit.scalars.features import Dictionary
 from circuit.scalars.moving_basis import BasisScalar
 from circuit.scalars.options import refusal, require_checkpoint
@@ -93,7 +93,8 @@ def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
         return write.functional_write(followed, context.decoder.settings, settings.part)
     if name == "feature_score":
         shape = context.decoder.settings
-        return features.settled_score(settings, context.dictionaries, shape, context.events)
+        score = features.settled_score(settings, context.dictionaries, shape, context.events)
+        return Branched(score.measure, _reader(context, score.measure(None).sites, score.active))
     head = resolve_head(settings, context)
     if name == "qk_separation":
         return _rank_separation(settings, context, head)
@@ -260,16 +261,22 @@ def _margin(
             at.
         logits, right: what the margin compares, and which of them is the right one.
     """
-    sites = make(None).sites
-
-    def choose(theta: Tensor) -> Int[Tensor, " E"]:
-        """The best wrong token of every event."""
-        seen = look(context.decoder, theta.detach(), context.events, context.value_ids, sites)
-        return best_other(logits(seen), right(seen))
-
+    choose = _reader(context, make(None).sites, lambda seen: best_other(logits(seen), right(seen)))
     if settings.competitor == "mean":
         return make("mean")
     if settings.competitor == "moving":
-        return MovingMargin(make, choose)
+        return Branched(make, choose)
     start, stop = context.window
     return make(choose(context.theta(start if settings.competitor == "fixed_source" else stop)))
+
+
+def _reader(
+    context: ScalarContext, sites: frozenset[str], read: Callable[[Seen], Tensor]
+) -> Callable[[Float[Tensor, " P"]], Tensor]:
+    """What is read off a pass over the events, as a function of θ."""
+
+    def at(theta: Float[Tensor, " P"]) -> Tensor:
+        seen = look(context.decoder, theta.detach(), context.events, context.value_ids, sites)
+        return read(seen)
+
+    return at
