@@ -83,6 +83,7 @@ def weight_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def activation_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """What states at every stage and role bring and take away, with controls."""
     return _both(rows, "activation", ["stage", "role"])
 
 

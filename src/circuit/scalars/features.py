@@ -10,7 +10,8 @@
    that a dictionary from there can be read. Metadata hold the stage whose states it reads, how it
    was made, and *families*: named lists of features, most selective first.
 3. ``feature_score`` is the mean activation of chosen features at a role, larger where they fire
-   more. It has kinks where a feature begins to fire; there the gradient is that of the silent side.
+   more. It has kinks where a feature begins or ceases to fire; over an interval the features that
+   fired at its start are held (:class:`circuit.scalars.base.Branched`).
 """
 
 from __future__ import annotations
