@@ -1,0 +1,183 @@
+"""The one table of estimates: what every kind of analysis leaves, and every reader understands.
+
+One row is one number about the model. Its fixed columns are
+
+==========  =====================================================================================
+step        checkpoint step; of a number about a window, the window's last step
+measure     what was measured
+against     empty; or the control that the row is; or ``excess``, the paired difference from the
+            control (``excess over NAME`` where there are several controls)
+half        ``all`` events, or those that choose (``selection``) or confirm (``confirmation``)
+unit        of mean, low and high
+mean        the number; missing where it is not defined
+low, high   its 95% interval (program bootstrap, pair bootstrap, jackknife, draws of a control or
+            simultaneous: the kind says which); missing where there is nothing to resample
+count       how many were averaged, 0 where nothing was
+noun        what was averaged: ``events``, ``programs``, ``reads``, …
+==========  =====================================================================================
+
+and its key columns, which say what the number is about (``head``, ``stage``, ``component``, …).
+Keys that do not apply are empty text. Per-event values, matrices and dictionaries are files beside.
+
+A number with unit ``step`` is an event in time: a landmark of a curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from circuit.errors import AnalysisError
+from circuit.statistics import halves_and_all, interval, resamples
+
+FIXED = ("step", "measure", "against", "half", "unit", "mean", "low", "high", "count", "noun")
+ROW_UNIT = "unit of the row"
+UNITS = {"step": "step", **dict.fromkeys(("mean", "low", "high"), ROW_UNIT), "count": "1"}
+"""Units of the fixed columns, as :func:`circuit.artifacts.write_rows` wants them."""
+EXCESS = "excess"
+ALL, SELECTION, CONFIRMATION = "all", "selection", "confirmation"
+
+
+def estimates(
+    frame: pd.DataFrame,
+    unit: str | Mapping[str, str] | None = None,
+    noun: str | None = None,
+    **fixed: Any,
+) -> pd.DataFrame:
+    """Rows of the table of estimates from a frame that has some of its columns.
+
+    Columns that are neither fixed nor given are keys and come first, in the frame's order.
+
+    Args:
+        frame: rows with ``step`` and ``mean`` at least (or given by ``fixed``).
+        unit: one unit, or the unit of every measure; None where the frame has the column.
+        noun: what ``count`` counts; None where the frame has the column, or nothing is counted.
+        fixed: columns with the same value in every row, such as ``measure="growth"``.
+
+    Raises:
+        AnalysisError: a measure has no unit, or a column that has no default is missing.
+    """
+    rows = frame.assign(**fixed)
+    if unit is not None:
+        rows["unit"] = unit if isinstance(unit, str) else rows["measure"].map(unit)
+    defaults = {"against": "", "half": ALL, "low": np.nan, "high": np.nan, "count": 0}
+    defaults["noun"] = noun or ""
+    for name, value in defaults.items():
+        if name not in rows:
+            rows[name] = value
+    missing = [name for name in FIXED if name not in rows]
+    if missing or rows["unit"].isna().any():
+        bare = rows.loc[rows["unit"].isna(), "measure"].unique() if not missing else ()
+        raise AnalysisError(
+            f"rows lack {', '.join(missing)}" if missing else f"no unit of {', '.join(bare)}",
+            where="table of estimates",
+            expected=f"the columns {', '.join(FIXED)}",
+            do="give them where the rows are made",
+        )
+    rows["count"] = rows["count"].fillna(0).astype(np.int64)
+    for name in ("mean", "low", "high"):
+        rows[name] = rows[name].astype(np.float64)
+    keys = [name for name in rows.columns if name not in FIXED]
+    return rows[[*keys, *FIXED]].reset_index(drop=True)
+
+
+def keys_of(rows: pd.DataFrame) -> list[str]:
+    """The key columns of a table of estimates."""
+    return [name for name in rows.columns if name not in FIXED]
+
+
+def with_controls(
+    frame: pd.DataFrame, controls: Mapping[str, tuple[str, str | None, str | None]]
+) -> pd.DataFrame:
+    """A frame whose columns hold controls beside an estimate, as rows below one another.
+
+    Args:
+        controls: name of a control → its columns for mean, low and high (None where it has none).
+            They leave the columns; rows where all of them are missing are left out.
+    """
+    taken = {column for columns in controls.values() for column in columns if column}
+    bare = frame.drop(columns=list(taken))
+    parts = [bare.assign(against="")]
+    for name, columns in controls.items():
+        found = {
+            to: frame[column] if column else np.nan
+            for to, column in zip(("mean", "low", "high"), columns, strict=True)
+        }
+        part = bare.assign(against=name, **found)
+        parts.append(part[part[["mean", "low", "high"]].notna().any(axis=1)])
+    return pd.concat(parts, ignore_index=True)
+
+
+@dataclass
+class Estimates:
+    """Rows made from one value per event: means, halves, controls, excesses and ratios.
+
+    All columns of a table share one set of bootstrap resamples, so what is paired stays paired.
+
+    Args:
+        step: of every row.
+        unit: of every measure.
+        noun: what an event is.
+        halves: also give the halves of the events that choose and that confirm.
+        seed: of the resamples.
+    """
+
+    step: int
+    unit: Mapping[str, str]
+    noun: str = "events"
+    halves: bool = False
+    seed: int = 0
+    _columns: list[tuple[dict[str, str], Float[np.ndarray, " E"]]] = field(default_factory=list)
+
+    def add(
+        self, values: Float[np.ndarray, " E"], measure: str, against: str = "", **keys: str
+    ) -> None:
+        """Add one number: its value on every event."""
+        self._columns.append((dict(keys, measure=measure, against=against), np.asarray(values)))
+
+    def sums(self, over: str, name: str, among: Sequence[str]) -> None:
+        """Add the sums over a key's values, called ``name``, within groups of the keys ``among``."""
+        totals: dict[tuple[str, ...], np.ndarray] = {}
+        for keys, values in self._columns:
+            place = tuple(keys[key] for key in (*among, "measure", "against"))
+            totals[place] = totals.get(place, 0.0) + values
+        for (*place, measure, against), values in totals.items():
+            named = dict(zip(among, place, strict=True))
+            self.add(values, measure, against, **{**named, over: name})
+
+    def excess(self, control: str, called: str = EXCESS) -> None:
+        """Add, for every number that has the control, its paired difference from it."""
+        controls = {
+            _identity(keys): values for keys, values in self._columns if keys["against"] == control
+        }
+        for keys, values in list(self._columns):
+            other = controls.get(_identity(keys))
+            if keys["against"] == "" and other is not None:
+                self._columns.append(({**keys, "against": called}, values - other))
+
+    def frame(self) -> pd.DataFrame:
+        """The rows, in the order added, all halves of the events after one another."""
+        events = len(self._columns[0][1])
+        chosen = halves_and_all(events) if self.halves else {ALL: np.arange(events)}
+        matrix = np.stack([values for _, values in self._columns], axis=1)
+        parts = []
+        for half, part in chosen.items():
+            drawn = resamples(len(part), self.seed) / len(part)
+            low, high = interval(drawn @ matrix[part])
+            keys = pd.DataFrame([keys for keys, _ in self._columns]).fillna("")
+            parts.append(
+                keys.assign(
+                    step=self.step, half=half, mean=matrix[part].mean(0), low=low, high=high,
+                    count=len(part),
+                )
+            )  # fmt: skip
+        return estimates(pd.concat(parts, ignore_index=True), unit=self.unit, noun=self.noun)
+
+
+def _identity(keys: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    return tuple(sorted((name, value) for name, value in keys.items() if name != "against"))
