@@ -92,6 +92,8 @@ class Report:
         question: what was asked, ending in a question mark.
         answer: the answer, in a sentence or a few.
         marks: what must not be overlooked, such as a bound that was exceeded.
+        section: the part of the study's page that tells it.
+        findings: verdicts (:attr:`circuit.reports.telling.Outcome.record`).
         settings: the validated settings, in JSON's types.
         command: the shell command that makes the report again.
         provenance: :func:`circuit.artifacts.provenance` of the job.
@@ -107,6 +109,8 @@ class Report:
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     marks: tuple[str, ...] = ()
+    section: str = ""
+    findings: tuple[Mapping[str, Any], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -155,7 +159,9 @@ def report_dict(report: Report) -> dict[str, Any]:
         "run": report.run,
         "question": report.question,
         "answer": report.answer,
+        "section": report.section,
         "marks": list(report.marks),
+        "findings": [dict(finding) for finding in report.findings],
         "numbers": [asdict(number) for number in report.numbers],
         "tables": [
             {

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
+from circuit.estimates import EXCESS, Estimates, estimates
 from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look, pick
@@ -49,21 +50,16 @@ MEASURES = {
 }
 EVENT_UNITS = {"step": "step", "event": "id", "value": "score"}
 CRITERIA = ("qk_separation", "qk_separation_rank")
-UNITS = {
-    "step": "step",
-    "mean": "unit of the measure",
-    "low": "unit of the measure",
-    "high": "unit of the measure",
-    "count": "1",
-}
+MODEL = "model"
+"""In place of a head: the whole model."""
 
 
 class Scan(NamedTuple):
     """What the scan saw.
 
-    ``rows``: step, head, measure, half, mean, low, high, count. Besides ``MEASURES`` there are
-    ``singular_value_1`` … of W_QK (one number, no interval) and, under the head ``model``, the
-    ``answer_margin``. ``events``: step, head, measure, event, value for the ``CRITERIA``.
+    ``rows``: estimates by head. Besides ``MEASURES`` there are ``singular_value_1`` … of W_QK
+    (exact) and, under the head ``model``, the ``answer_margin``.
+    ``events``: step, head, measure, event, value for the ``CRITERIA``.
     """
 
     rows: pd.DataFrame
@@ -109,21 +105,17 @@ def _scan_checkpoint(
                 (head_name(head), f"singular_value_{i + 1}", float(v))
                 for i, v in enumerate(spectrum)
             ]
-        names.append(("model", "answer_margin"))
+        names.append((MODEL, "answer_margin"))
         columns.append(answer_margin(None)(seen).double())
     per_event = torch.stack(columns, 1).numpy()
     frames = []
     for half, chosen in halves_and_all(len(per_event)).items():
         mean, low, high = bootstrap_means(per_event[chosen])
         frame = pd.DataFrame(names, columns=["head", "measure"])
-        frames.append(frame.assign(half=half, mean=mean, low=low, high=high, count=len(chosen)))
-    spectrum_rows = pd.DataFrame(singular, columns=["head", "measure", "mean"])
-    frames.append(
-        spectrum_rows.assign(
-            half="all", low=spectrum_rows["mean"], high=spectrum_rows["mean"], count=1
-        )
-    )
-    rows = pd.concat(frames, ignore_index=True).assign(step=step)
+        frame = frame.assign(half=half, mean=mean, low=low, high=high, count=len(chosen))
+        frames.append(estimates(frame, {**MEASURES, "answer_margin": "logit"}, "events", step=step))
+    exact = pd.DataFrame(singular, columns=["head", "measure", "mean"])
+    frames.append(estimates(exact, "score·√d_head", step=step))
     criteria = [
         pd.DataFrame(
             {"head": head, "measure": measure, "event": np.arange(len(column)), "value": column}
@@ -132,7 +124,7 @@ def _scan_checkpoint(
         if measure in CRITERIA
     ]
     return (
-        rows[["step", "head", "measure", "half", "mean", "low", "high", "count"]],
+        pd.concat(frames, ignore_index=True),
         pd.concat(criteria, ignore_index=True).assign(step=step),
     )
 
@@ -209,18 +201,39 @@ def select_heads(
     }
 
 
+def growth_rows(events: pd.DataFrame, heads: Mapping[str, Any], seed: int = 0) -> pd.DataFrame:
+    """Growth of the criterion by head on both halves, and its excess over the bottom control's.
+
+    Args:
+        events: :attr:`Scan.events`; ``heads``: of :func:`select_heads`.
+    """
+    window = tuple(heads["window"])
+    change = growths(events, heads["criterion"], window)
+    found = Estimates(window[1], {"growth": heads["unit"]}, halves=True, seed=seed)
+    ranking = [entry["head"] for entry in heads["ranking"]]
+    for head in ranking:
+        found.add(change[head], "growth", head=head)
+    for head in ranking:
+        if head != heads["bottom"]:
+            found.add(change[head] - change[heads["bottom"]], "growth", EXCESS, head=head)
+    return found.frame()
+
+
 def correlations(rows: pd.DataFrame) -> pd.DataFrame:
     """Spearman correlation over checkpoints of every head's measures with the answer margin.
 
-    Columns: head, measure, correlation, count (checkpoints). A measure that never changes has no
+    Rows of measure ``margin_correlation`` with the key ``of``, the measure correlated; checkpoints
+    are counted. They are no draws, so there is no interval. A measure that never changes has no
     correlation and is left out.
     """
     every = rows[rows["half"] == "all"]
     table = every.pivot(index="step", columns=["head", "measure"], values="mean")
-    target = table["model", "answer_margin"].rank()
+    target = table[MODEL, "answer_margin"].rank()
     found = []
     for head, measure in table.columns:
         series = table[head, measure].rank()
-        if head != "model" and series.nunique() > 1 and target.nunique() > 1:
+        if head != MODEL and series.nunique() > 1 and target.nunique() > 1:
             found.append((head, measure, float(series.corr(target)), len(series)))
-    return pd.DataFrame(found, columns=["head", "measure", "correlation", "count"])
+    frame = pd.DataFrame(found, columns=["head", "of", "mean", "count"])
+    named = {"measure": "margin_correlation", "step": int(rows["step"].max())}
+    return estimates(frame, "1", "checkpoints", **named)

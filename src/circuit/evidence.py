@@ -1,0 +1,72 @@
+"""The one rule of evidence: when an effect is shown.
+
+Every verdict of every kind comes from :func:`verdict`; no other code compares an interval with a
+bound to choose words.
+
+- An effect is ``shown`` where the interval of its paired excess over the control lies above 0.
+- Where rows hold no paired excess, it is shown where its interval lies above 0 and above the
+  interval of every control.
+- It is ``opposite`` on the other side, and else ``open``.
+
+An interval holds what chance would do to a number, so a number that was averaged over something but
+has no interval can show nothing. A number that nothing was averaged over (a singular value, a sum)
+is exact: its interval is the number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["shown", "opposite", "open"]
+VERDICTS: tuple[Verdict, ...] = ("shown", "opposite", "open")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with the interval that chance leaves it; ``count`` is 0 where it is exact."""
+
+    mean: float
+    low: float = math.nan
+    high: float = math.nan
+    count: int = 0
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The interval: the number itself where it is exact; NaN where there is none."""
+        if self.count == 0 and math.isnan(self.low):
+            return self.mean, self.mean
+        return self.low, self.high
+
+
+def verdict(
+    effect: Estimate,
+    controls: Sequence[Estimate] = (),
+    excess: Estimate | None = None,
+    bound: float | None = 0.0,
+) -> Verdict:
+    """Whether an effect is shown.
+
+    Args:
+        effect: the number.
+        controls: what it is compared with, unpaired.
+        excess: the paired difference from the control, which decides alone where there is one.
+        bound: what the effect must lie beyond; None for a quantity whose 0 means nothing (an
+            accuracy, a rank), which is then compared with its controls only.
+    """
+    if excess is not None:
+        return _side(excess, [0.0, 0.0])
+    ends = [end for control in controls for end in control.ends]
+    return _side(effect, ends if bound is None else [*ends, bound])
+
+
+def _side(one: Estimate, ends: Sequence[float]) -> Verdict:
+    """On which side of all ends the interval lies; comparisons with NaN are false."""
+    low, high = one.ends
+    if ends and all(low > end for end in ends):
+        return "shown"
+    if ends and all(high < end for end in ends):
+        return "opposite"
+    return "open"

@@ -1,0 +1,36 @@
+"""QK separation of every head at every checkpoint, and the choice of winner and controls."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from circuit.geometry.heads.scan import (
+    EVENT_UNITS,
+    correlations,
+    growth_rows,
+    head_scan,
+    select_heads,
+)
+from circuit.kinds.head_scan.settings import Settings
+from circuit.measuring import ROLES, Job, Measured, Table
+
+
+def measure(job: Job[Settings]) -> Measured:
+    """Rows of every head and of its growth; ``heads`` is the choice that other kinds go by."""
+    asked, steps = job.settings, job.steps
+    window = asked.window or (steps[0], steps[-1])
+    scan = head_scan(
+        job.run.decoder, job.theta, steps, job.events, job.run.value_ids, asked.rank
+    )
+    heads = select_heads(scan.events, asked.criterion, window)
+    parts = [scan.rows, growth_rows(scan.events, heads), correlations(scan.rows)]
+    rows = pd.concat(parts, ignore_index=True).fillna({"of": ""})
+    rows.insert(1, "chosen", rows["head"].map({heads[role]: role for role in ROLES}).fillna(""))
+    return Measured(
+        tables={
+            "rows": Table(rows, "one measure of one head on one half of the events"),
+            "events": Table(scan.events, "one criterion of one head on one event", EVENT_UNITS),
+        },
+        records={"heads": heads},
+        facts={"window": list(window)},
+    )

@@ -1,0 +1,194 @@
+"""A measure job: from a run and settings to tables, with all that a kind's measuring may ask for.
+
+A kind's ``measure.py`` has one function, ``measure(job) -> Measured``. It looks at nothing but its
+job, writes no file, words nothing and draws nothing: that is the view's (:mod:`circuit.reports`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit.artifacts import provenance, read_json, read_rows, write_json, write_rows
+from circuit.config.windows import window_steps
+from circuit.estimates import FIXED
+from circuit.estimates import UNITS as FIXED_UNITS
+from circuit.job import Facts
+from circuit.model.counting import CountingDecoder
+from circuit.scalars.features import Dictionary, load_dictionaries
+from circuit.task.events import ReadEvents
+from circuit.training.records import RunRecord
+
+S = TypeVar("S")
+SCHEMA = 1
+ROLES = ("winner", "runner_up", "bottom")
+"""The heads that a head scan chooses, by what they are chosen as."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to be written: rows, what one row is, and the units of its numeric columns.
+
+    A table of estimates has the units of its fixed columns by itself.
+    """
+
+    frame: pd.DataFrame
+    what: str
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def every_unit(self) -> dict[str, str]:
+        """Units of all columns that have one."""
+        fixed = FIXED_UNITS if set(FIXED) <= set(self.frame.columns) else {}
+        return {**fixed, **self.units}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a kind's measuring found.
+
+    Args:
+        tables: by output name; ``rows`` is the table of estimates.
+        records: content of the kind's JSON files, by output name.
+        files: what writes any other output to a path, by output name.
+        facts: what words may need beyond rows and settings, in JSON's types.
+        seeds: what each seed was for, and its value.
+        events: how many events make up a whole forward pass, where passes were counted.
+    """
+
+    tables: Mapping[str, Table]
+    records: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Callable[[str], None]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    events: int | None = None
+
+
+@dataclass(frozen=True)
+class Job(Generic[S]):
+    """What a kind's measuring may look at; nothing is read before it is asked for.
+
+    Args:
+        settings: of the analysis.
+        given: the rule's inputs by name, each a path or a list of paths.
+        facts: the job's.
+        runs: names of the runs compared, where the kind looks at a whole study.
+    """
+
+    settings: S
+    given: Mapping[str, Any]
+    facts: Facts
+    runs: Sequence[str] = ()
+
+    @property
+    def _asked(self) -> Any:
+        """The settings, whose kind may have a split, a window, …."""
+        return self.settings
+
+    @cached_property
+    def run(self) -> RunRecord:
+        """The finished run with its benchmark, both verified by digest."""
+        return RunRecord(self.given["manifest"], Path(self.given["metadata"]).parent)
+
+    @cached_property
+    def decoder(self) -> CountingDecoder:
+        """The run's model; it counts its forward passes, which the report tells."""
+        return CountingDecoder(self.run.decoder)
+
+    @property
+    def steps(self) -> Sequence[int]:
+        """Steps of the run's checkpoints."""
+        return self.run.manifest.steps
+
+    def theta(self, step: int) -> Float[Tensor, " P"]:
+        """Parameters after ``step`` steps."""
+        return self.run.theta(step)
+
+    @cached_property
+    def events(self) -> ReadEvents:
+        """Probe events of the analysis' split."""
+        return self.run.probes(self._asked.split)
+
+    @cached_property
+    def window(self) -> tuple[int, int]:
+        """First and last checkpoint step of the analysis' window."""
+        return window_steps(self._asked.window, self.given.get("windows"))
+
+    @cached_property
+    def heads(self) -> dict[str, Any]:
+        """The choice of heads that the analysis goes by: ``winner``, ``runner_up``, ``bottom``, …"""
+        found: dict[str, Any] = read_json(self.given["heads"])
+        return found
+
+    def chosen(self, head: str) -> str:
+        """``winner``, ``runner_up`` or ``bottom`` where a head is one of them, else empty."""
+        return next((role for role in ROLES if self.heads[role] == head), "")
+
+    @cached_property
+    def dictionaries(self) -> dict[str, Dictionary]:
+        """Dictionaries of features that the settings' scalars name."""
+        return load_dictionaries(self._asked.model_dump(), self.given.get("dictionaries", []))
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Rows of an input."""
+        return read_rows(self.given[name])
+
+
+def measure(kind: Any, settings: type[Any], facts: Facts, runs: Sequence[str] = ()) -> None:
+    """Let a kind measure, and write what it found.
+
+    Args:
+        kind: the kind's module ``measure``; ``settings``: its class of settings.
+        facts: the job's; its output names the files.
+        runs: of a study-wide analysis.
+    """
+    job: Job[Any] = Job(settings.model_validate_json(facts.settings), facts.inputs, facts, runs)
+    found: Measured = kind.measure(job)
+    out = facts.output
+    for name, table in found.tables.items():
+        write_rows(out[name], table.frame, table.every_unit, table.what)
+    for name, content in found.records.items():
+        write_json(out[name], content)
+    for name, write in found.files.items():
+        write(out[name])
+    seeds = dict(found.seeds)
+    if "run" in job.__dict__:
+        seeds = {"run": job.run.manifest.seed, **seeds}
+    write_json(
+        out["measured"],
+        {
+            "schema": SCHEMA,
+            "facts": dict(found.facts),
+            "passes": _passes(job, found),
+            "provenance": provenance(
+                inputs=facts.inputs,
+                settings=json.loads(facts.settings),
+                modules=facts.code,
+                seeds=seeds,
+                threads=facts.threads,
+                started=facts.started,
+            ),
+        },
+        nan="null",
+    )
+
+
+def _passes(job: Job[Any], found: Measured) -> dict[str, Any] | None:
+    """What looking cost, in whole passes over the events."""
+    if found.events is None:
+        return None
+    passes, layers = job.decoder.passes, job.decoder.settings.n_layers
+    return {
+        "equivalent": passes.equivalent(found.events, layers),
+        "programs": found.events,
+        "whole": passes.whole,
+        "continued": passes.continued,
+    }

@@ -1,0 +1,133 @@
+"""Answers as data: what a kind of analysis looks for in its rows, and how it says what it found.
+
+A finding names rows of a table of estimates; :mod:`circuit.reports.telling` looks them up, lets
+:func:`circuit.evidence.verdict` decide, and makes of it a sentence, numbers and marks. Every
+finding has a control, or says why there is none.
+
+Sentences are templates with one text for each verdict. In braces they may name
+
+- ``effect``, ``control``, ``excess``: the numbers with unit and 95% interval; ``effect.mean``,
+  ``effect.short`` (no interval), ``effect.interval``, ``effect.count``;
+- the key columns of the row told, its ``measure``, ``step``, ``half`` and ``noun``;
+- ``of``: how many were compared where one was picked; ``again``: what the other half would pick;
+- ``first`` and ``last``: the first and last step of the rows looked at;
+- settings of the analysis, and ``facts[name]`` of its measuring.
+
+Words such as head_scan's ``runner_up`` are written ``runner up`` with the format ``{chosen:words}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from circuit.evidence import Verdict
+from circuit.reports.views import Where
+
+Says = str | Mapping[Verdict, str]
+"""A template, or one for each verdict; a verdict without one says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What all findings have.
+
+    Args:
+        name: under which claims and tests find it; a few words, unique in its kind.
+        where: which rows of ``table`` it is about.
+        uncontrolled: why there is no control, where there is none.
+        says: what the answer says.
+        marks: what must not be overlooked, by verdict.
+        each: key columns; every combination of their values is told by itself.
+        quiet: in numbers and marks only; the answer does not say it.
+    """
+
+    name: str
+    table: str = "rows"
+    where: Where = field(default_factory=dict)
+    uncontrolled: str = ""
+    says: Says = ""
+    marks: Mapping[Verdict, str] = field(default_factory=dict)
+    each: tuple[str, ...] = ()
+    quiet: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding(Told):
+    """An effect beside its controls.
+
+    Args:
+        pick: key columns; of all their combinations the one that ``rank`` names is told. Where
+            rows have halves it is picked on the one that chooses and told on the other; where
+            they have none, intervals of the rows must hold for all of them at once.
+        rank: which one: by the mean of the paired excess where rows hold one, else of the effect.
+        control: what to put in place of conditions of the row told to find a control, such as
+            ``{"against": "shuffled labels"}`` or ``{"chosen": "bottom"}``; several of these.
+        bound: what the effect must lie beyond, a number or ``$setting``; None where 0 means nothing.
+        number: template of the number's name; by default the finding's.
+    """
+
+    pick: tuple[str, ...] = ()
+    rank: Literal["largest", "smallest", "size"] = "largest"
+    control: Sequence[Where] = ()
+    bound: float | str | None = 0.0
+    number: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sum(Told):
+    """Parts of a whole, which they sum to.
+
+    The sentence may name ``raised`` and ``lowered``: the parts on either side, the largest first,
+    and ``whole``.
+
+    Args:
+        parts: the column that tells parts apart.
+        whole: conditions of the row that is the whole, in place of the parts'.
+        names: part → its name in a sentence.
+        most: how many parts are named on either side; the others are summed up.
+    """
+
+    parts: str
+    whole: Where = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    most: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class When(Told):
+    """Events in time: rows with unit ``step``. Shown where it happened, open where it did not.
+
+    The sentence may name ``effect``, the step with its interval, and with ``each`` one is told for
+    every combination.
+    """
+
+
+@dataclass(frozen=True)
+class Test:
+    """One criterion: the interval of the row lies above (or below) a bound.
+
+    Args:
+        name: of the criterion.
+        where: its row, beyond the conditions of the whole.
+        above, below: the bound, a number or ``$setting``; one of the two.
+    """
+
+    __test__ = False  # not one of pytest's
+
+    name: str
+    where: Where
+    above: float | str | None = None
+    below: float | str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criteria(Told):
+    """A table of tests: every combination of ``each`` against every criterion.
+
+    Shown where all are met, opposite where one is refuted, else open. The sentence may name
+    ``met``, ``failed`` (criteria that are not met) and the key columns.
+    """
+
+    tests: tuple[Test, ...]

@@ -1,0 +1,128 @@
+"""A view job: from an analysis' tables to its figures, its ``report.json`` and its ``report.md``.
+
+Nothing here needs torch or a checkpoint: a caption, a colour or a sentence costs seconds.
+
+A kind's ``view.py`` says in data what there is to see:
+
+    SECTION     the part of the study's page that it belongs to
+    QUESTION    what it answers, a template
+    FINDINGS    what it looks for (:mod:`circuit.reports.findings`); their sentences are the answer
+    VIEWS       its figures (:mod:`circuit.reports.views`)
+    TABLES      the tables of its report
+    MARKS       what must always be said, templates (may be left out)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from circuit.artifacts import read_json, read_rows
+from circuit.errors import AnalysisError
+from circuit.job import Facts
+from circuit.reports.document import Figure, Number, Report, write_report
+from circuit.reports.draw import draw
+from circuit.reports.telling import Context, Outcome, listing, tell
+from circuit.reports.views import Drawn, View
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a drawing by hand may look at."""
+
+    tables: Mapping[str, pd.DataFrame]
+    settings: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+
+def view(kind: Any, facts: Facts) -> None:
+    """Draw and tell an analysis.
+
+    Args:
+        kind: the kind's module ``view``.
+        facts: the job's; its inputs are the analysis' tables and records by name, its output the
+            report and the figures.
+    """
+    measured = read_json(facts.inputs["measured"])
+    tables = {
+        name: read_rows(path)
+        for name, path in facts.inputs.items()
+        if isinstance(path, str) and path.endswith(".parquet")
+    }
+    settings = measured["provenance"]["settings"]
+    context = Context(tables, settings, measured["facts"])
+    material = Material(tables, settings, measured["facts"], facts.inputs)
+    for one in kind.VIEWS:
+        _draw(one, material, facts.output[one.name])
+    outcomes = tell(kind.FINDINGS, context)
+    report = Report(
+        kind=settings["kind"],
+        name=facts.analysis,
+        study=facts.study,
+        run=facts.run,
+        section=kind.SECTION,
+        question=context.say(kind.QUESTION, {}),
+        answer=" ".join(filter(None, (outcome.sentence for outcome in outcomes))),
+        numbers=tuple(_numbers(outcomes, measured["passes"])),
+        tables=tuple(filter(None, (listing(one, context) for one in kind.TABLES))),
+        figures=tuple(
+            Figure(one.file, context.say(one.caption, _steps(tables[one.table])))
+            for one in kind.VIEWS
+        ),
+        marks=(
+            *(mark for outcome in outcomes for mark in outcome.marks),
+            *(context.say(mark, {}) for mark in getattr(kind, "MARKS", ())),
+        ),
+        findings=tuple(outcome.record for outcome in outcomes),
+        settings=settings,
+        command=_command(facts),
+        provenance={**measured["provenance"], "view_code": sorted(facts.code)},
+    )
+    write_report(facts.output["report_json"], facts.output["report_md"], report)
+
+
+def _draw(one: View, material: Material, path: str) -> None:
+    if isinstance(one, Drawn):
+        one.draw(material, path)
+    else:
+        draw(one, material.tables, material.settings, material.facts, path)
+
+
+def _steps(rows: pd.DataFrame) -> dict[str, Any]:
+    if "step" not in rows or rows.empty:
+        return {}
+    return {"first": rows["step"].min(), "last": rows["step"].max()}
+
+
+def _command(facts: Facts) -> str:
+    """What remakes the numbers and the report: both jobs, from their inputs."""
+    made = [facts.inputs["measured"], facts.output["report_md"]]
+    return f"snakemake --force {' '.join(Path(file).as_posix() for file in made)}"
+
+
+def _numbers(outcomes: Sequence[Outcome], passes: Mapping[str, Any] | None) -> list[Number]:
+    """Numbers of all findings, each once, and what looking cost."""
+    found: dict[str, Number] = {}
+    for outcome in outcomes:
+        for number in outcome.numbers:
+            if found.setdefault(number.name, number) != number:
+                raise AnalysisError(
+                    f"two findings call different numbers {number.name!r}",
+                    where="the kind's view.py",
+                    expected="a name for each number",
+                    do="say what tells them apart in the finding's `number`",
+                )
+    if passes:
+        programs = passes["programs"]
+        note = (
+            f"in whole passes over {programs:,} program{'s' if programs > 1 else ''}: "
+            f"{passes['whole']:,} calls from the tokens on, {passes['continued']:,} continued from "
+            "a later stage"
+        )
+        found["forward passes"] = Number("forward passes", passes["equivalent"], "1", note=note)
+    return list(found.values())
