@@ -1,7 +1,8 @@
-"""A measure job: from a run and settings to tables, with all that a kind's measuring may ask for.
+"""A measure job: from its inputs and settings to tables.
 
 A kind's ``measure.py`` has one function, ``measure(job) -> Measured``. It looks at nothing but its
 job, writes no file, words nothing and draws nothing: that is the view's (:mod:`circuit.reports`).
+Kinds that look at a run open it with :class:`circuit.opened.OpenRun`; nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -10,22 +11,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pandas as pd
-from jaxtyping import Float
-from torch import Tensor
 
 from circuit.artifacts import provenance, read_json, read_rows, write_json, write_rows
-from circuit.config.windows import window_steps
 from circuit.estimates import FIXED
 from circuit.estimates import UNITS as FIXED_UNITS
 from circuit.job import Facts
-from circuit.model.counting import CountingDecoder
-from circuit.scalars.features import Dictionary, load_dictionaries
-from circuit.task.events import ReadEvents
-from circuit.training.records import RunRecord
+from circuit.measures.births.named_window import window_steps
 
 S = TypeVar("S")
 SCHEMA = 1
@@ -61,7 +55,7 @@ class Measured:
         files: what writes any other output to a path, by output name.
         facts: what words may need beyond rows and settings, in JSON's types.
         seeds: what each seed was for, and its value.
-        events: how many events make up a whole forward pass, where passes were counted.
+        passes: what looking cost, where forward passes were counted.
     """
 
     tables: Mapping[str, Table]
@@ -69,7 +63,7 @@ class Measured:
     files: Mapping[str, Callable[[str], None]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     seeds: Mapping[str, int] = field(default_factory=dict)
-    events: int | None = None
+    passes: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,30 +88,6 @@ class Job(Generic[S]):
         return self.settings
 
     @cached_property
-    def run(self) -> RunRecord:
-        """The finished run with its benchmark, both verified by digest."""
-        return RunRecord(self.given["manifest"], Path(self.given["metadata"]).parent)
-
-    @cached_property
-    def decoder(self) -> CountingDecoder:
-        """The run's model; it counts its forward passes, which the report tells."""
-        return CountingDecoder(self.run.decoder)
-
-    @property
-    def steps(self) -> Sequence[int]:
-        """Steps of the run's checkpoints."""
-        return self.run.manifest.steps
-
-    def theta(self, step: int) -> Float[Tensor, " P"]:
-        """Parameters after ``step`` steps."""
-        return self.run.theta(step)
-
-    @cached_property
-    def events(self) -> ReadEvents:
-        """Probe events of the analysis' split."""
-        return self.run.probes(self._asked.split)
-
-    @cached_property
     def window(self) -> tuple[int, int]:
         """First and last checkpoint step of the analysis' window."""
         return window_steps(self._asked.window, self.given.get("windows"))
@@ -131,11 +101,6 @@ class Job(Generic[S]):
     def chosen(self, head: str) -> str:
         """``winner``, ``runner_up`` or ``bottom`` where a head is one of them, else empty."""
         return next((role for role in ROLES if self.heads[role] == head), "")
-
-    @cached_property
-    def dictionaries(self) -> dict[str, Dictionary]:
-        """Dictionaries of features that the settings' scalars name."""
-        return load_dictionaries(self._asked.model_dump(), self.given.get("dictionaries", []))
 
     def table(self, name: str) -> pd.DataFrame:
         """Rows of an input."""
@@ -159,20 +124,17 @@ def measure(kind: Any, settings: type[Any], facts: Facts, runs: Sequence[str] = 
         write_json(out[name], content)
     for name, write in found.files.items():
         write(out[name])
-    seeds = dict(found.seeds)
-    if "run" in job.__dict__:
-        seeds = {"run": job.run.manifest.seed, **seeds}
     write_json(
         out["measured"],
         {
             "schema": SCHEMA,
             "facts": dict(found.facts),
-            "passes": _passes(job, found),
+            "passes": found.passes,
             "provenance": provenance(
                 inputs=facts.inputs,
                 settings=json.loads(facts.settings),
                 modules=facts.code,
-                seeds=seeds,
+                seeds=found.seeds,
                 threads=facts.threads,
                 started=facts.started,
             ),
@@ -180,15 +142,3 @@ def measure(kind: Any, settings: type[Any], facts: Facts, runs: Sequence[str] = 
         nan="null",
     )
 
-
-def _passes(job: Job[Any], found: Measured) -> dict[str, Any] | None:
-    """What looking cost, in whole passes over the events."""
-    if found.events is None:
-        return None
-    passes, layers = job.decoder.passes, job.decoder.settings.n_layers
-    return {
-        "equivalent": passes.equivalent(found.events, layers),
-        "programs": found.events,
-        "whole": passes.whole,
-        "continued": passes.continued,
-    }

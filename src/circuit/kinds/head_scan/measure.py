@@ -13,20 +13,19 @@ from circuit.geometry.heads.scan import (
 )
 from circuit.kinds.head_scan.settings import Settings
 from circuit.measuring import ROLES, Job, Measured, Table
+from circuit.opened import OpenRun
 
 
 def measure(job: Job[Settings]) -> Measured:
     """Rows of every head and of its growth; ``heads`` is the choice that other kinds go by."""
-    asked, steps = job.settings, job.steps
-    window = asked.window or (steps[0], steps[-1])
-    scan = head_scan(
-        job.run.decoder, job.theta, steps, job.events, job.run.value_ids, asked.rank
-    )
+    run, asked = OpenRun(job), job.settings
+    window = asked.window or (run.steps[0], run.steps[-1])
+    scan = head_scan(run.decoder, run.theta, run.steps, run.events, run.value_ids, asked.rank)
     heads = select_heads(scan.events, asked.criterion, window)
     parts = [scan.rows, growth_rows(scan.events, heads), correlations(scan.rows)]
     rows = pd.concat(parts, ignore_index=True).fillna({"of": ""})
     rows.insert(1, "chosen", rows["head"].map({heads[role]: role for role in ROLES}).fillna(""))
-    return Measured(
+    return run.measured(
         tables={
             "rows": Table(rows, "one measure of one head on one half of the events"),
             "events": Table(scan.events, "one criterion of one head on one event", EVENT_UNITS),
