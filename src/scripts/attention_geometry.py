@@ -20,7 +20,7 @@ with job(snakemake) as facts:
     out = snakemake.output
     settings = AttentionGeometry.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    selection = read_json(snakemake.input.selection)
+    selection = read_json(snakemake.input.heads)
     chosen = {role: selection[role] for role in ("winner", "runner_up", "bottom")}
     name = chosen.get(settings.head, settings.head)
     told = {settings.head if settings.head in chosen else "chosen": name}

@@ -18,7 +18,7 @@ with job(snakemake) as facts:
     settings = UpdateAttribution.model_validate_json(snakemake.params.request)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     dictionaries = load_dictionaries(settings.model_dump(), snakemake.input.get("dictionaries", []))
-    selection = read_json(snakemake.input.selection)
+    selection = read_json(snakemake.input.heads)
     growth = growth_of(settings, record, asked_scalars(settings, record, selection, dictionaries))
     first, last = settings.window
     steps = [step for step in record.manifest.steps if first <= step <= last]

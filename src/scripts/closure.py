@@ -18,7 +18,7 @@ with job(snakemake) as facts:
     settings = Closure.model_validate_json(facts.settings)
     window = window_steps(settings.window, snakemake.input.get("windows"))
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    selection = read_json(snakemake.input.selection)
+    selection = read_json(snakemake.input.heads)
     dictionaries = load_dictionaries(settings.model_dump(), snakemake.input.get("dictionaries", []))
     changes = interval_changes(settings, record, selection, window, dictionaries)
     rows, scores, coefficients = explain(settings, changes)

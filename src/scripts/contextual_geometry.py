@@ -19,7 +19,7 @@ with job(snakemake) as facts:
     out = snakemake.output
     settings = ContextualGeometry.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    selection = read_json(snakemake.input.selection)
+    selection = read_json(snakemake.input.heads)
     model, vocabulary = record.manifest.recipe.model, record.benchmark.vocabulary
     decoder = CountingDecoder(record.decoder)
     split = SplitReads(record.split(settings.split), vocabulary, settings.programs)

@@ -22,7 +22,7 @@ with job(snakemake, torch=False) as facts:
             SeedResult(
                 run=run,
                 seed=read_json(given.manifests[i])["seed"],
-                selection=read_json(given.selections[i]),
+                selection=read_json(given.heads[i]),
                 components={**main.components, "residual": main.residual},
                 birth_step=birth_step(
                     read_rows(given.sweep_rows[i]), sweep["splits"][0], sweep["birth_threshold"]

@@ -28,7 +28,7 @@ with job(snakemake) as facts:
     tables = gathered(given, facts.analysis, settings.top_groups)
     rows, values = tables.rows, tables.values
     record = RunRecord(given.manifest, Path(given.metadata).parent)
-    selection = read_json(given.selection)
+    selection = read_json(given.heads)
     dictionaries = load_dictionaries(settings.model_dump(), given.get("dictionaries", []))
     asked = asked_scalars(settings, record, selection, dictionaries)
     labels = asked_labels(settings, record)

@@ -17,7 +17,7 @@ with job(snakemake) as facts:
     settings = ExampleGradients.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     decoder = CountingDecoder(record.decoder)
-    found = run_examples(record, decoder, settings, read_json(snakemake.input.selection))
+    found = run_examples(record, decoder, settings, read_json(snakemake.input.heads))
     routes = tuple(settings.routes)
     units = READ_UNITS | {f"alignment_{name}": "1" for name in routes}
 

@@ -17,7 +17,7 @@ with job(snakemake) as facts:
     out = snakemake.output
     settings = FunctionalWrite.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    decoder, selection = CountingDecoder(record.decoder), read_json(snakemake.input.selection)
+    decoder, selection = CountingDecoder(record.decoder), read_json(snakemake.input.heads)
     effects, by_value = run_writes(record, decoder, settings, selection)
 
     write_rows(out.rows, effects.rows, UNITS, "one part of one write's effect at one checkpoint")

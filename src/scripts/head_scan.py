@@ -29,9 +29,9 @@ with job(snakemake) as facts:
 
     write_rows(out.rows, rows, UNITS, "one measure of one head on one half of the events")
     write_rows(out.events, events, EVENT_UNITS, "one criterion of one head on one event")
-    write_json(out.selection, selection)
+    write_json(out.heads, selection)
     figures_heads.separation(rows, roles, out.separation)
-    figures_heads.heads(rows, roles, out.heads)
+    figures_heads.heads(rows, roles, out.head_map)
     publish(
         accounts_heads.scan(rows, selection, correlations(rows), settings.rank),
         facts,

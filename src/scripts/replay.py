@@ -21,7 +21,7 @@ with job(snakemake):
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     selections = {
         name: read_json(path)
-        for name, path in zip(p.selections, snakemake.input.selections, strict=True)
+        for name, path in zip(p.heads, snakemake.input.heads, strict=True)
     }
     start, stop = int(snakemake.wildcards.start), int(snakemake.wildcards.stop)
     dictionaries = load_dictionaries(requests, snakemake.input.get("dictionaries", []))

@@ -21,7 +21,7 @@ with job(snakemake) as facts:
     out = snakemake.output
     settings = ScalarProgress.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    selection = read_json(snakemake.input.selection)
+    selection = read_json(snakemake.input.heads)
     roles = {role: selection[role] for role in ("winner", "runner_up", "bottom")}
     bounds = Bounds(settings.follows, settings.shuffled, settings.elsewhere)
     decoder, events = CountingDecoder(record.decoder), record.probes(settings.split)

@@ -32,7 +32,7 @@ def explained_frames(slope, control_slope=0.0, noise=0.3):
     settings = Closure.model_validate(
         {
             "kind": "closure",
-            "selection": "scan",
+            "heads": "scan",
             "window": (100, 400),
             "outcomes": {"margin": {"scalar": "answer_margin"}},
             "routes": {"route": {"scalar": "qk_separation", "head": "winner"}},

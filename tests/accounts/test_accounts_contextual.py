@@ -16,7 +16,7 @@ PASSES = Passes(whole=3, programs=288, program_layers=576.0)
 
 def found_in(circuit, states, benchmark, **changes):
     settings = ContextualGeometry.model_validate(
-        {"kind": "contextual_geometry", "selection": "head_scan", "draws": 8, **changes}
+        {"kind": "contextual_geometry", "heads": "head_scan", "draws": 8, **changes}
     )
     split = SplitReads(benchmark.splits["train"], benchmark.vocabulary, 160)
     return library.contextual_geometry(

@@ -19,7 +19,7 @@ ROUTES = ("looking", "copying")
 SETTINGS = ExampleGradients.model_validate(
     {
         "kind": "example_gradients",
-        "selection": "head_scan",
+        "heads": "head_scan",
         "reads": 24,
         "routes": {
             "looking": {"scalar": "qk_separation", "head": "winner"},

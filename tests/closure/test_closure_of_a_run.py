@@ -28,7 +28,7 @@ ROUTES = {
 def closure(**changes):
     settings = {
         "kind": "closure",
-        "selection": "scan",
+        "heads": "scan",
         "window": (3, 30),
         "outcomes": OUTCOMES,
         "routes": ROUTES,

@@ -232,7 +232,7 @@ def explained():
     settings = Closure.model_validate(
         {
             "kind": "closure",
-            "selection": "scan",
+            "heads": "scan",
             "window": (0, 600),
             "outcomes": {"y": {"scalar": "correct_value_logit"}, "z": {"scalar": "answer_margin"}},
             "routes": dict.fromkeys(ROUTES, scalar),

@@ -18,7 +18,7 @@ SCORE = {
     "role": "support_value",
 }
 EVERY = {"scalar": "support_attention", "head": "every"}
-EXAMPLES = {"kind": "example_gradients", "selection": "scan", "routes": {"p": SCORE, "q": SCORE}}
+EXAMPLES = {"kind": "example_gradients", "heads": "scan", "routes": {"p": SCORE, "q": SCORE}}
 AT = "configuration: studies.small.analyses"
 SMALL: dict[str, Any] = yaml.safe_load(
     """

@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 ATTRIBUTION: dict[str, Any] = {
     "kind": "update_attribution",
     "window": [500, 1300],
-    "selection": "head_scan",
+    "heads": "head_scan",
     "scalars": {"logit": {"scalar": "correct_value_logit"}},
 }
 CIRCUIT = {"look_up": ["L1H2.q", "winner.k"], "embeddings": ["embedding"]}

@@ -21,7 +21,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 ATTRIBUTION: dict[str, Any] = {
     "kind": "update_attribution",
     "window": [0, 10],
-    "selection": "scan",
+    "heads": "scan",
     "scalars": {"logit": {"scalar": "correct_value_logit"}},
 }
 

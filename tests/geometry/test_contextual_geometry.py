@@ -31,7 +31,7 @@ MATCHED = {
 
 
 def settings(**changes):
-    chosen = {"kind": "contextual_geometry", "selection": "head_scan", "draws": 20, **changes}
+    chosen = {"kind": "contextual_geometry", "heads": "head_scan", "draws": 20, **changes}
     return ContextualGeometry.model_validate(chosen)
 
 

@@ -271,5 +271,5 @@ def test_roles_must_share_out_the_positions(events, roles, message):
 def test_what_is_no_whole_write_is_refused_before_anything_runs(spec):
     with pytest.raises(ValueError, match="must be a functional_write without a part"):
         FunctionalWrite.model_validate(
-            {"kind": "functional_write", "selection": "scan", "writes": {"it": spec}}
+            {"kind": "functional_write", "heads": "scan", "writes": {"it": spec}}
         )

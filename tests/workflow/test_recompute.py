@@ -45,7 +45,7 @@ SELECTIONS: Jobs = {
     "scalar_progress": 1,
     "functional_write": 1,
     "example_gradients": 1,
-    "selection": 1,
+    "foretold": 1,
     **ATTRIBUTIONS,
 }
 BIRTHS: Jobs = {"birth_windows": 1, "birth_window_compare": 1, "weight_svd": 1, **PAGE}
@@ -57,7 +57,7 @@ SWEEPS: Jobs = {
     **SEEDS,
 }
 PROBED: Jobs = {"path_logits": 1, "route_competition": 1, "prompt_trace": 1, **PAGE}
-EARLY: Jobs = {"route_features": 2, "selection": 1, **PAGE}
+EARLY: Jobs = {"route_features": 2, "foretold": 1, **PAGE}
 ANALYSES: Jobs = {"head_scan": 2, "shared_features": 1, **SWEEPS, **SELECTIONS, **PROBED, **EARLY}
 TRAININGS: Jobs = {
     "train_quickstart_seed7": 1,
@@ -252,9 +252,9 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         {"shared_features": 1, "chords": 1, "update_attribution": 1, **PAGE},
     ),
     "early.cutoffs": (setting(f"{ANALYSIS}.early.cutoffs", [0, 20]), EARLY),
-    "selection.threshold": (
-        setting(f"{ANALYSIS}.selection.threshold", 0.5),
-        {"selection": 1, **PAGE},
+    "foretold.threshold": (
+        setting(f"{ANALYSIS}.foretold.threshold", 0.5),
+        {"foretold": 1, **PAGE},
     ),
     "cross_seed.seed": (setting(f"{ANALYSIS}.cross_seed.seed", 1), SEEDS),
     "title": (setting("studies.quickstart.title", "Another title"), PAGE),
@@ -296,7 +296,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
             "replay": 2,
             "update_attribution": 1,
             "route_features": 1,
-            "selection": 1,
+            "foretold": 1,
             **SEEDS,
         },
     ),

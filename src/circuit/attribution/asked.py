@@ -50,7 +50,7 @@ def asked_scalars(
     """What an analysis attributes.
 
     Args:
-        selection: content of the ``selection.json`` that roles of heads refer to.
+        selection: content of the ``heads.json`` that roles of heads refer to.
         dictionaries: of features, by the name of the analysis that made them.
     """
     events = attributed_events(settings, record)

@@ -31,7 +31,7 @@ def observers(
 
     Args:
         requests: settings in JSON's types, as ``Plan.requests`` gives them.
-        selections: content of ``selection.json`` by the selecting analysis' name.
+        selections: content of ``heads.json`` by the selecting analysis' name.
         start: first step of the stretch; an observer remembers what its window holds before it.
         dictionaries: of features, by the name of the analysis that made them.
     """
@@ -43,7 +43,7 @@ def observers(
         kind = DataAttribution if request["kind"] == "data_attribution" else UpdateAttribution
         settings = kind.model_validate(request)
         source = update_source(settings, record)
-        asked = asked_scalars(settings, record, selections[settings.selection], dictionaries)
+        asked = asked_scalars(settings, record, selections[settings.heads], dictionaries)
         growth = growth_of(settings, record, asked, source.parts, source.summands)
         since = max(request["window"][0], start - source.memory)
         found[name] = AttributionObserver(growth, source, since)

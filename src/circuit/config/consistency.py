@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from circuit.config.study import StudySettings, WorkflowSettings
 
 _KIND_OF = {
-    "selection": "head_scan",
+    "heads": "head_scan",
     "scan": "head_scan",
     "sweep": "checkpoint_sweep",
     "attribution": "update_attribution",

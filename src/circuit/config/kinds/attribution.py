@@ -46,7 +46,7 @@ class Attribution(AnalysisSettings):
         "events",
     )
     window: Window
-    selection: Name
+    heads: Name
     scalars: dict[Name, ScalarSettings]
     split: SplitName = "validation_iid"
     events: Annotated[int, Field(ge=2)] = 48

@@ -28,7 +28,7 @@ class ExampleGradients(AnalysisSettings):
     tensors: ClassVar[tuple[str, ...]] = ("products",)
     figures: ClassVar[tuple[str, ...]] = ("relations", "gradient_matrix", "conflict_graph")
     kind: Literal["example_gradients"]
-    selection: Name
+    heads: Name
     checkpoints: Annotated[
         tuple[Literal["final"] | Annotated[int, Field(ge=0)], ...], Field(min_length=1)
     ] = ("final",)

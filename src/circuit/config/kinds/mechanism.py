@@ -20,8 +20,8 @@ class HeadScan(AnalysisSettings):
     """
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "events")
-    records: ClassVar[tuple[str, ...]] = ("selection",)
-    figures: ClassVar[tuple[str, ...]] = ("separation", "heads")
+    records: ClassVar[tuple[str, ...]] = ("heads",)
+    figures: ClassVar[tuple[str, ...]] = ("separation", "head_map")
     kind: Literal["head_scan"]
     split: SplitName = "validation_iid"
     rank: Annotated[int, Field(ge=1)] = 4
@@ -54,7 +54,7 @@ class AttentionGeometry(AnalysisSettings):
         "directions",
     )
     kind: Literal["attention_geometry"]
-    selection: Name
+    heads: Name
     split: SplitName = "test_iid"
     head: str = "winner"
     pictures: Annotated[int, Field(ge=1, le=12)] = 4

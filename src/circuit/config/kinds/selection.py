@@ -59,7 +59,7 @@ class Selection(AnalysisSettings):
     scope: ClassVar[Literal["run", "study"]] = "study"
     tables: ClassVar[tuple[str, ...]] = ("rows", "births_table", "scores")
     figures: ClassVar[tuple[str, ...]] = ("predicted_order", "selection_scores")
-    kind: Literal["selection"]
+    kind: Literal["foretold"]
     features: Name
     scan: Name
     measure: Literal[

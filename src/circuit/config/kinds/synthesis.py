@@ -18,7 +18,7 @@ class Closure(AnalysisSettings):
     tables: ClassVar[tuple[str, ...]] = ("rows", "coefficients", "scores")
     figures: ClassVar[tuple[str, ...]] = ("closure",)
     kind: Literal["closure"]
-    selection: Name
+    heads: Name
     window: CheckpointWindow
     outcomes: dict[Name, ScalarSettings]
     routes: dict[Name, ScalarSettings]

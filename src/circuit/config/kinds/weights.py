@@ -50,7 +50,7 @@ class ContextualGeometry(AnalysisSettings):
         "axes",
     )
     kind: Literal["contextual_geometry"]
-    selection: Name
+    heads: Name
     split: SplitName = "validation_iid"
     programs: Annotated[int, Field(ge=4)] = 256
     roles: Annotated[tuple[StateRole, ...], Field(min_length=1)] = ("prediction", "support_value")

@@ -27,7 +27,7 @@ class ScalarProgress(AnalysisSettings):
     tables: ClassVar[tuple[str, ...]] = ("rows", "births", "correlations", "parts", "verdicts")
     figures: ClassVar[tuple[str, ...]] = ("progress", "progress_conditions", "fitness")
     kind: Literal["scalar_progress"]
-    selection: Name
+    heads: Name
     split: SplitName = "test_iid"
     competitor: Literal["fixed_source", "fixed_target"] = "fixed_source"
     shuffles: Annotated[int, Field(ge=1)] = 8
@@ -55,7 +55,7 @@ class FunctionalWrite(AnalysisSettings):
         "write_values",
     )
     kind: Literal["functional_write"]
-    selection: Name
+    heads: Name
     writes: Annotated[dict[Name, ScalarSettings], Field(min_length=1)]
     split: SplitName = "test_iid"
     roles: Annotated[tuple[RoleName, ...], Field(min_length=1)] = ("prediction", "support_value")
