@@ -3,8 +3,8 @@
 from functools import partial
 
 from circuit.artifacts import read_rows, write_rows
-from circuit.config.kinds.selection import Selection
 from circuit.job import job
+from circuit.kinds.foretold.settings import Settings
 from circuit.replication.foretold import SCORE_UNITS, judged, scores, verdicts
 from circuit.replication.selection import BIRTH_UNITS, ROW_UNITS, foretold
 from circuit.reports import accounts_selection, figures_selection
@@ -12,7 +12,7 @@ from circuit.reports.publish import publish
 
 with job(snakemake, torch=False) as facts:
     runs, given, out = snakemake.params.runs, snakemake.input, snakemake.output
-    settings = Selection.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     features = [read_rows(file) for file in given.features]
     scans = [read_rows(file) for file in given.scans]
     cutoffs = sorted({int(step) for table in features for step in table["step"]})

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from circuit.artifacts import write_json, write_rows
-from circuit.config.kinds.mechanism import HeadScan
 from circuit.geometry.heads.scan import EVENT_UNITS, UNITS, correlations, head_scan, select_heads
 from circuit.job import job
+from circuit.kinds.head_scan.settings import Settings
 from circuit.reports import accounts_heads, figures_heads
 from circuit.reports.publish import publish
 from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = HeadScan.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     steps = record.manifest.steps
     rows, events = head_scan(

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from circuit.config.kinds.attribution import DataAttribution, UpdateAttribution
 from circuit.config.plan import Plan
 from circuit.config.study import load_settings
 from circuit.errors import ConfigError
+from circuit.kinds.data_attribution.settings import Settings as DataAttribution
+from circuit.kinds.update_attribution.settings import Settings as UpdateAttribution
 
 PROJECT = Path(__file__).resolve().parents[2]
 ATTRIBUTION: dict[str, Any] = {

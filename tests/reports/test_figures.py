@@ -127,7 +127,7 @@ def test_figure_is_valid_self_contained_and_says_what_it_shows(name, tmp_path):
 
 
 def test_every_configured_figure_is_drawn_here():
-    from circuit.config.analysis import KINDS
+    from circuit.config.registry import KINDS
 
     assert {figure for kind in KINDS.values() for figure in kind.figures} == set(DRAW)
 

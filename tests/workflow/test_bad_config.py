@@ -9,8 +9,8 @@ import pytest
 import yaml
 from tiny_study import ABSENT, TINY, Tree, changed
 
-from circuit.config.analysis import KINDS
 from circuit.config.plan import Plan
+from circuit.config.registry import KINDS
 from circuit.config.study import load_settings
 from circuit.errors import ConfigError
 

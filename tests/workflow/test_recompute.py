@@ -124,6 +124,16 @@ def statement(module: str) -> Change:
     return change
 
 
+def new_setting(kind: str) -> Change:
+    """One more setting, with a default, of a kind of analysis."""
+
+    def change(tree: Tree) -> None:
+        file = tree.path(f"{LIBRARY}/kinds/{kind}/settings.py")
+        file.write_text(f"{file.read_text()}\n    one_more: int = 0\n")
+
+    return change
+
+
 def reworded(modules: Iterable[str]) -> Change:
     """Other comments and docstrings, blank lines and line breaks, and the same code."""
 
@@ -344,6 +354,14 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     "training/optimizers.py": (formula("training/optimizers.py"), FROM_TRAINING),
     "task/benchmark.py": (formula("task/benchmark.py"), EVERYTHING),
     "config/plan.py": (statement("config/plan.py"), NOTHING),
+    "config/checks.py": (statement("config/checks.py"), NOTHING),
+    # A new setting of a kind reruns that kind alone, and what depends on its outputs.
+    "a new setting of closure": (new_setting("closure"), {"closure": 1, **PAGE}),
+    "a new setting of head_scan": (new_setting("head_scan"), {"head_scan": 2, **SELECTIONS}),
+    "a new setting of update_attribution": (
+        new_setting("update_attribution"),
+        {"update_attribution": 3, **SEEDS},
+    ),
     "words only": (reworded(_WORDS), NOTHING),
     "script": (edited_script("closure"), {"closure": 1, **PAGE}),
     # Files

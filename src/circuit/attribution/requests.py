@@ -15,7 +15,7 @@ from circuit.attribution.group_memory import GroupMemory
 from circuit.attribution.observers import AttributionObserver, Observer
 from circuit.attribution.sources import OptimizerStep, UpdateSource
 from circuit.attribution.trace import TraceObserver
-from circuit.config.kinds.attribution import Attribution, DataAttribution, UpdateAttribution
+from circuit.config.attribution import Requested, RequestedOfData
 from circuit.scalars.features import Dictionary
 from circuit.training.records import RunRecord
 
@@ -40,8 +40,8 @@ def observers(
         if request["kind"] == "optimizer_trace":
             found[name] = TraceObserver(start, request["top_parameters"])
             continue
-        kind = DataAttribution if request["kind"] == "data_attribution" else UpdateAttribution
-        settings = kind.model_validate(request)
+        of_data = request["kind"] == "data_attribution"
+        settings = (RequestedOfData if of_data else Requested).of(request)
         source = update_source(settings, record)
         asked = asked_scalars(settings, record, selections[settings.heads], dictionaries)
         growth = growth_of(settings, record, asked, source.parts, source.summands)
@@ -50,9 +50,9 @@ def observers(
     return found
 
 
-def update_source(settings: Attribution, record: RunRecord) -> UpdateSource:
+def update_source(settings: Requested, record: RunRecord) -> UpdateSource:
     """What splits the updates that an analysis looks at."""
-    if not isinstance(settings, DataAttribution):
+    if not isinstance(settings, RequestedOfData):
         return OptimizerStep()
     optimizer = record.manifest.recipe.optimizer
     return GroupMemory(record.decoder, optimizer, asked_labels(settings, record), settings.memory)
