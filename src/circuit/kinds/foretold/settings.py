@@ -17,10 +17,10 @@ class Settings(AnalysisSettings):
 
     ``features`` is the analysis that measured them and ``scan`` the one that followed every head
     over all checkpoints, on another split: its ``measure``, the scalar that has the features, says
-    how strong a route is. A route is born at the first
-    checkpoint from which on it has at least ``threshold`` times the largest strength that any head
-    of the run has at the end, with an interval above 0. An order of few births may hang on where
-    that line is drawn, so the verdict is told for ``other_thresholds`` too.
+    how strong a route is. A route is born at the first checkpoint from which on it has at least
+    ``threshold`` times the largest strength that any head of the run has at the end, with an
+    interval above 0. An order of few births may hang on where that line is drawn, so the verdict is
+    told for ``other_thresholds`` too.
     """
 
     scope: ClassVar[Literal["run", "study"]] = "study"
