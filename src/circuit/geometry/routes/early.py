@@ -28,7 +28,7 @@ Forward passes at a cutoff: one over the events, and one per chunk and objective
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -36,8 +36,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.config.kinds.selection import RouteFeatures
 from circuit.config.recipe import OptimizerSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.config.terms import COMPONENTS
 from circuit.errors import AnalysisError
 from circuit.geometry.routes.competition import expand_routes
@@ -78,7 +78,29 @@ class Features(NamedTuple):
     backward: int
 
 
-def run_features(record: RunRecord, decoder: Decoder, settings: RouteFeatures) -> Features:
+class EarlyAsked(Protocol):
+    """Whose features, when and on what; the settings of ``route_features``."""
+
+    @property
+    def cutoffs(self) -> Sequence[int]: ...
+
+    @property
+    def route(self) -> ScalarSettings: ...
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def train_programs(self) -> int: ...
+
+    @property
+    def chunks(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
+def run_features(record: RunRecord, decoder: Decoder, settings: EarlyAsked) -> Features:
     """The features of every candidate at every cutoff of a run.
 
     Args:
