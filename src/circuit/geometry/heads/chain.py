@@ -26,7 +26,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from circuit.landmarks import half_way_step, largest_jump
-from circuit.statistics import bootstrap_means, interval, resamples
+from circuit.statistics import bootstrap_means, interval_of_found, resamples, told
 
 LINKS = {
     "score": ("support_value", "qk_separation"),
@@ -99,9 +99,5 @@ def _with_interval(
     name: str, found: Float[np.ndarray, "L B"]
 ) -> dict[str, Float[np.ndarray, " L"]]:
     """A landmark of the curves, then the interval over those resamples that have it."""
-    ends = np.full((len(found), 2), np.nan)
-    for link, drawn in enumerate(found[:, 1:]):
-        if np.isfinite(drawn).any():
-            low, high = interval(drawn[np.isfinite(drawn), None])
-            ends[link] = low[0], high[0]
-    return {name: found[:, 0], f"{name}_low": ends[:, 0], f"{name}_high": ends[:, 1]}
+    names = (name, f"{name}_low", f"{name}_high")
+    return dict(zip(names, told(found.T, interval_of_found), strict=True))
