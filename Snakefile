@@ -14,8 +14,8 @@ os.environ.update(
     )
 )
 
-from circuit.config.analysis import KINDS
-from circuit.config.dictionaries import dictionary_names
+from circuit.config.registry import KINDS
+from circuit.config.scalar import dictionary_names
 from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan, canonical
 from circuit.config.study import load_settings
 from circuit.errors import CircuitError

@@ -35,7 +35,7 @@ from circuit.attribution.growth import Growth
 from circuit.attribution.observers import AttributionObserver
 from circuit.attribution.products import grouped
 from circuit.attribution.sources import OptimizerStep, UpdateSource
-from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.config.study import load_settings
 from circuit.model.transformer import Decoder
 from circuit.scalars.registry import ScalarContext, build_scalar

@@ -79,7 +79,7 @@ def study(steps: int) -> dict[str, object]:
 def trained(folder: Path, steps: int) -> Tree:
     """All that the replays need."""
     tree = Tree.new(folder, study(steps))
-    names = ("train/manifest.json", "head_scan/selection.json")
+    names = ("train/manifest.json", "head_scan/heads.json")
     tree.run(*(f"results/{'/'.join(RUN)}/{name}" for name in names), cores=2)
     return tree
 

@@ -135,7 +135,7 @@ def replay_requests(w):
 
 def selecting(w):
     """Names of the analyses whose choice of heads the stretch's requests need."""
-    asked = (request.get("selection") for request in replay_requests(w).values())
+    asked = (request.get("heads") for request in replay_requests(w).values())
     return sorted({name for name in asked if name})
 
 

@@ -2,7 +2,7 @@ rule example_gradients:
     input:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes", *PLAN.analysis(w.study, w.analysis).splits)),
-        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
     output:
         **analysis_files("example_gradients"),
     log:

@@ -30,7 +30,7 @@ rule attention_geometry:
     input:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes")),
-        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
     output:
         **analysis_files("attention_geometry"),
     log:

@@ -3,7 +3,7 @@ rule replay:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes", PLAN.runs[w.study, w.run].recipe.train_split)),
         unpack(lambda w: dictionary_files(w, replay_requests(w))),
-        selections=lambda w: [result(w, name, "selection") for name in selecting(w)],
+        heads=lambda w: [result(w, name, "heads") for name in selecting(w)],
     output:
         **{
             name: f"results/{{study}}/{{run}}/replay/{{start}}_{{stop}}/{name}.parquet"
@@ -24,7 +24,7 @@ rule replay:
     params:
         *code("replay"),
         requests=lambda w: canonical(replay_requests(w)),
-        selections=selecting,
+        heads=selecting,
         versions=NUMERICS,
     message:
         "Replaying steps {wildcards.start} to {wildcards.stop} of {wildcards.study}/{wildcards.run}"
@@ -37,7 +37,7 @@ rule chords:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes")),
         unpack(dictionaries),
-        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
     output:
         **{
             name: f"results/{{study}}/{{run}}/chords/{{analysis}}/{name}.parquet"
@@ -108,7 +108,7 @@ rule update_attribution:
         groups=lambda w: stretches(w, "groups"),
         summed_groups=lambda w: stretches(w, "summed_groups"),
         events=lambda w: stretches(w, "events"),
-        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
     output:
         **analysis_files("update_attribution"),
     log:
@@ -144,7 +144,7 @@ rule data_attribution:
         groups=lambda w: stretches(w, "groups"),
         summed_groups=lambda w: stretches(w, "summed_groups"),
         events=lambda w: stretches(w, "events"),
-        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
     output:
         **analysis_files("data_attribution"),
     log:

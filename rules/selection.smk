@@ -26,18 +26,18 @@ rule route_features:
         "../src/scripts/route_features.py"
 
 
-rule selection:
+rule foretold:
     input:
         features=of_every_run("features", "rows"),
         scans=of_every_run("scan", "rows"),
     output:
-        **analysis_files("selection", "study"),
+        **analysis_files("foretold", "study"),
     log:
-        "logs/selection/{study}/{analysis}.log",
+        "logs/foretold/{study}/{analysis}.log",
     benchmark:
-        "logs/selection/{study}/{analysis}.tsv"
+        "logs/foretold/{study}/{analysis}.tsv"
     wildcard_constraints:
-        study=of_kind("selection"),
+        study=of_kind("foretold"),
     conda:
         "../envs/circuit.yaml"
     threads: 1
@@ -45,11 +45,11 @@ rule selection:
         mem_mb=1000,
         runtime=60,
     params:
-        *code("selection"),
+        *code("foretold"),
         settings=settings,
         runs=lambda w: list(PLAN.runs_of(w.study, w.analysis)),
         versions=TABLES,
     message:
         "Whether it could be known before, over the runs of {wildcards.study}"
     script:
-        "../src/scripts/selection.py"
+        "../src/scripts/foretold.py"

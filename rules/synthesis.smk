@@ -4,7 +4,7 @@ rule closure:
         unpack(lambda w: tables(w, "probes")),
         unpack(measured_window),
         unpack(dictionaries),
-        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
     output:
         **analysis_files("closure"),
     log:
@@ -36,7 +36,7 @@ rule cross_seed:
         ],
         sweeps=of_every_run("sweep", "report_json"),
         sweep_rows=of_every_run("sweep", "rows"),
-        selections=of_every_run("scan", "selection"),
+        heads=of_every_run("scan", "heads"),
         attributions=of_every_run("attribution", "rows"),
         values=of_every_run("attribution", "values"),
     output:

@@ -30,7 +30,7 @@ rule contextual_geometry:
     input:
         unpack(run_inputs),
         unpack(lambda w: tables(w, PLAN.analysis(w.study, w.analysis).split)),
-        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
     output:
         **analysis_files("contextual_geometry"),
     log:

@@ -2,7 +2,7 @@ rule scalar_progress:
     input:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes")),
-        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
     output:
         **analysis_files("scalar_progress"),
     log:
@@ -31,7 +31,7 @@ rule functional_write:
     input:
         unpack(run_inputs),
         unpack(lambda w: tables(w, "probes", PLAN.analysis(w.study, w.analysis).split)),
-        selection=lambda w: result(w, PLAN.analysis(w.study, w.analysis).selection, "selection"),
+        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
     output:
         **analysis_files("functional_write"),
     log:

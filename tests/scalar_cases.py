@@ -9,8 +9,8 @@ import torch
 from tiny_run import MODEL
 from torch import Tensor
 
-from circuit.config.kinds.scalar import ScalarSettings
 from circuit.config.recipe import ModelSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import scalar_gradients, scalar_values

@@ -4,14 +4,20 @@ import pytest
 from circuit.statistics import (
     LEVEL,
     RESAMPLES,
+    band,
     bootstrap_mean,
     bootstrap_means,
     correlations,
+    draws,
     grouped_resamples,
     halves,
     halves_and_all,
     interval,
+    interval_of_found,
+    resamples,
+    shuffled,
     simultaneous_interval,
+    told,
 )
 
 
@@ -40,11 +46,11 @@ def test_the_intervals_width_is_the_normal_theorys():
 def test_it_is_the_quantiles_of_means_of_rows_drawn_with_replacement():
     """The slow way, with another generator: equal up to the number of resamples."""
     data = np.random.default_rng(1).exponential(size=40)
-    draws = np.random.default_rng(2).choice(data, size=(20_000, 40)).mean(1)
+    drawn = np.random.default_rng(2).choice(data, size=(20_000, 40)).mean(1)
     found = bootstrap_mean(data)
-    spread = draws.std()
-    assert found.low == pytest.approx(np.quantile(draws, 0.025), abs=0.2 * spread)
-    assert found.high == pytest.approx(np.quantile(draws, 0.975), abs=0.2 * spread)
+    spread = drawn.std()
+    assert found.low == pytest.approx(np.quantile(drawn, 0.025), abs=0.2 * spread)
+    assert found.high == pytest.approx(np.quantile(drawn, 0.975), abs=0.2 * spread)
     assert RESAMPLES >= 1000
 
 
@@ -130,10 +136,10 @@ def test_simultaneous_intervals_hold_all_means_at_once():
     together = alone = 0
     for seed in range(300):
         data = normal(80, 12, seed)
-        draws = grouped_resamples(data, np.arange(80), 80, seed)
-        low, high = simultaneous_interval(data.mean(0), draws)
+        drawn = grouped_resamples(data, np.arange(80), 80, seed)
+        low, high = simultaneous_interval(data.mean(0), drawn)
         together += ((low <= 2.0) & (high >= 2.0)).all()
-        low, high = interval(draws)
+        low, high = interval(drawn)
         alone += ((low <= 2.0) & (high >= 2.0)).all()
     assert 0.9 < together / 300 < 0.985
     assert alone / 300 < 0.7
@@ -141,11 +147,11 @@ def test_simultaneous_intervals_hold_all_means_at_once():
 
 def test_a_number_that_nothing_changes_has_no_width_and_widens_no_other():
     data = normal(50, 2)
-    draws = grouped_resamples(data, np.arange(50), 50)
-    alone = simultaneous_interval(data.mean(0), draws)
-    third = np.full((len(draws), 1), 1 / 3) + 1e-17 * np.arange(len(draws))[:, None]
+    drawn = grouped_resamples(data, np.arange(50), 50)
+    alone = simultaneous_interval(data.mean(0), drawn)
+    third = np.full((len(drawn), 1), 1 / 3) + 1e-17 * np.arange(len(drawn))[:, None]
     low, high = simultaneous_interval(
-        np.append(data.mean(0), 1 / 3), np.concatenate([draws, third], axis=1)
+        np.append(data.mean(0), 1 / 3), np.concatenate([drawn, third], axis=1)
     )
     np.testing.assert_array_equal([low[:2], high[:2]], alone)
     assert low[2] == high[2] == 1 / 3
@@ -164,3 +170,40 @@ def test_correlations_are_numpys_row_by_row():
 def test_parts_of_the_events_have_names():
     parts = {name: numbers.tolist() for name, numbers in halves_and_all(5).items()}
     assert parts == {"selection": [0, 2, 4], "confirmation": [1, 3], "all": [0, 1, 2, 3, 4]}
+
+
+def test_draws_begin_with_the_observations_as_they_are_and_give_the_intervals_of_means():
+    data = normal(12, 2)
+    counts = draws(12, 5)
+    assert (counts[0] == 1).all()
+    np.testing.assert_array_equal(counts[1:], resamples(12, 5))
+    np.testing.assert_allclose(told(counts @ data / 12), bootstrap_means(data, 5), rtol=1e-12)
+
+
+def test_resamples_without_a_number_are_left_out_only_where_asked():
+    drawn = normal(400, 3)
+    drawn[5:300, 1] = np.nan
+    drawn[1:, 2] = np.nan
+    value, low, high = told(drawn, interval_of_found)
+    np.testing.assert_array_equal(value, drawn[0])
+    for number, of in ((0, drawn[1:, 0]), (1, np.r_[drawn[1:5, 1], drawn[300:, 1]])):
+        assert (low[number], high[number]) == interval(of)
+        alone = told(drawn[:, number], interval_of_found)
+        assert alone == (value[number], low[number], high[number])
+    assert np.isnan([low[2], high[2]]).all()
+    assert np.isnan(told(drawn)[1]).tolist() == [False, True, True]
+
+
+def test_a_control_shows_its_mean_and_the_interval_of_its_draws():
+    data = normal(100, 2)
+    mean, low, high = band(data)
+    np.testing.assert_allclose(mean, data.mean(0))
+    np.testing.assert_array_equal([low, high], interval(data))
+
+
+def test_shuffled_values_are_the_same_ones_in_orders_that_differ():
+    values = np.arange(20)
+    orders = shuffled(values, 50, 3)
+    assert (np.sort(orders, 1) == values).all()
+    assert len(np.unique(orders, axis=0)) == 50
+    np.testing.assert_array_equal(orders, shuffled(values, 50, 3))

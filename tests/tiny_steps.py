@@ -9,7 +9,7 @@ from scalar_cases import DICTIONARIES, World
 from torch import Tensor
 
 from circuit.attribution.engine import Engine, StepAttribution, evaluator
-from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.config.terms import COMPARATORS
 from circuit.scalars.base import Scalar
 from circuit.scalars.registry import ScalarContext, build_scalar

@@ -13,7 +13,9 @@ So changing a formula changes one value in just the rules that reach it, and rew
 docstring changes none. Modules beside the script count as library.
 
 Blind spots: imports by a name computed at run time (`dynamic_imports` finds them, and a test
-keeps the library free of them), and data files read by code (declare those as rule inputs).
+keeps the library free of them but for one: the registry of kinds, which no script reaches, since
+each imports its own kind's settings by name), and data files read by code (declare those as rule
+inputs).
 Imports under ``if TYPE_CHECKING`` are followed too: too many reruns beat too few. The digests
 are those of one minor version of Python, since the form of its syntax trees changes with it.
 

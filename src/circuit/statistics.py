@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 RESAMPLES = 1000
 LEVEL = 0.95
 TINY = 1e-12
 """Relative to a number: a spread that is rounding, not chance."""
+Ends = tuple[Float[np.ndarray, "*k"], Float[np.ndarray, "*k"]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ def resamples(n: int, seed: int) -> Float[np.ndarray, "r n"]:
     counts = counts.reshape(RESAMPLES, n)
     counts.flags.writeable = False
     return counts
+
+
+def draws(n: int, seed: int = 0) -> Float[np.ndarray, "r+1 n"]:
+    """How often each of n observations counts: once, then as it was drawn in each resample."""
+    return np.vstack([np.ones(n), resamples(n, seed)])
 
 
 def bootstrap_means(
@@ -74,13 +81,44 @@ def grouped_resamples(
     return means
 
 
-def interval(
-    resampled: Float[np.ndarray, "r k"],
-) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Ends of the percentile intervals, low [k] and high [k], of k resampled numbers."""
+def interval(resampled: Float[np.ndarray, "r *k"]) -> Ends:
+    """Ends of the percentile intervals, low [*k] and high [*k], of resampled numbers.
+
+    Where a resample has no number, neither has the interval.
+    """
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     return low, high
+
+
+def interval_of_found(resampled: Float[np.ndarray, "r *k"]) -> Ends:
+    """Intervals over those resamples that have a number; NaN where none has."""
+    found = np.isfinite(resampled)
+    if found.all():
+        return interval(resampled)
+    ends = np.full((2, *resampled.shape[1:]), np.nan)
+    for of in np.argwhere(found.any(0)):
+        number = (slice(None), *of)
+        ends[number] = interval(resampled[number][found[number]])
+    return ends[0], ends[1]
+
+
+def told(
+    drawn: Float[np.ndarray, "r+1 *k"], ends: Callable[[Float[np.ndarray, "r *k"]], Ends] = interval
+) -> tuple[Float[np.ndarray, "*k"], Float[np.ndarray, "*k"], Float[np.ndarray, "*k"]]:
+    """Value, low and high of numbers that were taken over :func:`draws`, the value first."""
+    return drawn[0], *ends(drawn[1:])
+
+
+def band(drawn: Float[np.ndarray, "r *k"]) -> Float[np.ndarray, "3 *k"]:
+    """What a control shows by chance: mean, low and high of its draws."""
+    return np.stack([drawn.mean(0), *interval(drawn)])
+
+
+def shuffled(values: Real[np.ndarray, " n"], times: int, seed: int) -> Real[np.ndarray, "times n"]:
+    """The values in so many random orders."""
+    rng = np.random.default_rng(seed)
+    return rng.permuted(np.tile(values, (times, 1)), axis=1)
 
 
 def simultaneous_interval(

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.config.kinds.mechanism import AttentionGeometry
 from circuit.geometry.heads.attention import ROW_UNITS, attention_geometry
 from circuit.geometry.heads.chain import MOVE_UNITS
 from circuit.geometry.heads.directions import DIRECTION_UNITS
 from circuit.geometry.heads.maps import MAP_UNITS
 from circuit.geometry.heads.patterns import PATTERN_UNITS
 from circuit.job import job
+from circuit.kinds.attention_geometry.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_attention, figures_attention, figures_chain
 from circuit.reports.passes import passes_number
@@ -18,9 +18,9 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = AttentionGeometry.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    selection = read_json(snakemake.input.selection)
+    selection = read_json(snakemake.input.heads)
     chosen = {role: selection[role] for role in ("winner", "runner_up", "bottom")}
     name = chosen.get(settings.head, settings.head)
     told = {settings.head if settings.head in chosen else "chosen": name}

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.config.kinds.behaviour import BirthWindowCompare
 from circuit.geometry.births.named_window import window_steps
 from circuit.interventions.window_compare import EVENT_UNITS, UNITS, compare_ends
 from circuit.job import job
+from circuit.kinds.birth_window_compare.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_compare, figures_compare
 from circuit.reports.publish import publish
@@ -14,7 +14,7 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = BirthWindowCompare.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     window = window_steps(settings.window, snakemake.input.get("windows"))
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     decoder = CountingDecoder(record.decoder)

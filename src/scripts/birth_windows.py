@@ -1,17 +1,17 @@
 """When things were born, and the windows that later analyses can name."""
 
 from circuit.artifacts import read_rows, write_json, write_rows
-from circuit.config.kinds.behaviour import BirthWindows
 from circuit.geometry.births.evidence import UNITS, evidence_rows, gather
 from circuit.geometry.births.sweep_curves import read_curves
 from circuit.geometry.births.windows import merged_windows, window_table
 from circuit.job import job
+from circuit.kinds.birth_windows.settings import Settings
 from circuit.reports import accounts_births, figures_births
 from circuit.reports.publish import publish
 
 with job(snakemake, torch=False) as facts:
     source, out = snakemake.input, snakemake.output
-    settings = BirthWindows.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     sweep = read_rows(source.sweep_rows)
     steps = sorted(sweep["step"].unique().tolist())
     curves = read_curves(

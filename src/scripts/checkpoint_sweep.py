@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.config.kinds.behaviour import CheckpointSweep
 from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.geometry.sweep.checkpoints import PART_UNITS, UNITS, SweepInputs, checkpoint_sweep
 from circuit.geometry.sweep.curves import best_step, birth_step
 from circuit.geometry.sweep.probes import ProbeReads
 from circuit.job import job
+from circuit.kinds.checkpoint_sweep.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_sweep, figures_behaviour, figures_sweep
 from circuit.reports.passes import passes_number
@@ -18,7 +18,7 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = CheckpointSweep.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     steps, vocabulary = record.manifest.steps, record.benchmark.vocabulary
     programs = {name: record.split(name) for name in settings.splits}

@@ -1,5 +1,6 @@
 """Attribute the differences of consecutive checkpoints: no step is replayed."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,17 +9,18 @@ from tqdm import tqdm
 from circuit.artifacts import read_json, write_rows
 from circuit.attribution.asked import asked_scalars, growth_of
 from circuit.attribution.tables import CHORDS
-from circuit.config.kinds.attribution import UpdateAttribution
+from circuit.config.attribution import Requested
 from circuit.job import job
 from circuit.scalars.features import load_dictionaries
 from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = UpdateAttribution.model_validate_json(snakemake.params.request)
+    request = json.loads(snakemake.params.request)
+    settings = Requested.of(request)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     dictionaries = load_dictionaries(settings.model_dump(), snakemake.input.get("dictionaries", []))
-    selection = read_json(snakemake.input.selection)
+    selection = read_json(snakemake.input.heads)
     growth = growth_of(settings, record, asked_scalars(settings, record, selection, dictionaries))
     first, last = settings.window
     steps = [step for step in record.manifest.steps if first <= step <= last]
@@ -30,5 +32,5 @@ with job(snakemake) as facts:
 
     tables = {facts.analysis: growth.tables()}
     for output in CHORDS:
-        rows = output.collect(tables, {facts.analysis: settings.kind})
+        rows = output.collect(tables, {facts.analysis: request["kind"]})
         write_rows(out[output.name], rows, output.units, output.description)

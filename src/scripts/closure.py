@@ -5,9 +5,9 @@ from pathlib import Path
 from circuit.artifacts import read_json, write_rows
 from circuit.closure.analysis import SCORE_UNITS, explain, interval_changes
 from circuit.closure.regression import COEFFICIENT_UNITS, ROW_UNITS
-from circuit.config.kinds.synthesis import Closure
 from circuit.geometry.births.named_window import window_steps
 from circuit.job import job
+from circuit.kinds.closure.settings import Settings
 from circuit.reports import accounts_closure, figures_closure
 from circuit.reports.publish import publish
 from circuit.scalars.features import load_dictionaries
@@ -15,10 +15,10 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = Closure.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     window = window_steps(settings.window, snakemake.input.get("windows"))
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    selection = read_json(snakemake.input.selection)
+    selection = read_json(snakemake.input.heads)
     dictionaries = load_dictionaries(settings.model_dump(), snakemake.input.get("dictionaries", []))
     changes = interval_changes(settings, record, selection, window, dictionaries)
     rows, scores, coefficients = explain(settings, changes)

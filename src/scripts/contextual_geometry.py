@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.config.kinds.weights import ContextualGeometry
 from circuit.geometry.states.contextual import contextual_geometry
 from circuit.geometry.states.control_table import UNITS
 from circuit.geometry.states.group_pictures import PAIR_UNITS, PROJECTION_UNITS
 from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.job import job
+from circuit.kinds.contextual_geometry.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import parse_head
 from circuit.reports import accounts_contextual, figures_contextual
@@ -17,9 +17,9 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = ContextualGeometry.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    selection = read_json(snakemake.input.selection)
+    selection = read_json(snakemake.input.heads)
     model, vocabulary = record.manifest.recipe.model, record.benchmark.vocabulary
     decoder = CountingDecoder(record.decoder)
     split = SplitReads(record.split(settings.split), vocabulary, settings.programs)

@@ -2,16 +2,16 @@
 
 from circuit.artifacts import read_json, read_rows, write_rows
 from circuit.attribution.window import window_sums
-from circuit.config.kinds.synthesis import CrossSeed
 from circuit.geometry.sweep.curves import birth_step
 from circuit.job import job
+from circuit.kinds.cross_seed.settings import Settings
 from circuit.replication.seeds import UNITS, SeedResult, compare_seeds
 from circuit.reports import accounts_closure, figures_closure
 from circuit.reports.publish import publish
 
 with job(snakemake, torch=False) as facts:
     p, out = snakemake.params, snakemake.output
-    settings = CrossSeed.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     results = []
     for i, run in enumerate(p.runs):
         given = snakemake.input
@@ -22,7 +22,7 @@ with job(snakemake, torch=False) as facts:
             SeedResult(
                 run=run,
                 seed=read_json(given.manifests[i])["seed"],
-                selection=read_json(given.selections[i]),
+                selection=read_json(given.heads[i]),
                 components={**main.components, "residual": main.residual},
                 birth_step=birth_step(
                     read_rows(given.sweep_rows[i]), sweep["splits"][0], sweep["birth_threshold"]

@@ -13,8 +13,8 @@ from circuit.attribution.first_order import (
 from circuit.attribution.gathered import gathered
 from circuit.attribution.removal import REMOVAL_UNITS, removal_oracle
 from circuit.attribution.window import event_growth, window_sums
-from circuit.config.kinds.attribution import DataAttribution
 from circuit.job import job
+from circuit.kinds.data_attribution.settings import Settings
 from circuit.reports import accounts_data, figures_data
 from circuit.reports.data_tables import DataFindings
 from circuit.reports.publish import publish
@@ -23,12 +23,12 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     given, out = snakemake.input, snakemake.output
-    settings = DataAttribution.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     first, last = settings.window
     tables = gathered(given, facts.analysis, settings.top_groups)
     rows, values = tables.rows, tables.values
     record = RunRecord(given.manifest, Path(given.metadata).parent)
-    selection = read_json(given.selection)
+    selection = read_json(given.heads)
     dictionaries = load_dictionaries(settings.model_dump(), given.get("dictionaries", []))
     asked = asked_scalars(settings, record, selection, dictionaries)
     labels = asked_labels(settings, record)

@@ -1,9 +1,9 @@
 """What each split of the benchmark asks for, and what it changes against train."""
 
 from circuit.artifacts import write_rows
-from circuit.config.kinds.data import DatasetGeometry
 from circuit.geometry.dataset import GRAPH_UNITS, HISTOGRAM_UNITS, UNITS, dataset_geometry
 from circuit.job import job
+from circuit.kinds.dataset_geometry.settings import Settings
 from circuit.reports import accounts_dataset, figures_dataset, figures_events
 from circuit.reports.publish import publish
 from circuit.task.pair_counts import OVERLAP_UNITS, PAIR_UNITS
@@ -11,7 +11,7 @@ from circuit.task.store import load_metadata, load_split
 
 with job(snakemake, torch=False) as facts:
     given, out = snakemake.input, snakemake.output
-    settings = DatasetGeometry.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     benchmark = load_metadata(given.metadata)
     splits = {name: load_split(getattr(given, f"data_{name}")) for name in settings.splits}
     found = dataset_geometry(splits, benchmark.vocabulary, benchmark.heldout_pairs)

@@ -5,8 +5,8 @@ from pathlib import Path
 from circuit.artifacts import read_json, write_rows, write_tensors
 from circuit.attribution.example_reads import READ_UNITS, run_examples
 from circuit.attribution.gradient_relations import CONFLICT_UNITS, UNITS
-from circuit.config.kinds.examples import ExampleGradients
 from circuit.job import job
+from circuit.kinds.example_gradients.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_examples, figures_examples
 from circuit.reports.publish import publish
@@ -14,10 +14,10 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = ExampleGradients.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     decoder = CountingDecoder(record.decoder)
-    found = run_examples(record, decoder, settings, read_json(snakemake.input.selection))
+    found = run_examples(record, decoder, settings, read_json(snakemake.input.heads))
     routes = tuple(settings.routes)
     units = READ_UNITS | {f"alignment_{name}": "1" for name in routes}
 

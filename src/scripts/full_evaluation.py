@@ -5,17 +5,17 @@ from pathlib import Path
 import pandas as pd
 
 from circuit.artifacts import read_rows, write_rows
-from circuit.config.kinds.behaviour import FullEvaluation
 from circuit.geometry.sweep.behaviour import UNITS, SplitReads, read_measures, summarise
 from circuit.geometry.sweep.curves import best_step
 from circuit.job import job
+from circuit.kinds.full_evaluation.settings import Settings
 from circuit.reports import accounts_behaviour, figures_behaviour
 from circuit.reports.publish import publish
 from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = FullEvaluation.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     chosen = {
         "best": best_step(read_rows(snakemake.input.sweep), settings.best_by),

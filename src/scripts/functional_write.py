@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.config.kinds.writes import FunctionalWrite
 from circuit.geometry.writes.functional import UNITS, run_writes
 from circuit.geometry.writes.per_value import SPREAD_UNITS, VALUE_UNITS
 from circuit.geometry.writes.subspaces import SUBSPACE_UNITS
 from circuit.job import job
+from circuit.kinds.functional_write.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_functional, figures_functional
 from circuit.reports.publish import publish
@@ -15,9 +15,9 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = FunctionalWrite.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    decoder, selection = CountingDecoder(record.decoder), read_json(snakemake.input.selection)
+    decoder, selection = CountingDecoder(record.decoder), read_json(snakemake.input.heads)
     effects, by_value = run_writes(record, decoder, settings, selection)
 
     write_rows(out.rows, effects.rows, UNITS, "one part of one write's effect at one checkpoint")

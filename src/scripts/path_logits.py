@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.config.kinds.mechanism import PathLogits
 from circuit.geometry.paths.logits import IDENTITY_UNITS, READOUT_UNITS, ROW_UNITS, path_logits
 from circuit.interventions import direct_effects
 from circuit.job import job
+from circuit.kinds.path_logits.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_paths, figures_paths
 from circuit.reports.publish import publish
@@ -14,7 +14,7 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = PathLogits.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     steps = record.manifest.steps
     deeper = [steps[-1] if step == "final" else step for step in settings.second_order]

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.config.kinds.mechanism import PromptTrace
 from circuit.geometry.paths import matching, trace
 from circuit.job import job
+from circuit.kinds.prompt_trace.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_trace, figures_trace
 from circuit.reports.publish import publish
@@ -15,7 +15,7 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = PromptTrace.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     first, final = record.manifest.steps[0], record.manifest.steps[-1]
     step = final if settings.checkpoint == "final" else settings.checkpoint

@@ -3,15 +3,15 @@
 import pandas as pd
 
 from circuit.artifacts import read_rows, write_json, write_rows
-from circuit.config.kinds.behaviour import ReferenceModel
 from circuit.geometry.sweep.choice import CANDIDATE_UNITS, candidates, choose
 from circuit.job import job
+from circuit.kinds.reference_model.settings import Settings
 from circuit.reports import accounts_behaviour
 from circuit.reports.publish import publish
 
 with job(snakemake, torch=False) as facts:
     p, out = snakemake.params, snakemake.output
-    settings = ReferenceModel.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     rows = pd.concat(
         [
             candidates(run, read_rows(path), settings.validation_split, settings.heldout_split)

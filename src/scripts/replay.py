@@ -20,8 +20,7 @@ with job(snakemake):
     requests = json.loads(p.requests)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     selections = {
-        name: read_json(path)
-        for name, path in zip(p.selections, snakemake.input.selections, strict=True)
+        name: read_json(path) for name, path in zip(p.heads, snakemake.input.heads, strict=True)
     }
     start, stop = int(snakemake.wildcards.start), int(snakemake.wildcards.stop)
     dictionaries = load_dictionaries(requests, snakemake.input.get("dictionaries", []))

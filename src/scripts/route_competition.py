@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.config.kinds.mechanism import RouteCompetition
 from circuit.geometry.births.named_window import window_steps
 from circuit.geometry.routes.competition import UNITS, run_routes
 from circuit.geometry.routes.ranking import RANKING_UNITS, early_signs, rank_routes
 from circuit.job import job
+from circuit.kinds.route_competition.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_routes, figures_routes
 from circuit.reports.publish import publish
@@ -16,7 +16,7 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = RouteCompetition.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     window = window_steps(settings.window, snakemake.input.get("windows"))
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     decoder, train_split = CountingDecoder(record.decoder), record.manifest.recipe.train_split

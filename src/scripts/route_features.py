@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.config.kinds.selection import RouteFeatures
 from circuit.geometry.routes.early import UNITS, run_features
 from circuit.job import job
+from circuit.kinds.route_features.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_early, figures_early
 from circuit.reports.publish import publish
@@ -13,7 +13,7 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = RouteFeatures.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     decoder = CountingDecoder(record.decoder)
     found = run_features(record, decoder, settings)

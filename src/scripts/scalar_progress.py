@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.config.kinds.writes import ScalarProgress
 from circuit.geometry.births.evidence import UNITS as BIRTH_UNITS
 from circuit.geometry.writes.agreement import CORRELATION_UNITS, outcome_correlations
 from circuit.geometry.writes.fitness import VERDICT_UNITS, Bounds, verdicts
@@ -11,6 +10,7 @@ from circuit.geometry.writes.measured import ROW_UNITS, progress_rows, write_bir
 from circuit.geometry.writes.parts import PART_UNITS, growth_parts
 from circuit.geometry.writes.progress import measure_heads
 from circuit.job import job
+from circuit.kinds.scalar_progress.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_progress, figures_progress
 from circuit.reports.passes import passes_number
@@ -19,9 +19,9 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = ScalarProgress.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    selection = read_json(snakemake.input.selection)
+    selection = read_json(snakemake.input.heads)
     roles = {role: selection[role] for role in ("winner", "runner_up", "bottom")}
     bounds = Bounds(settings.follows, settings.shuffled, settings.elsewhere)
     decoder, events = CountingDecoder(record.decoder), record.probes(settings.split)

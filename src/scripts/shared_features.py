@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.config.kinds.features import SharedFeatures
 from circuit.features.families import FAMILY_UNITS, FEATURE_UNITS
 from circuit.features.shared import ROW_UNITS, shared_features
 from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.job import job
+from circuit.kinds.shared_features.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_features, figures_features
 from circuit.reports.publish import publish
@@ -17,7 +17,7 @@ from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = SharedFeatures.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     vocabulary, decoder = record.benchmark.vocabulary, CountingDecoder(record.decoder)
     split = SplitReads(record.split(settings.split), vocabulary, settings.programs)

@@ -3,17 +3,17 @@
 from circuit.artifacts import read_json
 from circuit.attribution.gathered import gathered
 from circuit.attribution.window import event_growth, window_sums
-from circuit.config.kinds.attribution import UpdateAttribution
 from circuit.job import job
+from circuit.kinds.update_attribution.settings import Settings
 from circuit.reports import accounts_attribution, figures_attribution
 from circuit.reports.publish import publish
 
 with job(snakemake, torch=False) as facts:
     out = snakemake.output
-    settings = UpdateAttribution.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     found = gathered(snakemake.input, facts.analysis, settings.top_groups)
     rows, values, top = found.rows, found.values, found.top_groups_table
-    selection = read_json(snakemake.input.selection)
+    selection = read_json(snakemake.input.heads)
     heads = {name: selection.get(s.head, s.head) for name, s in settings.scalars.items() if s.head}
     units = {name: s.unit for name, s in settings.scalars.items()}
     growths = {n: event_growth(found.events, n, settings.window) for n in settings.scalars}

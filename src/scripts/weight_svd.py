@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.config.kinds.weights import WeightSvd
 from circuit.geometry.weights.patterns import UNITS, weight_patterns
 from circuit.geometry.weights.svd import ROW_UNITS, SPECTRUM_UNITS, weight_svd
 from circuit.job import job
+from circuit.kinds.weight_svd.settings import Settings
 from circuit.reports import accounts_weights, figures_weights
 from circuit.reports.publish import publish
 from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
     out = snakemake.output
-    settings = WeightSvd.model_validate_json(facts.settings)
+    settings = Settings.model_validate_json(facts.settings)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
     windows = read_json(snakemake.input.births)["windows"]
     steps = record.manifest.steps

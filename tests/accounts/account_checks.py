@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit.artifacts import read_json
-from circuit.config.analysis import KINDS
+from circuit.config.registry import KINDS
 from circuit.reports.document import Number, Report, write_report
 from circuit.reports.publish import Account
 

@@ -6,8 +6,8 @@ import pytest
 from account_checks import numbers_of, written
 
 from circuit.closure.analysis import CONTROL, explain
-from circuit.config.kinds.synthesis import Closure
 from circuit.config.terms import COMPONENTS
+from circuit.kinds.closure.settings import Settings
 from circuit.replication.seeds import SeedResult, compare_seeds
 from circuit.reports.accounts_closure import closure, seeds
 
@@ -29,10 +29,10 @@ def explained_frames(slope, control_slope=0.0, noise=0.3):
             "stop": np.repeat(STARTS, EVENTS) + 100,
         }
     )
-    settings = Closure.model_validate(
+    settings = Settings.model_validate(
         {
             "kind": "closure",
-            "selection": "scan",
+            "heads": "scan",
             "window": (100, 400),
             "outcomes": {"margin": {"scalar": "answer_margin"}},
             "routes": {"route": {"scalar": "qk_separation", "head": "winner"}},

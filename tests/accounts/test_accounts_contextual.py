@@ -3,9 +3,9 @@
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.config.kinds.weights import ContextualGeometry
 from circuit.geometry.states import contextual as library
 from circuit.geometry.sweep.behaviour import SplitReads
+from circuit.kinds.contextual_geometry.settings import Settings
 from circuit.model.passes import Passes
 from circuit.reports.accounts_contextual import contextual, matched
 from circuit.reports.figures_contextual import TOKEN_GROUPS, contextual_cells
@@ -15,8 +15,8 @@ PASSES = Passes(whole=3, programs=288, program_layers=576.0)
 
 
 def found_in(circuit, states, benchmark, **changes):
-    settings = ContextualGeometry.model_validate(
-        {"kind": "contextual_geometry", "selection": "head_scan", "draws": 8, **changes}
+    settings = Settings.model_validate(
+        {"kind": "contextual_geometry", "heads": "head_scan", "draws": 8, **changes}
     )
     split = SplitReads(benchmark.splits["train"], benchmark.vocabulary, 160)
     return library.contextual_geometry(

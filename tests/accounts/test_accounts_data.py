@@ -10,7 +10,7 @@ import pytest
 from account_checks import numbers_of, written
 
 from circuit.attribution.window import window_sums
-from circuit.config.kinds.attribution import DataGrouping
+from circuit.config.attribution import DataGrouping
 from circuit.reports.accounts_data import data_attribution
 from circuit.reports.data_sums import cumulative, data_order, data_table, group_sums, other_sums
 from circuit.reports.data_tables import MEANING, DataFindings

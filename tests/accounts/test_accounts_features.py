@@ -3,9 +3,9 @@
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.config.kinds.features import SharedFeatures
 from circuit.features.shared import shared_features
 from circuit.geometry.sweep.behaviour import SplitReads
+from circuit.kinds.shared_features.settings import Settings
 from circuit.model.passes import Passes
 from circuit.reports.accounts_features import shared
 
@@ -21,9 +21,7 @@ def found(planted, planted_benchmark):
     planted.decoder.layout.views(before)["layer_0.attn.W_O"][
         int(planted.previous_token_head[3])
     ] = 0
-    settings = SharedFeatures(
-        kind="shared_features", stage=STAGE, size=96, steps=400, learning_rate=1e-2
-    )
+    settings = Settings(kind="shared_features", stage=STAGE, size=96, steps=400, learning_rate=1e-2)
     return shared_features(
         planted.decoder,
         {0: before, 600: before, 1200: last}.__getitem__,

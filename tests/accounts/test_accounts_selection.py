@@ -89,7 +89,7 @@ HIT = (
 
 def test_what_could_not_be_told_is_said_with_what_came_closest(tmp_path):
     found = told(NOT_TOLD, NOT_TOLD, NOT_TOLD)
-    written(found, "selection", tmp_path)
+    written(found, "foretold", tmp_path)
     assert found.answer == (
         "That it could be known before birth which routes training would reinforce is not shown: "
         "at none of 3 cutoffs (steps 0, 100 and 300) does the ranking agree with the order of "
@@ -100,7 +100,7 @@ def test_what_could_not_be_told_is_said_with_what_came_closest(tmp_path):
 
 def test_a_baseline_that_tells_what_the_ranking_does_not_is_in_the_first_sentence(tmp_path):
     found = told(NOT_TOLD, NOT_TOLD, NOT_TOLD, baselines="strength")
-    written(found, "selection", tmp_path)
+    written(found, "foretold", tmp_path)
     assert (
         f"{STRICT}); by itself, strength at steps 0, 100 and 300 does (of {3 * len(BASELINES)} "
         f"pairs of baseline and cutoff). {HIT}"
@@ -110,7 +110,7 @@ def test_a_baseline_that_tells_what_the_ranking_does_not_is_in_the_first_sentenc
 
 def test_what_could_be_known_is_told_at_the_earliest_cutoff(tmp_path):
     found = told(NOT_TOLD, KNOWN, KNOWN)
-    written(found, "selection", tmp_path)
+    written(found, "foretold", tmp_path)
     assert found.answer == (
         "It could be known before birth which routes training would reinforce: at step 100 the "
         "ranking agrees with the order of births better than chance and than every baseline "
@@ -122,7 +122,7 @@ def test_what_could_be_known_is_told_at_the_earliest_cutoff(tmp_path):
 
 def test_a_baseline_that_does_as_well_is_named(tmp_path):
     found = told(NOT_TOLD, NO_BETTER, NOTHING, baselines="strength, layer")
-    written(found, "selection", tmp_path)
+    written(found, "foretold", tmp_path)
     assert found.answer.startswith(
         "Which routes training would reinforce could be told before birth, but no better than a "
         f"baseline tells it: at step 100 the ranking agrees with the order of births ({RHO}"
@@ -136,7 +136,7 @@ def test_a_baseline_that_does_as_well_is_named(tmp_path):
 
 def test_without_births_there_is_nothing_to_foretell(tmp_path):
     found = told(NOTHING, NOTHING, NOTHING, born=False)
-    written(found, "selection", tmp_path)
+    written(found, "foretold", tmp_path)
     assert found.answer == (
         "There was nothing to foretell: none of 24 candidate routes was born in 3 runs."
     )
@@ -144,7 +144,7 @@ def test_without_births_there_is_nothing_to_foretell(tmp_path):
 
 def test_where_no_order_is_left_it_is_said(tmp_path):
     found = told(NOTHING, NOTHING, NOTHING)
-    written(found, "selection", tmp_path)
+    written(found, "foretold", tmp_path)
     assert found.answer == (
         "There was nothing left to foretell: at every cutoff (steps 0, 100 and 300) the routes "
         "that remained were born together or not at all."
@@ -194,7 +194,7 @@ def test_tables_count_who_was_left_out_and_stay_small():
 
 @pytest.mark.parametrize("runs", [1, 30])
 def test_any_number_of_runs_is_told(runs, tmp_path):
-    written(told(NOT_TOLD, NOT_TOLD, NOT_TOLD, runs=runs), "selection", tmp_path)
+    written(told(NOT_TOLD, NOT_TOLD, NOT_TOLD, runs=runs), "foretold", tmp_path)
 
 
 def test_the_frames_here_are_those_of_the_library():

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.config.kinds.mechanism import PromptTrace
 from circuit.geometry.paths.trace import prompt_trace
+from circuit.kinds.prompt_trace.settings import Settings
 from circuit.model.passes import Passes
 from circuit.reports import figures_trace
 from circuit.reports.accounts_trace import trace
@@ -127,6 +127,6 @@ def test_the_page_has_the_program_every_sentence_and_the_figure(page, lookup):
 
 
 def test_every_file_of_the_kind_has_its_table():
-    assert set(PromptTrace.tables) == {
+    assert set(Settings.tables) == {
         "rows", "attention", "writes", "neurons", "lens", "paths", "matching",
     }  # fmt: skip

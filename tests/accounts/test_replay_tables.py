@@ -17,7 +17,7 @@ from circuit.training.replay import replay
 ATTRIBUTION = {
     "kind": "update_attribution",
     "window": [0, 12],
-    "selection": "scan",
+    "heads": "scan",
     "events": 4,
     "scalars": {
         "route": {"scalar": "qk_separation", "head": "winner"},

@@ -22,7 +22,7 @@ REQUESTS = {
     "growth": {
         "kind": "update_attribution",
         "window": [0, 20],
-        "selection": "scan",
+        "heads": "scan",
         "events": 9,
         "scalars": {
             "route": {"scalar": "qk_separation", "head": "winner"},
@@ -37,7 +37,7 @@ REQUESTS = {
     "other": {
         "kind": "update_attribution",
         "window": [0, 20],
-        "selection": "scan",
+        "heads": "scan",
         "scalars": {"loss": {"scalar": "negative_answer_loss"}},
     },
 }

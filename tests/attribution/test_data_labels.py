@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from circuit.attribution.data_labels import GROUPINGS, OTHER, label_programs
-from circuit.config.kinds.attribution import DataGrouping
+from circuit.config.attribution import DataGrouping
 from circuit.errors import AnalysisError
 from circuit.task.events import token_matrix
 

@@ -6,8 +6,8 @@ import torch
 
 from circuit.attribution.example_reads import READ_UNITS, choose_reads, follow_reads
 from circuit.attribution.gradient_relations import CONFLICT_UNITS, UNITS
-from circuit.config.kinds.examples import ExampleGradients
 from circuit.errors import AnalysisError
+from circuit.kinds.example_gradients.settings import Settings
 from circuit.model.passes import Passes
 from circuit.scalars.evaluate import scalar_gradients
 from circuit.scalars.routing import qk_separation
@@ -16,10 +16,10 @@ from circuit.task.events import read_events
 
 SPLITS = ("train", "heldout_pairs")
 ROUTES = ("looking", "copying")
-SETTINGS = ExampleGradients.model_validate(
+SETTINGS = Settings.model_validate(
     {
         "kind": "example_gradients",
-        "selection": "head_scan",
+        "heads": "head_scan",
         "reads": 24,
         "routes": {
             "looking": {"scalar": "qk_separation", "head": "winner"},
@@ -168,7 +168,7 @@ def test_restricted_to_what_only_looks_copying_has_no_supporter(found, planted, 
 def test_routes_are_measured_on_other_programs_than_the_reads():
     changed = SETTINGS.model_dump() | {"route_split": "train"}
     with pytest.raises(ValueError, match="route_split 'train' is among splits"):
-        ExampleGradients.model_validate(changed)
+        Settings.model_validate(changed)
     one = SETTINGS.model_dump() | {"routes": {"looking": {"scalar": "correct_value_logit"}}}
     with pytest.raises(ValueError, match="at least 2 items"):
-        ExampleGradients.model_validate(one)
+        Settings.model_validate(one)

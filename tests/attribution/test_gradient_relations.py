@@ -20,7 +20,6 @@ from circuit.attribution.gradient_relations import (
 )
 from circuit.attribution.pair_means import (
     all_pairs,
-    draws,
     net_differences,
     off_diagonal,
     pairs_between,
@@ -28,7 +27,7 @@ from circuit.attribution.pair_means import (
     related,
     shuffled_differences,
 )
-from circuit.statistics import resamples
+from circuit.statistics import draws
 
 
 def products_of(gradients, routes=None):
@@ -81,10 +80,6 @@ def test_a_resample_is_the_mean_over_its_pairs_of_different_reads(drawn_matrix):
             if chosen:
                 one = between.sums[row, a, b] / between.weights[row, a, b]
                 assert one == pytest.approx(np.mean(chosen), rel=1e-12)
-
-
-def test_resamples_are_those_of_all_other_means():
-    np.testing.assert_array_equal(draws(12, 5)[1:], resamples(12, 5))
 
 
 def test_net_differences_are_least_squares_over_pairs(drawn_matrix):

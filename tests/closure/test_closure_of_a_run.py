@@ -6,8 +6,8 @@ import torch
 from tiny_run import finish, tiny_trajectory
 
 from circuit.closure.analysis import CONTROL, explain, interval_changes
-from circuit.config.kinds.synthesis import Closure
 from circuit.errors import AnalysisError
+from circuit.kinds.closure.settings import Settings
 from circuit.model.tap import Tap
 from circuit.task.publish import write_benchmark
 from circuit.training.records import RunRecord
@@ -28,14 +28,14 @@ ROUTES = {
 def closure(**changes):
     settings = {
         "kind": "closure",
-        "selection": "scan",
+        "heads": "scan",
         "window": (3, 30),
         "outcomes": OUTCOMES,
         "routes": ROUTES,
         "folds": 4,
         **changes,
     }
-    return Closure.model_validate(settings)
+    return Settings.model_validate(settings)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from sklearn.metrics import r2_score
 
 from circuit.closure.analysis import CONTROL, explain
 from circuit.closure.regression import changes, coefficients, fit, r_squared, shuffled_events
-from circuit.config.kinds.synthesis import Closure
+from circuit.kinds.closure.settings import Settings
 
 # No multiple of any number of folds: else folds made of rows would be folds made of events.
 EVENTS, INTERVALS = 61, 6
@@ -229,10 +229,10 @@ def explained():
     for name in ROUTES:
         frame[CONTROL + name] = rng.normal(size=len(frame))
     scalar = {"scalar": "qk_separation", "head": "winner"}
-    settings = Closure.model_validate(
+    settings = Settings.model_validate(
         {
             "kind": "closure",
-            "selection": "scan",
+            "heads": "scan",
             "window": (0, 600),
             "outcomes": {"y": {"scalar": "correct_value_logit"}, "z": {"scalar": "answer_margin"}},
             "routes": dict.fromkeys(ROUTES, scalar),

@@ -4,11 +4,11 @@ import pytest
 from pydantic import ValidationError
 
 from circuit.config.benchmark import SPLITS
-from circuit.config.kinds.data import DatasetGeometry
+from circuit.kinds.dataset_geometry.settings import Settings
 
 
 def test_all_splits_by_default_and_train_first():
-    assert DatasetGeometry(kind="dataset_geometry").splits == SPLITS
+    assert Settings(kind="dataset_geometry").splits == SPLITS
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ def test_all_splits_by_default_and_train_first():
 )
 def test_splits_that_cannot_be_compared_are_refused(splits, message):
     with pytest.raises(ValidationError, match=message):
-        DatasetGeometry(kind="dataset_geometry", splits=splits)
+        Settings(kind="dataset_geometry", splits=splits)

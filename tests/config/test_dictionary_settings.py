@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from circuit.config.dictionaries import dictionary_names, named_scalars
 from circuit.config.plan import Plan
+from circuit.config.scalar import dictionary_names
 from circuit.config.study import load_settings
 from circuit.errors import ConfigError
 
@@ -17,8 +17,7 @@ SCORE = {
     "features": "query_key@support_value",
     "role": "support_value",
 }
-EVERY = {"scalar": "support_attention", "head": "every"}
-EXAMPLES = {"kind": "example_gradients", "selection": "scan", "routes": {"p": SCORE, "q": SCORE}}
+EXAMPLES = {"kind": "example_gradients", "heads": "scan", "routes": {"p": SCORE, "q": SCORE}}
 AT = "configuration: studies.small.analyses"
 SMALL: dict[str, Any] = yaml.safe_load(
     """
@@ -87,16 +86,6 @@ def routes(**score: Any) -> dict[str, Any]:
     return {"routes": {"fires": {**SCORE, **score}}}
 
 
-def test_scalars_are_found_wherever_a_kind_names_them() -> None:
-    analysis = plan(competition=routes()).analysis("small", "competition")
-    assert [place for place, _ in named_scalars(analysis)] == ["routes.fires"]
-    early = {"kind": "route_features", "cutoffs": [10], "route": EVERY}
-    analysis = plan(early=early).analysis("small", "early")
-    assert [(place, scalar.scalar) for place, scalar in named_scalars(analysis)] == [
-        ("route", "support_attention")
-    ]
-
-
 def test_dictionaries_are_named_once_and_in_order_by_one_analysis_or_several() -> None:
     one = plan(competition=routes()).analysis("small", "competition")
     assert dictionary_names(one.model_dump()) == ["features"]
@@ -149,8 +138,8 @@ REFUSED = {
     "a kind that reads none": (
         {"examples": EXAMPLES},
         f"kind 'example_gradients' reads no dictionary of features — where: {AT}.examples.routes.p."
-        "dictionary — expected: a scalar without one, or a kind among update_attribution, "
-        "data_attribution, closure, route_competition — what to do: name another scalar",
+        "dictionary — expected: a scalar without one, or a kind among closure, "
+        "data_attribution, route_competition, update_attribution — what to do: name another scalar",
     ),
     "a stage that there is not": (
         {"features": {"stage": "layer_2_post_attn"}},

@@ -27,16 +27,16 @@ def test_births_of_the_routes_that_have_features_are_taken() -> None:
     loaded()
     loaded(
         early={"route": {"scalar": "qk_separation", "head": "every", "rank": 4}},
-        selection={"measure": "qk_separation_rank"},
+        foretold={"measure": "qk_separation_rank"},
     )
 
 
 def test_births_of_another_scalar_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
-        loaded(selection={"measure": "support_attention"})
+        loaded(foretold={"measure": "support_attention"})
     assert str(caught.value) == (
         "features are those of qk_separation, births would be those of support_attention — where: "
-        f"configuration: {AT}.selection.measure — expected: the route of 'early', which the scan "
+        f"configuration: {AT}.foretold.measure — expected: the route of 'early', which the scan "
         "follows too — what to do: let measure and early.route mean the same scalar"
     )
 
@@ -46,7 +46,7 @@ def test_features_on_the_events_that_tell_births_are_refused() -> None:
         loaded(early={"split": "validation_iid"}, head_scan={"split": "validation_iid"})
     assert str(caught.value) == (
         "features and births are both measured on the probe events of validation_iid, so they "
-        f"share their chance — where: configuration: {AT}.selection.features — expected: features "
+        f"share their chance — where: configuration: {AT}.foretold.features — expected: features "
         "on events that do not say when routes are born — what to do: give early another split "
         "than head_scan"
     )

@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 import yaml
 
-from circuit.config.kinds.attribution import DataAttribution, UpdateAttribution
 from circuit.config.plan import Plan
 from circuit.config.study import load_settings
 from circuit.errors import ConfigError
+from circuit.kinds.data_attribution.settings import Settings as DataAttribution
+from circuit.kinds.update_attribution.settings import Settings as UpdateAttribution
 
 PROJECT = Path(__file__).resolve().parents[2]
 ATTRIBUTION: dict[str, Any] = {
     "kind": "update_attribution",
     "window": [500, 1300],
-    "selection": "head_scan",
+    "heads": "head_scan",
     "scalars": {"logit": {"scalar": "correct_value_logit"}},
 }
 CIRCUIT = {"look_up": ["L1H2.q", "winner.k"], "embeddings": ["embedding"]}

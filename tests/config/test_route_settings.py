@@ -29,7 +29,7 @@ def planned(kind: str = "route_competition", **route: Any) -> Plan:
     analysis: dict[str, Any] = {"kind": kind, "window": [500, 1300], "routes": {"it": route}}
     if kind == "closure":
         analysis |= {"outcomes": {"logit": {"scalar": "correct_value_logit"}}}
-        analysis |= {"selection": "head_scan"}
+        analysis |= {"heads": "head_scan"}
     study["analyses"]["routes"] = analysis
     return Plan(load_settings({**data, "studies": {"quickstart": study}}))
 

@@ -7,21 +7,21 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from circuit.config.analysis import KINDS
 from circuit.config.consistency import _RULES
-from circuit.config.kinds.attribution import UpdateAttribution
-from circuit.config.kinds.scalar import ScalarName, ScalarSettings
 from circuit.config.recipe import ModelSettings
+from circuit.config.registry import KINDS
+from circuit.config.scalar import ScalarName, ScalarSettings
 from circuit.config.study import load_settings
 from circuit.config.terms import GROUPINGS, SCALAR_UNITS
 from circuit.errors import ConfigError
+from circuit.kinds.update_attribution.settings import Settings
 from circuit.model.layout import Layout
 
 PROJECT = Path(__file__).resolve().parents[2]
 ATTRIBUTION: dict[str, Any] = {
     "kind": "update_attribution",
     "window": [0, 10],
-    "selection": "scan",
+    "heads": "scan",
     "scalars": {"logit": {"scalar": "correct_value_logit"}},
 }
 
@@ -50,9 +50,9 @@ def test_a_scalars_unit_is_the_tables_but_of_probabilities(name: str) -> None:
 @pytest.mark.parametrize("field", ["groups", "summed_groups"])
 def test_a_grouping_that_there_is_not_is_refused_before_anything_runs(field: str) -> None:
     for name in GROUPINGS:
-        UpdateAttribution.model_validate({**ATTRIBUTION, field: [name]})
+        Settings.model_validate({**ATTRIBUTION, field: [name]})
     with pytest.raises(ValueError, match="unknown grouping 'heads'; there are whole, layer, "):
-        UpdateAttribution.model_validate({**ATTRIBUTION, field: ["module", "heads"]})
+        Settings.model_validate({**ATTRIBUTION, field: ["module", "heads"]})
 
 
 def named(study: str) -> dict[str, Any]:

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from circuit.config.kinds.features import SharedFeatures
 from circuit.features.autoencoder import Weights, _gradient, fit_autoencoder
+from circuit.kinds.shared_features.settings import Settings
 
 WIDTH, DIRECTIONS = 12, 20
 
 
 def settings(**changes):
     small = {"size": 24, "steps": 1500, "batch_size": 128, "learning_rate": 1e-2}
-    return SharedFeatures.model_validate(
+    return Settings.model_validate(
         {"kind": "shared_features", "stage": "embedding", **small, **changes}
     )
 

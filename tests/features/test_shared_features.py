@@ -5,11 +5,11 @@ import pytest
 import torch
 from planted import untrained_twin
 
-from circuit.config.kinds.features import SharedFeatures
-from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.features.shared import shared_features
 from circuit.geometry.sweep.behaviour import SplitReads
+from circuit.kinds.shared_features.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.registry import ScalarContext, build_scalar
@@ -21,7 +21,7 @@ N_KEYS = 4
 
 def found_in(circuit, states, benchmark, decoder=None, **changes):
     """Small dictionaries, fitted in seconds."""
-    settings = SharedFeatures.model_validate(
+    settings = Settings.model_validate(
         {
             "kind": "shared_features",
             "stage": "layer_0_post_attn",

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from circuit.config.kinds.features import SharedFeatures
 from circuit.features.pooled_states import PooledStates
 from circuit.features.telling import PARTS, event_part, labels_of, told
 from circuit.geometry.sweep.behaviour import SplitReads
+from circuit.kinds.shared_features.settings import Settings
 
-SETTINGS = SharedFeatures(kind="shared_features", stage="embedding", draws=5)
+SETTINGS = Settings(kind="shared_features", stage="embedding", draws=5)
 
 
 @pytest.fixture(scope="module")

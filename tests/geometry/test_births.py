@@ -5,7 +5,7 @@ import pytest
 from birth_curves import STEPS, curve, jump, ramp
 
 from circuit.geometry.births.evidence import ALWAYS, BELOW, STILL, UNITS, gather
-from circuit.geometry.births.ramps import fit_ramps
+from circuit.landmarks import fit_ramps
 
 DRAWS = 200
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from program_text import reads_of
 
-from circuit.config.kinds.weights import ContextualGeometry
 from circuit.errors import AnalysisError
 from circuit.geometry.states.contextual import contextual_geometry
 from circuit.geometry.states.control_table import UNITS
@@ -18,6 +17,7 @@ from circuit.geometry.states.group_pictures import SHOWN
 from circuit.geometry.states.grouped_states import role_states
 from circuit.geometry.states.head_views import places, token_rows
 from circuit.geometry.sweep.behaviour import SplitReads
+from circuit.kinds.contextual_geometry.settings import Settings
 from circuit.model.counting import CountingDecoder
 
 HEADS = {"winner": (1, 2), "runner_up": (0, 1), "bottom": (1, 0)}
@@ -31,8 +31,8 @@ MATCHED = {
 
 
 def settings(**changes):
-    chosen = {"kind": "contextual_geometry", "selection": "head_scan", "draws": 20, **changes}
-    return ContextualGeometry.model_validate(chosen)
+    chosen = {"kind": "contextual_geometry", "heads": "head_scan", "draws": 20, **changes}
+    return Settings.model_validate(chosen)
 
 
 def split_of(benchmark, programs=PROGRAMS):

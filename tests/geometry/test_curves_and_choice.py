@@ -28,24 +28,12 @@ def sweep_rows(**curves):
     return pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=0)
 
 
-@pytest.mark.parametrize(
-    ("curve", "birth"),
-    [
-        ([0.1, 0.6, 0.4, 0.7, 0.9], 30),  # it dips below after the first crossing
-        ([0.1, 0.5, 0.5], 10),  # at the threshold is not below
-        ([0.6, 0.7, 0.8], 0),  # born before training
-        ([0.1, 0.9, 0.4], None),  # it does not stay
-        ([0.1, 0.2, 0.3], None),
-    ],
-)
-def test_birth_is_the_first_step_from_which_accuracy_stays(curve, birth):
-    assert birth_step(sweep_rows(iid=curve, other=[0.9] * len(curve)), "iid", 0.5) == birth
-
-
 def test_birth_and_best_are_read_off_the_split_over_all_reads():
     rows = sweep_rows(iid=[0.1, 0.9, 0.8], heldout=[0.2, 0.3, 0.7])
     assert (best_step(rows, "iid"), best_step(rows, "heldout")) == (10, 20)
     assert (birth_step(rows, "iid", 0.5), birth_step(rows, "heldout", 0.5)) == (10, 20)
+    assert birth_step(rows, "heldout", 0.7) == 20  # at the threshold is not below it
+    assert birth_step(rows, "heldout", 0.9) is None
     assert overall(rows, "iid")["mean"].tolist() == [0.1, 0.9, 0.8]
     assert overall(rows, "iid", "margin")["mean"].tolist() == [9.0] * 3
 

@@ -9,9 +9,8 @@ import torch
 from pydantic import ValidationError
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 
-from circuit.config.kinds.scalar import ScalarSettings
-from circuit.config.kinds.selection import RouteFeatures
 from circuit.config.recipe import OptimizerSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.config.terms import COMPONENTS
 from circuit.errors import AnalysisError
 from circuit.geometry.routes.competition import expand_routes
@@ -24,6 +23,7 @@ from circuit.geometry.routes.next_update import (
     own_norms,
     share,
 )
+from circuit.kinds.route_features.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import parse_head
 from circuit.scalars.evaluate import scalar_gradients, scalar_values
@@ -39,9 +39,9 @@ ADAMW = OptimizerSettings.model_validate(
 QK = {"scalar": "qk_separation", "head": "every"}
 
 
-def settings(*cutoffs: int, **changes) -> RouteFeatures:
+def settings(*cutoffs: int, **changes) -> Settings:
     plain = {"kind": "route_features", "cutoffs": cutoffs, "route": QK}
-    return RouteFeatures.model_validate({**plain, "train_programs": 8, "chunks": 2, **changes})
+    return Settings.model_validate({**plain, "train_programs": 8, "chunks": 2, **changes})
 
 
 def routes(circuit) -> tuple[dict, dict]:

@@ -6,12 +6,12 @@ import pytest
 import torch
 from planted import untrained_twin
 
-from circuit.config.kinds.scalar import ScalarSettings
-from circuit.config.kinds.writes import FunctionalWrite
+from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.geometry.writes.controls import exchanged, role_masks
 from circuit.geometry.writes.functional import UNITS, effect_sites, follow_writes
 from circuit.geometry.writes.subspaces import SUBSPACE_UNITS
+from circuit.kinds.functional_write.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.registry import ScalarContext, build_scalar, resolve_write
@@ -270,6 +270,6 @@ def test_roles_must_share_out_the_positions(events, roles, message):
 )
 def test_what_is_no_whole_write_is_refused_before_anything_runs(spec):
     with pytest.raises(ValueError, match="must be a functional_write without a part"):
-        FunctionalWrite.model_validate(
-            {"kind": "functional_write", "selection": "scan", "writes": {"it": spec}}
+        Settings.model_validate(
+            {"kind": "functional_write", "heads": "scan", "writes": {"it": spec}}
         )

@@ -3,28 +3,7 @@
 import numpy as np
 import pytest
 
-from circuit.geometry.heads.chain import LINKS, MOVE_UNITS, chain_moves, half_way
-
-STEPS = [0, 100, 200, 400]
-
-
-@pytest.mark.parametrize(
-    ("curve", "step"),
-    [
-        ([0, 0, 0, 1], 300),
-        ([0, 1, 1, 1], 50),
-        ([0, 0.25, 0.75, 1], 150),
-        ([0, 0.9, 0.1, 1], 200 + 200 * 0.4 / 0.9),  # from which it stays
-        ([0, 2, 2, 1], 25),
-        ([-1, -1, 3, 3], 150),
-        ([1, 0, 0, 0], np.nan),
-        ([1, 1, 1, 1], np.nan),
-        ([0, 0.5, 0.5, 1], 100),  # at half-way is not below it
-    ],
-)
-def test_half_way_is_the_last_crossing_of_half_of_the_rise(curve, step):
-    found = half_way(np.array(curve, dtype=float), np.array(STEPS, dtype=float))
-    assert found == pytest.approx(step, nan_ok=True)
+from circuit.geometry.heads.chain import LINKS, MOVE_UNITS, chain_moves
 
 
 def rise(middle, rng, events=60, width=40.0, top=4.0):

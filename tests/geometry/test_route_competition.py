@@ -8,9 +8,8 @@ import torch
 from planted import untrained_twin
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 
-from circuit.config.kinds.mechanism import RouteCompetition
-from circuit.config.kinds.scalar import ScalarSettings
 from circuit.config.recipe import ModelSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.geometry.routes.competition import (
     UNITS,
@@ -21,6 +20,7 @@ from circuit.geometry.routes.competition import (
 )
 from circuit.geometry.routes.descent import objective_batches
 from circuit.geometry.routes.ranking import ALL, RANKING_UNITS, early_signs, rank_routes
+from circuit.kinds.route_competition.settings import Settings
 from circuit.model.counting import CountingDecoder
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.publish import write_benchmark
@@ -238,7 +238,7 @@ def test_a_finished_run_is_followed_from_its_files(planted_benchmark, tmp_path):
     trajectory = tiny_trajectory(planted_benchmark, recipe, digest=metadata.digest)
     finish(trajectory, tmp_path / "run", metadata.digest)
     record = RunRecord(tmp_path / "run" / "manifest.json", tmp_path / "data")
-    settings = RouteCompetition.model_validate(
+    settings = Settings.model_validate(
         {
             "kind": "route_competition",
             "window": [2, 6],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from program_text import reads_of
 
-from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.geometry.writes.conditions import counterparts, draw_donors, draw_shuffles, places
 from circuit.geometry.writes.names import CONDITIONS, SCALARS, setting

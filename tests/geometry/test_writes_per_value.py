@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from planted import untrained_twin
 
-from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.geometry.writes.per_value import (
     SPREAD_UNITS,

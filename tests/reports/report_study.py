@@ -108,7 +108,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "+3.20 for the runner-up L1H0 and −0.90 for the bottom control L0H3.",
             {
                 "separation": lambda p: figures_heads.separation(scan, frames.ROLES, p),
-                "heads": lambda p: figures_heads.heads(scan, frames.ROLES, p),
+                "head_map": lambda p: figures_heads.heads(scan, frames.ROLES, p),
             },
             (growth,),
         ),

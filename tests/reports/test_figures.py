@@ -34,7 +34,7 @@ DRAW: dict[str, Callable[[Path], None]] = {
     "coarse": lambda p: figures_behaviour.coarse(frames.sweep(), p),
     "splits": lambda p: figures_behaviour.splits(frames.evaluation(), p),
     "separation": lambda p: figures_heads.separation(frames.head_scan(), frames.ROLES, p),
-    "heads": lambda p: figures_heads.heads(frames.head_scan(), frames.ROLES, p),
+    "head_map": lambda p: figures_heads.heads(frames.head_scan(), frames.ROLES, p),
     "patterns": lambda p: figures_attention.patterns(frames.patterns(), p),
     "roles": lambda p: figures_attention.roles(frames.attention_roles(), p),
     "trace": lambda p: figures_training.trace(frames.trace(), p),
@@ -80,7 +80,7 @@ SAYS = {
         "over values only",
     ],
     "separation": ["QK separation (score)", "L1H2 winner", "L0H3 bottom", "n = 415 events"],
-    "heads": ["QK separation (score)", "L1H0  runner up", "18 checkpoints", "White is zero"],
+    "head_map": ["QK separation (score)", "L1H0  runner up", "18 checkpoints", "White is zero"],
     "patterns": ["attention (probability)", "R K01 → V060", "stale value", "&lt;bos&gt;", "step"],
     "roles": ["attention mass (probability)", "of L1H2", "n = 415 events", "support value"],
     "trace": ["nat/token", "parameter unit", "Clip coefficient", "clipped in", "n = 1,200 steps"],
@@ -127,7 +127,7 @@ def test_figure_is_valid_self_contained_and_says_what_it_shows(name, tmp_path):
 
 
 def test_every_configured_figure_is_drawn_here():
-    from circuit.config.analysis import KINDS
+    from circuit.config.registry import KINDS
 
     assert {figure for kind in KINDS.values() for figure in kind.figures} == set(DRAW)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from planted import untrained_twin
 
-from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar

@@ -13,7 +13,7 @@ import pytest
 import torch
 from scalar_cases import CASES, DICTIONARIES
 
-from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.model.sites import parse_head
 from circuit.model.tap import Tap
 from circuit.scalars import subspace

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from tiny_study import ABSENT, TINY, Tree, changed
 
-from circuit.config.analysis import KINDS
 from circuit.config.plan import Plan
+from circuit.config.registry import KINDS
 from circuit.config.study import load_settings
 from circuit.errors import ConfigError
 
@@ -317,20 +317,20 @@ BAD_REFERENCES = {
         "expected: one of formation — what to do: did you mean 'formation'?",
     ),
     "analysis": (
-        {f"{ANALYSIS}.closure.selection": "headscan"},
-        f"analysis 'headscan' does not exist — where: configuration: {ANALYSIS}.closure.selection "
+        {f"{ANALYSIS}.closure.heads": "headscan"},
+        f"analysis 'headscan' does not exist — where: configuration: {ANALYSIS}.closure.heads "
         f"— expected: one of {ANALYSES} — what to do: did you mean 'head_scan'?",
     ),
     "analysis of another kind": (
-        {f"{ANALYSIS}.closure.selection": "behaviour"},
+        {f"{ANALYSIS}.closure.heads": "behaviour"},
         f"analysis 'behaviour' is of kind 'checkpoint_sweep' — where: configuration: {ANALYSIS}."
-        "closure.selection — expected: an analysis of kind 'head_scan' — what to do: name one of "
+        "closure.heads — expected: an analysis of kind 'head_scan' — what to do: name one of "
         "head_scan",
     ),
     "analysis of other runs": (
         {f"{ANALYSIS}.closure.runs": ["seed7_sparse"]},
         "analysis 'head_scan' does not cover run 'seed7_sparse', which 'closure' covers — where: "
-        f"configuration: {ANALYSIS}.closure.selection — expected: an analysis of at least the same "
+        f"configuration: {ANALYSIS}.closure.heads — expected: an analysis of at least the same "
         "runs — what to do: add the run to head_scan.runs, or take it out of closure.runs",
     ),
     "run of an analysis": (

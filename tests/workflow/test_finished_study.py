@@ -116,7 +116,7 @@ class TestViews:
             "shared_features": 1,
             "example_gradients": 1,
             "route_features": 2,
-            "selection": 1,
+            "foretold": 1,
             "replay": 4,
             "chords": 1,
             "optimizer_trace": 1,

@@ -9,10 +9,10 @@ import pytest
 from tiny_study import PROJECT, TINY, changed
 
 from circuit.attribution.tables import CHORDS, OUTPUTS
-from circuit.config.analysis import KINDS, Analysis
 from circuit.config.benchmark import SPLITS
-from circuit.config.kinds.scalar import ScalarName
 from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan, ReplayJob
+from circuit.config.registry import KINDS, Analysis
+from circuit.config.scalar import ScalarName
 from circuit.config.study import load_settings
 from circuit.config.terms import SCALAR_UNITS
 from circuit.scalars.registry import SCALARS

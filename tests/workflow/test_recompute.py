@@ -45,7 +45,7 @@ SELECTIONS: Jobs = {
     "scalar_progress": 1,
     "functional_write": 1,
     "example_gradients": 1,
-    "selection": 1,
+    "foretold": 1,
     **ATTRIBUTIONS,
 }
 BIRTHS: Jobs = {"birth_windows": 1, "birth_window_compare": 1, "weight_svd": 1, **PAGE}
@@ -57,7 +57,7 @@ SWEEPS: Jobs = {
     **SEEDS,
 }
 PROBED: Jobs = {"path_logits": 1, "route_competition": 1, "prompt_trace": 1, **PAGE}
-EARLY: Jobs = {"route_features": 2, "selection": 1, **PAGE}
+EARLY: Jobs = {"route_features": 2, "foretold": 1, **PAGE}
 ANALYSES: Jobs = {"head_scan": 2, "shared_features": 1, **SWEEPS, **SELECTIONS, **PROBED, **EARLY}
 TRAININGS: Jobs = {
     "train_quickstart_seed7": 1,
@@ -120,6 +120,16 @@ def statement(module: str) -> Change:
     def change(tree: Tree) -> None:
         file = tree.path(f"{LIBRARY}/{module}")
         file.write_text(f"{file.read_text()}\n_ONE_MORE = 1\n")
+
+    return change
+
+
+def new_setting(kind: str) -> Change:
+    """One more setting, with a default, of a kind of analysis."""
+
+    def change(tree: Tree) -> None:
+        file = tree.path(f"{LIBRARY}/kinds/{kind}/settings.py")
+        file.write_text(f"{file.read_text()}\n    one_more: int = 0\n")
 
     return change
 
@@ -252,9 +262,9 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         {"shared_features": 1, "chords": 1, "update_attribution": 1, **PAGE},
     ),
     "early.cutoffs": (setting(f"{ANALYSIS}.early.cutoffs", [0, 20]), EARLY),
-    "selection.threshold": (
-        setting(f"{ANALYSIS}.selection.threshold", 0.5),
-        {"selection": 1, **PAGE},
+    "foretold.threshold": (
+        setting(f"{ANALYSIS}.foretold.threshold", 0.5),
+        {"foretold": 1, **PAGE},
     ),
     "cross_seed.seed": (setting(f"{ANALYSIS}.cross_seed.seed", 1), SEEDS),
     "title": (setting("studies.quickstart.title", "Another title"), PAGE),
@@ -296,7 +306,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
             "replay": 2,
             "update_attribution": 1,
             "route_features": 1,
-            "selection": 1,
+            "foretold": 1,
             **SEEDS,
         },
     ),
@@ -344,6 +354,14 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     "training/optimizers.py": (formula("training/optimizers.py"), FROM_TRAINING),
     "task/benchmark.py": (formula("task/benchmark.py"), EVERYTHING),
     "config/plan.py": (statement("config/plan.py"), NOTHING),
+    "config/checks.py": (statement("config/checks.py"), NOTHING),
+    # A new setting of a kind reruns that kind alone, and what depends on its outputs.
+    "a new setting of closure": (new_setting("closure"), {"closure": 1, **PAGE}),
+    "a new setting of head_scan": (new_setting("head_scan"), {"head_scan": 2, **SELECTIONS}),
+    "a new setting of update_attribution": (
+        new_setting("update_attribution"),
+        {"update_attribution": 3, **SEEDS},
+    ),
     "words only": (reworded(_WORDS), NOTHING),
     "script": (edited_script("closure"), {"closure": 1, **PAGE}),
     # Files

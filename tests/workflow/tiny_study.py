@@ -102,7 +102,7 @@ TINY: dict[str, Any] = {
                 "attention": {
                     "kind": "attention_geometry",
                     "runs": ["seed7"],
-                    "selection": "head_scan",
+                    "heads": "head_scan",
                     "pictures": 2,
                 },
                 "paths": {"kind": "path_logits", "runs": ["seed7"], "top": 3},
@@ -127,7 +127,7 @@ TINY: dict[str, Any] = {
                 "contextual": {
                     "kind": "contextual_geometry",
                     "runs": ["seed7"],
-                    "selection": "head_scan",
+                    "heads": "head_scan",
                     "programs": 32,
                     "rank": 2,
                     "draws": 4,
@@ -141,7 +141,7 @@ TINY: dict[str, Any] = {
                     "kind": "update_attribution",
                     "runs": ["seed7", "seed11"],
                     "window": "formation",
-                    "selection": "head_scan",
+                    "heads": "head_scan",
                     "scalars": {
                         "qk_separation": {**_WINNER},
                         "qk_separation_rank2": {**_WINNER, "rank": 2},
@@ -156,7 +156,7 @@ TINY: dict[str, Any] = {
                     "runs": ["seed7"],
                     "update": "checkpoint_difference",
                     "window": [0, 40],
-                    "selection": "head_scan",
+                    "heads": "head_scan",
                     "scalars": {
                         "qk_separation": {**_WINNER},
                         "active": {
@@ -174,7 +174,7 @@ TINY: dict[str, Any] = {
                     "kind": "data_attribution",
                     "runs": ["seed7"],
                     "window": "formation",
-                    "selection": "head_scan",
+                    "heads": "head_scan",
                     "scalars": {"qk_separation": {**_WINNER}},
                     "events": 8,
                     "data": "lag",
@@ -184,13 +184,13 @@ TINY: dict[str, Any] = {
                 "progress": {
                     "kind": "scalar_progress",
                     "runs": ["seed7"],
-                    "selection": "head_scan",
+                    "heads": "head_scan",
                     "shuffles": 2,
                 },
                 "write": {
                     "kind": "functional_write",
                     "runs": ["seed7"],
-                    "selection": "head_scan",
+                    "heads": "head_scan",
                     "writes": {
                         "looked_up": {
                             "scalar": "functional_write",
@@ -214,7 +214,7 @@ TINY: dict[str, Any] = {
                 "examples": {
                     "kind": "example_gradients",
                     "runs": ["seed7"],
-                    "selection": "head_scan",
+                    "heads": "head_scan",
                     "checkpoints": [0, "final"],
                     "reads": 16,
                     "memory_mb": 16,
@@ -231,8 +231,8 @@ TINY: dict[str, Any] = {
                     "train_programs": 16,
                     "chunks": 2,
                 },
-                "selection": {
-                    "kind": "selection",
+                "foretold": {
+                    "kind": "foretold",
                     "runs": ["seed7", "seed11"],
                     "features": "early",
                     "scan": "head_scan",
@@ -240,7 +240,7 @@ TINY: dict[str, Any] = {
                 "closure": {
                     "kind": "closure",
                     "runs": ["seed7"],
-                    "selection": "head_scan",
+                    "heads": "head_scan",
                     "window": [0, 40],
                     "outcomes": {"correct_value_logit": {"scalar": "correct_value_logit"}},
                     "routes": {

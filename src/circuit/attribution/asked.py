@@ -12,7 +12,7 @@ from circuit.attribution.engine import Engine, evaluator
 from circuit.attribution.growth import Growth
 from circuit.attribution.products import grouped
 from circuit.attribution.sources import WHOLE, Part
-from circuit.config.kinds.attribution import Attribution
+from circuit.config.attribution import Requested
 from circuit.scalars.base import Scalar
 from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
@@ -23,7 +23,7 @@ from circuit.training.records import RunRecord
 NONE: Mapping[str, Dictionary] = MappingProxyType({})
 
 
-def attributed_events(settings: Attribution, record: RunRecord) -> ReadEvents:
+def attributed_events(settings: Requested, record: RunRecord) -> ReadEvents:
     """The probe events that scalars are attributed on.
 
     The other half chose the heads: attributing on it would count the choice's luck as growth.
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
 
 
 def asked_scalars(
-    settings: Attribution,
+    settings: Requested,
     record: RunRecord,
     selection: Mapping[str, Any],
     dictionaries: Mapping[str, Dictionary] = NONE,
@@ -50,7 +50,7 @@ def asked_scalars(
     """What an analysis attributes.
 
     Args:
-        selection: content of the ``selection.json`` that roles of heads refer to.
+        selection: content of the ``heads.json`` that roles of heads refer to.
         dictionaries: of features, by the name of the analysis that made them.
     """
     events = attributed_events(settings, record)
@@ -71,7 +71,7 @@ def asked_scalars(
 
 
 def growth_of(
-    settings: Attribution,
+    settings: Requested,
     record: RunRecord,
     asked: Asked,
     parts: Sequence[Part] = WHOLE,

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from circuit.config.kinds.attribution import DataAttribution
+from circuit.config.attribution import RequestedOfData
 from circuit.errors import AnalysisError, nearest
 from circuit.task.events import token_matrix
 from circuit.task.streams import read_table
@@ -72,7 +72,7 @@ class DataLabels(NamedTuple):
         return self.labels[torch.from_numpy(batch.rows)][:, : batch.targets.shape[1]].long()
 
 
-def asked_labels(settings: DataAttribution, record: RunRecord) -> DataLabels:
+def asked_labels(settings: RequestedOfData, record: RunRecord) -> DataLabels:
     """What an analysis of a run groups the training programs' tokens by.
 
     Raises:

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from circuit.attribution.gradient_relations import (
     support_rows,
 )
 from circuit.attribution.pair_means import Matrix
-from circuit.config.kinds.examples import ExampleGradients
+from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.model.counting import CountingDecoder
 from circuit.model.passes import Passes
@@ -117,10 +117,45 @@ def choose_reads(
     return ChosenReads(events, pd.DataFrame(labels))
 
 
+class Restriction(Protocol):
+    """Which gradients are kept, in how much memory, and the seed of bootstraps."""
+
+    @property
+    def grouping(self) -> str: ...
+
+    @property
+    def groups(self) -> Sequence[str]: ...
+
+    @property
+    def memory_mb(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
+class ReadsAsked(Restriction, Protocol):
+    """Which reads of which checkpoints; the settings of an ``example_gradients``."""
+
+    @property
+    def checkpoints(self) -> Sequence[int | Literal["final"]]: ...
+
+    @property
+    def splits(self) -> Sequence[str]: ...
+
+    @property
+    def reads(self) -> int: ...
+
+    @property
+    def routes(self) -> Mapping[str, ScalarSettings]: ...
+
+    @property
+    def route_split(self) -> str: ...
+
+
 def run_examples(
     record: RunRecord,
     decoder: CountingDecoder,
-    settings: ExampleGradients,
+    settings: ReadsAsked,
     heads: Mapping[str, str],
 ) -> Examples:
     """The reads of an analysis of a finished run.
@@ -165,14 +200,13 @@ def follow_reads(
     chosen: ChosenReads,
     names: Sequence[str],
     routes: Callable[[Float[Tensor, " P"]], Float[Tensor, "2 P"]],
-    settings: ExampleGradients,
+    settings: Restriction,
     passes: Passes,
 ) -> Examples:
     """Measure the chosen reads at every step.
 
     Args:
         names, routes: the two routes, and their gradients at given parameters.
-        settings: grouping, groups, memory_mb and seed.
         passes: counts the reads' forward passes, each with its backward pass.
     """
     columns = group_columns(decoder.layout, settings.grouping, settings.groups)

@@ -37,7 +37,7 @@ from circuit.errors import AnalysisError
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import scalar_gradients
-from circuit.statistics import LEVEL, bootstrap_means, resamples
+from circuit.statistics import bootstrap_means, interval_of_found, resamples
 from circuit.task.events import ReadEvents, answer_positions, token_matrix
 from circuit.task.vocabulary import Vocabulary
 from circuit.training.batches import Batch, make_batch
@@ -230,9 +230,7 @@ def _ratios(sums: Float[np.ndarray, "B G"], counts: Float[np.ndarray, "B G"]) ->
     drawn = resamples(len(sums), 0)
     below, above = drawn @ counts, drawn @ sums
     ratio = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-    tail = (1 - LEVEL) / 2
-    low, high = np.nanquantile(ratio, [tail, 1 - tail], axis=0)
-    return _Estimate(sums.sum(0) / counts.sum(0), low, high)
+    return _Estimate(sums.sum(0) / counts.sum(0), *interval_of_found(ratio))
 
 
 def _means(values: Float[np.ndarray, "B G"]) -> _Estimate:

@@ -33,7 +33,6 @@ from circuit.attribution.example_gradients import Products
 from circuit.attribution.pair_means import (
     Matrix,
     all_pairs,
-    draws,
     net_differences,
     off_diagonal,
     pairs_between,
@@ -42,9 +41,8 @@ from circuit.attribution.pair_means import (
     related,
     shuffled_differences,
     together,
-    told,
 )
-from circuit.statistics import TINY, bootstrap_means, interval
+from circuit.statistics import TINY, band, bootstrap_means, draws, interval_of_found, told
 
 RELATIONS = (
     "query_key",
@@ -144,18 +142,17 @@ def _relations_of(
     """Relation, which, mean, low, high, pairs, reads of one measure."""
     n = len(matrix)
     whole, every = n * (n - 1) // 2, all_pairs(matrix, drawn)
-    yield "all", "all", *told(ratio(*every)), whole, n
+    yield "all", "all", *told(ratio(*every), interval_of_found), whole, n
     within = {name: pairs_within(matrix, code, drawn) for name, code in codes.items()}
     differences = []
     for name, code in codes.items():
         sizes = np.bincount(code)
         same, shared = int((sizes * (sizes - 1)).sum()) // 2, int(sizes[sizes > 1].sum())
         inside, outside = related(within[name], every)
-        yield name, "same", *told(inside), same, shared
-        yield name, "different", *told(outside), whole - same, n
+        yield name, "same", *told(inside, interval_of_found), same, shared
+        yield name, "different", *told(outside, interval_of_found), whole - same, n
         control = shuffled_differences(matrix, code, SHUFFLES, seed)
-        low, high = interval(control[:, None])
-        yield name, "shuffled", control.mean(), low[0], high[0], whole, n
+        yield name, "shuffled", *band(control), whole, n
         differences.append(inside - outside)
     explaining = [name for name in codes if name != MADE_ALIKE]
     net = net_differences(

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from circuit.statistics import interval, resamples, simultaneous_interval
+from circuit.statistics import shuffled, simultaneous_interval
 
 Matrix = Float[np.ndarray, "N N"]
 
@@ -35,11 +35,6 @@ class Drawn(NamedTuple):
 
     sums: Float[np.ndarray, "r *groups"]
     weights: Float[np.ndarray, "r *groups"]
-
-
-def draws(n: int, seed: int) -> Float[np.ndarray, "r n"]:
-    """How often each observation counts: once, then as it was drawn in each bootstrap resample."""
-    return np.vstack([np.ones(n), resamples(n, seed)])
 
 
 def off_diagonal(matrix: Matrix) -> Matrix:
@@ -139,8 +134,7 @@ def shuffled_differences(
 ) -> Float[np.ndarray, " shuffles"]:
     """Mean over pairs within groups less that over all others, with the groups drawn anew."""
     n, sizes = len(codes), np.bincount(codes)
-    rng = np.random.default_rng(seed)
-    order = rng.permuted(np.tile(np.arange(n), (shuffles, 1)), axis=1)
+    order = shuffled(np.arange(n), shuffles, seed)
     within = np.zeros(shuffles)
     for members in np.split(order, np.cumsum(sizes)[:-1], axis=1):
         if 8 * members.shape[1] ** 2 < n * n:  # fewer entries to pick than to multiply
@@ -163,13 +157,6 @@ def ratio(
         above, below, out=np.full_like(above, np.nan), where=below != 0
     )
     return found
-
-
-def told(values: Float[np.ndarray, " r"]) -> tuple[float, float, float]:
-    """Value of the observations as they are, and the interval of the resamples that have one."""
-    drawn = values[1:]
-    low, high = interval(drawn[np.isfinite(drawn), None])
-    return float(values[0]), float(low[0]), float(high[0])
 
 
 def together(values: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "3 k"]:

@@ -15,7 +15,7 @@ from circuit.attribution.group_memory import GroupMemory
 from circuit.attribution.observers import AttributionObserver, Observer
 from circuit.attribution.sources import OptimizerStep, UpdateSource
 from circuit.attribution.trace import TraceObserver
-from circuit.config.kinds.attribution import Attribution, DataAttribution, UpdateAttribution
+from circuit.config.attribution import Requested, RequestedOfData
 from circuit.scalars.features import Dictionary
 from circuit.training.records import RunRecord
 
@@ -31,7 +31,7 @@ def observers(
 
     Args:
         requests: settings in JSON's types, as ``Plan.requests`` gives them.
-        selections: content of ``selection.json`` by the selecting analysis' name.
+        selections: content of ``heads.json`` by the selecting analysis' name.
         start: first step of the stretch; an observer remembers what its window holds before it.
         dictionaries: of features, by the name of the analysis that made them.
     """
@@ -40,19 +40,19 @@ def observers(
         if request["kind"] == "optimizer_trace":
             found[name] = TraceObserver(start, request["top_parameters"])
             continue
-        kind = DataAttribution if request["kind"] == "data_attribution" else UpdateAttribution
-        settings = kind.model_validate(request)
+        of_data = request["kind"] == "data_attribution"
+        settings = (RequestedOfData if of_data else Requested).of(request)
         source = update_source(settings, record)
-        asked = asked_scalars(settings, record, selections[settings.selection], dictionaries)
+        asked = asked_scalars(settings, record, selections[settings.heads], dictionaries)
         growth = growth_of(settings, record, asked, source.parts, source.summands)
         since = max(request["window"][0], start - source.memory)
         found[name] = AttributionObserver(growth, source, since)
     return found
 
 
-def update_source(settings: Attribution, record: RunRecord) -> UpdateSource:
+def update_source(settings: Requested, record: RunRecord) -> UpdateSource:
     """What splits the updates that an analysis looks at."""
-    if not isinstance(settings, DataAttribution):
+    if not isinstance(settings, RequestedOfData):
         return OptimizerStep()
     optimizer = record.manifest.recipe.optimizer
     return GroupMemory(record.decoder, optimizer, asked_labels(settings, record), settings.memory)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from circuit.closure.regression import changes, coefficients, fit, r_squared, shuffled_events
-from circuit.config.kinds.scalar import ScalarSettings
-from circuit.config.kinds.synthesis import Closure
+from circuit.config.scalar import ScalarSettings
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
@@ -24,8 +23,27 @@ SCORE_UNITS = {"r2": "1", "low": "1", "high": "1"}
 CONTROL = "control:"
 
 
+class Question(Protocol):
+    """What is to be explained, by which routes; the settings of a ``closure``."""
+
+    @property
+    def outcomes(self) -> Mapping[str, ScalarSettings]: ...
+
+    @property
+    def routes(self) -> Mapping[str, ScalarSettings]: ...
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def folds(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
 def interval_changes(
-    settings: Closure,
+    settings: Question,
     record: RunRecord,
     selection: dict[str, Any],
     window: tuple[int, int],
@@ -66,7 +84,7 @@ def interval_changes(
 
 
 def explain(
-    settings: Closure, table: pd.DataFrame
+    settings: Question, table: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Fit every outcome under the routes and both controls.
 

@@ -21,11 +21,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GroupKFold
 
-from circuit.statistics import LEVEL, RESAMPLES
+from circuit.statistics import RESAMPLES, interval
 
 ROW_UNITS = {
     "event": "id",
@@ -107,17 +107,14 @@ def coefficients(
     cross = np.zeros((count, design.shape[1]))
     np.add.at(gram, events, design[:, :, None] * design[:, None, :])
     np.add.at(cross, events, design * y[:, None])
-    weights = np.random.default_rng(seed).multinomial(
-        count, np.full(count, 1 / count), size=RESAMPLES
-    )
+    weights = _resamples(count, seed)
     draws = np.stack(
         [
             np.linalg.lstsq(np.tensordot(w, gram, 1), np.tensordot(w, cross, 1), rcond=None)[0]
             for w in weights
         ]
     )
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    low, high = interval(draws)
     point = LinearRegression().fit(x, y).coef_
     return pd.DataFrame(
         {"route": list(routes), "coefficient": point, "low": low[:-1], "high": high[:-1]}
@@ -143,12 +140,13 @@ def r_squared(rows: pd.DataFrame, seed: int, within: bool = False) -> tuple[floa
         }
     )
     totals = per_event.groupby("event").sum().to_numpy()
-    draws = np.random.default_rng(seed).multinomial(
-        len(totals), np.full(len(totals), 1 / len(totals)), size=RESAMPLES
-    )
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(_explained(draws @ totals), [tail, 1 - tail])
+    low, high = interval(_explained(_resamples(len(totals), seed) @ totals))
     return float(_explained(totals.sum(0))), float(low), float(high)
+
+
+def _resamples(count: int, seed: int) -> Int[np.ndarray, "r E"]:
+    """How often each event occurs in each bootstrap resample, by a multinomial draw."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
 
 
 def _explained(totals: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "..."]:

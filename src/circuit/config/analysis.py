@@ -1,67 +1,108 @@
-"""Every kind of analysis by its name; its settings are in :mod:`circuit.config.kinds`.
-
-An analysis is a named block of YAML with a ``kind``; adding one of an existing kind is YAML only.
-"""
+"""What the settings of every kind of analysis have: its runs, the files it leaves, its needs."""
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import Field
+from pydantic import BeforeValidator, StringConstraints
 
-from circuit.config.kinds.attribution import DataAttribution, OptimizerTrace, UpdateAttribution
-from circuit.config.kinds.base import AnalysisSettings
-from circuit.config.kinds.behaviour import (
-    BirthWindowCompare,
-    BirthWindows,
-    CheckpointSweep,
-    FullEvaluation,
-    ReferenceModel,
-)
-from circuit.config.kinds.data import DatasetGeometry
-from circuit.config.kinds.examples import ExampleGradients
-from circuit.config.kinds.features import SharedFeatures
-from circuit.config.kinds.mechanism import (
-    AttentionGeometry,
-    HeadScan,
-    PathLogits,
-    PromptTrace,
-    RouteCompetition,
-)
-from circuit.config.kinds.selection import RouteFeatures, Selection
-from circuit.config.kinds.synthesis import Closure, CrossSeed
-from circuit.config.kinds.weights import ContextualGeometry, WeightSvd
-from circuit.config.kinds.writes import FunctionalWrite, ScalarProgress
+from circuit.config.base import Frozen, Name
+from circuit.config.marks import RunsMark, WindowMark
 
-Analysis = Annotated[
-    DatasetGeometry
-    | CheckpointSweep
-    | FullEvaluation
-    | ReferenceModel
-    | BirthWindows
-    | BirthWindowCompare
-    | HeadScan
-    | AttentionGeometry
-    | PathLogits
-    | RouteCompetition
-    | PromptTrace
-    | WeightSvd
-    | ContextualGeometry
-    | OptimizerTrace
-    | UpdateAttribution
-    | DataAttribution
-    | ExampleGradients
-    | ScalarProgress
-    | FunctionalWrite
-    | RouteFeatures
-    | Selection
-    | SharedFeatures
-    | Closure
-    | CrossSeed,
-    Field(discriminator="kind"),
+
+def _known_beforehand(window: Any) -> Any:
+    if finder(window):
+        raise ValueError(
+            f"window {window!r} is found by an analysis, but the steps of this kind must be known "
+            "before anything runs; name a window of the study, or give two checkpoint steps"
+        )
+    return window
+
+
+_Steps = Name | tuple[int, int]
+Window = Annotated[_Steps, BeforeValidator(_known_beforehand), WindowMark()]
+"""A window of the study by its name, or its first and last step."""
+MeasuredWindow = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[a-z0-9_]+$")]
+"""A window that an analysis of kind ``birth_windows`` found: its name, a dot, the window's name."""
+CheckpointWindow = Annotated[_Steps | MeasuredWindow, WindowMark()]
+"""The window of a kind that looks at checkpoints only, so what a run showed may choose it."""
+RoleName = Literal[
+    "prediction",
+    "query_key",
+    "support_op",
+    "support_key",
+    "support_value",
+    "stale_value",
+    "value_distractors",
+    "key_distractors",
+    "prior_answers",
+    "causal_prefix",
 ]
-KINDS: dict[str, type[AnalysisSettings]] = {
-    kind: settings
-    for settings in get_args(get_args(Analysis)[0])
-    for kind in get_args(settings.model_fields["kind"].annotation)
-}
+StateRole = Literal["prediction", "support_op", "support_key", "support_value"]
+"""Roles that are one position of a read."""
+Runs = Annotated[Literal["all"] | tuple[Name, ...], RunsMark()]
+
+
+class Study(Protocol):
+    """What an analysis may ask of the study that it stands in: its other analyses, by name."""
+
+    @property
+    def analyses(self) -> Mapping[str, Any]: ...
+
+
+class AnalysisSettings(Frozen):
+    """Settings that every kind has.
+
+    ``scope`` says where an analysis' folder lies: in a run's folder (once per run listed in
+    ``runs``) or in the study's folder (once, over the runs listed). ``tables``, ``records``,
+    ``tensors``, ``pages`` and ``figures`` name the files that it leaves beside ``report.json`` and
+    ``report.md``. ``torch`` says whether its script computes with tensors, and
+    ``reads_dictionaries`` whether its scalars may name a dictionary of features.
+    """
+
+    scope: ClassVar[Literal["run", "study"]] = "run"
+    tables: ClassVar[tuple[str, ...]] = ("rows",)
+    records: ClassVar[tuple[str, ...]] = ()
+    tensors: ClassVar[tuple[str, ...]] = ()
+    pages: ClassVar[tuple[str, ...]] = ()
+    figures: ClassVar[tuple[str, ...]] = ()
+    torch: ClassVar[bool] = True
+    reads_dictionaries: ClassVar[bool] = False
+    kind: str
+    runs: Runs = "all"
+
+    @property
+    def replays(self) -> bool:
+        """Whether jobs that replay its window's training steps look at them for it."""
+        return False
+
+    @classmethod
+    def asked(cls) -> set[str]:
+        """Settings that the jobs that look at its window are told."""
+        return set(cls.model_fields) - {"runs"}
+
+    def check(self, study: Study, where: str) -> None:
+        """What the types of single settings cannot say, once the names they mention are known.
+
+        Raises:
+            ConfigError: naming the field below ``where``, the analysis' place.
+        """
+
+    @classmethod
+    def files(cls) -> dict[str, str]:
+        """What every analysis of this kind leaves in its folder: output name → file name."""
+        return {
+            **{table: f"{table}.parquet" for table in cls.tables},
+            **{record: f"{record}.json" for record in cls.records},
+            **{tensor: f"{tensor}.safetensors" for tensor in cls.tensors},
+            **{page: f"{page}.html" for page in cls.pages},
+            "report_json": "report.json",
+            "report_md": "report.md",
+            **{figure: f"{figure}.svg" for figure in cls.figures},
+        }
+
+
+def finder(window: Any) -> str | None:
+    """The analysis that finds a window, or None where the steps stand in the configuration."""
+    return window.partition(".")[0] if isinstance(window, str) and "." in window else None

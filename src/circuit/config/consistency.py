@@ -1,40 +1,26 @@
-"""Names that cross blocks of the configuration: each leads to a thing of the right kind.
+"""Checks that cross blocks of the configuration, before anything runs.
 
-Checked for every run that asks for it, so that a mistake shows before anything runs. What is chosen
-among a run's own things is checked in :mod:`circuit.config.choices`.
+:func:`check_references`: every name leads to a thing of the right kind. :func:`check_choices`:
+every window, checkpoint, stage, head and rank exists in the runs that it is meant for, and a run's
+model can read the longest program of its benchmark. Which settings are names and choices, their
+types say (:mod:`circuit.config.marks`); what that demands is in :mod:`circuit.config.checks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from circuit.config.analysis import KINDS
 from circuit.config.benchmark import SPLITS
-from circuit.config.dictionaries import check_dictionaries, named_scalars
-from circuit.config.kinds.base import finder
-from circuit.config.kinds.behaviour import (
-    BirthWindows,
-    CheckpointSweep,
-    FullEvaluation,
-    ReferenceModel,
-)
-from circuit.config.kinds.selection import Selection
-from circuit.config.kinds.synthesis import CrossSeed
-from circuit.errors import ConfigError, nearest
+from circuit.config.checks import InRun, InStudy, check_choice, check_names
+from circuit.config.names import need
+from circuit.config.registry import KINDS
+from circuit.config.walk import marked
+from circuit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from circuit.config.plan import Plan
     from circuit.config.study import StudySettings, WorkflowSettings
 
-_KIND_OF = {
-    "selection": "head_scan",
-    "scan": "head_scan",
-    "sweep": "checkpoint_sweep",
-    "attribution": "update_attribution",
-    "births": "birth_windows",
-    "features": "route_features",
-}
-"""Settings that name another analysis, and the kind that it must be of."""
 _TAKEN = ("train", "replay", "chords")
 _RULES = ("benchmark", "replay", "chords", "report", *KINDS)
 
@@ -54,12 +40,12 @@ def check_references(settings: WorkflowSettings, where: str) -> None:
                 expected="a name that no rule has, since `snakemake NAME` asks for the study",
                 do="rename it",
             )
-        _need(study.benchmark, settings.benchmarks, "benchmark", f"{at}.benchmark")
-        _need(study.focus, study.runs, "run", f"{at}.focus")
+        need(study.benchmark, settings.benchmarks, "benchmark", f"{at}.benchmark")
+        need(study.focus, study.runs, "run", f"{at}.focus")
         for name, run in study.runs.items():
-            _need(run.recipe, settings.recipes, "recipe", f"{at}.runs.{name}.recipe")
+            need(run.recipe, settings.recipes, "recipe", f"{at}.runs.{name}.recipe")
             split = settings.recipes[run.recipe].train_split
-            _need(split, SPLITS, "split", f"{where}: recipes.{run.recipe}.train_split")
+            need(split, SPLITS, "split", f"{where}: recipes.{run.recipe}.train_split")
             if name in study.analyses:
                 raise ConfigError(
                     what=f"{name!r} names both a run and an analysis",
@@ -68,120 +54,47 @@ def check_references(settings: WorkflowSettings, where: str) -> None:
                     do="rename one of them",
                 )
         for name, analysis in study.analyses.items():
-            _check_analysis(study, name, analysis, f"{at}.analyses")
+            _check_analysis(study, name, analysis, f"{at}.analyses.{name}")
 
 
-def _check_analysis(study: StudySettings, name: str, analysis: Any, at: str) -> None:
-    here = f"{at}.{name}"
+def _check_analysis(study: StudySettings, name: str, analysis: Any, where: str) -> None:
     if name in _TAKEN:
         raise ConfigError(
             what=f"an analysis cannot be called {name!r}",
-            where=here,
+            where=where,
             expected="a name whose folder is not in use: beside a run's analyses lie "
             + ", ".join(_TAKEN[:-1])
             + f" and {_TAKEN[-1]}",
             do="rename it",
         )
-    for field in ("runs", "outcomes", "routes", "writes"):
-        if hasattr(analysis, field) and not getattr(analysis, field):
+    for found in sorted(marked(analysis, where), key=lambda one: one.mark.later):
+        check_names(found.mark, found, InStudy(study, name, analysis))
+    analysis.check(study, where)
+
+
+def check_choices(plan: Plan) -> None:
+    """Every choice must exist in the runs that it is meant for.
+
+    Raises:
+        ConfigError: naming the field, what the run has, and what to do.
+    """
+    benchmarks = plan.settings.benchmarks
+    for (study, run_name), run in plan.runs.items():
+        longest = benchmarks[run.benchmark].max_length
+        if run.recipe.model.context < longest:
+            recipe = plan.study(study).runs[run_name].recipe
             raise ConfigError(
-                what=f"{field} is empty",
-                where=f"{here}.{field}",
-                expected="at least one",
-                do="add one, or take the analysis away",
+                what=f"context {run.recipe.model.context} is too short for benchmark "
+                f"{run.benchmark!r}, whose programs have up to {longest} tokens",
+                where=f"recipes.{recipe}.model.context",
+                expected=f"at least {longest}",
+                do="raise the context, or choose a benchmark with shorter programs",
             )
-    for run in _runs(study, analysis):
-        _need(run, study.runs, "run", f"{here}.runs")
-    window = getattr(analysis, "window", None)
-    if isinstance(window, str) and finder(window) is None:
-        _need(window, study.windows, "window", f"{here}.window")
-    for field, kind, other_name in _others(analysis):
-        _need(other_name, study.analyses, "analysis", f"{here}.{field}")
-        other = study.analyses[other_name]
-        if other.kind != kind:
-            fitting = [n for n, a in study.analyses.items() if a.kind == kind]
-            raise ConfigError(
-                what=f"analysis {other_name!r} is of kind {other.kind!r}",
-                where=f"{here}.{field}",
-                expected=f"an analysis of kind {kind!r}",
-                do=f"name one of {', '.join(fitting)}" if fitting else "add one",
-            )
-        left_out = [r for r in _runs(study, analysis) if r not in _runs(study, other)]
-        if left_out:
-            raise ConfigError(
-                what=f"analysis {other_name!r} does not cover run {left_out[0]!r}, which {name!r} "
-                "covers",
-                where=f"{here}.{field}",
-                expected="an analysis of at least the same runs",
-                do=f"add the run to {other_name}.runs, or take it out of {name}.runs",
-            )
-    check_dictionaries(analysis, study.analyses, here)
-    for field, split, splits in _measured_splits(study, analysis):
-        _need(split, splits, "measured split", f"{here}.{field}")
-    if isinstance(analysis, CrossSeed):
-        attribution: Any = study.analyses[analysis.attribution]
-        _need(analysis.scalar, attribution.scalars, "scalar", f"{here}.scalar")
-    if isinstance(analysis, Selection):
-        _check_births(study, analysis, here)
-
-
-def _check_births(study: StudySettings, analysis: Selection, here: str) -> None:
-    """The routes whose births are foretold are those with features, on other events."""
-    features: Any = study.analyses[analysis.features]
-    scan: Any = study.analyses[analysis.scan]
-    measured = features.route.scalar + ("_rank" if features.route.rank else "")
-    if measured != analysis.measure:
-        raise ConfigError(
-            what=f"features are those of {measured}, births would be those of {analysis.measure}",
-            where=f"{here}.measure",
-            expected=f"the route of {analysis.features!r}, which the scan follows too",
-            do=f"let measure and {analysis.features}.route mean the same scalar",
-        )
-    if features.split == scan.split:
-        raise ConfigError(
-            what=f"features and births are both measured on the probe events of {scan.split}, so "
-            "they share their chance",
-            where=f"{here}.features",
-            expected="features on events that do not say when routes are born",
-            do=f"give {analysis.features} another split than {analysis.scan}",
-        )
-
-
-def _others(analysis: Any) -> Iterator[tuple[str, str, str]]:
-    """Field, kind and name of every analysis that this one builds on."""
-    for field, kind in _KIND_OF.items():
-        if hasattr(analysis, field):
-            yield field, kind, getattr(analysis, field)
-    found_by = finder(getattr(analysis, "window", None))
-    if found_by:
-        yield "window", "birth_windows", found_by
-    for place, scalar in named_scalars(analysis):
-        if scalar.dictionary is not None:
-            yield f"{place}.dictionary", "shared_features", scalar.dictionary
-
-
-def _measured_splits(study: StudySettings, analysis: Any) -> Iterator[tuple[str, str, Any]]:
-    """Field, split and the splits that are there, for every split looked up in a sweep's rows."""
-    if isinstance(analysis, CheckpointSweep):
-        yield "best_by", analysis.best_by, analysis.splits
-    elif isinstance(analysis, FullEvaluation | ReferenceModel | BirthWindows):
-        sweep: Any = study.analyses[analysis.sweep]
-        for field in ("best_by", "validation_split", "heldout_split", "split"):
-            if hasattr(analysis, field):
-                yield field, getattr(analysis, field), sweep.splits
-
-
-def _runs(study: StudySettings, analysis: Any) -> tuple[str, ...]:
-    return tuple(study.runs) if analysis.runs == "all" else analysis.runs
-
-
-def _need(name: str, valid: Iterable[str], what: str, where: str) -> None:
-    valid = list(valid)
-    if name not in valid:
-        guess = nearest(name, valid)
-        raise ConfigError(
-            what=f"{what} {name!r} does not exist",
-            where=where,
-            expected=f"one of {', '.join(valid)}",
-            do=f"did you mean {guess!r}?" if guess else "correct the name or add it",
-        )
+    for study, settings in plan.settings.studies.items():
+        for name, analysis in settings.analyses.items():
+            choices = list(marked(analysis, f"studies.{study}.analyses.{name}"))
+            for run_name in plan.runs_of(study, name):
+                run = plan.runs[study, run_name]
+                here = InRun(run, benchmarks[run.benchmark], settings.windows)
+                for found in choices:
+                    check_choice(found.mark, found, here)

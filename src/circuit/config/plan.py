@@ -18,10 +18,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from circuit.config.analysis import Window, finder
+from circuit.config.attribution import Attribution
 from circuit.config.benchmark import SPLITS
-from circuit.config.choices import check_choices
-from circuit.config.kinds.attribution import Attribution, OptimizerTrace, UpdateAttribution
-from circuit.config.kinds.base import Window, finder
+from circuit.config.consistency import check_choices
 from circuit.config.recipe import RecipeSettings
 from circuit.config.study import StudySettings, WorkflowSettings
 from circuit.errors import ConfigError
@@ -207,15 +207,13 @@ class Plan:
 
     # -- replay ----------------------------------------------------------------------------------
 
-    def replayed(self, study: str, run: str) -> dict[str, OptimizerTrace | Attribution]:
+    def replayed(self, study: str, run: str) -> dict[str, Any]:
         """Analyses that look at a run's replayed steps."""
         analyses = self.study(study).analyses
         return {
             name: a
             for name, a in analyses.items()
-            if isinstance(a, OptimizerTrace | Attribution)
-            and not of_checkpoints(a)
-            and run in self.runs_of(study, name)
+            if a.replays and run in self.runs_of(study, name)
         }
 
     def requests(self, study: str, run: str, start: int, stop: int) -> dict[str, Any]:
@@ -228,15 +226,15 @@ class Plan:
         return active
 
     def request(self, study: str, name: str) -> dict[str, Any]:
-        """What an attribution asks of the jobs that look at its window, in JSON's types."""
+        """What an analysis asks of the jobs that look at its window, in JSON's types."""
         analysis = self.analysis(study, name)
-        told = {"runs", "residual_bound", "top_groups", "programs", "removal_shares"}
-        settings = analysis.model_dump(mode="json", exclude=told)
+        settings = analysis.model_dump(mode="json", include=analysis.asked())
         return {**settings, "window": list(self.window(study, analysis.window))}
 
     def chords(self, study: str, run: str, name: str) -> str | None:
         """Folder of the tables of an attribution to differences of checkpoints, if it is one."""
-        asked = of_checkpoints(self.analysis(study, name))
+        analysis = self.analysis(study, name)
+        asked = isinstance(analysis, Attribution) and not analysis.replays
         return f"results/{study}/{run}/chords/{name}" if asked else None
 
     def replay_jobs(
@@ -248,11 +246,6 @@ class Plan:
             for job in _replay_jobs(self, study, run)
             if window is None or (window[0] <= job.start and job.stop <= window[1])
         ]
-
-
-def of_checkpoints(analysis: Any) -> bool:
-    """Whether an analysis attributes differences of checkpoints, for which nothing is replayed."""
-    return isinstance(analysis, UpdateAttribution) and analysis.update == "checkpoint_difference"
 
 
 def _host(name: str, recipes: dict[str, RecipeSettings], seeds: dict[str, int]) -> str | None:

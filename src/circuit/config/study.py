@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from circuit.config.analysis import KINDS, Analysis
 from circuit.config.base import Frozen, Name
 from circuit.config.benchmark import BenchmarkSettings
 from circuit.config.consistency import check_references
 from circuit.config.recipe import RecipeSettings
+from circuit.config.registry import KINDS, Analysis
 from circuit.errors import BenchmarkError, ConfigError, nearest
 
 
@@ -168,10 +168,18 @@ def _first_error(error: ValidationError, where: str) -> ConfigError:
     path = [str(part) for part in first["loc"] if part != "[key]"]
     if path[:1] == ["studies"] and path[2:3] == ["analyses"]:
         del path[4:5]  # an analysis' kind, which the file does not nest by
+    at = ": ".join(filter(None, [where, ".".join(path)]))
+    if first["type"] == "too_short" and first["ctx"]["min_length"] == 1:
+        return ConfigError(
+            what=f"{path[-1]} is empty",
+            where=at,
+            expected="at least one",
+            do="add one, or take the analysis away",
+        )
     more = error.error_count() - 1
     return ConfigError(
         what=_message(first),
-        where=": ".join(filter(None, [where, ".".join(path)])),
+        where=at,
         expected="settings as docs/guide.md describes them",
         do="correct this key" + (f"; {more} more problem(s) follow" if more else ""),
     )

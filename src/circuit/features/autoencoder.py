@@ -16,14 +16,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from circuit.config.kinds.features import SharedFeatures
 from circuit.config.recipe import OptimizerSettings
 from circuit.training.optimizers import advance, moment_names
 
@@ -57,7 +56,29 @@ class Weights(NamedTuple):
         return torch.relu((x - self.b_dec) @ self.W_enc + self.b_enc)
 
 
-def fit_autoencoder(states: Float[Tensor, "n d"], settings: SharedFeatures) -> Weights:
+class Fit(Protocol):
+    """How large a dictionary is, and how it is fitted."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def sparsity(self) -> float: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
+def fit_autoencoder(states: Float[Tensor, "n d"], settings: Fit) -> Weights:
     """Fit an autoencoder of ``settings.size`` features to states; the same seed, the same bits."""
     generator = torch.Generator().manual_seed(settings.seed)
     mean = states.mean(0)

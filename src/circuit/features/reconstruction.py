@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.features.pooled_states import PooledStates
+from circuit.landmarks import stays_from, step_at
 from circuit.scalars.features import Dictionary
 from circuit.statistics import interval, resamples
 
@@ -133,7 +134,7 @@ def _ratios(sums: Float[np.ndarray, "... 5"]) -> Float[np.ndarray, "... 4"]:
 def lives(rates: Float[np.ndarray, "S F"], steps: list[int], least_rate: float) -> pd.DataFrame:
     """Per feature the step at which it is born and gone; missing where that never happened."""
     alive = rates >= least_rate
-    ever, at = alive.any(0), np.array([*steps, np.nan])
-    after_last = len(steps) - alive[::-1].argmax(0)
-    born = np.where(ever, at[alive.argmax(0)], np.nan)
-    return pd.DataFrame({"born": born, "gone": np.where(ever, at[after_last], np.nan)})
+    never, at = ~alive.any(0), np.asarray(steps)
+    born = step_at(at, np.where(never, len(at), alive.argmax(0)))
+    gone = step_at(at, np.where(never, len(at), stays_from(~alive.T)))
+    return pd.DataFrame({"born": born, "gone": gone})

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.config.kinds.features import SharedFeatures
 from circuit.errors import AnalysisError
-from circuit.features.autoencoder import fit_autoencoder
+from circuit.features.autoencoder import Fit, fit_autoencoder
 from circuit.features.families import (
     choose_families,
     families_table,
@@ -33,6 +32,7 @@ from circuit.features.families import (
 from circuit.features.pooled_states import pool_states
 from circuit.features.reconstruction import lives, reconstruction
 from circuit.features.telling import labels_of
+from circuit.geometry.states.grouped_states import Grouping
 from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.model.transformer import Decoder
 from circuit.scalars.features import Dictionary
@@ -60,13 +60,29 @@ class Shared(NamedTuple):
     families: pd.DataFrame
 
 
+class DictionaryAsked(Fit, Grouping, Protocol):
+    """Of which states a dictionary is made, and how; the settings of ``shared_features``."""
+
+    @property
+    def stage(self) -> str: ...
+
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def least_rate(self) -> float: ...
+
+    @property
+    def family(self) -> int: ...
+
+
 def shared_features(
     decoder: Decoder,
     theta: Callable[[int], Float[Tensor, " P"]],
     steps: Sequence[int],
     split: SplitReads,
     vocabulary: Vocabulary,
-    settings: SharedFeatures,
+    settings: DictionaryAsked,
 ) -> Shared:
     """Make a dictionary of the states at ``settings.stage`` and describe its features.
 

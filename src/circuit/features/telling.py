@@ -21,9 +21,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from circuit.config.kinds.features import SharedFeatures
 from circuit.features.pooled_states import PooledStates
-from circuit.geometry.states.grouped_states import role_states
+from circuit.geometry.states.grouped_states import Grouping, role_states
 from circuit.geometry.states.scatter import Groups, group_means, shuffles
 from circuit.task.vocabulary import READ, WRITE, Vocabulary
 
@@ -73,9 +72,7 @@ class Told(NamedTuple):
         return beyond
 
 
-def labels_of(
-    pooled: PooledStates, vocabulary: Vocabulary, settings: SharedFeatures
-) -> list[Label]:
+def labels_of(pooled: PooledStates, vocabulary: Vocabulary, settings: Grouping) -> list[Label]:
     """Labels of all states, then those of every role and group."""
     split, rng = pooled.split, np.random.default_rng(settings.seed)
     every = torch.arange(len(pooled.program))

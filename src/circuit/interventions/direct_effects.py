@@ -25,7 +25,7 @@ from torch import Tensor
 from circuit.geometry.paths.direct import TARGETS, Readout
 from circuit.interventions.ablation import Baseline, ablated_logits, components, removed_write
 from circuit.scalars.base import Seen, pick
-from circuit.statistics import bootstrap_means, correlations, halves, interval, resamples
+from circuit.statistics import bootstrap_means, correlations, draws, halves, told
 
 MEASURES = {"direct": "logit", "effect": "logit", "sign_agreement": "share", "correlation": "1"}
 TOGETHER, ALL = "top components", "all components"
@@ -138,10 +138,9 @@ def _agreement_of_means(x: Float[np.ndarray, "n k"], y: Float[np.ndarray, "n k"]
 
 def _weights(n: int) -> Float[np.ndarray, "r n"]:
     """Shares of n events: in the events themselves, then in every bootstrap resample of them."""
-    return np.vstack([np.ones(n), resamples(n, 0)]) / n
+    return draws(n) / n
 
 
 def _with_interval(found: Float[np.ndarray, "r k"]) -> pd.DataFrame:
     """The first row as the mean, the interval of all others."""
-    low, high = interval(found[1:])
-    return pd.DataFrame({"mean": found[0], "low": low, "high": high})
+    return pd.DataFrame(dict(zip(("mean", "low", "high"), told(found), strict=True)))

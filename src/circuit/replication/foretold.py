@@ -36,7 +36,7 @@ from jaxtyping import Float, Int
 from scipy.stats import binomtest
 
 from circuit.replication.selection import BASELINES, RANKING
-from circuit.statistics import LEVEL, RESAMPLES, TINY, correlations, interval, resamples
+from circuit.statistics import LEVEL, RESAMPLES, TINY, correlations, draws, interval, shuffled
 
 _ENDS = ("value", "low", "high", "strict_low", "strict_high", "strict_chance", "chance")
 SCORE_UNITS = {"step": "step", **dict.fromkeys((*_ENDS, "count"), "1")}
@@ -143,10 +143,10 @@ def _correlated(part: pd.DataFrame, predictors: list[str], seed: int) -> _Run | 
     if actual.nunique() < 2:
         return None
     n = len(table)
-    counts = np.vstack([np.ones(n), resamples(n, seed)])
+    counts = draws(n, seed)
     orders = np.vstack([actual.to_numpy(dtype=np.float64), table.to_numpy(dtype=np.float64).T])
     found = _spearman(orders, counts)
-    drawn = np.random.default_rng(seed).permuted(np.tile(orders[0], (RESAMPLES, 1)), axis=1)
+    drawn = shuffled(orders[0], RESAMPLES, seed)
     # Orders are ranks already, so Spearman's correlation is Pearson's.
     chance = np.stack(
         [correlations(drawn, np.tile(order, (RESAMPLES, 1))) for order in orders[1:]], 1

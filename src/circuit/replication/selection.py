@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from circuit.errors import AnalysisError
+from circuit.landmarks import stays_from, step_at
 
 RANKED = (
     "strength",
@@ -82,15 +83,14 @@ def births(scan: pd.DataFrame, measure: str, fraction: float) -> pd.DataFrame:
     level = fraction * float(mean.iloc[-1].max())
     # Without a route that is above 0 at the end there is no level to reach.
     strong = (mean >= level) & (low > 0) & (level > 0)
-    lasting = strong[::-1].cummin()[::-1]
     found = rows[rows["step"] == rows["step"].max()].set_index("head").loc[mean.columns]
-    step = lasting.idxmax().where(lasting.any())
+    step = step_at(mean.index.to_numpy(), stays_from(strong.to_numpy().T))
     return pd.DataFrame(
         {
             "head": mean.columns.to_numpy(),
-            "born": lasting.any().to_numpy(),
-            "step": step.to_numpy(dtype=np.float64),
-            "order": step.rank(na_option="bottom").to_numpy(),
+            "born": np.isfinite(step),
+            "step": step,
+            "order": pd.Series(step).rank(na_option="bottom"),
             "level": level,
             "final": found["mean"].to_numpy(),
             "low": found["low"].to_numpy(),

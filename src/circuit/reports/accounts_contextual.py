@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from circuit.landmarks import from_then_on
 from circuit.model.passes import Passes
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.figures_contextual import MATCHED, TOKEN_GROUPS, contextual_cells, side_words
@@ -86,8 +87,7 @@ class _Story:
         here = rows[rows["site"] == self.site].sort_values("step")
         floor = self.start.loc[self.site, "high"]
         beyond = (here["low"] > here["shuffled_high"]) & (here["low"] > floor)
-        lasting = here["step"][beyond[::-1].cummin()[::-1]]
-        self.onset = int(lasting.iloc[0]) if len(lasting) else None
+        self.onset = from_then_on(here["step"].to_numpy(), beyond.to_numpy())
 
     def sentence(self) -> str:
         """When and where the groups come apart, against the controls."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from circuit.landmarks import from_then_on
 from circuit.model.passes import Passes
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.passes import passes_number
@@ -102,16 +104,16 @@ class _Quality:
     def over_training(self) -> str:
         """Since when it is of use, and how many features are dead."""
         r2, dead = self.of["r2"]["mean"], self.of["dead_share"]["mean"]
-        lasting = [s for s in self.steps if (r2[[t for t in self.steps if t >= s]] >= _HALF).all()]
-        if not lasting:
+        useful = from_then_on(np.array(self.steps), (r2[self.steps] >= _HALF).to_numpy())
+        if useful is None:
             text = "At the end of training it explains less than half"
-        elif lasting[0] == self.steps[0]:
+        elif useful == self.steps[0]:
             text = "At every checkpoint it explains at least half"
         else:
             worst = int(r2.idxmin())
             below = " (worse than their mean)" if r2[worst] < 0 else ""
             text = (
-                f"From step {lasting[0]:,} on it explains at least half at every checkpoint, "
+                f"From step {useful:,} on it explains at least half at every checkpoint, "
                 f"before that as little as {_percent(r2[worst])} at step {worst:,}{below}"
             )
         first = self.steps[0]

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from circuit.landmarks import half_of_end_step
 from circuit.model.passes import Passes
 from circuit.reports.document import Figure, Number
 from circuit.reports.functional_tables import functional_tables
@@ -223,18 +224,10 @@ def _numbers(
         for label, (row, note) in told.items()
     ]
     curve = rows[(rows["write"] == name) & (rows["of"] == _OWN) & (rows["part"] == "whole")]
+    line = [curve.sort_values("step")[c].to_numpy() for c in ("step", "mean", "low", "high")]
     note = f"{end['source']} → {words(end['target'])}"
-    return [*numbers, Number(f"half-way step of {name}", _half_way(curve), "step", note=note)]
-
-
-def _half_way(curve: pd.DataFrame) -> float | None:
-    """The first checkpoint from which the effect stays at half its last value or more."""
-    line = curve.sort_values("step")
-    share = line["mean"].to_numpy() / line["mean"].iloc[-1] if _sign(line.iloc[-1]) else None
-    if share is None:
-        return None
-    below = [i for i, value in enumerate(share) if value < 0.5]
-    return int(line["step"].iloc[below[-1] + 1 if below else 0])
+    half = half_of_end_step(*line)
+    return [*numbers, Number(f"half-way step of {name}", half, "step", note=note)]
 
 
 def _overlaps(

@@ -119,7 +119,7 @@ def scan(
                 "intervals over events; below, how often the support value beats every "
                 "distractor.",
             ),
-            Figure("heads.svg", "QK separation of every head at every checkpoint."),
+            Figure("head_map.svg", "QK separation of every head at every checkpoint."),
         ],
         marks=marks,
     )

@@ -75,7 +75,7 @@ SECTIONS = (
     ),
     Section("Which data built it", ("data_attribution", "example_gradients")),
     Section("What is written", ("functional_write", "shared_features")),
-    Section("Whether it could be known before", ("selection", "route_features")),
+    Section("Whether it could be known before", ("foretold", "route_features")),
     Section("How much it explains", ("closure",)),
     Section("Whether it repeats", ("cross_seed",)),
     Section("Reference model", ("reference_model",)),

@@ -27,9 +27,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from circuit.artifacts import read_tensors, write_tensors
-from circuit.config.dictionaries import dictionary_names
-from circuit.config.kinds.scalar import ScalarSettings
 from circuit.config.recipe import ModelSettings
+from circuit.config.scalar import ScalarSettings, dictionary_names
 from circuit.errors import AnalysisError, CheckpointError, MismatchError, nearest
 from circuit.scalars.base import Measure, Seen, masked_mean
 from circuit.scalars.options import refusal, require_given, require_role

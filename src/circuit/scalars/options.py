@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.task.events import ReadEvents
 

@@ -9,7 +9,7 @@ from typing import TypeVar, get_args
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.config.kinds.scalar import ScalarName, ScalarSettings
+from circuit.config.scalar import ScalarName, ScalarSettings
 from circuit.model.sites import parse_component, parse_head
 from circuit.model.transformer import Decoder
 from circuit.scalars import behaviour, features, routing, subspace, value, write

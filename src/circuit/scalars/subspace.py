@@ -34,7 +34,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.config.benchmark import SPECIAL_IDS
-from circuit.config.kinds.scalar import ScalarSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.model.sites import canonical_site, site_axes, stages
 from circuit.model.transformer import LN_EPS, Decoder, Params

@@ -34,8 +34,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from circuit.config.kinds.scalar import ScalarSettings
 from circuit.config.recipe import ModelSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.model.sites import canonical_site, parse_component, stages
 from circuit.model.tap import StopForwardError, Tap
 from circuit.model.transformer import Decoder

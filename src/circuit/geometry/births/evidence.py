@@ -8,7 +8,7 @@
    runs from when the better edge of the band stays there to when the worse edge does; an edge that
    never does leaves that end open (missing). A level that holds from the first checkpoint on was
    not born in this run.
-3. ``change_point``: the middle of the least-squares ramp (:mod:`circuit.geometry.births.ramps`), as
+3. ``change_point``: the middle of the least-squares ramp (:func:`circuit.landmarks.fit_ramps`), as
    the first checkpoint at or after it. Its interval is a parametric bootstrap: curves are drawn
    from independent normal errors with standard error (high − low) / 3.92 at each checkpoint, and
    fitted anew. All checkpoints are measured on the same events, so true errors go together and
@@ -33,11 +33,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
-from circuit.geometry.births.ramps import fit_ramps
 from circuit.geometry.births.sweep_curves import Curve
-from circuit.geometry.sweep.curves import lasting
+from circuit.landmarks import beyond, fit_ramps, largest_jump, stays_from
 from circuit.statistics import LEVEL, interval
 
 _WIDTH = 3.92  # of a normal 95% interval, in standard errors
@@ -90,34 +89,35 @@ def gather(curve: Curve, draws: int, seed: int) -> Evidence:
 
 
 def _threshold(curve: Curve) -> dict[str, Any]:
-    at, level = lasting(_beyond(curve, curve.mean)), {"value": curve.threshold}
-    if at is None or at == 0 or not curve.moves:
-        note = STILL if not curve.moves else BELOW if at is None else ALWAYS
+    at, level = _stays(curve, curve.mean), {"value": curve.threshold}
+    if at in (0, len(curve.steps)) or not curve.moves:
+        note = STILL if not curve.moves else ALWAYS if at == 0 else BELOW
         return _row(curve, "threshold", level, note)
     return _row(curve, "threshold", _crossing(curve, at) | level)
 
 
 def _stabilisation(curve: Curve) -> dict[str, Any]:
-    at, level = lasting(_beyond(curve, curve.mean)), {"value": curve.threshold}
-    if at is None or at == 0 or at == len(curve.steps) - 1:
+    at, level = _stays(curve, curve.mean), {"value": curve.threshold}
+    if not 0 < at < len(curve.steps) - 1:
         return _row(curve, "stabilisation", level, ALWAYS if at == 0 else BELOW)
     return _row(curve, "stabilisation", _crossing(curve, at) | level)
 
 
-def _beyond(curve: Curve, values: Float[np.ndarray, " C"]) -> Bool[np.ndarray, " C"]:
-    """Where values are at or beyond the threshold, on the good side."""
-    return curve.direction * values >= curve.direction * curve.threshold
+def _stays(curve: Curve, values: Float[np.ndarray, " C"]) -> int:
+    """From which checkpoint on values stay at or beyond the threshold, on the good side."""
+    return int(stays_from(beyond(values, curve.threshold, curve.direction)))
 
 
 def _crossing(curve: Curve, at: int) -> dict[str, float]:
     """A crossing between two checkpoints, with its interval from the band's two edges."""
-    first, last = (lasting(_beyond(curve, edge)) for edge in (curve.better, curve.worse))
+    never = len(curve.steps)
+    first, last = (_stays(curve, edge) for edge in (curve.better, curve.worse))
     return {
         "step": int(curve.steps[at]),
         "start": int(curve.steps[at - 1]),
         "stop": int(curve.steps[at]),
-        "low": int(curve.steps[at if first is None else first]),
-        "high": np.nan if last is None else int(curve.steps[last]),
+        "low": int(curve.steps[at if first == never else first]),
+        "high": np.nan if last == never else int(curve.steps[last]),
     }
 
 
@@ -149,19 +149,18 @@ def _change_point(curve: Curve, curves: Float[np.ndarray, "D C"]) -> dict[str, A
 
 def _largest_jump(curve: Curve, method: str, curves: Float[np.ndarray, "D C"]) -> dict[str, Any]:
     steps = curve.steps
-    jumps = np.diff(curves, axis=1)
-    before = (curve.direction * jumps).argmax(1)
-    low, high = _ends(before[1:] + 1)
-    at = int(before[0])
-    sized = _sized(curve, jumps[:, at])
+    after = largest_jump(curves, curve.direction)
+    low, high = _ends(after[1:])
+    at = int(after[0])
+    sized = _sized(curve, curves[:, at] - curves[:, at - 1])
     if curve.direction * sized["value_low" if curve.direction > 0 else "value_high"] <= 0:
         return _row(curve, method, sized, "no jump beyond its interval")
     around = {
-        "step": int(steps[at + 1]),
+        "step": int(steps[at]),
         "low": int(steps[low]),
         "high": int(steps[high]),
-        "start": int(steps[at]),
-        "stop": int(steps[at + 1]),
+        "start": int(steps[at - 1]),
+        "stop": int(steps[at]),
     }
     return _row(curve, method, around | sized)
 

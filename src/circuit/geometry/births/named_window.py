@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from circuit.artifacts import read_json
-from circuit.config.kinds.base import CheckpointWindow
+from circuit.config.analysis import CheckpointWindow
 from circuit.errors import AnalysisError
 
 

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 
 from circuit.errors import AnalysisError
 from circuit.geometry.sweep.curves import overall
+from circuit.landmarks import half_level
 
 _HEAD = r"L\d+H\d+"
 
@@ -70,7 +71,7 @@ class Curve:
     @property
     def threshold(self) -> float:
         """The level that counts as born."""
-        return float(self.mean[[0, -1]].mean()) if self.level is None else self.level
+        return float(half_level(self.mean)) if self.level is None else self.level
 
 
 def read_curves(

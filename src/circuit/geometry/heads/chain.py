@@ -25,7 +25,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from circuit.statistics import bootstrap_means, interval, resamples
+from circuit.landmarks import half_way_step, largest_jump
+from circuit.statistics import bootstrap_means, interval_of_found, resamples, told
 
 LINKS = {
     "score": ("support_value", "qk_separation"),
@@ -67,10 +68,9 @@ def chain_moves(
         change = by_event[:, -1] - by_event[:, 0]
         mean, low, high = bootstrap_means(change.T)
         moved = low > 0
-        half = np.where(moved[:, None], half_way(links, at), np.nan)
+        half = np.where(moved[:, None], half_way_step(links, at), np.nan)
         lag = half - half[np.nanargmin(half[:, 0])] if moved.any() else half
         by = np.clip(np.searchsorted(at, half[:, 0]), 1, len(at) - 1)
-        jump = np.diff(links, axis=-1).argmax(-1) + 1
         frame = pd.DataFrame(
             {
                 "head": head,
@@ -85,7 +85,7 @@ def chain_moves(
                 "half_way_after": np.where(moved, at[by - 1], np.nan),
                 "half_way_by": np.where(moved, at[by], np.nan),
                 **_with_interval("lag", lag),
-                **_with_interval("jump", np.where(moved[:, None], at[jump], np.nan)),
+                **_with_interval("jump", np.where(moved[:, None], at[largest_jump(links)], np.nan)),
                 "jump_size": np.where(moved, np.diff(links[:, 0], axis=-1).max(-1), np.nan),
                 "resamples": np.isfinite(half[:, 1:]).sum(-1),
                 "count": count,
@@ -95,30 +95,9 @@ def chain_moves(
     return pd.concat(frames, ignore_index=True)
 
 
-def half_way(
-    curves: Float[np.ndarray, "... S"], steps: Float[np.ndarray, " S"]
-) -> Float[np.ndarray, "..."]:
-    """Step from which a curve stays at or above half of its rise; NaN where it does not rise."""
-    first, last = curves[..., :1], curves[..., -1:]
-    above = curves - (first + last) / 2
-    # The last checkpoint below the level, and the one after it, from which the curve stays.
-    before = curves.shape[-1] - 1 - (above < 0)[..., ::-1].argmax(-1)
-    before = np.minimum(before, curves.shape[-1] - 2)
-    left = np.take_along_axis(above, before[..., None], -1)[..., 0]
-    right = np.take_along_axis(above, before[..., None] + 1, -1)[..., 0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        crossing = steps[before] - left / (right - left) * (steps[before + 1] - steps[before])
-    found: Float[np.ndarray, "..."] = np.where((last > first)[..., 0], crossing, np.nan)
-    return found
-
-
 def _with_interval(
     name: str, found: Float[np.ndarray, "L B"]
 ) -> dict[str, Float[np.ndarray, " L"]]:
     """A landmark of the curves, then the interval over those resamples that have it."""
-    ends = np.full((len(found), 2), np.nan)
-    for link, drawn in enumerate(found[:, 1:]):
-        if np.isfinite(drawn).any():
-            low, high = interval(drawn[np.isfinite(drawn), None])
-            ends[link] = low[0], high[0]
-    return {name: found[:, 0], f"{name}_low": ends[:, 0], f"{name}_high": ends[:, 1]}
+    names = (name, f"{name}_low", f"{name}_high")
+    return dict(zip(names, told(found.T, interval_of_found), strict=True))

@@ -219,8 +219,8 @@ class _Corpus:
         start, one, other = self.vocabulary.key_ids.start, first.token, second.token
         value = _over_both(one.items[None, start:], other.items[None, start:])
         drawn = _over_both(one.resampled[:, start:], other.resampled[:, start:])
-        low, high = interval(drawn[:, None])
-        return float(value[0]), float(low[0]), float(high[0])
+        low, high = interval(drawn)
+        return float(value[0]), float(low), float(high)
 
     def named(self, side: Side, tokens: int) -> pd.DataFrame:
         """The items that a side has most of, in absolute value."""

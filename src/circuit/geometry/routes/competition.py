@@ -17,16 +17,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.config.kinds.mechanism import RouteCompetition
-from circuit.config.kinds.scalar import EVERY, ScalarSettings
 from circuit.config.recipe import ModelSettings
+from circuit.config.scalar import EVERY, ScalarSettings
 from circuit.geometry.routes.descent import align, loss_gradient, objective_batches
 from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Decoder
@@ -86,10 +85,32 @@ def expand_routes(
     return found, families
 
 
+class RoutesAsked(Protocol):
+    """Which routes, on what; the settings of a ``route_competition``."""
+
+    @property
+    def routes(self) -> Mapping[str, ScalarSettings]: ...
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def train_programs(self) -> int: ...
+
+    @property
+    def chunks(self) -> int: ...
+
+    @property
+    def checkpoints(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
 def run_routes(
     record: RunRecord,
     decoder: Decoder,
-    settings: RouteCompetition,
+    settings: RoutesAsked,
     window: tuple[int, int],
     dictionaries: Mapping[str, Dictionary] | None = None,
 ) -> tuple[RouteFrame, pd.DataFrame]:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from circuit.errors import AnalysisError
 from circuit.model.transformer import Decoder
-from circuit.statistics import interval, resamples
+from circuit.statistics import draws, told
 from circuit.task.events import answer_positions, token_matrix
 from circuit.task.vocabulary import Vocabulary
 from circuit.training.batches import Batch, make_batch
@@ -100,10 +100,10 @@ def align(gradients: Float[Tensor, "S P"], loss: LossGradient, seed: int = 0) ->
     """Alignment and push of every gradient, with intervals over resampled chunks."""
     products = -(loss.chunks @ gradients.T).double().numpy()
     gram = (loss.chunks @ loss.chunks.T).double().numpy()
-    weights = np.vstack([np.ones(len(gram)), resamples(len(gram), seed)]) * loss.targets
+    weights = draws(len(gram), seed) * loss.targets
     weights = weights / weights.sum(1, keepdims=True)
     drawn = weights @ products
-    push = np.stack([drawn[0], *interval(drawn[1:])])
+    push = np.stack(told(drawn))
     length = np.sqrt(weights[0] @ gram @ weights[0]) * gradients.double().norm(dim=-1).numpy()
     # A gradient of length 0 (of a scalar that cannot move) has no angle; its push is 0.
     cosine = np.divide(push, length, out=np.zeros_like(push), where=length > 0)

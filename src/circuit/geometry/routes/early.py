@@ -28,7 +28,7 @@ Forward passes at a cutoff: one over the events, and one per chunk and objective
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -36,8 +36,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.config.kinds.selection import RouteFeatures
 from circuit.config.recipe import OptimizerSettings
+from circuit.config.scalar import ScalarSettings
 from circuit.config.terms import COMPONENTS
 from circuit.errors import AnalysisError
 from circuit.geometry.routes.competition import expand_routes
@@ -54,7 +54,7 @@ from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import scalar_gradients
 from circuit.scalars.registry import ScalarContext, build_scalar
-from circuit.statistics import bootstrap_means, interval
+from circuit.statistics import bootstrap_means, told
 from circuit.task.events import ReadEvents
 from circuit.training.batches import Batch
 from circuit.training.checkpoints import TrainState
@@ -78,7 +78,29 @@ class Features(NamedTuple):
     backward: int
 
 
-def run_features(record: RunRecord, decoder: Decoder, settings: RouteFeatures) -> Features:
+class EarlyAsked(Protocol):
+    """Whose features, when and on what; the settings of ``route_features``."""
+
+    @property
+    def cutoffs(self) -> Sequence[int]: ...
+
+    @property
+    def route(self) -> ScalarSettings: ...
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def train_programs(self) -> int: ...
+
+    @property
+    def chunks(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
+def run_features(record: RunRecord, decoder: Decoder, settings: EarlyAsked) -> Features:
     """The features of every candidate at every cutoff of a run.
 
     Args:
@@ -212,21 +234,16 @@ def _add_growth(
     )
     found = first_order_growth(layout, gradients, update, heads)
     whole, shares = found.whole, share(found.components)
-    table.add("growth", per_step, _told(whole), chunks)
+    table.add("growth", per_step, told(whole), chunks)
     for i, name in enumerate(COMPONENTS):
-        table.add("growth", per_step, _told(found.components[..., i]), chunks, name)
+        table.add("growth", per_step, told(found.components[..., i]), chunks, name)
         if name != "rounding":  # float32's own part, which foretells nothing
-            table.add("component_share", "1", _told(shares[..., i]), chunks, name)
+            table.add("component_share", "1", told(shares[..., i]), chunks, name)
     table.add("own_update_norm", "parameter unit", own_norms(layout, update, heads), chunks)
     through = share(np.stack([found.own, whole - found.own], -1))[..., 0]
-    table.add("own_growth_share", "1", _told(through), chunks)
+    table.add("own_growth_share", "1", told(through), chunks)
     directions = torch.nn.functional.normalize(gradients, dim=1)
     others = len(heads) - 1
     cosines = (directions @ directions.T).fill_diagonal_(0).sum(1) / others
     table.add("shared_cosine", "1", cosines.numpy(), others)
-    table.add("unique_growth", per_step, _told(found.unique), chunks)
-
-
-def _told(drawn: Float[np.ndarray, "r S"]) -> Float[np.ndarray, "3 S"]:
-    """Value, low and high of every route: the first draw is the value."""
-    return np.stack([drawn[0], *interval(drawn[1:])])
+    table.add("unique_growth", per_step, told(found.unique), chunks)

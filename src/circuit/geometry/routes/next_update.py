@@ -26,7 +26,7 @@ from circuit.attribution.products import Grouping, atom_products
 from circuit.config.recipe import OptimizerSettings
 from circuit.geometry.routes.descent import LossGradient
 from circuit.model.layout import Layout
-from circuit.statistics import resamples
+from circuit.statistics import draws
 from circuit.training.checkpoints import TrainState
 from circuit.training.optimizers import advance, clip, components, gains
 
@@ -109,11 +109,11 @@ def first_order_growth(
     grouping = Grouping(layout, "head")
     split = grouping.sum(atom_products(layout, gradients, update.parts)).numpy()
     own = split[np.arange(len(heads)), :, [grouping.groups.index(head) for head in heads]]
-    draws = _draws(update.targets)
-    parts = _by_component(split.sum(-1), draws)
+    drawn = _draws(update.targets)
+    parts = _by_component(split.sum(-1), drawn)
     growth = parts.sum(-1)
     unique = growth - growth @ growth_with_others(gradients).T
-    return Growth(parts, _by_component(own, draws).sum(-1), unique)
+    return Growth(parts, _by_component(own, drawn).sum(-1), unique)
 
 
 def growth_with_others(gradients: Float[Tensor, "S P"]) -> Float[np.ndarray, "S S"]:
@@ -150,17 +150,17 @@ def share(parts: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "... n"]:
 
 def _draws(targets: Int[np.ndarray, " C"]) -> Float[np.ndarray, "r C"]:
     """How much each chunk's part of the mean gradient counts: as it is, then in resamples."""
-    drawn = np.vstack([np.ones(len(targets)), resamples(len(targets), 0)])
+    drawn = draws(len(targets))
     # Every resample has its own number of targets, over which its mean is taken.
     scaled: Float[np.ndarray, "r C"] = drawn * (targets.sum() / (drawn @ targets))[:, None]
     return scaled
 
 
 def _by_component(
-    parts: Float[np.ndarray, "S C+3"], draws: Float[np.ndarray, "r C"]
+    parts: Float[np.ndarray, "S C+3"], drawn: Float[np.ndarray, "r C"]
 ) -> Float[np.ndarray, "r S 4"]:
     """Growth by component in every draw: the chunks' parts become the current gradient's."""
-    chunks = draws.shape[1]
-    current = (draws @ parts[:, :chunks].T)[..., None]
-    rest = np.broadcast_to(parts[:, chunks:], (len(draws), *parts[:, chunks:].shape))
+    chunks = drawn.shape[1]
+    current = (drawn @ parts[:, :chunks].T)[..., None]
+    rest = np.broadcast_to(parts[:, chunks:], (len(drawn), *parts[:, chunks:].shape))
     return np.concatenate([current, rest], -1)

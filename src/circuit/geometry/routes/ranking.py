@@ -24,7 +24,14 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from circuit.errors import AnalysisError
-from circuit.statistics import RESAMPLES, bootstrap_means, correlations, halves, interval
+from circuit.statistics import (
+    RESAMPLES,
+    bootstrap_means,
+    correlations,
+    halves,
+    interval_of_found,
+    told,
+)
 
 RANKING_UNITS = {
     "rank": "1",
@@ -119,8 +126,8 @@ def early_signs(
         for name, members in among.items():
             pairs = both.loc[members].dropna()
             if len(pairs) >= _FEWEST and (pairs.nunique() > 1).all():
-                told = _spearman(pairs["sign"].to_numpy(), pairs["size"].to_numpy(), seed)
-                found.append((name, *key, *told, len(pairs)))
+                one = _spearman(pairs["sign"].to_numpy(), pairs["size"].to_numpy(), seed)
+                found.append((name, *key, *one, len(pairs)))
     return pd.DataFrame(found, columns=["among", *keys, "correlation", "low", "high", "count"])
 
 
@@ -148,5 +155,5 @@ def _spearman(
     drawn = np.random.default_rng(seed).integers(len(x), size=(RESAMPLES, len(x)))
     index = np.vstack([np.arange(len(x)), drawn])
     found = correlations(*(rankdata(values[index], axis=1) for values in (x, y)))
-    low, high = interval(found[np.isfinite(found)][1:, None])
-    return float(found[0]), float(low[0]), float(high[0])
+    value, low, high = told(found, interval_of_found)
+    return float(value), float(low), float(high)

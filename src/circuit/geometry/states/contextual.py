@@ -18,7 +18,7 @@ A token's own identity separates its states without any circuit: keys at ``predi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -26,11 +26,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.config.kinds.weights import ContextualGeometry
 from circuit.geometry.states.alignment import random_subspaces
 from circuit.geometry.states.control_table import Cell, table
 from circuit.geometry.states.group_pictures import pair_distances, projected
-from circuit.geometry.states.grouped_states import role_states
+from circuit.geometry.states.grouped_states import Grouping, role_states
 from circuit.geometry.states.head_views import Look, aligned, places, token_rows
 from circuit.geometry.states.scatter import MEASURES, program_columns
 from circuit.geometry.sweep.behaviour import Keep, SplitReads, read_pass
@@ -57,6 +56,16 @@ class Geometry(NamedTuple):
     projections: pd.DataFrame
 
 
+class GeometryAsked(Grouping, Protocol):
+    """The groups, and the subspaces compared with them."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def shrinkage(self) -> float: ...
+
+
 def contextual_geometry(
     decoder: Decoder,
     theta: Callable[[int], Float[Tensor, " P"]],
@@ -64,7 +73,7 @@ def contextual_geometry(
     split: SplitReads,
     vocabulary: Vocabulary,
     heads: Mapping[str, Head],
-    settings: ContextualGeometry,
+    settings: GeometryAsked,
 ) -> Geometry:
     """Measure separability and alignment at every step.
 

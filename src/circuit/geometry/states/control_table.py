@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from circuit.statistics import bootstrap_means, interval
+from circuit.statistics import band, bootstrap_means
 
 _MEASURED = "unit of the measure"
 CONTROLS = ("shuffled", "random")
@@ -74,4 +74,4 @@ def table(cells: Sequence[Cell], step: int) -> pd.DataFrame:
 def _band(draws: Float[np.ndarray, "K m"] | None, measures: int) -> Float[np.ndarray, "m 3"]:
     if draws is None:
         return np.full((measures, 3), np.nan)
-    return np.stack([draws.mean(0), *interval(draws)], axis=1)
+    return band(draws).T

@@ -37,7 +37,7 @@ from circuit.scalars.base import Seen, margin, pick
 from circuit.scalars.routing import prediction_pattern
 from circuit.scalars.value import right_value, stream_reader
 from circuit.scalars.write import component_write
-from circuit.statistics import Mean, correlations, interval, resamples
+from circuit.statistics import Mean, correlations, draws, interval_of_found, told
 
 LOOKS_AT = ("query_key", "support_value")
 RANKED = {
@@ -128,9 +128,9 @@ def rank_correlation(
     if now.shape[1] < 2:
         return None
     count = len(now)
-    weights = np.vstack([np.full(count, 1 / count), resamples(count, 0) / count])
+    weights = draws(count) / count
     found = correlations(*(rankdata(weights @ part, axis=1) for part in (now, before)))
     if np.isnan(found[0]):
         return None
-    low, high = interval(found[np.isfinite(found)][1:, None])
-    return Mean(float(found[0]), float(low[0]), float(high[0]), count)
+    mean, low, high = told(found, interval_of_found)
+    return Mean(float(mean), float(low), float(high), count)

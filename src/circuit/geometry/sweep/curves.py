@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+
+from circuit.landmarks import from_then_on
 
 
 def overall(rows: pd.DataFrame, split: str, measure: str = "accuracy") -> pd.DataFrame:
@@ -17,18 +17,10 @@ def overall(rows: pd.DataFrame, split: str, measure: str = "accuracy") -> pd.Dat
     return rows[chosen].sort_values("step").reset_index(drop=True)
 
 
-def lasting(reached: Bool[np.ndarray, " C"]) -> int | None:
-    """Number of the first checkpoint from which a condition holds at all later ones."""
-    missed = np.flatnonzero(~reached)
-    first = int(missed[-1]) + 1 if missed.size else 0
-    return first if first < len(reached) else None
-
-
 def birth_step(rows: pd.DataFrame, split: str, threshold: float) -> int | None:
     """First checkpoint from which the split's accuracy stays at or above ``threshold``."""
     curve = overall(rows, split)
-    first = lasting(curve["mean"].to_numpy() >= threshold)
-    return None if first is None else int(curve["step"].iloc[first])
+    return from_then_on(curve["step"].to_numpy(), curve["mean"].to_numpy() >= threshold)
 
 
 def best_step(rows: pd.DataFrame, split: str) -> int:

@@ -30,8 +30,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from circuit.geometry.births.ramps import fit_ramps
-from circuit.geometry.sweep.curves import lasting
+from circuit.landmarks import beyond, fit_ramps, half_level, stays_from
 from circuit.statistics import LEVEL, interval
 
 Windows = Mapping[str, Mapping[str, Any]]
@@ -106,14 +105,12 @@ def _births(rows: pd.DataFrame, pattern: str, measure: str, direction: int) -> l
     outside = direction * last > direction * (high if direction > 0 else low)
     born = outside & (direction * (last - first) > high - low)
     ramps = fit_ramps(steps.tolist(), values, direction)
-    half = (first + last) / 2
-    found = []
-    for i in np.flatnonzero(born).tolist():
-        at = lasting(direction * values[i] >= direction * half[i])
-        if at is not None:  # as always: the last value is beyond half-way
-            corners = int(ramps.start[i]), int(ramps.stop[i])
-            found.append(_pattern(table, i, pattern, measure, at, corners))
-    return found
+    # Of what is born the last value is beyond half-way, so it stays from some checkpoint on.
+    at = stays_from(beyond(values, half_level(values)[:, None], direction))
+    return [
+        _pattern(table, i, pattern, measure, int(at[i]), (int(ramps.start[i]), int(ramps.stop[i])))
+        for i in np.flatnonzero(born).tolist()
+    ]
 
 
 def _stabilisations(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -122,12 +119,12 @@ def _stabilisations(rows: pd.DataFrame) -> list[dict[str, Any]]:
     left, right = (_of_baseline(rows, side, "baseline_mean", table) for side in sides)
     bound = (left + right) / 4  # half of their mean
     values, last = table.to_numpy(), len(table.columns) - 1
-    found = []
-    for i in range(len(values)):
-        at = lasting(values[i] <= bound[i])
-        if at is not None and 0 < at < last:
-            found.append(_pattern(table, i, "stabilisation", "rotation_final", at, (at, last)))
-    return found
+    settled = stays_from(beyond(values, bound[:, None], -1))
+    return [
+        _pattern(table, i, "stabilisation", "rotation_final", at, (at, last))
+        for i, at in enumerate(settled.tolist())
+        if 0 < at < last
+    ]
 
 
 def _pattern(

@@ -36,7 +36,7 @@ from circuit.geometry.weights.spectra import (
     spectral_mass,
 )
 from circuit.model.transformer import Decoder
-from circuit.statistics import interval
+from circuit.statistics import band
 
 MEASURES = {
     "effective_rank": "1",
@@ -159,8 +159,7 @@ def _baseline(
 
 
 def _summary(sample: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "4 ..."]:
-    mean = sample.mean(0)
-    return np.stack([mean, *interval(sample), np.full_like(mean, len(sample))])
+    return np.stack([*band(sample), np.full(sample.shape[1:], float(len(sample)))])
 
 
 def _frame(

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from circuit.geometry.writes.measured import Progress
 from circuit.geometry.writes.names import OUTCOMES, SCALARS
-from circuit.statistics import correlations, interval, resamples
+from circuit.statistics import correlations, draws, told
 
 CORRELATION_UNITS = {**dict.fromkeys(("correlation", "low", "high"), "1"), "count": "1"}
 
@@ -33,7 +33,7 @@ def outcome_correlations(progress: Progress, seed: int = 0) -> pd.DataFrame:
     """
     steps, events = len(progress.steps), progress.values.shape[-1]
     # The measured events come first, then their resamples.
-    weights = np.vstack([np.ones(events), resamples(events, seed)]) / events
+    weights = draws(events, seed) / events
     scalars = progress.real.reshape(steps, -1, events)
     curves = np.moveaxis(scalars @ weights.T, 0, -1)
     names = [(head, scalar) for head in progress.heads for scalar in SCALARS]
@@ -47,10 +47,10 @@ def outcome_correlations(progress: Progress, seed: int = 0) -> pd.DataFrame:
             "events": (_of_events(scalars[-1], achieved[-1], weights), events),
         }
         for over, (drawn, count) in found.items():
-            low, high = interval(drawn[:, 1:].T)
             frame = pd.DataFrame(names, columns=["head", "scalar"])
-            numbers = {"correlation": drawn[:, 0], "low": low, "high": high, "count": count}
-            frames.append(frame.assign(outcome=outcome, over=over, **numbers))
+            frame = frame.assign(outcome=outcome, over=over)
+            frame["correlation"], frame["low"], frame["high"] = told(drawn.T)
+            frames.append(frame.assign(count=count))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -24,14 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from circuit.config.kinds.writes import FunctionalWrite
+from circuit.config.scalar import ScalarSettings
 from circuit.geometry.writes.controls import (
     control_head,
     exchanged,
@@ -90,8 +90,30 @@ class Effects(NamedTuple):
     subspaces: pd.DataFrame
 
 
+class WritesAsked(Protocol):
+    """Which writes, read where; the settings of a ``functional_write``."""
+
+    @property
+    def writes(self) -> Mapping[str, ScalarSettings]: ...
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def roles(self) -> Sequence[str]: ...
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def programs(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
 def run_writes(
-    record: RunRecord, decoder: Decoder, settings: FunctionalWrite, selection: Mapping[str, Any]
+    record: RunRecord, decoder: Decoder, settings: WritesAsked, selection: Mapping[str, Any]
 ) -> tuple[Effects, PerValue]:
     """The writes of an analysis of a finished run.
 

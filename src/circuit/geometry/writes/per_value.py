@@ -25,7 +25,7 @@ from circuit.errors import AnalysisError
 from circuit.model.transformer import Decoder
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.write import Write, functional_write
-from circuit.statistics import LEVEL, interval, resamples
+from circuit.statistics import LEVEL, draws, interval, shuffled
 from circuit.task.events import ReadEvents
 from circuit.task.vocabulary import Vocabulary
 
@@ -127,7 +127,7 @@ class Observations(NamedTuple):
     def per_value(self, grid: Float[np.ndarray, "P V"]) -> pd.DataFrame:
         """Columns: value, mean, low, high, count (programs)."""
         held = (self.reads > 0).astype(np.float64)
-        weights = np.vstack([np.ones(len(grid)), resamples(len(grid), 0)])
+        weights = draws(len(grid))
         with np.errstate(invalid="ignore", divide="ignore"):
             means = (weights @ grid) / (weights @ held)
         # A resample without any program of a value has no mean; it stands for the value's own.
@@ -140,8 +140,7 @@ class Observations(NamedTuple):
         program, value = np.nonzero(self.reads)
         observed = grid[program, value]
         belongs = np.eye(len(self.tokens))[value]
-        draws = np.random.default_rng(seed)
-        orders = draws.permuted(np.tile(observed, (_EXCHANGES, 1)), axis=1)
+        orders = shuffled(observed, _EXCHANGES, seed)
         between, within, share = variance_shares(np.vstack([observed, orders]), belongs)
         return {
             "mean": float(observed.mean()),

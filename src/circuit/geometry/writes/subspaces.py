@@ -134,5 +134,5 @@ def _chance(d: int, rank: int, seed: int) -> dict[str, float]:
     drawn = torch.randn(_DRAWS, d, rank, generator=generator, dtype=torch.float64)
     bases = torch.linalg.qr(drawn).Q
     overlaps = bases[:, :rank].square().sum((1, 2)).numpy() / rank
-    low, high = interval(overlaps[:, None])
-    return {"chance": rank / d, "chance_low": float(low[0]), "chance_high": float(high[0])}
+    low, high = interval(overlaps)
+    return {"chance": rank / d, "chance_low": float(low), "chance_high": float(high)}

@@ -1,0 +1,126 @@
+"""What attributions share: what they ask of the jobs that look at their window, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from circuit.config.analysis import AnalysisSettings, Window
+from circuit.config.base import Frozen, Name
+from circuit.config.benchmark import SplitName
+from circuit.config.marks import GroupingsMark, HeadScanName
+from circuit.config.parameter_groups import check_lists, check_names
+from circuit.config.scalar import ScalarSettings
+
+PathRule = Literal["left", "trapezoid", "simpson", "boole", "gauss_8", "gauss_16", "gauss_32"]
+
+
+class Requested(Frozen):
+    """What an attribution of scalars' growth over a window asks of the jobs that look at it.
+
+    ``path_rule`` is the rule that is split over groups; ``comparators`` are other rules shown
+    beside it. ``groups`` are kept for every interval, ``summed_groups`` (fine ones, such as
+    neurons) as sums over the window. A grouping is built in, one of ``groupings`` (groups by name,
+    each a list of groups of built-in ones; ``winner.q`` means a head of the selection; what no
+    group holds is the group ``rest``), or nested: ``layer/head``.
+    """
+
+    window: Window
+    heads: HeadScanName
+    scalars: dict[Name, ScalarSettings]
+    split: SplitName = "validation_iid"
+    events: Annotated[int, Field(ge=2)] = 48
+    path_rule: PathRule = "trapezoid"
+    comparators: tuple[PathRule, ...] = ("left",)
+    groups: tuple[str, ...] = ("head_projection",)
+    summed_groups: tuple[str, ...] = ()
+    groupings: Annotated[dict[Name, dict[Name, tuple[str, ...]]], GroupingsMark()] = Field(
+        default_factory=dict
+    )
+
+    @classmethod
+    def of(cls, request: Mapping[str, Any]) -> Self:
+        """What is asked here, out of a whole request in JSON's types."""
+        return cls.model_validate({k: v for k, v in request.items() if k in cls.model_fields})
+
+    @model_validator(mode="after")
+    def _something_to_attribute(self) -> Self:
+        if not self.scalars:
+            raise ValueError("scalars is empty; name at least one scalar")
+        if not self.groups:
+            raise ValueError("groups is empty; name at least one grouping, such as module")
+        check_lists(self.groupings)
+        check_names((*self.groups, *self.summed_groups), self.groupings)
+        return self
+
+    @property
+    def rules(self) -> tuple[PathRule, ...]:
+        """The main rule, then its comparators, each once."""
+        return tuple(dict.fromkeys((self.path_rule, *self.comparators)))
+
+
+DataGrouping = Literal[
+    "token",
+    "query_key",
+    "answer_value",
+    "lag",
+    "active_keys",
+    "tokens_since_support",
+    "slot_after_write",
+    "sample",
+    "supports_opposes",
+]
+
+
+class RequestedOfData(Requested):
+    """The same of an attribution to training data.
+
+    ``data`` says what the tokens that training predicts are grouped by: their kind (``token``), for
+    answers the key that is asked for (``query_key``), the value (``answer_value``), the writes
+    since the support write (``lag``) or another slice; or whole programs, in ``buckets`` drawn with
+    ``seed`` (``sample``: the control, whose groups differ by chance only) or by whether their own
+    gradient raises or lowers the first scalar (``supports_opposes``). Every group's gradients are
+    remembered as the optimizer's momentum does; a job begins to remember ``memory`` steps before
+    its stretch, if the window holds them.
+    """
+
+    groups: tuple[str, ...] = ("whole",)
+    data: DataGrouping = "query_key"
+    buckets: Annotated[int, Field(ge=2)] = 4
+    memory: Annotated[int, Field(ge=0)] = 100
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Attribution(Requested, AnalysisSettings):
+    """What the settings of every attribution have.
+
+    The ``top_groups`` largest groups are told, with the rest in one row. A window is marked whose
+    residual exceeds ``residual_bound`` of the scalar's total absolute movement, the sum of the
+    sizes of its intervals' changes.
+    """
+
+    tables: ClassVar[tuple[str, ...]] = (
+        "rows",
+        "values",
+        "groups",
+        "summed_groups",
+        "top_groups_table",
+        "events",
+    )
+    reads_dictionaries: ClassVar[bool] = True
+    top_groups: Annotated[int, Field(ge=1)] = 12
+    residual_bound: Annotated[float, Field(gt=0)] = 0.01
+
+    @property
+    def replays(self) -> bool:
+        """Steps are replayed, unless a kind says otherwise."""
+        return True
+
+    @classmethod
+    def asked(cls) -> set[str]:
+        """What is requested, and by which kind: what is only told later reruns no replay."""
+        parts = (base for base in cls.__mro__ if issubclass(base, Requested))
+        asked = (p.model_fields for p in parts if not issubclass(p, AnalysisSettings))
+        return {"kind"}.union(*asked)

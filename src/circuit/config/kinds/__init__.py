@@ -1,1 +1,0 @@
-"""Settings of every kind of analysis, by what the kinds are about."""

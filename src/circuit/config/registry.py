@@ -1,0 +1,26 @@
+"""Every kind of analysis by its name: the folders of ``circuit.kinds`` that have settings.
+
+An analysis is a named block of YAML with a ``kind``; adding one of an existing kind is YAML only.
+No script may reach this module, or a new field of one kind would make every artifact stale: each
+imports its own kind's settings by name.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Union
+
+from pydantic import Field
+
+from circuit.config.analysis import AnalysisSettings
+
+_FOLDER = Path(__file__).parents[1] / "kinds"
+KINDS: dict[str, type[AnalysisSettings]] = {
+    file.parent.name: import_module(f"circuit.kinds.{file.parent.name}.settings").Settings
+    for file in sorted(_FOLDER.glob("*/settings.py"))
+}
+if TYPE_CHECKING:
+    Analysis = AnalysisSettings
+else:
+    Analysis = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007

@@ -1,0 +1,149 @@
+"""Settings of a scalar S(θ), which several kinds of analysis take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, StringConstraints
+
+from circuit.config.analysis import RoleName
+from circuit.config.base import Frozen, Name
+from circuit.config.marks import (
+    DictionaryMark,
+    FeaturesMark,
+    FinalOrStep,
+    Ref,
+    RouteHeadMark,
+    ScalarHeadMark,
+    ScalarRankMark,
+    Stage,
+    SubspaceMark,
+)
+from circuit.config.terms import SCALAR_UNITS
+
+ScalarName = Literal[
+    "qk_separation",
+    "attention_separation",
+    "support_attention",
+    "ov_value_margin",
+    "support_mass_ov_value_margin",
+    "qk_ov_product",
+    "head_value_margin_dla",
+    "head_margin_dla_fixed_readout",
+    "correct_value_logit",
+    "negative_answer_loss",
+    "answer_margin",
+    "subspace_projection",
+    "functional_write",
+    "feature_score",
+]
+EVERY = "every"
+"""As a head: each head of the model in turn, where a kind of analysis takes several routes."""
+HEAD_SUBSPACES = ("head_qk_query", "head_qk_key", "head_ov_input", "head_ov_output")
+EMBEDDING_SUBSPACES = ("embedding_value_identity", "embedding_key_identity")
+SubspaceName = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^({'|'.join((*HEAD_SUBSPACES, *EMBEDDING_SUBSPACES))}"
+        rf"|pca\(\w+, ({'|'.join(get_args(RoleName))})\))$"
+    ),
+    SubspaceMark(),
+]
+"""A subspace of the residual stream; ``pca(stage, role)`` names the states it is fitted to."""
+
+FeatureNumber = Annotated[int, Field(ge=0)]
+FamilyName = Annotated[
+    str, StringConstraints(pattern=rf"^[a-z_]+@({'|'.join(get_args(RoleName))})$")
+]
+"""Features of a dictionary by what they tell and where, such as ``answer@prediction``."""
+Features = Annotated[
+    FamilyName | Annotated[tuple[FeatureNumber, ...], Field(min_length=1)], FeaturesMark()
+]
+
+
+class ScalarSettings(Frozen):
+    """A scalar S(θ): its name in the registry and the choices it takes.
+
+    ``head`` is ``winner``, ``runner_up``, ``bottom`` (of the analysis' selection), a name such as
+    ``L1H3`` or, among routes that compete, ``every``. ``rank`` keeps the top singular directions of
+    W_QK; ``basis`` says whose: a checkpoint step, ``final`` (the run's last checkpoint), ``own``
+    (refitted at every θ, part of the function) or ``source`` (refitted at each interval's first
+    state and then frozen). ``competitor`` is the wrong token of a margin: ``moving``, fixed at a
+    window's first or last state, or the ``mean`` of all wrong ones.
+
+    ``subspace_projection`` reads the state at a ``stage`` and ``role`` inside the top ``rank``
+    directions of a ``subspace`` (of ``head``, where it is a head's), whose ``basis`` may move too.
+
+    ``functional_write`` follows the write of ``head``, here an MLP such as ``L0MLP`` too, to a
+    ``stage`` and ``role``, as the checkpoint ``basis`` reads it for the ``outcome``: by the
+    ``gradient`` at its own state (``local``) or averaged from the state without the write on
+    (``integrated``). ``part`` keeps what comes through the residual skip, or through the MLP of the
+    stage's layer.
+
+    ``feature_score`` reads at a ``role`` how active ``features`` of a ``dictionary`` (the name of
+    an analysis of kind ``shared_features``) are: their numbers, or a family that it found.
+    """
+
+    scalar: ScalarName
+    head: Annotated[str, ScalarHeadMark()] | None = None
+    rank: Annotated[int, Field(ge=1), ScalarRankMark()] | None = None
+    basis: Literal["own", "source"] | FinalOrStep = "final"
+    measure: Literal["scores", "probabilities"] = "scores"
+    competitor: Literal["moving", "mean", "fixed_source", "fixed_target"] = "moving"
+    stage: Stage | None = None
+    role: RoleName | None = None
+    subspace: SubspaceName | None = None
+    reading: Literal["squared_norm", "readout"] = "squared_norm"
+    outcome: Literal["correct_value_logit", "answer_margin", "negative_answer_loss"] = (
+        "correct_value_logit"
+    )
+    part: Literal["whole", "skip", "mlp"] = "whole"
+    gradient: Literal["local", "integrated"] = "local"
+    dictionary: Annotated[Name, Ref("shared_features"), DictionaryMark()] | None = None
+    features: Features | None = None
+
+    @property
+    def unit(self) -> str:
+        """Unit of the scalar's values."""
+        if self.scalar == "attention_separation" and self.measure == "probabilities":
+            return "probability"
+        if self.scalar == "subspace_projection" and self.reading == "readout":
+            return "logit"
+        if self.scalar == "functional_write":
+            return SCALAR_UNITS[self.outcome]
+        return SCALAR_UNITS[self.scalar]
+
+    @property
+    def pca(self) -> tuple[str, str] | None:
+        """Stage and role that a ``pca`` subspace is fitted to; None for any other subspace."""
+        if self.subspace is None or not self.subspace.startswith("pca("):
+            return None
+        stage, _, role = self.subspace.removeprefix("pca(").removesuffix(")").partition(", ")
+        return stage, role
+
+    @property
+    def of_head(self) -> bool:
+        """Whether the directions that ``rank`` counts are those of one head's maps."""
+        return self.scalar != "subspace_projection" or self.subspace in HEAD_SUBSPACES
+
+
+class Route(ScalarSettings):
+    """A scalar of one candidate among heads none of which is selected yet."""
+
+    head: Annotated[str, RouteHeadMark()] | None = None
+
+
+def dictionary_names(settings: Any) -> list[str]:
+    """Names of the dictionaries that scalars anywhere in settings name, in order, each once.
+
+    Args:
+        settings: of one analysis or of several, in JSON's types.
+    """
+    found: set[str] = set()
+    parts = settings.values() if isinstance(settings, Mapping) else settings
+    for part in parts:
+        if isinstance(part, Mapping | list | tuple):
+            found.update(dictionary_names(part))
+    named = settings.get("dictionary") if isinstance(settings, Mapping) else None
+    return sorted({*found, named} if isinstance(named, str) else found)

@@ -1,0 +1,33 @@
+"""Settings of the kind ``birth_window_compare``."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from circuit.config.analysis import AnalysisSettings, CheckpointWindow, RoleName
+from circuit.config.benchmark import SplitName
+
+
+class Settings(AnalysisSettings):
+    """What carries a window's change: activations and weights put from one end into the other.
+
+    Both directions are measured: the target's part put into the source model (does it bring the
+    behaviour?) and the source's into the target model (does its absence take it away?). ``roles``
+    are the positions whose states are exchanged, ``groups`` the groupings whose weights are;
+    ``seed`` draws the changes of the same size that weights are compared with.
+    """
+
+    tables: ClassVar[tuple[str, ...]] = ("rows", "events")
+    figures: ClassVar[tuple[str, ...]] = ("activations", "weights")
+    kind: Literal["birth_window_compare"]
+    window: CheckpointWindow
+    split: SplitName = "validation_iid"
+    roles: tuple[RoleName, ...] = ("prediction", "support_value", "causal_prefix")
+    groups: tuple[Literal["layer", "module", "head", "head_projection"], ...] = (
+        "module",
+        "head",
+        "head_projection",
+    )
+    seed: Annotated[int, Field(ge=0)] = 0

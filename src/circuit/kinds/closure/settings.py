@@ -1,0 +1,29 @@
+"""Settings of the kind ``closure``."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from circuit.config.analysis import AnalysisSettings, CheckpointWindow
+from circuit.config.base import Name
+from circuit.config.benchmark import SplitName
+from circuit.config.marks import HeadScanName, ProbeCountMark
+from circuit.config.scalar import ScalarSettings
+
+
+class Settings(AnalysisSettings):
+    """How much of behaviour's change between checkpoints the change of route scalars explains."""
+
+    tables: ClassVar[tuple[str, ...]] = ("rows", "coefficients", "scores")
+    figures: ClassVar[tuple[str, ...]] = ("closure",)
+    reads_dictionaries: ClassVar[bool] = True
+    kind: Literal["closure"]
+    heads: HeadScanName
+    window: CheckpointWindow
+    outcomes: Annotated[dict[Name, ScalarSettings], Field(min_length=1)]
+    routes: Annotated[dict[Name, ScalarSettings], Field(min_length=1)]
+    split: SplitName = "validation_iid"
+    folds: Annotated[int, Field(ge=2), ProbeCountMark(least=2)] = 5
+    seed: Annotated[int, Field(ge=0)] = 0

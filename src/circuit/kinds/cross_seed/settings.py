@@ -1,0 +1,31 @@
+"""Settings of the kind ``cross_seed``."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from circuit.config.analysis import AnalysisSettings, Study
+from circuit.config.base import Name
+from circuit.config.marks import HeadScanName, Ref, SweepName
+from circuit.config.names import need
+
+
+class Settings(AnalysisSettings):
+    """The route's growth and its component shares over runs that differ in their seed."""
+
+    scope: ClassVar[Literal["run", "study"]] = "study"
+    figures: ClassVar[tuple[str, ...]] = ("seeds",)
+    torch: ClassVar[bool] = False
+    kind: Literal["cross_seed"]
+    sweep: SweepName
+    scan: HeadScanName
+    attribution: Annotated[Name, Ref("update_attribution")]
+    scalar: Name
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def check(self, study: Study, where: str) -> None:
+        """The scalar is one that the attribution attributes."""
+        attributed = study.analyses[self.attribution].scalars
+        need(self.scalar, attributed, "scalar", f"{where}.scalar")

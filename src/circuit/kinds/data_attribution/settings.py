@@ -1,0 +1,31 @@
+"""Settings of the kind ``data_attribution``."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from circuit.config.attribution import Attribution, RequestedOfData
+
+
+class Settings(RequestedOfData, Attribution):
+    """Growth of scalars attributed to the training data behind the updates.
+
+    The first-order form at the window's checkpoints is measured on ``programs`` programs drawn
+    with ``seed``. As a check, the window's first step is redone with each of ``removal_shares`` of
+    every group taken out.
+    """
+
+    tables: ClassVar[tuple[str, ...]] = (*Attribution.tables, "first_order", "removal")
+    figures: ClassVar[tuple[str, ...]] = (
+        "data_growth",
+        "data_memory",
+        "first_order_pushes",
+        "removal_oracle",
+    )
+    kind: Literal["data_attribution"]
+    programs: Annotated[int, Field(ge=8)] = 256
+    removal_shares: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)
+    ] = (0.01, 0.1, 1.0)

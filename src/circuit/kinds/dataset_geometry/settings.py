@@ -1,0 +1,40 @@
+"""Settings of the kind ``dataset_geometry``."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import field_validator
+
+from circuit.config.analysis import AnalysisSettings
+from circuit.config.benchmark import SplitName
+
+
+class Settings(AnalysisSettings):
+    """What each split asks for, what a shortcut would get, and what it changes against train.
+
+    ``splits`` holds ``train``, which the others are compared with; figures show them in this order.
+    """
+
+    scope: ClassVar[Literal["run", "study"]] = "study"
+    tables: ClassVar[tuple[str, ...]] = ("rows", "histograms", "pairs", "overlaps", "graph")
+    figures: ClassVar[tuple[str, ...]] = ("split_axes", "distractors", "event_graph", "pair_matrix")
+    torch: ClassVar[bool] = False
+    kind: Literal["dataset_geometry"]
+    splits: tuple[SplitName, ...] = (
+        "train",
+        "validation_iid",
+        "test_iid",
+        "heldout_pairs",
+        "structural_ood",
+        "counterfactual",
+    )
+
+    @field_validator("splits")
+    @classmethod
+    def _compared(cls, splits: tuple[SplitName, ...]) -> tuple[SplitName, ...]:
+        if "train" not in splits:
+            raise ValueError("train is missing, which the other splits are compared with")
+        if len(set(splits)) < len(splits):
+            raise ValueError("a split is named twice")
+        return splits

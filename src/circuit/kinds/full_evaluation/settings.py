@@ -1,0 +1,26 @@
+"""Settings of the kind ``full_evaluation``."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from circuit.config.analysis import AnalysisSettings
+from circuit.config.benchmark import SplitName
+from circuit.config.marks import FinalOrStep, MeasuredSplit, SweepName
+
+
+class Settings(AnalysisSettings):
+    """Every program of every split at one checkpoint."""
+
+    figures: ClassVar[tuple[str, ...]] = ("splits",)
+    kind: Literal["full_evaluation"]
+    checkpoint: Literal["best"] | FinalOrStep = "best"
+    sweep: SweepName
+    best_by: MeasuredSplit = "heldout_pairs"
+    splits: tuple[SplitName, ...] = (
+        "validation_iid",
+        "test_iid",
+        "heldout_pairs",
+        "structural_ood",
+        "counterfactual",
+    )

@@ -1,0 +1,40 @@
+"""Settings of the kind ``path_logits``."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from circuit.config.analysis import AnalysisSettings
+from circuit.config.benchmark import SplitName
+from circuit.config.marks import FinalOrStep
+
+
+class Settings(AnalysisSettings):
+    """The correct logit and its margins as sums over paths, at every checkpoint.
+
+    Direct paths at every checkpoint; paths through one module more, and ablations, at
+    ``second_order`` (checkpoint steps, or ``final``), of which the last is told. The ``top``
+    components by direct attribution are compared with what their ablation does; ``ablation`` is
+    what a component's write is replaced by.
+    """
+
+    tables: ClassVar[tuple[str, ...]] = (
+        "rows",
+        "second_order_table",
+        "readout",
+        "ablations",
+        "identities",
+    )
+    figures: ClassVar[tuple[str, ...]] = (
+        "trajectories",
+        "second_order",
+        "stages",
+        "direct_and_ablated",
+    )
+    kind: Literal["path_logits"]
+    split: SplitName = "validation_iid"
+    second_order: Annotated[tuple[FinalOrStep, ...], Field(min_length=1)] = ("final",)
+    top: Annotated[int, Field(ge=2)] = 6
+    ablation: Literal["zero", "mean"] = "mean"

@@ -1,0 +1,36 @@
+"""Settings of the kind ``prompt_trace``."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from circuit.config.analysis import AnalysisSettings
+from circuit.config.benchmark import SplitName
+from circuit.config.marks import FinalOrStep, ProbeMark
+
+
+class Settings(AnalysisSettings):
+    """One program, one read, one checkpoint, told step by step.
+
+    ``event`` is the number of one of the split's probe events. ``top`` neurons per MLP and position
+    are kept, ``top`` tokens of each logit lens, and ``top`` paths are told.
+    """
+
+    tables: ClassVar[tuple[str, ...]] = (
+        "rows",
+        "attention",
+        "writes",
+        "neurons",
+        "lens",
+        "paths",
+        "matching",
+    )
+    pages: ClassVar[tuple[str, ...]] = ("trace",)
+    figures: ClassVar[tuple[str, ...]] = ("story",)
+    kind: Literal["prompt_trace"]
+    split: SplitName = "validation_iid"
+    event: Annotated[int, Field(ge=0), ProbeMark()] = 0
+    checkpoint: FinalOrStep = "final"
+    top: Annotated[int, Field(ge=1)] = 5

@@ -1,0 +1,34 @@
+"""Settings of the kind ``route_competition``."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from circuit.config.analysis import AnalysisSettings, CheckpointWindow
+from circuit.config.base import Name
+from circuit.config.benchmark import SplitName
+from circuit.config.scalar import Route
+
+
+class Settings(AnalysisSettings):
+    """Candidate routes in one frame: strength, change, and whether training pushes them.
+
+    A route is a scalar; ``head: every`` stands for one route per head. ``train_programs`` programs
+    of the training split and as many of ``split``, cut into ``chunks`` for intervals, give the
+    loss' descent directions at ``checkpoints`` checkpoints spread over the window. ``seed`` draws
+    the order in which the control exchanges answers.
+    """
+
+    tables: ClassVar[tuple[str, ...]] = ("rows", "ranking")
+    figures: ClassVar[tuple[str, ...]] = ("ranked", "alignment")
+    reads_dictionaries: ClassVar[bool] = True
+    kind: Literal["route_competition"]
+    window: CheckpointWindow
+    routes: Annotated[dict[Name, Route], Field(min_length=1)]
+    split: SplitName = "validation_iid"
+    train_programs: Annotated[int, Field(ge=2)] = 128
+    chunks: Annotated[int, Field(ge=2)] = 8
+    checkpoints: Annotated[int, Field(ge=2)] = 4
+    seed: Annotated[int, Field(ge=0)] = 0

@@ -1,0 +1,54 @@
+"""Settings of the kind ``shared_features``."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from circuit.config.analysis import AnalysisSettings, StateRole
+from circuit.config.benchmark import SplitName
+from circuit.config.marks import Stage, Step
+
+
+class Settings(AnalysisSettings):
+    """One dictionary of features for the states of all checkpoints at a stage.
+
+    A sparse autoencoder with ``size`` features, fitted to the states at all positions of
+    ``programs`` programs, at all checkpoints from ``first`` on: programs with even numbers fit,
+    those with odd ones score. ``sparsity`` weighs the sum of activations against the squared error;
+    ``steps``, ``batch_size`` and ``learning_rate`` are those of its fit. A feature counts as active
+    at a checkpoint where it fires on a share of at least ``least_rate`` of the states.
+
+    The ``family`` features that tell most about each of ``groups`` at each of ``roles`` are a
+    family, such as ``answer@prediction``, by which a ``feature_score`` may name them. ``draws``
+    shuffles of the labels are the control.
+    """
+
+    tables: ClassVar[tuple[str, ...]] = ("rows", "features_table", "families")
+    tensors: ClassVar[tuple[str, ...]] = ("dictionary",)
+    figures: ClassVar[tuple[str, ...]] = ("reconstruction", "feature_births", "feature_families")
+    kind: Literal["shared_features"]
+    stage: Stage
+    split: SplitName = "train"
+    programs: Annotated[int, Field(ge=4)] = 256
+    first: Step = 0
+    size: Annotated[int, Field(ge=2)] = 256
+    sparsity: Annotated[float, Field(ge=0)] = 0.1
+    steps: Annotated[int, Field(ge=1)] = 3000
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
+    least_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    roles: Annotated[tuple[StateRole, ...], Field(min_length=1)] = ("prediction", "support_value")
+    groups: Annotated[tuple[Literal["query_key", "answer"], ...], Field(min_length=1)] = (
+        "query_key",
+        "answer",
+    )
+    family: Annotated[int, Field(ge=1)] = 4
+    draws: Annotated[int, Field(ge=2)] = 20
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def family_names(self) -> tuple[str, ...]:
+        """The families that it finds: what they tell, and where."""
+        return tuple(f"{group}@{role}" for role in self.roles for group in self.groups)
