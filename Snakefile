@@ -14,7 +14,7 @@ os.environ.update(
     )
 )
 
-from circuit.config.registry import KINDS
+from circuit.config.registry import KINDS, VIEWS, view_files
 from circuit.config.scalar import dictionary_names
 from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan, canonical
 from circuit.config.study import load_settings
@@ -33,6 +33,7 @@ STUDIES = PLAN.settings.studies
 FINGERPRINTS = Fingerprints(project_root=ROOT, known=".snakemake/fingerprints.json")
 NUMERICS = resolved_versions("torch", "numpy")
 TABLES = resolved_versions("pandas", "pyarrow", "numpy")
+DRAWING = resolved_versions("matplotlib", "pandas", "pyarrow", "numpy")
 
 
 include: "rules/common.smk"
@@ -62,6 +63,7 @@ for _study in STUDIES:
 
 
 include: "rules/benchmark.smk"
+include: "rules/kinds.smk"
 include: "rules/training.smk"
 include: "rules/behaviour.smk"
 include: "rules/mechanism.smk"

@@ -1,9 +1,9 @@
 """What the rules share: parts of their inputs, outputs and parameters."""
 
 
-def code(script):
+def code(script, *loads):
     """Fingerprints of the library modules a script reaches, one parameter value per module."""
-    return FINGERPRINTS.of(f"src/scripts/{script}.py")
+    return FINGERPRINTS.of(f"src/scripts/{script}.py", loads)
 
 
 def only(names):
@@ -47,6 +47,129 @@ def analysis_files(kind, scope="run"):
             )
         files[name] = path
     return files
+
+
+# What a kind's two jobs make, and what their parameters hold: one value for each module that they
+# reach, the settings they are told, the versions they compute or draw with.
+
+
+def leaves(kind):
+    """Files of measuring, in the folders of all analyses of the kind and nowhere else."""
+    return {
+        name: f"{folder_of(kind, constrained=True)}/{file}"
+        for name, file in KINDS[kind].measured_files().items()
+    }
+
+
+def shows(kind):
+    """Files of viewing, which go into `snakemake --report` too."""
+    asked = {"run": "{run}"} if KINDS[kind].scope == "run" else {}
+    folder = folder_of(kind, constrained=True)
+    return {
+        name: (
+            f"{folder}/{file}"
+            if name == "report_json"
+            else report(
+                f"{folder}/{file}",
+                caption="../report/analysis.rst",
+                category="Study {study}",
+                subcategory="{analysis}",
+                labels={**asked, "what": name.replace("_", " ")},
+            )
+        )
+        for name, file in view_files(kind).items()
+    }
+
+
+def folder_of(kind, constrained=False):
+    """Folder of an analysis of a kind, as a pattern."""
+    study = f"{{study,{of_kind(kind)}}}" if constrained else "{study}"
+    return f"results/{study}/{{run}}/{{analysis}}" if KINDS[kind].scope == "run" else f"results/{study}/{{analysis}}"
+
+
+def asks(kind):
+    """Parameters of measuring."""
+    modules = code("measure", f"circuit.kinds.{kind}.measure", f"circuit.kinds.{kind}.settings")
+    of_study = {"runs": lambda w: list(PLAN.runs_of(w.study, w.analysis))}
+    return {
+        "kind": f"kind={kind}",
+        "settings": lambda w: PLAN.resolved(w.study, w.analysis, told=False),
+        "versions": NUMERICS if KINDS[kind].torch else TABLES,
+        **(of_study if KINDS[kind].scope == "study" else {}),
+        **{f"module_{i}": module for i, module in enumerate(modules)},
+    }
+
+
+def tells(kind):
+    """Parameters of viewing."""
+    modules = code("view", f"circuit.kinds.{kind}.view")
+    return {
+        "kind": f"kind={kind}",
+        "settings": settings,
+        "versions": DRAWING,
+        **{f"module_{i}": module for i, module in enumerate(modules)},
+    }
+
+
+# What measuring may need, each a function of the wildcards.
+
+
+def needs(*parts):
+    """Several of the functions below as one."""
+    return lambda w: {name: file for part in parts for name, file in part(w).items()}
+
+
+def run(w):
+    """A finished run and its benchmark: manifest, every checkpoint, metadata."""
+    return run_inputs(w)
+
+
+def early(w):
+    """A run as it was known at the last of an analysis' cutoffs: no later checkpoint is an input."""
+    return early_inputs(w)
+
+
+def probes(w):
+    """The probe set of the run's benchmark."""
+    return tables(w, "probes")
+
+
+def train(w):
+    """The split that the run was trained on."""
+    return tables(w, PLAN.runs[w.study, w.run].recipe.train_split)
+
+
+def split(w):
+    """The analysis' split."""
+    return tables(w, PLAN.analysis(w.study, w.analysis).split)
+
+
+def splits(w):
+    """The analysis' splits."""
+    return tables(w, *PLAN.analysis(w.study, w.analysis).splits)
+
+
+def heads(w):
+    """The choice of heads that the analysis goes by."""
+    return {"heads": result(w, PLAN.analysis(w.study, w.analysis).heads, "heads")}
+
+
+def other(setting, **files):
+    """Files of the analysis that a setting names: name of the input → of the file."""
+    return lambda w: {
+        name: result(w, getattr(PLAN.analysis(w.study, w.analysis), setting), file)
+        for name, file in files.items()
+    }
+
+
+def others(setting, **files):
+    """The same of every run compared."""
+    return lambda w: {name: of_every_run(setting, file)(w) for name, file in files.items()}
+
+
+def looked_at(*names):
+    """Tables of every job that looked at the analysis' window, in step order."""
+    return lambda w: {name: stretches(w, name) for name in names}
 
 
 def run_inputs(w):

@@ -1,29 +1,10 @@
-rule head_scan:
+use rule measure as head_scan with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes")),
+        unpack(needs(run, probes)),
     output:
-        **analysis_files("head_scan"),
-    log:
-        "logs/head_scan/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/head_scan/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("head_scan"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=1500,
-        runtime=60,
+        **leaves("head_scan"),
     params:
-        *code("head_scan"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "Every head at every checkpoint: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/head_scan.py"
+        **asks("head_scan"),
 
 
 rule attention_geometry:

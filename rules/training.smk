@@ -63,10 +63,10 @@ for _run in PLAN.runs.values():
                 mem_mb=500,
                 runtime=5,
             params:
-                *code("view"),
+                *code("view_run"),
                 recipe=canonical(_run.recipe),
                 run=_run.name,
             message:
                 f"Run {_run.name} of study {_run.study} shares the states of {_run.view_of}"
             script:
-                "../src/scripts/view.py"
+                "../src/scripts/view_run.py"

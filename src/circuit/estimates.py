@@ -141,14 +141,14 @@ class Estimates:
         self._columns.append((dict(keys, measure=measure, against=against), np.asarray(values)))
 
     def sums(self, over: str, name: str, among: Sequence[str]) -> None:
-        """Add the sums over a key's values, called ``name``, within groups of the keys ``among``."""
+        """Add sums over a key's values, called ``name``, within groups of the keys ``among``."""
         totals: dict[tuple[str, ...], np.ndarray] = {}
         for keys, values in self._columns:
             place = tuple(keys[key] for key in (*among, "measure", "against"))
             totals[place] = totals.get(place, 0.0) + values
-        for (*place, measure, against), values in totals.items():
-            named = dict(zip(among, place, strict=True))
-            self.add(values, measure, against, **{**named, over: name})
+        for (*groups, measure, against), values in totals.items():
+            named = dict(zip(among, groups, strict=True))
+            self.add(values, measure, against, **named, **{over: name})
 
     def excess(self, control: str, called: str = EXCESS) -> None:
         """Add, for every number that has the control, its paired difference from it."""

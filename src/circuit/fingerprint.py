@@ -86,11 +86,12 @@ class Fingerprints:
         self._sources: dict[Path, _Source] = {}
         self._reached: dict[Path, list[Path]] = {}
 
-    def of(self, script_path: StrPath) -> list[str]:
+    def of(self, script_path: StrPath, loads: Sequence[str] = ()) -> list[str]:
         """Return ``circuit/scalars/qk.py@0123456789abcdef`` for each module the script reaches.
 
         Args:
             script_path: the rule's script, which Snakemake tracks itself and the results leave out.
+            loads: dotted names of modules that the script loads by a computed name.
 
         Returns:
             One text per module, sorted; paths are relative to the folder that holds the package.
@@ -103,6 +104,17 @@ class Fingerprints:
         roots = list(dict.fromkeys([self._source_root, script.parent]))
         found: dict[Path, str] = {}
         pending = [script]
+        for name in loads:
+            loaded = _resolve(self._source_root, name.split("."))
+            if loaded is None:
+                raise ConfigError(
+                    f"there is no module {name}",
+                    where=script,
+                    expected="a module of the library",
+                    do="correct the name in the rule, or write the module",
+                )
+            found |= {file: self._read(file).digest for file in loaded}
+            pending += loaded
         while pending:
             for file in self._imported(pending.pop(), roots):
                 if file not in found:

@@ -43,7 +43,8 @@ class _Tee(io.TextIOBase):
 class Facts:
     """What a job is: the analysis it makes, its inputs, and what goes into its provenance.
 
-    ``settings`` is the rule's canonical JSON, ``code`` the fingerprints of the library modules its
+    ``settings`` is the rule's canonical JSON, ``kind`` the kind of analysis, ``runs`` the runs that
+    a study-wide one compares, ``code`` the fingerprints of the library modules its
     script reaches, ``started`` a reading of ``time.perf_counter``.
     """
 
@@ -51,6 +52,8 @@ class Facts:
     study: str
     run: str | None
     settings: str
+    kind: str
+    runs: tuple[str, ...]
     code: tuple[str, ...]
     inputs: dict[str, Any]
     output: Any
@@ -100,6 +103,8 @@ def _facts(workflow_job: Any) -> Facts:
         study=str(wildcards.get("study", "")),
         run=wildcards.get("run"),
         settings=str(params.get("settings", "{}")),
+        kind=str(params.get("kind", "")).removeprefix("kind="),
+        runs=tuple(params.get("runs", ())),
         code=code_of(params),
         inputs=inputs,
         output=workflow_job.output,

@@ -8,7 +8,7 @@ Kinds that look at a run open it with :class:`circuit.opened.OpenRun`; nothing h
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -18,8 +18,8 @@ import pandas as pd
 from circuit.artifacts import provenance, read_json, read_rows, write_json, write_rows
 from circuit.estimates import FIXED
 from circuit.estimates import UNITS as FIXED_UNITS
+from circuit.geometry.births.named_window import window_steps
 from circuit.job import Facts
-from circuit.measures.births.named_window import window_steps
 
 S = TypeVar("S")
 SCHEMA = 1
@@ -73,14 +73,12 @@ class Job(Generic[S]):
     Args:
         settings: of the analysis.
         given: the rule's inputs by name, each a path or a list of paths.
-        facts: the job's.
-        runs: names of the runs compared, where the kind looks at a whole study.
+        facts: the job's; ``facts.runs`` are the runs compared, where the kind looks at a study.
     """
 
     settings: S
     given: Mapping[str, Any]
     facts: Facts
-    runs: Sequence[str] = ()
 
     @property
     def _asked(self) -> Any:
@@ -94,7 +92,7 @@ class Job(Generic[S]):
 
     @cached_property
     def heads(self) -> dict[str, Any]:
-        """The choice of heads that the analysis goes by: ``winner``, ``runner_up``, ``bottom``, …"""
+        """The heads that a scan chose: ``winner``, ``runner_up``, ``bottom``, and how."""
         found: dict[str, Any] = read_json(self.given["heads"])
         return found
 
@@ -107,15 +105,14 @@ class Job(Generic[S]):
         return read_rows(self.given[name])
 
 
-def measure(kind: Any, settings: type[Any], facts: Facts, runs: Sequence[str] = ()) -> None:
+def measure(kind: Any, settings: type[Any], facts: Facts) -> None:
     """Let a kind measure, and write what it found.
 
     Args:
         kind: the kind's module ``measure``; ``settings``: its class of settings.
         facts: the job's; its output names the files.
-        runs: of a study-wide analysis.
     """
-    job: Job[Any] = Job(settings.model_validate_json(facts.settings), facts.inputs, facts, runs)
+    job: Job[Any] = Job(settings.model_validate_json(facts.settings), facts.inputs, facts)
     found: Measured = kind.measure(job)
     out = facts.output
     for name, table in found.tables.items():
@@ -141,4 +138,3 @@ def measure(kind: Any, settings: type[Any], facts: Facts, runs: Sequence[str] = 
         },
         nan="null",
     )
-

@@ -1,4 +1,4 @@
-"""A finished run as kinds of analysis look at it: opened from a job's inputs, its passes counted."""
+"""A finished run as kinds look at it: opened from a job's inputs, its passes counted."""
 
 from __future__ import annotations
 

@@ -1,27 +1,10 @@
-"""A run that passes through the states of another: its manifest points at the other's files."""
+"""Draw and tell an analysis: its kind's ``view.py`` makes figures and a report of its tables."""
 
-from dataclasses import replace
-from os.path import relpath
-from pathlib import Path
+from importlib import import_module
 
-from circuit.artifacts import read_rows, write_rows
-from circuit.config.recipe import RecipeSettings
-from circuit.config.terms import METRIC_UNITS
 from circuit.job import job
-from circuit.training.checkpoints import Manifest
+from circuit.reports.viewing import view
 
-with job(snakemake):
-    host = Manifest.read(Path(snakemake.input.manifest))
-    recipe = RecipeSettings.model_validate_json(snakemake.params.recipe)
-    target = Path(snakemake.output.manifest)
-    checkpoints = {
-        step: {
-            "file": relpath(host.folder / host.checkpoints[step]["file"], target.parent),
-            "sha256": host.checkpoints[step]["sha256"],
-        }
-        for step in recipe.checkpoint_steps
-    }
-    metrics = read_rows(snakemake.input.metrics)
-    metrics = metrics[metrics["step"] < recipe.steps].reset_index(drop=True)
-    write_rows(snakemake.output.metrics, metrics, METRIC_UNITS, "one training step")
-    replace(host, run=snakemake.params.run, recipe=recipe, checkpoints=checkpoints).write(target)
+with job(snakemake, torch=False) as facts:
+    # The rule's parameters hold the fingerprints of what is loaded here.
+    view(import_module(f"circuit.kinds.{facts.kind}.view"), facts)

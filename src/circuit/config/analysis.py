@@ -58,7 +58,9 @@ class AnalysisSettings(Frozen):
     ``runs``) or in the study's folder (once, over the runs listed). ``tables``, ``records``,
     ``tensors``, ``pages`` and ``figures`` name the files that it leaves beside ``report.json`` and
     ``report.md``. ``torch`` says whether its script computes with tensors, and
-    ``reads_dictionaries`` whether its scalars may name a dictionary of features.
+    ``reads_dictionaries`` whether its scalars may name a dictionary of features. ``told`` are the
+    settings that only its view reads, so that changing one measures nothing anew. ``job_memory_mb``
+    and ``job_minutes`` are what measuring needs at most at reference size, for schedulers.
     """
 
     scope: ClassVar[Literal["run", "study"]] = "run"
@@ -69,6 +71,9 @@ class AnalysisSettings(Frozen):
     figures: ClassVar[tuple[str, ...]] = ()
     torch: ClassVar[bool] = True
     reads_dictionaries: ClassVar[bool] = False
+    told: ClassVar[frozenset[str]] = frozenset()
+    job_memory_mb: ClassVar[int] = 1500
+    job_minutes: ClassVar[int] = 60
     kind: str
     runs: Runs = "all"
 
@@ -88,6 +93,16 @@ class AnalysisSettings(Frozen):
         Raises:
             ConfigError: naming the field below ``where``, the analysis' place.
         """
+
+    @classmethod
+    def measured_files(cls) -> dict[str, str]:
+        """What measuring leaves in an analysis' folder: output name → file name."""
+        return {
+            **{table: f"{table}.parquet" for table in cls.tables},
+            **{record: f"{record}.json" for record in cls.records},
+            **{tensor: f"{tensor}.safetensors" for tensor in cls.tensors},
+            "measured": "measured.json",
+        }
 
     @classmethod
     def files(cls) -> dict[str, str]:

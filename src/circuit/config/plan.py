@@ -23,6 +23,7 @@ from circuit.config.attribution import Attribution
 from circuit.config.benchmark import SPLITS
 from circuit.config.consistency import check_choices
 from circuit.config.recipe import RecipeSettings
+from circuit.config.registry import files
 from circuit.config.study import StudySettings, WorkflowSettings
 from circuit.errors import ConfigError
 
@@ -172,7 +173,7 @@ class Plan:
     def files(self, study: str, run: str | None, name: str) -> dict[str, str]:
         """Every file of an analysis, by output name."""
         folder = self.folder(study, run, name)
-        return {k: f"{folder}/{f}" for k, f in self.analysis(study, name).files().items()}
+        return {k: f"{folder}/{f}" for k, f in files(self.analysis(study, name).kind).items()}
 
     def window(self, study: str, window: Window) -> tuple[int, int]:
         """Resolve a named window to its steps."""
@@ -183,13 +184,17 @@ class Plan:
         found = finder(getattr(self.analysis(study, name), "window", None))
         return self.files(study, run, found)["windows"] if found else None
 
-    def resolved(self, study: str, name: str) -> str:
+    def resolved(self, study: str, name: str, told: bool = True) -> str:
         """An analysis' settings as its rule carries them: one line of JSON, windows as steps.
 
         The list of runs is left out: which runs a study-wide analysis read, its inputs say.
+
+        Args:
+            told: with the settings that only the view reads.
         """
         analysis = self.analysis(study, name)
-        settings = analysis.model_dump(mode="json", exclude={"runs"})
+        left_out = {"runs", *(() if told else analysis.told)}
+        settings = analysis.model_dump(mode="json", exclude=left_out)
         window = settings.get("window")
         if window is not None and finder(window) is None:
             settings["window"] = list(self.window(study, analysis.window))

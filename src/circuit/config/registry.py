@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Union
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
@@ -20,7 +20,25 @@ KINDS: dict[str, type[AnalysisSettings]] = {
     file.parent.name: import_module(f"circuit.kinds.{file.parent.name}.settings").Settings
     for file in sorted(_FOLDER.glob("*/settings.py"))
 }
+VIEWS: dict[str, Any] = {
+    file.parent.name: import_module(f"circuit.kinds.{file.parent.name}.view")
+    for file in sorted(_FOLDER.glob("*/view.py"))
+}
+"""What there is to see of every kind, as data (:mod:`circuit.reports.viewing`)."""
 if TYPE_CHECKING:
     Analysis = AnalysisSettings
 else:
     Analysis = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
+
+
+def files(kind: str) -> dict[str, str]:
+    """What every analysis of a kind leaves in its folder: output name → file name."""
+    if kind not in VIEWS:
+        return KINDS[kind].files()
+    return {**KINDS[kind].measured_files(), **view_files(kind)}
+
+
+def view_files(kind: str) -> dict[str, str]:
+    """What the view of a kind makes: its report and figures."""
+    figures = {view.name: view.file for view in VIEWS[kind].VIEWS}
+    return {"report_json": "report.json", "report_md": "report.md", **figures}

@@ -13,7 +13,7 @@ Sentences are templates with one text for each verdict. In braces they may name
 - ``first`` and ``last``: the first and last step of the rows looked at;
 - settings of the analysis, and ``facts[name]`` of its measuring.
 
-Words such as head_scan's ``runner_up`` are written ``runner up`` with the format ``{chosen:words}``.
+Names from code such as ``runner_up`` are written ``runner up`` with ``{chosen:words}``.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Finding(Told):
         rank: which one: by the mean of the paired excess where rows hold one, else of the effect.
         control: what to put in place of conditions of the row told to find a control, such as
             ``{"against": "shuffled labels"}`` or ``{"chosen": "bottom"}``; several of these.
-        bound: what the effect must lie beyond, a number or ``$setting``; None where 0 means nothing.
+        bound: what the effect must lie beyond, a number or ``$setting``; None where its 0 means
+            nothing.
         number: template of the number's name; by default the finding's.
     """
 

@@ -1,8 +1,8 @@
 """A study as one page that can be read offline, from the reports of its analyses.
 
-1. Reports are put into sections by their kind, in the sections' order. Reports of the focus run and
-   of the whole study are told; those of other runs are folded. A kind that no section names has a
-   section of its own at the end, so nothing is left out.
+1. Reports are put into the section that each names (:mod:`circuit.reports.sections`), as they are
+   given. Reports of the focus run and of the whole study are told; those of other runs are folded.
+   A section that is not among the known ones comes at the end, so nothing is left out.
 2. The summary takes the first sentence of every told answer; all marks are repeated on top.
 3. Figures are put into the page (:mod:`circuit.reports.inline`), each with the command that
    remakes it. Nothing is fetched, and there are no scripts.
@@ -14,7 +14,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +28,20 @@ from circuit.reports.inline import STYLE, inline_svg
 from circuit.reports.origins import JOB_HEADER, origins
 from circuit.reports.page_style import CSS
 from circuit.reports.page_template import PAGE
+from circuit.reports.sections import (
+    BEHAVIOUR,
+    DATA,
+    EXPLAINED,
+    FORETOLD,
+    FORMATION,
+    MECHANISM,
+    REFERENCE,
+    REPEATS,
+    SECTIONS,
+    TRAINING_DATA,
+    UPDATES,
+    WRITES,
+)
 from circuit.reports.tables import (
     NUMBER_HEADER,
     is_numeric,
@@ -47,39 +60,32 @@ class Filed(NamedTuple):
     report: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: its title and the kinds of report it tells, in that order."""
-
-    title: str
-    kinds: tuple[str, ...]
-
-
-SECTIONS = (
-    Section("What the data asks for", (AUDIT, "dataset_geometry")),
-    Section(
-        "What behaviour there is, and when",
-        ("checkpoint_sweep", "full_evaluation", "birth_windows"),
-    ),
-    Section(
-        "Which mechanism there is",
-        ("head_scan", "attention_geometry", "path_logits", "prompt_trace"),
-    ),
-    Section(
-        "When it formed in weights and states",
-        ("weight_svd", "contextual_geometry", "birth_window_compare"),
-    ),
-    Section(
-        "What built it",
-        ("route_competition", "scalar_progress", "update_attribution", "optimizer_trace"),
-    ),
-    Section("Which data built it", ("data_attribution", "example_gradients")),
-    Section("What is written", ("functional_write", "shared_features")),
-    Section("Whether it could be known before", ("foretold", "route_features")),
-    Section("How much it explains", ("closure",)),
-    Section("Whether it repeats", ("cross_seed",)),
-    Section("Reference model", ("reference_model",)),
-)
+_SECTION_OF = {
+    AUDIT: DATA,
+    "dataset_geometry": DATA,
+    "checkpoint_sweep": BEHAVIOUR,
+    "full_evaluation": BEHAVIOUR,
+    "birth_windows": BEHAVIOUR,
+    "attention_geometry": MECHANISM,
+    "path_logits": MECHANISM,
+    "prompt_trace": MECHANISM,
+    "weight_svd": FORMATION,
+    "contextual_geometry": FORMATION,
+    "birth_window_compare": FORMATION,
+    "route_competition": UPDATES,
+    "scalar_progress": UPDATES,
+    "update_attribution": UPDATES,
+    "optimizer_trace": UPDATES,
+    "data_attribution": TRAINING_DATA,
+    "example_gradients": TRAINING_DATA,
+    "functional_write": WRITES,
+    "shared_features": WRITES,
+    "foretold": FORETOLD,
+    "route_features": FORETOLD,
+    "closure": EXPLAINED,
+    "cross_seed": REPEATS,
+    "reference_model": REFERENCE,
+}
 
 
 def write_page(
@@ -87,7 +93,6 @@ def write_page(
     study: str,
     title: str,
     reports: Sequence[tuple[str | os.PathLike[str], Mapping[str, Any]]],
-    sections: Sequence[Section] = SECTIONS,
     *,
     focus: str | None = None,
     audit: tuple[str | os.PathLike[str], Mapping[str, Any]] | None = None,
@@ -99,7 +104,6 @@ def write_page(
         study, title: the study's name and what it is about.
         reports: folder and parsed ``report.json`` of all its analyses; figures are read from the
             folders, which the commands name too.
-        sections: which kinds are told, in what order.
         focus: the run that is told; other runs are folded. None takes the first run met.
         audit: the benchmark's folder and its parsed ``audit.json``, for the section on data.
 
@@ -119,7 +123,7 @@ def write_page(
             do="correct the study's focus, or list analyses of that run",
         )
     focus = focus or (runs[0] if runs else None)
-    told = list(_sections(filed, sections, focus))
+    told = list(_sections(filed, focus))
     entries = [(section, item) for section in told for item in section["entries"]]
     every = [(s, item) for s in told for item in (*s["entries"], *s["others"])]
     environment = Environment(
@@ -160,23 +164,19 @@ def _filed_audit(folder: Path, audit: Mapping[str, Any], study: str) -> Filed:
     return Filed(folder, audit_report(folder.name, study, audit, command))
 
 
-def _sections(
-    reports: Sequence[Filed], sections: Sequence[Section], focus: str | None
-) -> Iterator[dict[str, Any]]:
+def _sections(reports: Sequence[Filed], focus: str | None) -> Iterator[dict[str, Any]]:
     """The sections that have reports, numbered, with their reports as the template wants them."""
-    known = {kind for section in sections for kind in section.kinds}
-    rest = tuple(dict.fromkeys(f.report["kind"] for f in reports if f.report["kind"] not in known))
-    number = 0
-    for section in (*sections, Section("Further analyses", rest)):
-        members = [f for kind in section.kinds for f in reports if f.report["kind"] == kind]
-        if not members:
-            continue
-        number += 1
+    of: dict[str, list[Filed]] = {title: [] for title in SECTIONS}
+    for filed in reports:
+        title = filed.report["section"] or _SECTION_OF[filed.report["kind"]]
+        of.setdefault(title, []).append(filed)
+    told = [(title, members) for title, members in of.items() if members]
+    for number, (title, members) in enumerate(told, 1):
         items = [_item(f, f"s{number}r{i}") for i, f in enumerate(members, 1)]
         yield {
             "id": f"s{number}",
             "number": number,
-            "title": section.title,
+            "title": title,
             "entries": [item for item in items if item["run"] in (None, focus)],
             "others": [item for item in items if item["run"] not in (None, focus)],
         }

@@ -14,6 +14,7 @@ A kind's ``view.py`` says in data what there is to see:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,9 @@ from circuit.errors import AnalysisError
 from circuit.job import Facts
 from circuit.reports.document import Figure, Number, Report, write_report
 from circuit.reports.draw import draw
-from circuit.reports.telling import Context, Outcome, listing, tell
+from circuit.reports.listing import listing
+from circuit.reports.saying import Context
+from circuit.reports.telling import Outcome, tell
 from circuit.reports.views import Drawn, View
 
 
@@ -54,7 +57,7 @@ def view(kind: Any, facts: Facts) -> None:
         for name, path in facts.inputs.items()
         if isinstance(path, str) and path.endswith(".parquet")
     }
-    settings = measured["provenance"]["settings"]
+    settings = json.loads(facts.settings)
     context = Context(tables, settings, measured["facts"])
     material = Material(tables, settings, measured["facts"], facts.inputs)
     for one in kind.VIEWS:

@@ -44,7 +44,7 @@ from circuit.task.events import ReadEvents
 MEASURES = {
     "qk_separation": "score",
     "qk_separation_rank": "score",
-    "support_beats_all": "1",
+    "support_beats_all": "share",
     "support_attention": "probability",
     "ov_value_margin": "logit",
 }

@@ -19,7 +19,7 @@ from circuit.opened import OpenRun
 def measure(job: Job[Settings]) -> Measured:
     """Rows of every head and of its growth; ``heads`` is the choice that other kinds go by."""
     run, asked = OpenRun(job), job.settings
-    window = asked.window or (run.steps[0], run.steps[-1])
+    window = job.window if asked.window else (run.steps[0], run.steps[-1])
     scan = head_scan(run.decoder, run.theta, run.steps, run.events, run.value_ids, asked.rank)
     heads = select_heads(scan.events, asked.criterion, window)
     parts = [scan.rows, growth_rows(scan.events, heads), correlations(scan.rows)]

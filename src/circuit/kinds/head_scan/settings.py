@@ -18,7 +18,6 @@ class Settings(AnalysisSettings):
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "events")
     records: ClassVar[tuple[str, ...]] = ("heads",)
-    figures: ClassVar[tuple[str, ...]] = ("separation", "head_map")
     kind: Literal["head_scan"]
     split: SplitName = "validation_iid"
     rank: Rank = 4
