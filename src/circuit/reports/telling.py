@@ -157,7 +157,7 @@ def _effect(finding: Finding, rows: pd.DataFrame, context: Context) -> Outcome:
         fields["control"] = controls[0]
     name = context.say(finding.number or finding.name, fields)
     named = [_named(control, row) for control in other]
-    notes = [came]
+    notes: list[str] = [came]
     if finding.pick:
         unseen = "; events that did not choose it" if row["half"] == CONFIRMATION else ""
         notes.append(f"{finding.rank} of {compared:,}{unseen}")
@@ -287,10 +287,8 @@ def _criteria(finding: Criteria, rows: pd.DataFrame, context: Context) -> Outcom
     came: dict[str, Verdict] = {}
     for test in finding.tests:
         row = _only(finding, select(rows, test.where, context.settings))
-        side = verdict(
-            Said(row).estimate,
-            bound=context.bound(test.below if test.above is None else test.above),
-        )
+        bound = context.bound(test.below if test.above is None else test.above)
+        side = verdict(Said(row).estimate, bound=bound)
         turned: dict[Verdict, Verdict] = {"shown": "opposite", "opposite": "shown", "open": "open"}
         came[test.name] = side if test.above is not None else turned[side]
     failed = [name for name, side in came.items() if side != "shown"]
