@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
+from circuit.experiments.window_compare import EVENT_UNITS, UNITS, compare_ends
 from circuit.geometry.births.named_window import window_steps
-from circuit.interventions.window_compare import EVENT_UNITS, UNITS, compare_ends
 from circuit.job import job
 from circuit.kinds.birth_window_compare.settings import Settings
 from circuit.model.counting import CountingDecoder

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
+from circuit.experiments import direct_effects
 from circuit.geometry.paths.logits import IDENTITY_UNITS, READOUT_UNITS, ROW_UNITS, path_logits
-from circuit.interventions import direct_effects
 from circuit.job import job
 from circuit.kinds.path_logits.settings import Settings
 from circuit.model.counting import CountingDecoder

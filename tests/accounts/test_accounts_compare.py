@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.interventions import window_compare
-from circuit.interventions.transplant import with_part
-from circuit.interventions.window_compare import compare_ends
+from circuit.experiments import window_compare
+from circuit.experiments.weights import with_part
+from circuit.experiments.window_compare import compare_ends
 from circuit.model.passes import Passes
 from circuit.reports import compare_parts
 from circuit.reports.accounts_compare import compare

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from circuit.config.recipe import ModelSettings
+from circuit.experiments.edits import removal_sites
 from circuit.geometry.paths.direct import Readout, readout
 from circuit.geometry.paths.matching import matching_sites
 from circuit.geometry.paths.second_order import second_order_sites
-from circuit.interventions.ablation import removal_sites
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look
 from circuit.task.events import ReadEvents

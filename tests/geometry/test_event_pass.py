@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from circuit.experiments.edits import components
 from circuit.geometry.sweep.behaviour import COARSE
 from circuit.geometry.sweep.components import answer_direction, component_writes, rank_correlation
 from circuit.geometry.sweep.event_pass import KEYS, event_rows, event_sites, event_states
 from circuit.geometry.sweep.stages import stage_states
-from circuit.interventions.ablation import components
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import stages
 from circuit.model.tap import Tap

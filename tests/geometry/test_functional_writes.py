@@ -8,7 +8,7 @@ from planted import untrained_twin
 
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
-from circuit.geometry.writes.controls import exchanged, role_masks
+from circuit.geometry.writes.controls import role_masks
 from circuit.geometry.writes.functional import UNITS, effect_sites, follow_writes
 from circuit.geometry.writes.subspaces import SUBSPACE_UNITS
 from circuit.kinds.functional_write.settings import Settings
@@ -230,15 +230,6 @@ def test_one_whole_pass_per_checkpoint(planted, states, events):
     followed(planted, states, events, decoder)
     assert decoder.passes.whole == len(states)
     assert decoder.passes.continued > 0
-
-
-def test_an_exchange_leaves_no_event_its_own_gradient():
-    for count in (2, 3, 17, 96):
-        other = exchanged(count, 0)
-        assert sorted(other.tolist()) == list(range(count))
-        assert (other != torch.arange(count)).all()
-    assert exchanged(96, 0).equal(exchanged(96, 0))
-    assert not exchanged(96, 0).equal(exchanged(96, 1))
 
 
 def test_a_bottom_head_that_does_not_reach_the_target_is_no_control(planted, formed):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from circuit.errors import AnalysisError
+from circuit.experiments import direct_effects
 from circuit.geometry.paths.direct import TARGETS
 from circuit.geometry.paths.logits import (
     IDENTITY_UNITS,
@@ -12,7 +13,6 @@ from circuit.geometry.paths.logits import (
     ROW_UNITS,
     path_logits,
 )
-from circuit.interventions import direct_effects
 from circuit.model.counting import CountingDecoder
 
 STEPS = (0, 40)

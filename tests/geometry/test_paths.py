@@ -8,6 +8,7 @@ import torch
 from path_models import three_layers, whole_pass
 
 from circuit.errors import AnalysisError
+from circuit.experiments.changes import Where, edits, freeze, zero
 from circuit.geometry.paths.direct import (
     TARGETS,
     direct_paths,
@@ -15,7 +16,6 @@ from circuit.geometry.paths.direct import (
     stage_readout,
     writers,
 )
-from circuit.interventions.edits import Where, edits, freeze, zero
 from circuit.model.sites import stages
 from circuit.model.tap import Tap
 from circuit.scalars.base import pick

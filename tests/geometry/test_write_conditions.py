@@ -12,7 +12,7 @@ from program_text import reads_of
 
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
-from circuit.geometry.writes.conditions import counterparts, draw_donors, draw_shuffles, places
+from circuit.experiments.donors import counterparts, draw_donors, draw_shuffles, places
 from circuit.geometry.writes.names import CONDITIONS, SCALARS, setting
 from circuit.geometry.writes.progress import measure_heads
 from circuit.model.tap import Tap

@@ -39,7 +39,7 @@ def compare(
     """Which parts bring the window's change, and without which it is gone.
 
     Args:
-        rows, events: of :class:`circuit.interventions.window_compare.Comparison`.
+        rows, events: of :class:`circuit.experiments.window_compare.Comparison`.
         passes: what was run; ``n_layers``: of the model.
     """
     grouping = told_grouping(rows)

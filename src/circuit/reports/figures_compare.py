@@ -41,7 +41,7 @@ def activations(rows: pd.DataFrame, path: StrPath) -> None:
     """Draw what the states at every stage and role carry, in both directions.
 
     Args:
-        rows: of :class:`circuit.interventions.window_compare.Comparison`.
+        rows: of :class:`circuit.experiments.window_compare.Comparison`.
     """
     need(rows, (*_COLUMNS, "stage", "role"), "transplanted states")
     need(of_kind(rows, "activation", TAKES, "matched"), _COLUMNS, "transplanted states")

@@ -7,7 +7,8 @@ the role is done better, and knows its unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from circuit.model.tap import Tap
+from circuit.model.tap import Edit, StopForwardError, Tap
 from circuit.model.transformer import Decoder, Params
 from circuit.task.events import ReadEvents
 
@@ -177,6 +178,41 @@ def look(
     if sites:
         decoder.forward(params, events.tokens, tap)
     return Seen(decoder, params, tap.cache, events, value_ids)
+
+
+def look_on(
+    seen: Seen,
+    stage: str,
+    x: Float[Tensor, "B T d"],
+    sites: frozenset[str],
+    at: Int[Tensor, " B"] | None = None,
+    edits: Mapping[str, Sequence[Edit]] | None = None,
+) -> dict[str, Tensor]:
+    """Go on from the states ``x`` at a stage, with the parameters of ``seen``; see ``sites``.
+
+    Args:
+        sites: what the pass must leave, all of them at or after the stage; it ends at the last.
+        at: one position per program, the only one that the last layer answers for.
+        edits: what the tap changes on the way.
+    """
+    tap = Tap(capture=sites, edits=edits, stop=True)
+    with contextlib.suppress(StopForwardError):
+        last = seen.decoder.onward(seen.params, stage, x, tap, at)
+        seen.decoder.final_norm(seen.params, last, tap)
+    return tap.cache
+
+
+def answering(seen: Seen, state: Float[Tensor, "E d"]) -> Seen:
+    """A pass of which only ``final_norm`` at the prediction position is known; elsewhere it is 0.
+
+    Args:
+        seen: where decoder, parameters and events are from.
+        state: LayerNorm'd, at the prediction position.
+    """
+    events, width = seen.events, state.shape[-1]
+    rows = torch.arange(len(events))
+    final = state.new_zeros(*events.tokens.shape, width).index_put((rows, events.prediction), state)
+    return seen._replace(sites={"final_norm": final})
 
 
 def pick(values: Float[Tensor, "E T ..."], position: Int[Tensor, " E"]) -> Float[Tensor, "E ..."]:

@@ -19,15 +19,14 @@
 
 S is linear in δ, not in the write: it says what the write does, in the direction that the mature
 model reads. What removing the component costs the answer itself is the ablation effect
-(:mod:`circuit.interventions.ablation`).
+(:class:`circuit.experiments.edits.Removed`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -37,11 +36,22 @@ from torch import Tensor
 from circuit.config.recipe import ModelSettings
 from circuit.config.scalar import ScalarSettings
 from circuit.model.sites import canonical_site, parse_component, stages
-from circuit.model.tap import StopForwardError, Tap
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import Measure, Scalar, Seen, look, masked_mean, pick
+from circuit.scalars.base import (
+    Measure,
+    Scalar,
+    Seen,
+    answering,
+    look,
+    look_on,
+    masked_mean,
+    pick,
+)
 from circuit.scalars.options import refusal, require_checkpoint, require_given, require_role
 from circuit.task.events import POSITION_ROLES, ReadEvents
+
+Baseline = Literal["zero", "mean"]
+"""What stands in for a removed write."""
 
 
 class Change(NamedTuple):
@@ -98,6 +108,25 @@ def component_write(
     return written[..., head, :] @ seen.params[f"layer_{layer}.attn.W_O"][head]
 
 
+def removed_write(
+    seen: Seen,
+    component: str,
+    baseline: Baseline = "zero",
+    positions: Bool[Tensor, "E T"] | None = None,
+) -> Float[Tensor, "E T d"]:
+    """What removing a component takes out of the residual stream.
+
+    Args:
+        baseline: ``zero`` takes the write away; ``mean`` puts its mean over all positions of all
+            events in its place.
+        positions: where; None for every position.
+    """
+    write = component_write(seen, component)
+    if baseline == "mean":
+        write = write - write[seen.events.causal_prefix].mean(0)
+    return write if positions is None else torch.where(positions[..., None], write, 0)
+
+
 def stage_after(component: str, settings: ModelSettings) -> str:
     """The stage of the residual stream at which a component's write is in it."""
     layer, head = parse_component(component, settings)
@@ -134,18 +163,14 @@ def change(
         removed: the positions whose writes are taken away; None for all.
     """
     start = stage_after(source, seen.decoder.settings)
-    write = component_write(seen, source)
-    if removed is not None:
-        write = torch.where(removed[..., None], write, 0)
+    write = removed_write(seen, source, positions=removed)
     if stage == start:
         own = _narrow(write, at)
         none = torch.zeros_like(own)
         return Change(own, none, own) if stage.endswith("mlp") else Change(own, own, none)
     wanted = _target_sites(stage)
-    tap = Tap(capture=wanted, stop=True)
-    with contextlib.suppress(StopForwardError):
-        seen.decoder.onward(seen.params, start, seen.sites[start] - write, tap, at)
-    pairs = ((seen.sites[name], tap.cache[name]) for name in wanted)
+    without = look_on(seen, start, seen.sites[start] - write, frozenset(wanted), at)
+    pairs = ((seen.sites[name], without[name]) for name in wanted)
     whole, *split = (_narrow(clean, at) - _narrow(ablated, at) for clean, ablated in pairs)
     return Change(whole, *split) if split else Change(whole, whole, torch.zeros_like(whole))
 
@@ -193,11 +218,8 @@ def outcome_from(
     seen: Seen, stage: str, x: Float[Tensor, "E T d"], outcome: Scalar
 ) -> Float[Tensor, " E"]:
     """An answer scalar when the model goes on from the states ``x`` at a stage."""
-    at = seen.events.prediction
-    answering = seen.decoder.onward(seen.params, stage, x, at=at)[:, 0]
-    final = torch.zeros_like(x).index_put((torch.arange(len(at)), at), answering)
-    sites = {"final_norm": seen.decoder.final_norm(seen.params, final)}
-    return outcome(seen._replace(sites=sites))
+    left = look_on(seen, stage, x, frozenset({"final_norm"}), seen.events.prediction)
+    return outcome(answering(seen, left["final_norm"][:, 0]))
 
 
 def role_position(events: ReadEvents, role: str) -> Int[Tensor, " E"] | None:

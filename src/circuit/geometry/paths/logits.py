@@ -21,6 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
+from circuit.experiments.direct_effects import comparison, direct_and_ablated
+from circuit.experiments.edits import removal_sites
 from circuit.geometry.paths.direct import (
     SCALES,
     TARGETS,
@@ -40,10 +42,9 @@ from circuit.geometry.paths.second_order import (
     terms,
     through_modules,
 )
-from circuit.interventions.ablation import Baseline, removal_sites
-from circuit.interventions.direct_effects import comparison, direct_and_ablated
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look
+from circuit.scalars.write import Baseline
 from circuit.statistics import bootstrap_means, halves_and_all
 from circuit.task.events import ReadEvents
 
@@ -62,7 +63,7 @@ class PathTables(NamedTuple):
     through a head has rows for the positions ``support_value``, ``elsewhere`` and their sum
     ``all``. ``readout``:
     step, stage, order, scale, target, half, mean, low, high, count. ``ablations``: step and the
-    columns of :func:`circuit.interventions.direct_effects.comparison`. ``identities``: step,
+    columns of :func:`circuit.experiments.direct_effects.comparison`. ``identities``: step,
     identity, target, residual (largest over events), size (largest value), count.
     """
 

@@ -29,9 +29,9 @@ from circuit.geometry.sweep.behaviour import Keep, SplitReads, measured_reads, r
 from circuit.geometry.sweep.event_pass import KEYS, Kept, event_rows, event_states
 from circuit.geometry.sweep.probes import ProbeReads, probe_rows
 from circuit.geometry.sweep.stages import StageStates
-from circuit.interventions.ablation import Baseline
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
+from circuit.scalars.write import Baseline
 from circuit.statistics import bootstrap_means, halves
 from circuit.task.events import ReadEvents
 

@@ -29,14 +29,16 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
+from circuit.experiments.edits import Removed, components
+from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, Trial
 from circuit.geometry.sweep.stages import ROLES, Columns
-from circuit.interventions.ablation import Baseline, ablated_logits, components
 from circuit.model.sites import every_head, head_name
 from circuit.model.tap import Tap
-from circuit.scalars.base import Seen, margin, pick
+from circuit.scalars.base import Measure, Seen, margin, pick
+from circuit.scalars.behaviour import answer_logits
 from circuit.scalars.routing import prediction_pattern
 from circuit.scalars.value import right_value, stream_reader
-from circuit.scalars.write import component_write
+from circuit.scalars.write import Baseline, component_write
 from circuit.statistics import Mean, correlations, draws, interval_of_found, told
 
 LOOKS_AT = ("query_key", "support_value")
@@ -66,15 +68,20 @@ def ablation_effects(seen: Seen, logits: Float[Tensor, "E V"], baseline: Baselin
     """Every component's ablation effect, in logits.
 
     Args:
-        seen: a pass with :func:`circuit.interventions.ablation.removal_sites`.
+        seen: a pass with :func:`circuit.experiments.edits.removal_sites`.
         logits: the model's own at the prediction position.
     """
     answer = seen.events.answer
     clean = margin(logits, answer, None)
-    ablated = ablated_logits(seen, components(seen.decoder.settings), baseline)
+
+    def cost(ablated: Seen) -> Float[Tensor, " E"]:
+        return clean - margin(answer_logits(ablated), answer, None)
+
+    removed = {name: Removed(name, baseline) for name in components(seen.decoder.settings)}
+    found = Trial(seen, LIKE_LENGTHS).run(removed, {"effect": Measure("logit", ANSWER, cost)})
     return {
-        (name, "prediction", "ablation_effect"): clean - margin(left, answer, None)
-        for name, left in ablated.items()
+        (name, "prediction", "ablation_effect"): torch.from_numpy(values["effect"])
+        for (name, _), values in found.items()
     }
 
 

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit.experiments.edits import removal_sites
 from circuit.geometry.sweep.behaviour import answer_measures
 from circuit.geometry.sweep.components import (
     LOOKS_AT,
@@ -30,10 +31,10 @@ from circuit.geometry.sweep.components import (
     writes,
 )
 from circuit.geometry.sweep.stages import Columns, StageStates, drift, lens, stage_states
-from circuit.interventions.ablation import Baseline, removal_sites
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look
+from circuit.scalars.write import Baseline
 from circuit.statistics import bootstrap_means
 from circuit.task.events import ReadEvents
 

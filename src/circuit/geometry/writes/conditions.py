@@ -7,16 +7,10 @@ positions, and of which states stand at these positions. The two are exchanged s
 2. ``values``: ``real``, or ``shuffled``: every state that the head takes values from is one of the
    same place in another event, the *donor*. The query, the attention pattern, the answer, the
    rival and the final LayerNorm's scale stay the event's own. What a scalar still shows then, it
-   does not owe to this event's values. It is the mean over several shuffles: one alone leaves as
-   much chance as there are events.
-3. Donors are a permutation of the events, drawn from a seed, in which no event's donor has its
-   answer: both are sorted by answer, ties at random, and shifted by the size of the most frequent
-   answer's class.
-4. Places are the roles of a stream, made disjoint (:func:`places`). The i-th latest position of a
-   place stands for the i-th latest of the donor's; a donor with fewer gives its earliest again, and
-   one with none (no earlier read) gives of the place that is alike. So an event that is its own
-   donor reads exactly its own states.
-5. OV is affine and shares sum to 1, so the write is the OV image of the states mixed in the shares
+   does not owe to this event's values. It is the mean over several shuffles
+   (:func:`circuit.experiments.donors.draw_shuffles`): one alone leaves as much chance as there are
+   events.
+3. OV is affine and shares sum to 1, so the write is the OV image of the states mixed in the shares
    of attention. All scalars of :data:`circuit.geometry.writes.names.SCALARS` are read off it, or
    off the OV image of the support value's state.
 
@@ -29,10 +23,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit.errors import AnalysisError
 from circuit.geometry.writes.names import SCALARS
 from circuit.scalars.base import Seen, best_other, margin, over_mean, pick
 from circuit.scalars.routing import Head, prediction_pattern
@@ -43,10 +36,6 @@ from circuit.scalars.value import (
     ov_image_logits,
     right_value,
 )
-from circuit.task.events import ReadEvents
-from circuit.task.vocabulary import BOS, READ, WRITE
-
-_ALIKE = {"prior_answer": "other_value", "read_key": "other_key"}
 
 
 class Fixed(NamedTuple):
@@ -70,94 +59,6 @@ class Writes(NamedTuple):
     values: Float[Tensor, "M C E"]
     mass: Float[Tensor, " E"]
     rival: Int[Tensor, " E"]
-
-
-class Shuffle(NamedTuple):
-    """For every event its donor, and for every position the donor's that it is exchanged for."""
-
-    donor: Int[Tensor, " E"]
-    position: Int[Tensor, "E T"]
-
-    def __call__(self, states: Float[Tensor, "E T d"]) -> Float[Tensor, "E T d"]:
-        """The donors' states at the places of the event's own."""
-        return states[self.donor[:, None], self.position]
-
-
-def draw_donors(answer: Int[Tensor, " E"], generator: torch.Generator) -> Int[Tensor, " E"]:
-    """A random permutation of the events in which no event gets one of its own answer.
-
-    Raises:
-        AnalysisError: one answer is that of more than half of the events.
-    """
-    names, of = answer.unique(return_inverse=True)
-    most = int(of.bincount().max())
-    if 2 * most > len(answer):
-        raise AnalysisError(
-            what=f"{most} of {len(answer)} events have the same answer",
-            where="the shuffle of values over events",
-            expected="no answer in more than half of the events",
-            do="take a split with more events",
-        )
-    # The order of answers is drawn too, or events would always get the next larger answers.
-    rank = torch.randperm(len(names), generator=generator)[of]
-    events = torch.randperm(len(answer), generator=generator)
-    order = events[rank[events].argsort(stable=True)]
-    donor = torch.empty_like(order)
-    donor[order] = order.roll(most)
-    return donor
-
-
-def places(events: ReadEvents) -> dict[str, Bool[Tensor, "E T"]]:
-    """Disjoint places that cover every event up to its prediction position, [E, T] each."""
-    tokens, prefix = events.tokens, events.causal_prefix
-    single = {
-        name: events.role_mask(name)
-        for name in ("support_op", "support_key", "support_value", "prediction")
-    }
-    earlier_read = events.prior_answers.roll(-1, 1)
-    return single | {
-        "stale_value": events.stale_value,
-        "other_value": events.value_distractors & ~events.stale_value,
-        "other_key": events.key_distractors,
-        "prior_answer": events.prior_answers,
-        "read_key": earlier_read,
-        "write_op": (tokens == WRITE) & prefix & ~single["support_op"],
-        "read_op": (tokens == READ) & prefix,
-        "start": (tokens == BOS) & prefix,
-    }
-
-
-def counterparts(events: ReadEvents, donor: Int[Tensor, " E"]) -> Int[Tensor, "E T"]:
-    """For every position of an event, its donor's position of the same place; see the module.
-
-    Positions after the prediction, which no head reads, keep their own number.
-    """
-    here = places(events)
-    position = torch.arange(events.tokens.shape[1])
-    found = position.expand(events.tokens.shape).clone()
-    for name, mask in here.items():
-        latest_first = mask.flip(1).cumsum(1).flip(1) - 1
-        offered, count = _latest_first(mask)
-        if name in _ALIKE:
-            other, others = _latest_first(here[_ALIKE[name]])
-            offered = torch.where(count[:, None] > 0, offered, other)
-            count = torch.where(count > 0, count, others)
-        number = latest_first.clamp(min=0).minimum((count[donor] - 1).clamp(min=0)[:, None])
-        found = torch.where(mask, offered[donor].gather(1, number), found)
-    return found
-
-
-def _latest_first(mask: Bool[Tensor, "E T"]) -> tuple[Int[Tensor, "E T"], Int[Tensor, " E"]]:
-    """Marked positions of every event, the latest first, then all others; how many are marked."""
-    rank = torch.where(mask, torch.arange(mask.shape[1]), -1)
-    return rank.argsort(dim=1, descending=True, stable=True), mask.sum(1)
-
-
-def draw_shuffles(events: ReadEvents, shuffles: int, seed: int) -> list[Shuffle]:
-    """Donors and their positions, drawn anew for each shuffle; see the module."""
-    generator = torch.Generator().manual_seed(seed)
-    donors = [draw_donors(events.answer, generator) for _ in range(shuffles)]
-    return [Shuffle(donor, counterparts(events, donor)) for donor in donors]
 
 
 def fix(frozen: Seen, rivals: Seen, heads: list[Head]) -> Fixed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -51,11 +50,3 @@ def role_masks(events: ReadEvents, roles: Iterable[str]) -> dict[str, Bool[Tenso
                 do="take it away, or choose another role",
             )
     return masks
-
-
-def exchanged(count: int, seed: int) -> Int[Tensor, " E"]:
-    """For every event another one: all events in one random cycle."""
-    order = np.random.default_rng(seed).permutation(count)
-    other = np.empty_like(order)
-    other[order] = np.roll(order, 1)
-    return torch.from_numpy(other)

@@ -32,9 +32,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuit.config.scalar import ScalarSettings
+from circuit.experiments.donors import exchanged
+from circuit.experiments.edits import Removed
+from circuit.experiments.trial import Trial
 from circuit.geometry.writes.controls import (
     control_head,
-    exchanged,
     foreign_gradient,
     role_masks,
 )
@@ -53,8 +55,6 @@ from circuit.scalars.write import (
     Write,
     at_role,
     change,
-    component_write,
-    outcome_from,
     role_position,
     stage_after,
     write_sites,
@@ -247,7 +247,8 @@ def _measured(
     if control := control_head(write, bottom, seen.decoder):
         for part, of_part in change(seen, control, write.stage, at)._asdict().items():
             yield ("", control, BOTTOM, part), read(of_part)
-    yield ("", source, ABLATION, "whole"), _cost(seen, write)
+    for _, _, ablated in Trial(seen).passes({source: Removed(source)}):
+        yield ("", source, ABLATION, "whole"), write.outcome(seen) - write.outcome(ablated)
 
     for name in masks:
         yield ("target", source, name, "whole"), read(found.whole, name)
@@ -258,13 +259,6 @@ def _measured(
         left = left - alone
         yield ("source", source, name, "whole"), alone
     yield ("source", source, TOGETHER, "whole"), left
-
-
-def _cost(seen: Seen, write: Write) -> Float[Tensor, " E"]:
-    """The outcome with the source less the outcome without it."""
-    start = stage_after(write.source, seen.decoder.settings)
-    ablated = seen.sites[start] - component_write(seen, write.source)
-    return write.outcome(seen) - outcome_from(seen, start, ablated, write.outcome)
 
 
 def effect_sites(decoder: Decoder, writes: Mapping[str, Write], bottom: str) -> frozenset[str]:

@@ -20,7 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
-from circuit.geometry.writes.conditions import Fixed, Shuffle, draw_shuffles, fix, head_writes
+from circuit.experiments.donors import Shuffle, draw_shuffles
+from circuit.geometry.writes.conditions import Fixed, fix, head_writes
 from circuit.geometry.writes.measured import Progress
 from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Decoder

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from planted import untrained_twin
 
-from circuit.interventions.transplant import with_part
-from circuit.interventions.window_compare import (
+from circuit.experiments.weights import with_part
+from circuit.experiments.window_compare import (
     DIRECTIONS,
     EVENT_UNITS,
     KEYS,

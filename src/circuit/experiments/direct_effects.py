@@ -22,9 +22,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit.experiments.edits import Removed, components
+from circuit.experiments.trial import LIKE_LENGTHS, Trial
 from circuit.geometry.paths.direct import TARGETS, Readout
-from circuit.interventions.ablation import Baseline, ablated_logits, components, removed_write
 from circuit.scalars.base import Seen, pick
+from circuit.scalars.behaviour import answer_logits
+from circuit.scalars.write import Baseline, removed_write
 from circuit.statistics import bootstrap_means, correlations, draws, halves, told
 
 MEASURES = {"direct": "logit", "effect": "logit", "sign_agreement": "share", "correlation": "1"}
@@ -62,7 +65,7 @@ def direct_and_ablated(
 
     Args:
         seen: a pass with the sites of
-            :func:`circuit.interventions.ablation.removal_sites`, ``final_norm`` and its scale.
+            :func:`circuit.experiments.edits.removal_sites`, ``final_norm`` and its scale.
 
     Returns:
         Component → ``top``, ``other`` or ``bottom``, by falling direct attribution, and the
@@ -70,8 +73,9 @@ def direct_and_ablated(
     """
     every = components(seen.decoder.settings)
     direct = direct_attribution(seen, read, every, baseline).numpy()
-    ablated = ablated_logits(seen, every, baseline)
-    left = torch.stack([read.targets.values(ablated[name]) for name in every], -1)
+    trial = Trial(seen, LIKE_LENGTHS)
+    ablated = trial.passes({name: Removed(name, baseline) for name in every})
+    left = torch.stack([read.targets.values(answer_logits(a)) for _, _, a in ablated], -1)
     effect = (read.whole[..., None] - left).numpy()
     choosing, confirming = halves(len(seen.events))
     size = np.abs(direct[choosing, TARGETS.index(_CHOOSING)].mean(0))

@@ -3,7 +3,7 @@
 1. One pass at the window's first checkpoint (the *source*) and one at its last (the *target*) over
    the same events give the answer margin at both ends, and the stream at every stage.
 2. Every part (the states at a stage and role, or a parameter group's weights) goes into the other
-   end, in both directions (:mod:`circuit.interventions.transplant`):
+   end, in both directions:
 
    - target into source: does the part *bring* the change? effect = S_patched − S_source;
    - source into target: does its absence *take it away*? effect = S_target − S_patched.
@@ -24,7 +24,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,18 +33,12 @@ import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit.interventions.transplant import (
-    checkpoint_pass,
-    logits_with_states,
-    logits_with_weights,
-    of_other_events,
-    shuffled_change,
-    weight_parts,
-    with_part,
-)
+from circuit.experiments.edits import Patched, Weights
+from circuit.experiments.trial import ANSWER, Trial, Values
+from circuit.experiments.weights import shuffled_change, weight_parts
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import Seen, best_other, margin
+from circuit.scalars.base import Measure, Scalar, Seen, best_other, margin
 from circuit.scalars.behaviour import answer_logits
 from circuit.statistics import halves_and_all, interval, resamples
 from circuit.task.events import ReadEvents
@@ -73,14 +68,6 @@ class Comparison(NamedTuple):
     events: pd.DataFrame
 
 
-class _End(NamedTuple):
-    """A checkpoint and its pass over the events."""
-
-    theta: Float[Tensor, " P"]
-    seen: Seen
-    logits: Float[Tensor, "E V"]
-
-
 def compare_ends(
     decoder: Decoder,
     thetas: tuple[Float[Tensor, " P"], Float[Tensor, " P"]],
@@ -100,15 +87,19 @@ def compare_ends(
         groupings: parameter groupings whose groups take the other end's weights.
         seed: of the shuffled changes.
     """
-    ends = [_end(decoder, theta, events, value_ids) for theta in thetas]
-    rival = best_other(ends[0].logits, events.answer)
-    bases = [_measured(end.logits, events, rival) for end in ends]
+    sites = stages(decoder.settings.n_layers)
+    trials = [Trial.of(decoder, theta, events, value_ids, sites) for theta in thetas]
+    outcomes = _outcomes(best_other(answer_logits(trials[0].clean), events.answer))
+    bases = [trial.unedited(outcomes) for trial in trials]
     effects: dict[tuple[str, ...], np.ndarray] = {}
     for direction, receiver, sign in zip(DIRECTIONS, (0, 1), (1, -1), strict=True):
-        both = ends[receiver], ends[1 - receiver]
-        for key, logits in _transplants(*both, roles, groupings, seed):
-            for measure, values in _measured(logits, events, rival).items():
-                effects[direction, *key, measure] = sign * (values - bases[receiver][measure])
+        trial, donor = trials[receiver], trials[1 - receiver]
+        theta, other = thetas[receiver].detach(), thetas[1 - receiver].detach()
+        mixed = _with_states(trial, donor.clean, outcomes, roles)
+        mixed |= _with_weights(trial, theta, other, outcomes, groupings, seed)
+        for key, values in mixed.items():
+            for measure, value in values.items():
+                effects[direction, *key, measure] = sign * (value - bases[receiver][measure])
     changes = {measure: bases[1][measure] - bases[0][measure] for measure in MEASURES}
     effects |= _sums(effects)
     effects |= _excess(effects)
@@ -119,51 +110,61 @@ def compare_ends(
     return Comparison(pd.concat(frames, ignore_index=True), _event_rows(steps, bases, events))
 
 
-def _end(
-    decoder: Decoder, theta: Float[Tensor, " P"], events: ReadEvents, value_ids: range
-) -> _End:
-    seen = checkpoint_pass(decoder, theta, events, value_ids)
-    return _End(theta.detach(), seen, answer_logits(seen))
+def _outcomes(rival: Int[Tensor, " E"]) -> dict[str, Scalar]:
+    """Every measure of ``MEASURES``, in float64; ``rival`` is the fixed one."""
 
+    def over(rival: Int[Tensor, " E"] | None) -> Callable[[Seen], Float[Tensor, " E"]]:
+        return lambda seen: margin(answer_logits(seen).double(), seen.events.answer, rival)
 
-def _measured(
-    logits: Float[Tensor, "E V"], events: ReadEvents, rival: Int[Tensor, " E"]
-) -> dict[str, Float[np.ndarray, " E"]]:
-    """Every measure of ``MEASURES``, one value per event."""
-    logits, right = logits.double(), events.answer
-    correct = (logits.argmax(-1) == right).double()
-    values = margin(logits, right, None), margin(logits, right, rival), correct
-    return {name: value.numpy() for name, value in zip(MEASURES, values, strict=True)}
+    def correct(seen: Seen) -> Float[Tensor, " E"]:
+        return (answer_logits(seen).argmax(-1) == seen.events.answer).double()
 
-
-def _transplants(
-    receiver: _End, donor: _End, roles: Sequence[str], groupings: Sequence[str], seed: int
-) -> Iterator[tuple[tuple[str, ...], Float[Tensor, "E V"]]]:
-    """Kind, donor, grouping, group, stage and role of every transplant, with its logits."""
-    seen, layout = receiver.seen, receiver.seen.decoder.layout
-    for stage in stages(layout.settings.n_layers):
-        state = donor.seen.sites[stage]
-        given = {
-            "matched": [state] * len(roles),
-            "control": [of_other_events(state, seen.events, role) for role in roles],
-        }
-        for name, states in given.items():
-            for role, logits in zip(
-                roles, logits_with_states(seen, stage, states, roles), strict=True
-            ):
-                yield ("activation", name, "", "", stage, role), logits
-    thetas = {
-        "matched": donor.theta,
-        "control": shuffled_change(layout, receiver.theta, donor.theta, seed),
+    functions = over(None), over(rival), correct
+    return {
+        name: Measure(unit, ANSWER, function)
+        for (name, unit), function in zip(MEASURES.items(), functions, strict=True)
     }
-    done: dict[tuple[str, bytes], Tensor] = {}
-    for part in weight_parts(layout, ("whole", *groupings)):
-        for name, theta in thetas.items():
-            same = name, part.atoms.tobytes()  # groupings share groups, such as an MLP
-            if same not in done:
-                mixed = with_part(layout, receiver.theta, theta, part.atoms)
-                done[same] = logits_with_weights(seen, mixed, part.stage)
-            yield ("weight", name, part.grouping, part.group, "", ""), done[same]
+
+
+def _with_states(
+    trial: Trial, donor: Seen, outcomes: Mapping[str, Scalar], roles: Sequence[str]
+) -> dict[tuple[str, ...], Values]:
+    """The donor's states at every stage and role: by kind, donor, grouping, group, stage, role."""
+    edits = {
+        (stage, role): Patched(stage, donor.sites[stage], role)
+        for stage in stages(donor.decoder.settings.n_layers)
+        for role in roles
+    }
+    controls = {"control": lambda edit: edit.of_other_events(donor.events)}
+    return {
+        ("activation", control or "matched", "", "", *place): values
+        for (place, control), values in trial.run(edits, outcomes, controls).items()
+    }
+
+
+def _with_weights(
+    trial: Trial,
+    theta: Float[Tensor, " P"],
+    donor: Float[Tensor, " P"],
+    outcomes: Mapping[str, Scalar],
+    groupings: Sequence[str],
+    seed: int,
+) -> dict[tuple[str, ...], Values]:
+    """The donor's parameters in every group, by the same names."""
+    layout = trial.clean.decoder.layout
+    parts = weight_parts(layout, ("whole", *groupings))
+    shuffled = shuffled_change(layout, theta, donor, seed)
+    # Groupings share groups, such as an MLP: each is run once.
+    edits = {part.atoms.tobytes(): Weights(layout, part, theta, donor) for part in parts}
+    controls = {"control": lambda edit: replace(edit, donor=shuffled)}
+    found = trial.run(edits, outcomes, controls)
+    return {
+        ("weight", control or "matched", part.grouping, part.group, "", ""): found[
+            part.atoms.tobytes(), control
+        ]
+        for part in parts
+        for control in ("", *controls)
+    }
 
 
 def _sums(effects: Mapping[tuple[str, ...], np.ndarray]) -> dict[tuple[str, ...], np.ndarray]:

@@ -6,12 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuit.errors import AnalysisError, MismatchError
-from circuit.interventions.edits import (
+from circuit.experiments.changes import (
     Where,
     add,
     edit,
     edits,
-    freeze,
     keep,
     mean,
     patch,
@@ -315,20 +314,3 @@ def test_the_key_identity_is_what_the_match_reads(run, planted, planted_events):
     assert run((Where("layer_0_post_mlp", at), remove(value)))[0] == 1
     basis = torch.cat([key, planted.bases["position"], planted.bases["recency"]], 1)
     assert run((Where("layer_0_post_mlp", at), keep(basis)))[0] == 1
-
-
-def test_a_frozen_pattern_survives_the_loss_of_its_cause(run):
-    """With layer 1's attention held, layer 0 is needed for nothing any more."""
-    _, clean = run(capture=["layer_1_pattern", "layer_1_z"])
-    broken = (Where("layer_0_attn_write"), zero())
-    assert run(broken)[0] < 0.2
-    assert run(broken, (Where("layer_1_pattern"), freeze(clean["layer_1_pattern"])))[0] == 1
-    assert run(broken, (Where("layer_1_z"), patch(clean["layer_1_z"])))[0] == 1
-
-
-def test_patching_a_state_with_itself_changes_nothing(run, planted, planted_events):
-    _, clean = run(capture=["layer_0_post_mlp"])
-    tap = Tap(edits=edits((Where("layer_0_post_mlp"), patch(clean["layer_0_post_mlp"]))))
-    with_patch = planted.decoder.forward(planted.views, planted_events.tokens, tap)
-    without = planted.decoder.forward(planted.views, planted_events.tokens)
-    torch.testing.assert_close(with_patch, without, rtol=0, atol=1e-9)

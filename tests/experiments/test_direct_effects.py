@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from circuit.geometry.paths.direct import TARGETS, direct_paths, path_sites, readout
-from circuit.interventions.ablation import ablated_logits, components, removal_sites
-from circuit.interventions.direct_effects import (
+from circuit.experiments.direct_effects import (
     ALL,
     MEASURES,
     TOGETHER,
@@ -15,7 +13,11 @@ from circuit.interventions.direct_effects import (
     direct_and_ablated,
     direct_attribution,
 )
+from circuit.experiments.edits import Removed, components, removal_sites
+from circuit.experiments.trial import Trial
+from circuit.geometry.paths.direct import TARGETS, direct_paths, path_sites, readout
 from circuit.scalars.base import look
+from circuit.scalars.behaviour import answer_logits
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,8 @@ def test_components_are_ordered_on_one_half_and_measured_on_the_other(watched):
     size = np.abs(direct[::2, margin].mean(0))
     assert (np.diff(size) <= 0).all()
     np.testing.assert_array_equal(measured.direct, direct[1::2])
-    left = read.targets.values(ablated_logits(seen, [names[0]], "mean")[names[0]])
+    ((_, _, ablated),) = Trial(seen).passes({names[0]: Removed(names[0], "mean")})
+    left = read.targets.values(answer_logits(ablated))
     np.testing.assert_allclose(measured.effect[..., 0], (read.whole - left)[1::2], rtol=1e-10)
 
 

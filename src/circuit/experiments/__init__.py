@@ -1,0 +1,1 @@
+"""Experiments: edits of the forward pass, measured event by event beside their controls."""

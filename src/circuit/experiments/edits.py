@@ -1,0 +1,182 @@
+"""Edits as data: what is changed, where, and from which stage on a pass differs from the clean one.
+
+====================  ============================================================  ==============
+edit                  in the clean pass's place                                     run on from
+====================  ============================================================  ==============
+:class:`Removed`      no write of a component, or its mean write                    the stage after
+:class:`Patched`      states of another pass at a stage and role                    the stage
+:class:`Weights`      another state's parameters in one group                       the last stage
+                                                                                    before the group
+:class:`AtSites`      any changes of any sites (:mod:`circuit.experiments.changes`) the stage before
+====================  ============================================================  ==============
+
+What lies before the stage is the clean pass's and is not run again. Edits that leave the parameters
+alone and change nothing behind the stage but its states go on together as one batch
+(:mod:`circuit.experiments.trial`). Each gives what a tap that edits the site would give, and
+``Removed`` with ``zero`` and ``Weights`` what a model with such weights would.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from circuit.config.recipe import ModelSettings
+from circuit.experiments.changes import Change, Where, edits
+from circuit.experiments.donors import of_other_events
+from circuit.experiments.weights import WeightPart, with_part
+from circuit.model.layout import Layout
+from circuit.model.sites import sites, stages
+from circuit.model.tap import Edit as TapEdit
+from circuit.scalars.base import Seen
+from circuit.scalars.write import Baseline, removed_write, stage_after
+from circuit.task.events import ReadEvents
+
+
+class Edit(ABC):
+    """One change of a clean pass."""
+
+    @abstractmethod
+    def stage(self, settings: ModelSettings) -> str | None:
+        """The stage at which the pass goes on with other states or parameters; None: all of it."""
+
+    def stream(self, clean: Seen, stage: str) -> Float[Tensor, "E T d"]:
+        """The states at that stage."""
+        return clean.sites[stage]
+
+    def theta(self) -> Float[Tensor, " P"] | None:
+        """The parameters that it goes on with; None: the clean pass's."""
+        return None
+
+    def inside(self, settings: ModelSettings) -> Mapping[str, Sequence[TapEdit]]:
+        """What a tap changes behind the stage."""
+        return {}
+
+    def batched(self, settings: ModelSettings) -> bool:
+        """Whether its states at the stage are all that differs."""
+        return not self.inside(settings)
+
+
+@dataclass(frozen=True, eq=False)
+class Removed(Edit):
+    """A head's or MLP's write, taken out of the residual stream right after it.
+
+    Attributes:
+        component: such as ``L1H3`` or ``L0MLP``.
+        baseline: ``zero`` takes it away; ``mean`` puts its mean over all positions of all events
+            in its place.
+        positions: where; None for every position.
+    """
+
+    component: str
+    baseline: Baseline = "zero"
+    positions: Bool[Tensor, "E T"] | None = None
+
+    def stage(self, settings: ModelSettings) -> str:
+        """The stage after the component.
+
+        Raises:
+            AnalysisError: the component does not exist.
+        """
+        return stage_after(self.component, settings)
+
+    def stream(self, clean: Seen, stage: str) -> Float[Tensor, "E T d"]:
+        """The clean states less the write."""
+        removed = removed_write(clean, self.component, self.baseline, self.positions)
+        return clean.sites[stage] - removed
+
+
+@dataclass(frozen=True, eq=False)
+class Patched(Edit):
+    """Other states at one stage, at a role's positions: of another checkpoint, or another event."""
+
+    at: str
+    states: Float[Tensor, "E T d"]
+    role: str
+
+    def stage(self, settings: ModelSettings) -> str:
+        """The stage that is patched."""
+        return self.at
+
+    def stream(self, clean: Seen, stage: str) -> Float[Tensor, "E T d"]:
+        """The other states at the role's positions, the clean ones elsewhere."""
+        own = clean.sites[stage]
+        here = clean.events.role_mask(self.role)[..., None]
+        return torch.where(here, self.states.to(own), own)
+
+    def of_other_events(self, events: ReadEvents) -> Patched:
+        """Its control: each event takes the next one's states."""
+        return replace(self, states=of_other_events(self.states, events, self.role))
+
+
+@dataclass(frozen=True, eq=False)
+class Weights(Edit):
+    """Another state's parameters in one group, in the clean pass's vector.
+
+    Attributes:
+        receiver: the clean pass's parameters.
+        donor: those of the other state.
+    """
+
+    layout: Layout
+    part: WeightPart
+    receiver: Float[Tensor, " P"]
+    donor: Float[Tensor, " P"]
+
+    def stage(self, settings: ModelSettings) -> str | None:
+        """The last stage that the group has no part in."""
+        return self.part.stage
+
+    def theta(self) -> Float[Tensor, " P"]:
+        """The mixed vector."""
+        return with_part(self.layout, self.receiver, self.donor, self.part.atoms)
+
+    def batched(self, settings: ModelSettings) -> bool:
+        """Never: each has parameters of its own."""
+        return False
+
+
+@dataclass(frozen=True, eq=False)
+class AtSites(Edit):
+    """Changes of any sites in one pass, each where it reaches."""
+
+    changes: tuple[tuple[Where, Change], ...]
+
+    def stage(self, settings: ModelSettings) -> str:
+        """The first site itself if it is a stage, or else the last stage before it."""
+        order = sites(settings.n_layers)
+        first = min(order.index(where.site) for where, _ in self.changes)
+        every = stages(settings.n_layers)
+        return next(site for site in reversed(order[: first + 1]) if site in every)
+
+    def stream(self, clean: Seen, stage: str) -> Float[Tensor, "E T d"]:
+        """The clean states, changed if the first site is the stage."""
+        states = clean.sites[stage]
+        for change in edits(*self.changes).get(stage, ()):
+            states = change(states)
+        return states
+
+    def inside(self, settings: ModelSettings) -> Mapping[str, Sequence[TapEdit]]:
+        """All changes but those that the states at the stage hold already."""
+        stage = self.stage(settings)
+        return {site: chain for site, chain in edits(*self.changes).items() if site != stage}
+
+
+def components(settings: ModelSettings) -> tuple[str, ...]:
+    """Every head and MLP, in the order in which the model meets them."""
+    return tuple(
+        name
+        for layer in range(settings.n_layers)
+        for name in (*(f"L{layer}H{h}" for h in range(settings.n_heads)), f"L{layer}MLP")
+    )
+
+
+def removal_sites(n_layers: int) -> frozenset[str]:
+    """What a clean pass must leave for :class:`Removed`."""
+    names = ("z", "post_attn", "mlp_write", "post_mlp")
+    return frozenset(f"layer_{layer}_{name}" for layer in range(n_layers) for name in names)

@@ -1,1 +1,0 @@
-"""Edits of the forward pass and what they do to behaviour."""
