@@ -30,9 +30,9 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from circuit.config.study import load_settings
-from circuit.geometry.sweep.components import Columns
-from circuit.geometry.sweep.event_pass import averaged, event_rows, event_states
-from circuit.geometry.sweep.stages import ROLES, StageStates
+from circuit.measures.sweep.components import Columns
+from circuit.measures.sweep.event_pass import averaged, event_rows, event_states
+from circuit.measures.sweep.stages import ROLES, StageStates
 from circuit.model.counting import CountingDecoder
 from circuit.model.huggingface import to_huggingface
 from circuit.model.passes import Passes

@@ -84,7 +84,11 @@ def shows(kind):
 def folder_of(kind, constrained=False):
     """Folder of an analysis of a kind, as a pattern."""
     study = f"{{study,{of_kind(kind)}}}" if constrained else "{study}"
-    return f"results/{study}/{{run}}/{{analysis}}" if KINDS[kind].scope == "run" else f"results/{study}/{{analysis}}"
+    return (
+        f"results/{study}/{{run}}/{{analysis}}"
+        if KINDS[kind].scope == "run"
+        else f"results/{study}/{{analysis}}"
+    )
 
 
 def asks(kind):

@@ -18,8 +18,8 @@ import pandas as pd
 from circuit.artifacts import provenance, read_json, read_rows, write_json, write_rows
 from circuit.estimates import FIXED
 from circuit.estimates import UNITS as FIXED_UNITS
-from circuit.geometry.births.named_window import window_steps
 from circuit.job import Facts
+from circuit.measures.births.named_window import window_steps
 
 S = TypeVar("S")
 SCHEMA = 1

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.geometry.heads.attention import ROW_UNITS, attention_geometry
-from circuit.geometry.heads.chain import MOVE_UNITS
-from circuit.geometry.heads.directions import DIRECTION_UNITS
-from circuit.geometry.heads.maps import MAP_UNITS
-from circuit.geometry.heads.patterns import PATTERN_UNITS
 from circuit.job import job
 from circuit.kinds.attention_geometry.settings import Settings
+from circuit.measures.heads.attention import ROW_UNITS, attention_geometry
+from circuit.measures.heads.chain import MOVE_UNITS
+from circuit.measures.heads.directions import DIRECTION_UNITS
+from circuit.measures.heads.maps import MAP_UNITS
+from circuit.measures.heads.patterns import PATTERN_UNITS
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_attention, figures_attention, figures_chain
 from circuit.reports.passes import passes_number

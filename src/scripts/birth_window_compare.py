@@ -4,9 +4,9 @@ from pathlib import Path
 
 from circuit.artifacts import write_rows
 from circuit.experiments.window_compare import EVENT_UNITS, UNITS, compare_ends
-from circuit.geometry.births.named_window import window_steps
 from circuit.job import job
 from circuit.kinds.birth_window_compare.settings import Settings
+from circuit.measures.births.named_window import window_steps
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_compare, figures_compare
 from circuit.reports.publish import publish

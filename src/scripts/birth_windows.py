@@ -1,11 +1,11 @@
 """When things were born, and the windows that later analyses can name."""
 
 from circuit.artifacts import read_rows, write_json, write_rows
-from circuit.geometry.births.evidence import UNITS, evidence_rows, gather
-from circuit.geometry.births.sweep_curves import read_curves
-from circuit.geometry.births.windows import merged_windows, window_table
 from circuit.job import job
 from circuit.kinds.birth_windows.settings import Settings
+from circuit.measures.births.evidence import UNITS, evidence_rows, gather
+from circuit.measures.births.sweep_curves import read_curves
+from circuit.measures.births.windows import merged_windows, window_table
 from circuit.reports import accounts_births, figures_births
 from circuit.reports.publish import publish
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.geometry.sweep.behaviour import SplitReads
-from circuit.geometry.sweep.checkpoints import PART_UNITS, UNITS, SweepInputs, checkpoint_sweep
-from circuit.geometry.sweep.curves import best_step, birth_step
-from circuit.geometry.sweep.probes import ProbeReads
 from circuit.job import job
 from circuit.kinds.checkpoint_sweep.settings import Settings
+from circuit.measures.sweep.behaviour import SplitReads
+from circuit.measures.sweep.checkpoints import PART_UNITS, UNITS, SweepInputs, checkpoint_sweep
+from circuit.measures.sweep.curves import best_step, birth_step
+from circuit.measures.sweep.probes import ProbeReads
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_sweep, figures_behaviour, figures_sweep
 from circuit.reports.passes import passes_number

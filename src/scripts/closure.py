@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.closure.analysis import SCORE_UNITS, explain, interval_changes
-from circuit.closure.regression import COEFFICIENT_UNITS, ROW_UNITS
-from circuit.geometry.births.named_window import window_steps
 from circuit.job import job
 from circuit.kinds.closure.settings import Settings
+from circuit.measures.births.named_window import window_steps
+from circuit.measures.closure.analysis import SCORE_UNITS, explain, interval_changes
+from circuit.measures.closure.regression import COEFFICIENT_UNITS, ROW_UNITS
 from circuit.reports import accounts_closure, figures_closure
 from circuit.reports.publish import publish
 from circuit.scalars.features import load_dictionaries

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.geometry.states.contextual import contextual_geometry
-from circuit.geometry.states.control_table import UNITS
-from circuit.geometry.states.group_pictures import PAIR_UNITS, PROJECTION_UNITS
-from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.job import job
 from circuit.kinds.contextual_geometry.settings import Settings
+from circuit.measures.states.contextual import contextual_geometry
+from circuit.measures.states.control_table import UNITS
+from circuit.measures.states.group_pictures import PAIR_UNITS, PROJECTION_UNITS
+from circuit.measures.sweep.behaviour import SplitReads
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import parse_head
 from circuit.reports import accounts_contextual, figures_contextual

@@ -2,10 +2,10 @@
 
 from circuit.artifacts import read_json, read_rows, write_rows
 from circuit.attribution.window import window_sums
-from circuit.geometry.sweep.curves import birth_step
 from circuit.job import job
 from circuit.kinds.cross_seed.settings import Settings
-from circuit.replication.seeds import UNITS, SeedResult, compare_seeds
+from circuit.measures.replication.seeds import UNITS, SeedResult, compare_seeds
+from circuit.measures.sweep.curves import birth_step
 from circuit.reports import accounts_closure, figures_closure
 from circuit.reports.publish import publish
 

@@ -1,9 +1,9 @@
 """What each split of the benchmark asks for, and what it changes against train."""
 
 from circuit.artifacts import write_rows
-from circuit.geometry.dataset import GRAPH_UNITS, HISTOGRAM_UNITS, UNITS, dataset_geometry
 from circuit.job import job
 from circuit.kinds.dataset_geometry.settings import Settings
+from circuit.measures.dataset import GRAPH_UNITS, HISTOGRAM_UNITS, UNITS, dataset_geometry
 from circuit.reports import accounts_dataset, figures_dataset, figures_events
 from circuit.reports.publish import publish
 from circuit.task.pair_counts import OVERLAP_UNITS, PAIR_UNITS

@@ -5,8 +5,8 @@ from functools import partial
 from circuit.artifacts import read_rows, write_rows
 from circuit.job import job
 from circuit.kinds.foretold.settings import Settings
-from circuit.replication.foretold import SCORE_UNITS, judged, scores, verdicts
-from circuit.replication.selection import BIRTH_UNITS, ROW_UNITS, foretold
+from circuit.measures.replication.foretold import SCORE_UNITS, judged, scores, verdicts
+from circuit.measures.replication.selection import BIRTH_UNITS, ROW_UNITS, foretold
 from circuit.reports import accounts_selection, figures_selection
 from circuit.reports.publish import publish
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from circuit.artifacts import read_rows, write_rows
-from circuit.geometry.sweep.behaviour import UNITS, SplitReads, read_measures, summarise
-from circuit.geometry.sweep.curves import best_step
 from circuit.job import job
 from circuit.kinds.full_evaluation.settings import Settings
+from circuit.measures.sweep.behaviour import UNITS, SplitReads, read_measures, summarise
+from circuit.measures.sweep.curves import best_step
 from circuit.reports import accounts_behaviour, figures_behaviour
 from circuit.reports.publish import publish
 from circuit.training.records import RunRecord

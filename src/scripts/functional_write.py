@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.geometry.writes.functional import UNITS, run_writes
-from circuit.geometry.writes.per_value import SPREAD_UNITS, VALUE_UNITS
-from circuit.geometry.writes.subspaces import SUBSPACE_UNITS
 from circuit.job import job
 from circuit.kinds.functional_write.settings import Settings
+from circuit.measures.writes.functional import UNITS, run_writes
+from circuit.measures.writes.per_value import SPREAD_UNITS, VALUE_UNITS
+from circuit.measures.writes.subspaces import SUBSPACE_UNITS
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_functional, figures_functional
 from circuit.reports.publish import publish

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from circuit.artifacts import write_rows
 from circuit.experiments import direct_effects
-from circuit.geometry.paths.logits import IDENTITY_UNITS, READOUT_UNITS, ROW_UNITS, path_logits
 from circuit.job import job
 from circuit.kinds.path_logits.settings import Settings
+from circuit.measures.paths.logits import IDENTITY_UNITS, READOUT_UNITS, ROW_UNITS, path_logits
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_paths, figures_paths
 from circuit.reports.publish import publish

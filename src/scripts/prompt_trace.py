@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.geometry.paths import matching, trace
 from circuit.job import job
 from circuit.kinds.prompt_trace.settings import Settings
+from circuit.measures.paths import matching, trace
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_trace, figures_trace
 from circuit.reports.publish import publish

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from circuit.artifacts import read_rows, write_json, write_rows
-from circuit.geometry.sweep.choice import CANDIDATE_UNITS, candidates, choose
 from circuit.job import job
 from circuit.kinds.reference_model.settings import Settings
+from circuit.measures.sweep.choice import CANDIDATE_UNITS, candidates, choose
 from circuit.reports import accounts_behaviour
 from circuit.reports.publish import publish
 

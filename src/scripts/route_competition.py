@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.geometry.births.named_window import window_steps
-from circuit.geometry.routes.competition import UNITS, run_routes
-from circuit.geometry.routes.ranking import RANKING_UNITS, early_signs, rank_routes
 from circuit.job import job
 from circuit.kinds.route_competition.settings import Settings
+from circuit.measures.births.named_window import window_steps
+from circuit.measures.routes.competition import UNITS, run_routes
+from circuit.measures.routes.ranking import RANKING_UNITS, early_signs, rank_routes
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_routes, figures_routes
 from circuit.reports.publish import publish

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.geometry.routes.early import UNITS, run_features
 from circuit.job import job
 from circuit.kinds.route_features.settings import Settings
+from circuit.measures.routes.early import UNITS, run_features
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_early, figures_early
 from circuit.reports.publish import publish

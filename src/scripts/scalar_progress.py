@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.geometry.births.evidence import UNITS as BIRTH_UNITS
-from circuit.geometry.writes.agreement import CORRELATION_UNITS, outcome_correlations
-from circuit.geometry.writes.fitness import VERDICT_UNITS, Bounds, verdicts
-from circuit.geometry.writes.measured import ROW_UNITS, progress_rows, write_births
-from circuit.geometry.writes.parts import PART_UNITS, growth_parts
-from circuit.geometry.writes.progress import measure_heads
 from circuit.job import job
 from circuit.kinds.scalar_progress.settings import Settings
+from circuit.measures.births.evidence import UNITS as BIRTH_UNITS
+from circuit.measures.writes.agreement import CORRELATION_UNITS, outcome_correlations
+from circuit.measures.writes.fitness import VERDICT_UNITS, Bounds, verdicts
+from circuit.measures.writes.measured import ROW_UNITS, progress_rows, write_births
+from circuit.measures.writes.parts import PART_UNITS, growth_parts
+from circuit.measures.writes.progress import measure_heads
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_progress, figures_progress
 from circuit.reports.passes import passes_number

@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from circuit.artifacts import write_rows
-from circuit.features.families import FAMILY_UNITS, FEATURE_UNITS
-from circuit.features.shared import ROW_UNITS, shared_features
-from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.job import job
 from circuit.kinds.shared_features.settings import Settings
+from circuit.measures.features.families import FAMILY_UNITS, FEATURE_UNITS
+from circuit.measures.features.shared import ROW_UNITS, shared_features
+from circuit.measures.sweep.behaviour import SplitReads
 from circuit.model.counting import CountingDecoder
 from circuit.reports import accounts_features, figures_features
 from circuit.reports.publish import publish

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from circuit.artifacts import read_json, write_rows
-from circuit.geometry.weights.patterns import UNITS, weight_patterns
-from circuit.geometry.weights.svd import ROW_UNITS, SPECTRUM_UNITS, weight_svd
 from circuit.job import job
 from circuit.kinds.weight_svd.settings import Settings
+from circuit.measures.weights.patterns import UNITS, weight_patterns
+from circuit.measures.weights.svd import ROW_UNITS, SPECTRUM_UNITS, weight_svd
 from circuit.reports import accounts_weights, figures_weights
 from circuit.reports.publish import publish
 from circuit.training.records import RunRecord

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.geometry.heads import attention as geometry
-from circuit.geometry.heads.chain import LINKS
+from circuit.measures.heads import attention as geometry
+from circuit.measures.heads.chain import LINKS
 from circuit.model.passes import Passes
 from circuit.reports import accounts_attention
 from circuit.reports.accounts_attention import attention, chain_levels

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.geometry.sweep import behaviour
-from circuit.geometry.sweep.behaviour import SplitReads, read_measures, summarise
-from circuit.geometry.sweep.choice import candidates, choose
+from circuit.measures.sweep import behaviour
+from circuit.measures.sweep.behaviour import SplitReads, read_measures, summarise
+from circuit.measures.sweep.choice import candidates, choose
 from circuit.reports.accounts_behaviour import evaluation, reference_choice
 from circuit.reports.read_measures import UNITS
 

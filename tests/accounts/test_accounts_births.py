@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.geometry.births.evidence import UNITS, evidence_rows, gather
-from circuit.geometry.births.sweep_curves import Curve
-from circuit.geometry.births.windows import WINDOW_UNITS, merged_windows, window_table
+from circuit.measures.births.evidence import UNITS, evidence_rows, gather
+from circuit.measures.births.sweep_curves import Curve
+from circuit.measures.births.windows import WINDOW_UNITS, merged_windows, window_table
 from circuit.reports import accounts_births
 from circuit.reports.accounts_births import births
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.closure.analysis import CONTROL, explain
 from circuit.config.terms import COMPONENTS
 from circuit.kinds.closure.settings import Settings
-from circuit.replication.seeds import SeedResult, compare_seeds
+from circuit.measures.closure.analysis import CONTROL, explain
+from circuit.measures.replication.seeds import SeedResult, compare_seeds
 from circuit.reports.accounts_closure import closure, seeds
 
 EVENTS, STARTS = 40, (100, 200, 300)

@@ -3,9 +3,9 @@
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.geometry.states import contextual as library
-from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.kinds.contextual_geometry.settings import Settings
+from circuit.measures.states import contextual as library
+from circuit.measures.sweep.behaviour import SplitReads
 from circuit.model.passes import Passes
 from circuit.reports.accounts_contextual import contextual, matched
 from circuit.reports.figures_contextual import TOKEN_GROUPS, contextual_cells

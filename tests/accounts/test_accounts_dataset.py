@@ -3,7 +3,7 @@
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.geometry.dataset import dataset_geometry
+from circuit.measures.dataset import dataset_geometry
 from circuit.reports.accounts_dataset import best_shortcut, dataset
 
 

@@ -3,9 +3,9 @@
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.features.shared import shared_features
-from circuit.geometry.sweep.behaviour import SplitReads
 from circuit.kinds.shared_features.settings import Settings
+from circuit.measures.features.shared import shared_features
+from circuit.measures.sweep.behaviour import SplitReads
 from circuit.model.passes import Passes
 from circuit.reports.accounts_features import shared
 

@@ -2,12 +2,12 @@
 
 import pytest
 from account_checks import numbers_of, written
+from circuit.reports.accounts_heads import scan
 from planted import untrained_twin
 
-from circuit.geometry.heads import scan as heads
-from circuit.geometry.heads.scan import correlations, head_scan, select_heads
+from circuit.measures.heads import scan as heads
+from circuit.measures.heads.scan import correlations, head_scan, select_heads
 from circuit.reports import accounts_heads
-from circuit.reports.accounts_heads import scan
 
 WINDOW = (0, 1200)
 

@@ -5,7 +5,7 @@ import torch
 from account_checks import numbers_of, written
 from planted import untrained_twin
 
-from circuit.geometry.paths.logits import path_logits
+from circuit.measures.paths.logits import path_logits
 from circuit.model.counting import CountingDecoder
 from circuit.model.passes import Passes
 from circuit.reports.accounts_paths import paths

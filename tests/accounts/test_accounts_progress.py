@@ -5,12 +5,12 @@ import torch
 from account_checks import numbers_of, written
 from planted import untrained_twin
 
-from circuit.geometry.writes.agreement import outcome_correlations
-from circuit.geometry.writes.fitness import Bounds, verdicts
-from circuit.geometry.writes.measured import progress_rows, write_births
-from circuit.geometry.writes.names import CRITERIA, MODEL, SCALARS
-from circuit.geometry.writes.parts import growth_parts
-from circuit.geometry.writes.progress import measure_heads
+from circuit.measures.writes.agreement import outcome_correlations
+from circuit.measures.writes.fitness import Bounds, verdicts
+from circuit.measures.writes.measured import progress_rows, write_births
+from circuit.measures.writes.names import CRITERIA, MODEL, SCALARS
+from circuit.measures.writes.parts import growth_parts
+from circuit.measures.writes.progress import measure_heads
 from circuit.reports.accounts_progress import progress, standings
 from circuit.reports.document import Number
 

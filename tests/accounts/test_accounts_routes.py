@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.geometry.routes import ranking as route_ranking
+from circuit.measures.routes import ranking as route_ranking
 from circuit.model.passes import Passes
 from circuit.reports import accounts_routes
 from circuit.reports.accounts_routes import competition

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.replication.foretold import (
+from circuit.measures.replication.foretold import (
     CHANCE,
     CORRELATION,
     FIRST_BORN,
@@ -18,7 +18,7 @@ from circuit.replication.foretold import (
     STRONGEST,
     advantage,
 )
-from circuit.replication.selection import BASELINES, BIRTH_UNITS, RANKING
+from circuit.measures.replication.selection import BASELINES, BIRTH_UNITS, RANKING
 from circuit.reports.accounts_selection import foretold
 
 HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]

@@ -3,10 +3,10 @@
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.geometry.sweep.behaviour import SplitReads
-from circuit.geometry.sweep.checkpoints import SweepInputs, checkpoint_sweep
-from circuit.geometry.sweep.curves import best_step, birth_step
-from circuit.geometry.sweep.probes import ProbeReads
+from circuit.measures.sweep.behaviour import SplitReads
+from circuit.measures.sweep.checkpoints import SweepInputs, checkpoint_sweep
+from circuit.measures.sweep.curves import best_step, birth_step
+from circuit.measures.sweep.probes import ProbeReads
 from circuit.model.counting import CountingDecoder
 from circuit.reports.accounts_sweep import sweep
 from circuit.reports.passes import passes_number

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.geometry.paths.trace import prompt_trace
 from circuit.kinds.prompt_trace.settings import Settings
+from circuit.measures.paths.trace import prompt_trace
 from circuit.model.passes import Passes
 from circuit.reports import figures_trace
 from circuit.reports.accounts_trace import trace

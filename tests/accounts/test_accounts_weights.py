@@ -3,8 +3,8 @@
 import pytest
 from account_checks import numbers_of, written
 
-from circuit.geometry.weights.patterns import MATCH_UNITS, weight_patterns
-from circuit.geometry.weights.svd import weight_svd
+from circuit.measures.weights.patterns import MATCH_UNITS, weight_patterns
+from circuit.measures.weights.svd import weight_svd
 from circuit.reports import accounts_weights
 from circuit.reports.accounts_weights import weights
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 
-from circuit.geometry.heads.attention import attention_geometry
-from circuit.geometry.paths.direct import TARGETS, direct_paths, path_sites, readout, stage_readout
+from circuit.measures.heads.attention import attention_geometry
+from circuit.measures.paths.direct import TARGETS, direct_paths, path_sites, readout, stage_readout
 from circuit.model.huggingface import to_huggingface
 from circuit.model.sites import sites, stages
 from circuit.model.transformer import Decoder

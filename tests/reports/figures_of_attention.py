@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from report_frames import HEADS, ROLES, STEPS, rise
 
-from circuit.geometry.heads.chain import LINKS
+from circuit.measures.heads.chain import LINKS
 from circuit.reports import figures_chain
 
 QUERIES = ("prediction", "support_value", "prior_answers")

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from circuit.config.benchmark import BenchmarkSettings
-from circuit.geometry.dataset import DatasetTables, dataset_geometry
+from circuit.measures.dataset import DatasetTables, dataset_geometry
 from circuit.reports import figures_dataset, figures_events
 from circuit.task.benchmark import build_benchmark
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from report_frames import HEADS, ROLES, STEPS, rise
 
-from circuit.geometry.writes.names import CONDITIONS, MODEL, OUTCOMES, PARTS, SCALARS
+from circuit.measures.writes.names import CONDITIONS, MODEL, OUTCOMES, PARTS, SCALARS
 from circuit.reports import figures_progress
 
 TOPS = {"L1H2": 3.0, "L1H0": 0.5, "L0H3": 0.02}

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from circuit.replication.foretold import scores, verdicts
-from circuit.replication.selection import RANKED, predictions
+from circuit.measures.replication.foretold import scores, verdicts
+from circuit.measures.replication.selection import RANKED, predictions
 from circuit.reports import figures_selection
 
 HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]

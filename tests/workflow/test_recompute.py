@@ -195,7 +195,7 @@ _CLOSURE = TINY["studies"]["quickstart"]["analyses"]["closure"]
 _ATTRIBUTION = TINY["studies"]["quickstart"]["analyses"]["attribution"]
 _WORDS = (
     "scalars/routing.py",
-    "closure/regression.py",
+    "measures/closure/regression.py",
     "reports/figures_closure.py",
     "training/optimizers.py",
     "task/benchmark.py",
@@ -335,7 +335,10 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     ),
     # The library
     "scalars/routing.py": (formula("scalars/routing.py"), ANALYSES),
-    "closure/regression.py": (formula("closure/regression.py"), {"closure": 1, **PAGE}),
+    "measures/closure/regression.py": (
+        formula("measures/closure/regression.py"),
+        {"closure": 1, **PAGE},
+    ),
     "reports/figures_closure.py": (
         statement("reports/figures_closure.py"),
         {"closure": 1, **SEEDS},
@@ -422,8 +425,10 @@ def test_exactly_these_jobs_run(said: dict[str, str], name: str) -> None:
 
 
 def test_the_reason_names_the_module(said: dict[str, str]) -> None:
-    text = said["closure/regression.py"]
-    [reason] = [line for line in text.splitlines() if "circuit/closure/regression.py@" in line]
+    text = said["measures/closure/regression.py"]
+    [reason] = [
+        line for line in text.splitlines() if "circuit/measures/closure/regression.py@" in line
+    ]
     assert reason.startswith("Reason: Params have changed")
     assert reason.count("@") == 2  # before and now, and no other module
 

@@ -13,7 +13,7 @@ group i.
    asks for values at answers, but not for the right one. Only groups that hold answers have them.
    A trained model is far from wrong answers, so compare alignments, not the longer pushes.
 5. Intervals resample programs, groups' sizes with them. The cosine's length is held: a resampled
-   gradient is longer than the whole one (see :mod:`circuit.geometry.routes.descent`).
+   gradient is longer than the whole one (see :mod:`circuit.measures.routes.descent`).
 
 AdamW steps along another direction and remembers; what it did is told by the replayed attribution.
 """

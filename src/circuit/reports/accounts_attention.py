@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from circuit.geometry.heads.chain import LINKS, MOVE_UNITS
+from circuit.measures.heads.chain import LINKS, MOVE_UNITS
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.publish import Account
 from circuit.reports.quantities import format_value

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from circuit.geometry.sweep.choice import CANDIDATE_UNITS, rank_candidates
+from circuit.measures.sweep.choice import CANDIDATE_UNITS, rank_candidates
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.publish import Account
 from circuit.reports.read_measures import ROW_UNITS, UNITS, measured, over_all_reads

@@ -29,7 +29,7 @@ def dataset(
     """What each split asks for, and what it changes against train.
 
     Args:
-        rows, pairs, overlaps: see :class:`circuit.geometry.dataset.DatasetTables`.
+        rows, pairs, overlaps: see :class:`circuit.measures.dataset.DatasetTables`.
         shortcut: the best shortcut on train.
     """
     whole = rows[rows["slice"] == "all"]

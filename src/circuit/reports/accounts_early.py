@@ -31,7 +31,7 @@ def features(rows: pd.DataFrame, passes: Passes, backward: int, n_layers: int) -
     """What the last cutoff shows of every candidate, and who led at every cutoff.
 
     Args:
-        rows: of :class:`circuit.geometry.routes.early.Features`.
+        rows: of :class:`circuit.measures.routes.early.Features`.
         passes, backward: forward and backward passes run; ``n_layers``: of the model.
     """
     last = rows["step"].max()

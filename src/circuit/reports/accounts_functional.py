@@ -36,8 +36,8 @@ def functional_write(
     """The writes of an analysis over a run; the first one is the one that is told.
 
     Args:
-        rows, positions, subspaces: of :class:`circuit.geometry.writes.functional.Effects`.
-        values, spread: of :class:`circuit.geometry.writes.per_value.PerValue`.
+        rows, positions, subspaces: of :class:`circuit.measures.writes.functional.Effects`.
+        values, spread: of :class:`circuit.measures.writes.per_value.PerValue`.
         rank: of the write subspaces.
         passes: forward passes run; ``n_layers``: of the model.
     """

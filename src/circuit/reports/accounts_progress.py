@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from circuit.geometry.writes.fitness import Bounds
-from circuit.geometry.writes.names import CRITERIA, MODEL, SCALARS
+from circuit.measures.writes.fitness import Bounds
+from circuit.measures.writes.names import CRITERIA, MODEL, SCALARS
 from circuit.reports import progress_tables
 from circuit.reports.document import Figure, Number
 from circuit.reports.publish import Account
@@ -32,10 +32,10 @@ def progress(
     """Which scalar of the winner's write is fit to be attributed, beside the other heads.
 
     Args:
-        rows, births: of :mod:`circuit.geometry.writes.measured`.
-        correlations: of :mod:`circuit.geometry.writes.agreement`; ``parts``: of
-            :mod:`circuit.geometry.writes.parts`; ``verdicts``: of
-            :mod:`circuit.geometry.writes.fitness`, of the heads of ``roles``.
+        rows, births: of :mod:`circuit.measures.writes.measured`.
+        correlations: of :mod:`circuit.measures.writes.agreement`; ``parts``: of
+            :mod:`circuit.measures.writes.parts`; ``verdicts``: of
+            :mod:`circuit.measures.writes.fitness`, of the heads of ``roles``.
         roles: ``winner``, ``runner_up`` and ``bottom`` → the head's name.
         competitor: where the fixed rivals come from.
         passes: how many forward passes it took.

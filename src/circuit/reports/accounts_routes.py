@@ -39,9 +39,9 @@ def competition(
     """Which route won the window, by how much, and whether its start told.
 
     Args:
-        rows: of :class:`circuit.geometry.routes.competition.RouteFrame`.
-        ranking: of :class:`circuit.geometry.routes.ranking.Ranking`; ``confirmed``: its own.
-        signs: of :func:`circuit.geometry.routes.ranking.early_signs`.
+        rows: of :class:`circuit.measures.routes.competition.RouteFrame`.
+        ranking: of :class:`circuit.measures.routes.ranking.Ranking`; ``confirmed``: its own.
+        signs: of :func:`circuit.measures.routes.ranking.early_signs`.
         train_split: the split whose loss was trained on.
         passes, backward: forward and backward passes run; ``n_layers``: of the model.
     """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from circuit.replication.foretold import (
+from circuit.measures.replication.foretold import (
     CHANCE,
     CORRELATION,
     FIRST_BORN,
@@ -16,7 +16,7 @@ from circuit.replication.foretold import (
     STRONGEST,
     advantage,
 )
-from circuit.replication.selection import BASELINES, RANKED, RANKING
+from circuit.measures.replication.selection import BASELINES, RANKED, RANKING
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.publish import Account
 from circuit.reports.selection_answer import answer, runs_of, score_of, steps_of, told_of
@@ -42,9 +42,9 @@ def foretold(
     """The verdict at every cutoff, the births that it is about, and what each predictor tells.
 
     Args:
-        scored: of :func:`circuit.replication.foretold.scores`.
-        told: of :func:`circuit.replication.foretold.verdicts`, which states the predicate.
-        born: run, and the columns of :func:`circuit.replication.selection.births`.
+        scored: of :func:`circuit.measures.replication.foretold.scores`.
+        told: of :func:`circuit.measures.replication.foretold.verdicts`, which states the predicate.
+        born: run, and the columns of :func:`circuit.measures.replication.selection.births`.
         threshold: the fraction of the largest final strength at which a route counts as born.
         others: verdicts under other thresholds.
     """

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_hex
 
-from circuit.geometry.heads.chain import LINKS
+from circuit.measures.heads.chain import LINKS
 from circuit.reports.style import (
     DIVERGING,
     ROLE_COLOURS,

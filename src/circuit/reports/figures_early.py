@@ -31,7 +31,7 @@ def route_features(rows: pd.DataFrame, path: StrPath) -> None:
     """Draw the rank of every route under every feature, one panel per cutoff.
 
     Args:
-        rows: of :class:`circuit.geometry.routes.early.Features`.
+        rows: of :class:`circuit.measures.routes.early.Features`.
     """
     need(rows, ("step", "head", "measure", "part", "mean", "count"), "features of routes")
     keys = list(zip(rows["measure"], rows["part"], strict=True))

@@ -57,7 +57,7 @@ def write_effect(rows: pd.DataFrame, path: StrPath) -> None:
     """Draw every write's effect over training with its parts and controls.
 
     Args:
-        rows: of :class:`circuit.geometry.writes.functional.Effects`.
+        rows: of :class:`circuit.measures.writes.functional.Effects`.
     """
     need(rows, (*_ROW, "source", "target", "of", "part"), "effects of writes")
     names = list(dict.fromkeys(rows["write"]))
@@ -159,7 +159,7 @@ def write_values(values: pd.DataFrame, spread: pd.DataFrame, path: StrPath) -> N
     """Draw each write's effect per answer value at the last checkpoint, smallest first.
 
     Args:
-        values, spread: of :class:`circuit.geometry.writes.per_value.PerValue`.
+        values, spread: of :class:`circuit.measures.writes.per_value.PerValue`.
     """
     need(values, (*_ROW, "value"), "effects per answer value")
     need(spread, ("step", "write", "mean", "share", "chance_high", "values"), "spread over values")

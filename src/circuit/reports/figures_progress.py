@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from circuit.geometry.writes.names import MODEL, OUTCOMES, SCALARS
+from circuit.measures.writes.names import MODEL, OUTCOMES, SCALARS
 from circuit.reports.style import (
     FAINT,
     GRID,

@@ -37,8 +37,8 @@ def ranked(rows: pd.DataFrame, ranking: pd.DataFrame, train_split: str, path: St
     """Draw effect sizes of the routes and, beside them, their alignment at the window's start.
 
     Args:
-        rows: of :class:`circuit.geometry.routes.competition.RouteFrame`.
-        ranking: of :class:`circuit.geometry.routes.ranking.Ranking`.
+        rows: of :class:`circuit.measures.routes.competition.RouteFrame`.
+        ranking: of :class:`circuit.measures.routes.ranking.Ranking`.
         train_split: the split whose loss was trained on.
     """
     need(ranking, ("route", "role", "confirmation", "low", "high", "count"), "ranked routes")
@@ -88,7 +88,7 @@ def alignment(rows: pd.DataFrame, roles: Mapping[str, str], path: StrPath) -> No
     """Draw the alignment of the chosen routes over the window, per split and objective.
 
     Args:
-        rows: of :class:`circuit.geometry.routes.competition.RouteFrame`.
+        rows: of :class:`circuit.measures.routes.competition.RouteFrame`.
         roles: ``winner``, ``runner_up`` and ``bottom`` → route.
     """
     need(rows, ("route", "step", "measure", "split", "objective", "mean", "low", "high"), "routes")

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from circuit.replication.foretold import CHANCE, CORRELATION, FIRST_BORN, POOLED
-from circuit.replication.selection import BASELINES, RANKING
+from circuit.measures.replication.foretold import CHANCE, CORRELATION, FIRST_BORN, POOLED
+from circuit.measures.replication.selection import BASELINES, RANKING
 from circuit.reports.style import (
     DIVERGING,
     FAINT,
@@ -34,8 +34,8 @@ def predicted_order(rows: pd.DataFrame, born: pd.DataFrame, path: StrPath) -> No
     """Draw the ranking's order of every run's candidates at each cutoff, then the actual order.
 
     Args:
-        rows: run, and the columns of :func:`circuit.replication.selection.predictions`.
-        born: run, and the columns of :func:`circuit.replication.selection.births`.
+        rows: run, and the columns of :func:`circuit.measures.replication.selection.predictions`.
+        born: run, and the columns of :func:`circuit.measures.replication.selection.births`.
     """
     need(born, ("run", "head", "born", "step", "final"), "the order of births")
     ranked = rows[rows["predictor"] == RANKING] if len(rows) else rows
@@ -95,8 +95,8 @@ def selection_scores(scored: pd.DataFrame, told: pd.DataFrame, path: StrPath) ->
     """Draw rank correlations and hits by cutoff, and what each feature tells by itself.
 
     Args:
-        scored: of :func:`circuit.replication.foretold.scores`.
-        told: of :func:`circuit.replication.foretold.verdicts`.
+        scored: of :func:`circuit.measures.replication.foretold.scores`.
+        told: of :func:`circuit.measures.replication.foretold.verdicts`.
     """
     need(told, ("step", "verdict"), "verdicts on the ranking")
     cutoffs = [int(step) for step in told["step"]]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from circuit.geometry.births.evidence import UNITS as BIRTH_UNITS
-from circuit.geometry.writes.fitness import VERDICT_UNITS, Bounds
-from circuit.geometry.writes.names import CRITERIA, PARTS, SCALARS, setting
+from circuit.measures.births.evidence import UNITS as BIRTH_UNITS
+from circuit.measures.writes.fitness import VERDICT_UNITS, Bounds
+from circuit.measures.writes.names import CRITERIA, PARTS, SCALARS, setting
 from circuit.reports.document import Table
 
 _KEYS = ["head", "scalar"]

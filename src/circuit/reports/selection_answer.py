@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from circuit.replication.foretold import (
+from circuit.measures.replication.foretold import (
     CORRELATION,
     FIRST_BORN,
     KNOWN,
@@ -12,7 +12,7 @@ from circuit.replication.foretold import (
     NOT_TOLD,
     NOTHING,
 )
-from circuit.replication.selection import BASELINES, RANKING
+from circuit.measures.replication.selection import BASELINES, RANKING
 from circuit.reports.quantities import format_interval, format_value
 from circuit.reports.style import words
 
@@ -21,9 +21,9 @@ def answer(pooled: pd.DataFrame, told: pd.DataFrame, born: pd.DataFrame) -> str:
     """What could be known, how closely the orders agree, and what baselines tell.
 
     Args:
-        pooled: the rows of run ``pooled`` of :func:`circuit.replication.foretold.scores`.
-        told: of :func:`circuit.replication.foretold.verdicts`.
-        born: run, and the columns of :func:`circuit.replication.selection.births`.
+        pooled: the rows of run ``pooled`` of :func:`circuit.measures.replication.foretold.scores`.
+        told: of :func:`circuit.measures.replication.foretold.verdicts`.
+        born: run, and the columns of :func:`circuit.measures.replication.selection.births`.
     """
     runs, arrived = born["run"].nunique(), int(born["born"].sum())
     if not arrived:

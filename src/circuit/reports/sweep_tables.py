@@ -28,7 +28,7 @@ _BESIDE = {
 
 
 class SweepTables(NamedTuple):
-    """What the analysis leaves; see :class:`circuit.geometry.sweep.checkpoints.Sweep`."""
+    """What the analysis leaves; see :class:`circuit.measures.sweep.checkpoints.Sweep`."""
 
     rows: pd.DataFrame
     stages: pd.DataFrame

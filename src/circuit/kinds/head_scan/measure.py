@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from circuit.geometry.heads.scan import (
+from circuit.kinds.head_scan.settings import Settings
+from circuit.measures.heads.scan import (
     EVENT_UNITS,
     correlations,
     growth_rows,
     head_scan,
     select_heads,
 )
-from circuit.kinds.head_scan.settings import Settings
 from circuit.measuring import ROLES, Job, Measured, Table
 from circuit.opened import OpenRun
 

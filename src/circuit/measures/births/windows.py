@@ -1,0 +1,78 @@
+"""Births merged into windows that later analyses can name. No torch here.
+
+1. Births whose moments share at least one interval between checkpoints are merged, and so on until
+   none overlap: ``window_1``, ``window_2``, … in order of time. Where one ends as the next begins,
+   they stay apart. Only moments are merged: slow changes would overlap with everything.
+2. ``main`` is the merged window with most pieces of evidence, the earlier one of equals.
+3. Every piece of evidence that was born also has a window under its own name, its extent: from
+   where its change began to where it was over.
+4. Evidence that was not born, and ``main`` where nothing was, get the whole run and are not
+   ``found``: an analysis that names them still runs on a run that learned nothing, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from circuit.measures.births.evidence import Evidence
+from circuit.measures.births.sweep_curves import Curve
+
+WINDOW_UNITS = {"start": "step", "stop": "step", "pieces": "1", "share": "share"}
+
+
+def merged_windows(evidence: Sequence[Evidence], run: tuple[int, int]) -> dict[str, dict[str, Any]]:
+    """Windows by name: start, stop, evidence (names), found; own windows also birth (step or None).
+
+    Args:
+        run: the run's first and last checkpoint step.
+    """
+    merged: list[dict[str, Any]] = []
+    born = [(one.moment, one.name) for one in evidence if one.moment is not None]
+    for (start, stop), name in sorted(born):
+        if merged and start < merged[-1]["stop"]:
+            merged[-1]["stop"] = max(merged[-1]["stop"], stop)
+            merged[-1]["evidence"].append(name)
+        else:
+            merged.append({"start": start, "stop": stop, "evidence": [name], "found": True})
+    whole = {"start": run[0], "stop": run[1], "evidence": [], "found": False}
+    main = max(merged, key=lambda window: len(window["evidence"]), default=whole)
+    windows = {"main": main} | {f"window_{i + 1}": window for i, window in enumerate(merged)}
+    for one in evidence:
+        start, stop = one.extent or run
+        windows[one.name] = {
+            "start": start,
+            "stop": stop,
+            "evidence": [one.name] if one.extent else [],
+            "found": one.extent is not None,
+            "birth": one.birth,
+        }
+    return windows
+
+
+def window_table(windows: dict[str, dict[str, Any]], curve: Curve) -> pd.DataFrame:
+    """Every window, with how much of a curve's change lies inside.
+
+    Columns: window, found, start, stop, pieces (of evidence), evidence, share (of the curve's
+    change from first to last checkpoint; missing where the curve does not move), setting (the line
+    that gives the window a name of its own in a study's ``windows``).
+    """
+    moves = curve.moves
+    at = dict(zip(curve.steps.tolist(), curve.mean.tolist(), strict=True))
+    rows = [
+        {
+            "window": name,
+            "found": window["found"],
+            "start": window["start"],
+            "stop": window["stop"],
+            "pieces": len(window["evidence"]),
+            "evidence": ", ".join(window["evidence"]),
+            "share": (at[window["stop"]] - at[window["start"]]) / curve.change if moves else np.nan,
+            "setting": f"{name}: [{window['start']}, {window['stop']}]",
+        }
+        for name, window in windows.items()
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,225 @@
+"""Where every head looks, what it reads there and what that is worth, over training.
+
+1. One forward pass per checkpoint leaves what every head reads, its pattern and what it adds up,
+   and the scale of the final LayerNorm.
+2. Per head and event, from the prediction position: attention mass on every role, ``MEASURES`` of
+   scores, pattern, OV image and direct logits. Mass on a role is the sum over its positions; roles
+   overlap (stale values are value distractors too), so masses need not sum to 1. The rival of a
+   margin is the best other value at each checkpoint; ``over_mean`` is against the mean of all
+   other values, where a head that knows nothing is at 0 rather than below.
+3. ``even`` stands beside the heads: attention spread evenly over the causal prefix, the mass and
+   entropy of a head that does not choose.
+4. All columns of a checkpoint, and their changes since the checkpoint before, are averaged over one
+   set of resamples of events.
+5. The same pass serves the role maps (:mod:`circuit.measures.heads.maps`), the pictured
+   patterns (:mod:`circuit.measures.heads.patterns`) and, at the first and the last checkpoint,
+   the singular directions (:mod:`circuit.measures.heads.directions`). When each link of the
+   retrieval chain moved is read off the events of all checkpoints at the end
+   (:mod:`circuit.measures.heads.chain`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit.measures.heads.chain import LINKS, chain_moves
+from circuit.measures.heads.directions import head_directions
+from circuit.measures.heads.maps import EVEN, map_rows
+from circuit.measures.heads.patterns import pattern_labels, pictured_patterns
+from circuit.model.sites import every_head, head_name, parse_head
+from circuit.model.transformer import Decoder
+from circuit.scalars.base import Seen, look, margin, over_mean
+from circuit.scalars.routing import (
+    Head,
+    best_margin,
+    prediction_pattern,
+    prediction_scores,
+    separation,
+)
+from circuit.scalars.value import (
+    attended_state,
+    dla_logits,
+    ov_image_logits,
+    ov_value_margin,
+    right_value,
+)
+from circuit.statistics import bootstrap_means
+from circuit.task.events import ReadEvents
+from circuit.task.vocabulary import Vocabulary
+
+ROLES = (
+    "query_key",
+    "support_op",
+    "support_key",
+    "support_value",
+    "stale_value",
+    "value_distractors",
+    "key_distractors",
+    "prior_answers",
+)
+MEASURES = {
+    "attention_mass": "probability",
+    "qk_separation": "score",
+    "qk_best_margin": "score",
+    "entropy": "nat",
+    "ov_value_margin": "logit",
+    "ov_value_margin_attended": "logit",
+    "head_value_margin_dla": "logit",
+    "head_value_over_mean_dla": "logit",
+}
+ROW_UNITS = {
+    "step": "step",
+    **dict.fromkeys(
+        ("mean", "low", "high", "delta", "delta_low", "delta_high"), "unit of the measure"
+    ),
+    "count": "1",
+}
+_KEY = ("head", "role", "measure")
+Columns = dict[tuple[str, str, str], Float[Tensor, " E"]]
+
+
+class Geometry(NamedTuple):
+    """What the analysis leaves.
+
+    ``rows``: step, head, role, measure, mean, low, high, delta, delta_low, delta_high, count, where
+    delta is the change since the checkpoint before (missing at the first) and count are events.
+    ``maps``, ``directions``, ``moves`` and ``patterns`` are those of :func:`map_rows`,
+    :func:`head_directions`, :func:`chain_moves` and :func:`pictured_patterns`, with their step.
+    """
+
+    rows: pd.DataFrame
+    maps: pd.DataFrame
+    directions: pd.DataFrame
+    moves: pd.DataFrame
+    patterns: pd.DataFrame
+
+
+def attention_geometry(
+    decoder: Decoder,
+    theta: Callable[[int], Float[Tensor, " P"]],
+    steps: Sequence[int],
+    events: ReadEvents,
+    vocabulary: Vocabulary,
+    chain: Sequence[str],
+    pictures: int,
+    directions: int,
+    tokens: int,
+) -> Geometry:
+    """Everything about all heads at all checkpoints; see :class:`Geometry`.
+
+    Args:
+        chain: names of the heads whose retrieval chain is told; the first is pictured.
+        pictures: events whose whole patterns are kept.
+        directions: singular directions of each head's W_QK and W_OV.
+        tokens: tokens named per side of a direction.
+
+    Raises:
+        AnalysisError: a head does not exist, or has fewer directions.
+    """
+    s = decoder.settings
+    sites, pictured = attention_sites(s.n_layers), parse_head(chain[0], s.n_layers, s.n_heads)
+    labels = pattern_labels(events, vocabulary, pictures)
+    rows, maps, named, patterns = [], [], [], []
+    links: list[Float[np.ndarray, "H L E"]] = []
+    previous: Float[np.ndarray, "E K"] | None = None
+    for step in steps:
+        with torch.no_grad():
+            parameters = theta(step)
+            seen = look(decoder, parameters, events, vocabulary.value_ids, sites)
+            columns = head_columns(seen)
+            values = torch.stack([column.double() for column in columns.values()], 1).numpy()
+            rows.append(_rows(list(columns), values, previous).assign(step=step))
+            maps.append(map_rows(seen).assign(step=step))
+            patterns.append(pictured_patterns(seen, pictured, labels).assign(step=step))
+            if step in (steps[0], steps[-1]):
+                found = head_directions(seen, parameters, vocabulary, directions, tokens)
+                named.append(found.assign(step=step))
+        links.append(_links(list(columns), values, chain))
+        previous = values
+    order = ["step", *_KEY, *(c for c in ROW_UNITS if c != "step")]
+    return Geometry(
+        pd.concat(rows, ignore_index=True)[order],
+        pd.concat(maps, ignore_index=True),
+        pd.concat(named, ignore_index=True),
+        chain_moves(np.stack(links, axis=2), steps, chain),
+        pd.concat(patterns, ignore_index=True),
+    )
+
+
+def attention_sites(n_layers: int) -> frozenset[str]:
+    """What the pass must leave."""
+    names = ("attn_input", "pattern", "z")
+    return frozenset(f"layer_{n}_{name}" for n in range(n_layers) for name in names) | {
+        "final_norm_scale"
+    }
+
+
+def head_columns(seen: Seen) -> Columns:
+    """One value per event of every (head, role, measure), ``even`` last."""
+    events = seen.events
+    masks = torch.stack([events.role_mask(role) for role in ROLES])
+    found: Columns = {}
+    for head in every_head(seen.decoder.settings):
+        name = head_name(head)
+        found |= _looks(name, prediction_pattern(seen, head), masks)
+        found |= {(name, *key): column for key, column in _worth(seen, head).items()}
+    prefix = events.causal_prefix.double()
+    return found | _looks(EVEN, prefix / prefix.sum(-1, keepdim=True), masks)
+
+
+def _looks(head: str, pattern: Float[Tensor, "E T"], masks: Tensor) -> Columns:
+    """Attention mass by role, and entropy, of a pattern from the prediction position."""
+    masses = zip(ROLES, (masks * pattern).sum(-1), strict=True)
+    found = {(head, role, "attention_mass"): mass for role, mass in masses}
+    return found | {(head, "causal_prefix", "entropy"): torch.special.entr(pattern).sum(-1)}
+
+
+def _worth(seen: Seen, head: Head) -> Mapping[tuple[str, str], Float[Tensor, " E"]]:
+    """The measures of scores, OV image and write, by the role they are about."""
+    scores = prediction_scores(seen, head)
+    attended = ov_image_logits(seen, head, attended_state(seen, head))
+    right, direct = right_value(seen), dla_logits(seen, head, None)
+    return {
+        ("support_value", "qk_separation"): separation(scores, seen),
+        ("support_value", "qk_best_margin"): best_margin(scores, seen),
+        ("support_value", "ov_value_margin"): ov_value_margin(head, None)(seen),
+        ("causal_prefix", "ov_value_margin_attended"): margin(attended, right, None),
+        ("prediction", "head_value_margin_dla"): margin(direct, right, None),
+        ("prediction", "head_value_over_mean_dla"): over_mean(direct, right),
+    }
+
+
+def _links(
+    keys: Sequence[tuple[str, str, str]], values: Float[np.ndarray, "E K"], chain: Sequence[str]
+) -> Float[np.ndarray, "H L E"]:
+    """The columns of every link of the heads whose chain is told."""
+    return values.T[[[keys.index((head, *link)) for link in LINKS.values()] for head in chain]]
+
+
+def _rows(
+    keys: Sequence[tuple[str, str, str]],
+    values: Float[np.ndarray, "E K"],
+    previous: Float[np.ndarray, "E K"] | None,
+) -> pd.DataFrame:
+    """Means of a checkpoint's columns and of their changes, over one set of resamples."""
+    change = np.full_like(values, np.nan) if previous is None else values - previous
+    mean, low, high = (
+        part.reshape(2, -1) for part in bootstrap_means(np.concatenate([values, change], 1))
+    )
+    frame = pd.DataFrame(keys, columns=list(_KEY))
+    return frame.assign(
+        mean=mean[0],
+        low=low[0],
+        high=high[0],
+        delta=mean[1],
+        delta_low=low[1],
+        delta_high=high[1],
+        count=len(values),
+    )

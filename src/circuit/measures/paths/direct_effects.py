@@ -1,0 +1,150 @@
+"""What a component writes towards the answer, against what its removal costs.
+
+1. *Direct attribution*: the component's write at the prediction position, less what would stand in
+   its place, read by the frozen final LayerNorm and the unembedding
+   (:mod:`circuit.measures.paths.direct`).
+2. *Ablation effect*: the target with the component minus the target without it, everything after
+   it recomputed. Rivals are those of the clean pass, so both measure the same difference of logits.
+3. The two agree where a component acts on the logits by itself. An effect that is larger came
+   through later components; one that is smaller was compensated by them, or by the LayerNorm.
+4. All components are measured on half of the events. The other half chooses the ``top`` ones, those
+   with the largest direct attribution; the one with the smallest is the ``bottom`` control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit.experiments.edits import Removed, components
+from circuit.experiments.trial import LIKE_LENGTHS, Trial
+from circuit.measures.paths.direct import TARGETS, Readout
+from circuit.scalars.base import Seen, pick
+from circuit.scalars.behaviour import answer_logits
+from circuit.scalars.write import Baseline, removed_write
+from circuit.statistics import bootstrap_means, correlations, draws, halves, told
+
+MEASURES = {"direct": "logit", "effect": "logit", "sign_agreement": "share", "correlation": "1"}
+TOGETHER, ALL = "top components", "all components"
+UNITS = {
+    "step": "step",
+    "mean": "unit of the measure",
+    "low": "unit of the measure",
+    "high": "unit of the measure",
+    "count": "1",
+}
+_CHOOSING = "value_margin"
+
+
+class DirectAndAblated(NamedTuple):
+    """Both measures of every component and event, in logits: [E, R, C]."""
+
+    direct: Float[np.ndarray, "E R C"]
+    effect: Float[np.ndarray, "E R C"]
+
+
+def direct_attribution(
+    seen: Seen, read: Readout, names: Sequence[str], baseline: Baseline
+) -> Float[Tensor, "E R C"]:
+    """What each component's write adds to each target by itself, in logits (step 1)."""
+    at = seen.events.prediction
+    removed = [pick(removed_write(seen, name, baseline), at) for name in names]
+    return read.direction @ torch.stack(removed, -1)
+
+
+def direct_and_ablated(
+    seen: Seen, read: Readout, top: int, baseline: Baseline
+) -> tuple[dict[str, str], DirectAndAblated]:
+    """Both measures of all components on the half of the events that does not choose (step 4).
+
+    Args:
+        seen: a pass with the sites of
+            :func:`circuit.experiments.edits.removal_sites`, ``final_norm`` and its scale.
+
+    Returns:
+        Component → ``top``, ``other`` or ``bottom``, by falling direct attribution, and the
+        measures in that order.
+    """
+    every = components(seen.decoder.settings)
+    direct = direct_attribution(seen, read, every, baseline).numpy()
+    trial = Trial(seen, LIKE_LENGTHS)
+    ablated = trial.passes({name: Removed(name, baseline) for name in every})
+    left = torch.stack([read.targets.values(answer_logits(a)) for _, _, a in ablated], -1)
+    effect = (read.whole[..., None] - left).numpy()
+    choosing, confirming = halves(len(seen.events))
+    size = np.abs(direct[choosing, TARGETS.index(_CHOOSING)].mean(0))
+    order = np.argsort(-size, kind="stable").tolist()
+    roles = {every[i]: "top" if place < top else "other" for place, i in enumerate(order)}
+    roles[every[order[-1]]] = "bottom"
+    return roles, DirectAndAblated(direct[confirming][..., order], effect[confirming][..., order])
+
+
+def comparison(roles: Mapping[str, str], measured: DirectAndAblated) -> pd.DataFrame:
+    """Rows of target, component, chosen, measure, mean, low, high, count (events).
+
+    ``sign_agreement`` is the share of events in which both measures have the same sign, and
+    ``correlation`` Pearson's over events. Under the component ``TOGETHER`` both are over the top
+    components' means, under ``ALL`` over all components'. What does not vary has no correlation,
+    and no row.
+
+    Args:
+        roles, measured: as :func:`direct_and_ablated` returns them.
+    """
+    names = list(roles)
+    agree = np.sign(measured.direct) == np.sign(measured.effect)
+    columns = np.stack([measured.direct, measured.effect, agree.astype(np.float64)])
+    n = columns.shape[1]
+    mean, low, high = bootstrap_means(np.moveaxis(columns, 1, 0).reshape(n, -1))
+    labels = pd.MultiIndex.from_product(
+        [list(MEASURES)[:3], TARGETS, names], names=["measure", "target", "component"]
+    )
+    parts = [pd.DataFrame({"mean": mean, "low": low, "high": high}, index=labels).reset_index()]
+    top = np.array(list(roles.values())) == "top"
+    for r, target in enumerate(TARGETS):
+        x, y = measured.direct[:, r], measured.effect[:, r]
+        over_events = _correlations(x, y).assign(component=names, measure="correlation")
+        together = [
+            _agreement_of_means(x[:, of], y[:, of]).assign(component=name)
+            for name, of in ((TOGETHER, top), (ALL, slice(None)))
+        ]
+        parts += [frame.assign(target=target) for frame in (over_events, *together)]
+    rows = pd.concat(parts, ignore_index=True).dropna(subset=["mean", "low"])
+    chosen = rows["component"].map({**roles, TOGETHER: "top", ALL: "all"})
+    rows = rows.assign(chosen=chosen, count=n)
+    return rows[["target", "component", "chosen", "measure", "mean", "low", "high", "count"]]
+
+
+def _correlations(x: Float[np.ndarray, "n k"], y: Float[np.ndarray, "n k"]) -> pd.DataFrame:
+    """Pearson's correlation over events, column by column, with its bootstrap interval."""
+    # Centred first: correlations do not change, and the sums of squares keep their digits.
+    x, y = x - x.mean(0), y - y.mean(0)
+    weights = _weights(len(x))
+    xm, ym, xy, xx, yy = (weights @ part for part in (x, y, x * y, x * x, y * y))
+    spread = np.sqrt(np.maximum(xx - xm * xm, 0) * np.maximum(yy - ym * ym, 0))
+    none = np.full_like(spread, np.nan)  # what does not vary
+    return _with_interval(np.divide(xy - xm * ym, spread, out=none, where=spread > 0))
+
+
+def _agreement_of_means(x: Float[np.ndarray, "n k"], y: Float[np.ndarray, "n k"]) -> pd.DataFrame:
+    """Sign agreement and correlation of k components' means, with events resampled."""
+    weights = _weights(len(x))
+    x, y = weights @ x, weights @ y
+    agree = (np.sign(x) == np.sign(y)).mean(1)
+    found = _with_interval(np.stack([agree, correlations(x, y)], 1))
+    return found.assign(measure=["sign_agreement", "correlation"])
+
+
+def _weights(n: int) -> Float[np.ndarray, "r n"]:
+    """Shares of n events: in the events themselves, then in every bootstrap resample of them."""
+    return draws(n) / n
+
+
+def _with_interval(found: Float[np.ndarray, "r k"]) -> pd.DataFrame:
+    """The first row as the mean, the interval of all others."""
+    return pd.DataFrame(dict(zip(("mean", "low", "high"), told(found), strict=True)))

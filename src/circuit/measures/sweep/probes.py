@@ -1,0 +1,189 @@
+"""Linear probes (Alain & Bengio 2016): what ridge classifiers read off the stream at every stage.
+
+1. The reads of a split's whole programs are labelled by the key asked for, by the answer (in this
+   task the value at ``support_value`` *is* the answer, so that is one label) and by the value of
+   the latest stale write, the one that the support write replaced.
+2. Reads of programs with even numbers fit a probe, those of odd ones score it.
+3. The states at ``prediction`` (which is also the query key's position) and at ``support_value``
+   are centred on their mean and divided by one number, their root mean square deviation over all
+   features. So the penalty weighs the same at every stage and checkpoint, and no direction of the
+   stream is preferred.
+4. One-vs-rest ridge regression on targets of ±1 with a free intercept, in float64:
+
+       W = (XᵀX + λ I)⁻¹ XᵀY,   intercept = mean Y   (X centred);
+
+   the class with the largest value is the probe's guess. One Cholesky factor serves all labels of
+   the same states, and their controls: the same probe, fitted on labels that were shuffled over
+   the fitting states, and scored on the true ones.
+5. The probe of ``latest`` asks whether the value at a position is still in force. It is fitted on
+   the states at ``support_value`` (yes) and at the latest stale value (no) of the same reads, and a
+   read's score is the mean over its two states.
+
+A class that no fitting state has cannot be guessed, so a read that has it counts as wrong. Reads
+without a stale value take no part. Intervals resample the scoring programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit.measures.sweep.behaviour import means_over_reads
+from circuit.measures.sweep.stages import ROLES
+from circuit.task.events import read_events
+from circuit.task.vocabulary import Vocabulary
+
+TARGETS = ("query_key", "answer", "stale_value")
+LATEST = "latest"
+MEASURES = ("probe_accuracy", "probe_control")
+
+
+class Correct(NamedTuple):
+    """Whether each of m scored states was guessed right (1) or not (0), by label.
+
+    ``accuracy`` is the probe's, ``control`` that of the probe fitted on shuffled labels.
+    """
+
+    accuracy: Float[Tensor, "L m"]
+    control: Float[Tensor, "L m"]
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """L labels of n states, with all that fitting needs and no checkpoint changes.
+
+    Attributes:
+        fit, score: numbers of the states that fit and that score.
+        targets: ±1, one column per class and label, then the same of the shuffled labels.
+        classes: the classes of each label, those of the fitting states, ascending.
+        truth: labels of the scoring states.
+    """
+
+    fit: Int[Tensor, " f"]
+    score: Int[Tensor, " m"]
+    targets: Float[Tensor, "f K"]
+    classes: tuple[Int[Tensor, " c"], ...]
+    truth: Int[Tensor, "L m"]
+
+    @classmethod
+    def of(cls, labels: Int[Tensor, "L n"], program: Int[Tensor, " n"], seed: int = 0) -> Labelled:
+        """Even programs fit, odd ones score; ``seed`` shuffles the control's labels."""
+        fit, score = ((program % 2 == part).nonzero()[:, 0] for part in (0, 1))
+        fitting = labels[:, fit]
+        order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(seed))
+        classes = tuple(label.unique() for label in fitting)
+        columns = [
+            label[:, None] == of_label
+            for shown in (fitting, fitting[:, order])
+            for label, of_label in zip(shown, classes, strict=True)
+        ]
+        targets = torch.cat(columns, 1).double() * 2 - 1
+        return cls(fit, score, targets, classes, labels[:, score])
+
+    def correct(self, states: Float[Tensor, "n d"], penalty: float) -> Correct:
+        """Fit on the states that fit, and say which scoring states are guessed right."""
+        states = states.double()
+        values = ridge(states[self.fit], self.targets, states[self.score], penalty)
+        sizes = [len(of_label) for of_label in self.classes]
+        guesses = [
+            of_label[part.argmax(1)]
+            for of_label, part in zip(self.classes * 2, values.split(sizes * 2, 1), strict=True)
+        ]
+        right = (torch.stack(guesses) == self.truth.repeat(2, 1)).double()
+        return Correct(*right.chunk(2))
+
+
+def ridge(
+    fit: Float[Tensor, "f d"],
+    targets: Float[Tensor, "f K"],
+    score: Float[Tensor, "m d"],
+    penalty: float,
+) -> Float[Tensor, "m K"]:
+    """Decision values of ridge regression with a free intercept; see the module for scaling."""
+    mean = fit.mean(0)
+    scale = (fit - mean).square().mean().sqrt()
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    x = (fit - mean) / scale
+    gram = x.T @ x
+    gram.diagonal().add_(penalty)
+    weight = torch.cholesky_solve(x.T @ targets, torch.linalg.cholesky(gram))
+    return (score - mean) / scale @ weight + targets.mean(0)
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeReads:
+    """The reads that probes are fitted on and scored with.
+
+    Attributes:
+        at: positions, of every read of the programs, whose states are needed: prediction,
+            support_value, latest stale value.
+        chosen: numbers of the n reads that take part.
+        by_role: the labels of ``TARGETS`` for a state of each of them.
+        latest: the label of ``LATEST`` for n states at support_value, then n at the stale value.
+        program: of every scored read, numbered from 0 without gaps.
+    """
+
+    at: Int[Tensor, "R 3"]
+    chosen: Int[Tensor, " n"]
+    by_role: Labelled
+    latest: Labelled
+    program: Int[np.ndarray, " m"]
+
+    @classmethod
+    def of(cls, programs: pd.DataFrame, vocabulary: Vocabulary, limit: int) -> ProbeReads:
+        """All reads of the first ``limit`` programs, in the order of ``SplitReads``."""
+        used = programs.head(limit)
+        events = read_events(used, vocabulary)
+        positions = torch.arange(events.tokens.shape[1])
+        stale = (events.stale_value * positions).amax(1)
+        at = torch.stack([events.prediction, events.support_value, stale], 1)
+        chosen = events.stale_value.any(1).nonzero()[:, 0]
+        number = {sample: i for i, sample in enumerate(used["sample_id"])}
+        program = torch.tensor([number[sample] for sample in events.sample_id])[chosen]
+        stale_id = events.tokens.gather(1, stale[:, None])[:, 0]
+        labels = torch.stack([events.query_key_id, events.answer, stale_id])[:, chosen]
+        is_latest = torch.tensor([1, 0]).repeat_interleave(len(chosen))[None]
+        by_role = Labelled.of(labels, program)
+        scored = program[by_role.score].numpy()
+        return cls(
+            at,
+            chosen,
+            by_role,
+            Labelled.of(is_latest, program.repeat(2)),
+            np.unique(scored, return_inverse=True)[1],
+        )
+
+
+def probe_rows(
+    reads: ProbeReads, states: Mapping[str, Float[Tensor, "R 3 d"]], penalty: float
+) -> pd.DataFrame:
+    """Rows of stage, role, target, measure, mean, low, high, count (scored reads).
+
+    Args:
+        states: at the positions ``reads.at``, by stage.
+        penalty: λ.
+    """
+    names: list[tuple[str, str, str, str]] = []
+    columns: list[Tensor] = []
+    for stage, every in states.items():
+        state = every[reads.chosen]
+        for place, role in enumerate(ROLES):
+            found = reads.by_role.correct(state[:, place], penalty)
+            for measure, right in zip(MEASURES, found, strict=True):
+                names += [(stage, role, target, measure) for target in TARGETS]
+                columns += list(right)
+        found = reads.latest.correct(state[:, 1:].transpose(0, 1).flatten(0, 1), penalty)
+        for measure, right in zip(MEASURES, found, strict=True):
+            names.append((stage, "support_value", LATEST, measure))
+            columns.append(right.view(2, -1).mean(0))
+    values = torch.stack(columns, 1).numpy()
+    mean, low, high = means_over_reads(values, reads.program, int(reads.program.max()) + 1)
+    frame = pd.DataFrame(names, columns=["stage", "role", "target", "measure"])
+    return frame.assign(mean=mean, low=low, high=high, count=len(values))

@@ -1,0 +1,201 @@
+"""One dictionary over a 'run' that ends in the planted circuit, and over untrained twins."""
+
+import numpy as np
+import pytest
+import torch
+from planted import untrained_twin
+
+from circuit.config.scalar import ScalarSettings
+from circuit.errors import AnalysisError
+from circuit.kinds.shared_features.settings import Settings
+from circuit.measures.features.shared import shared_features
+from circuit.measures.sweep.behaviour import SplitReads
+from circuit.model.counting import CountingDecoder
+from circuit.scalars.evaluate import scalar_values
+from circuit.scalars.registry import ScalarContext, build_scalar
+from circuit.task.events import read_events
+
+STEPS = (0, 600, 1200)
+N_KEYS = 4
+
+
+def found_in(circuit, states, benchmark, decoder=None, **changes):
+    """Small dictionaries, fitted in seconds."""
+    settings = Settings.model_validate(
+        {
+            "kind": "shared_features",
+            "stage": "layer_0_post_attn",
+            "size": 96,
+            "steps": 600,
+            "learning_rate": 1e-2,
+            "family": N_KEYS,
+            **changes,
+        }
+    )
+    split = SplitReads(benchmark.splits["train"], benchmark.vocabulary, 160)
+    return shared_features(
+        decoder or circuit.decoder,
+        dict(zip(STEPS, states, strict=True)).__getitem__,
+        STEPS,
+        split,
+        benchmark.vocabulary,
+        settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def passes(planted):
+    return CountingDecoder(planted.decoder)
+
+
+def without(planted, head):
+    """The planted circuit before a head writes anything; in float32, as runs are."""
+    flat = planted.flat.float()
+    layer, number = int(head[1]), int(head[3])
+    planted.decoder.layout.views(flat)[f"layer_{layer}.attn.W_O"][number] = 0
+    return flat
+
+
+@pytest.fixture(scope="module")
+def formed(planted, planted_benchmark, passes):
+    """The previous-token head begins to write between the last two checkpoints."""
+    before = without(planted, planted.previous_token_head)
+    states = [before, before, planted.flat.float()]
+    return found_in(planted, states, planted_benchmark, passes)
+
+
+@pytest.fixture(scope="module")
+def answered(planted, planted_benchmark):
+    """The matching head does, and there is a feature for every value."""
+    before = without(planted, planted.matching_head)
+    changes = {"stage": "layer_1_post_attn", "family": planted.vocabulary.n_values, "first": 600}
+    return found_in(
+        planted, [before, before, planted.flat.float()], planted_benchmark, size=160, **changes
+    )
+
+
+def family(found, name):
+    return found.families.set_index("family").loc[name]
+
+
+def score(found, name, measure="score"):
+    rows = found.rows[(found.rows["family"] == name) & (found.rows["measure"] == measure)]
+    return rows.set_index("step")
+
+
+def test_features_of_a_written_values_key_are_found_once_the_previous_token_head_writes_it(formed):
+    """Planted: L0H1 writes the key of a written value onto it, in a block of its own."""
+    name = "query_key@support_value"
+    told = family(formed, name)
+    assert not told["by_token"]
+    assert told["members_told"] == N_KEYS
+    assert told["low"] > 0.8 > told["shuffled_high"]
+    mine = score(formed, name)
+    assert mine.loc[[0, 600], "high"].max() < 0.1 * mine.loc[1200, "low"]
+    assert score(formed, name, "score_control").loc[1200, "high"] < 0.5 * mine.loc[1200, "low"]
+    members = formed.features.loc[list(formed.dictionary.families[name])]
+    assert set(members["group"]) == {"K00", "K01", "K02", "K03"}  # one feature for each key
+    assert (members["role"] == "support_value").all()
+
+
+def test_no_feature_tells_an_answer_at_the_prediction_before_the_matching_head_wrote_it(formed):
+    """Nothing of layer 0 knows it: shuffled labels do as well."""
+    told = family(formed, "answer@prediction")
+    assert told["low"] < told["shuffled_high"]
+
+
+def test_features_of_the_answer_are_found_where_the_matching_head_wrote_it(answered, planted):
+    told = family(answered, "answer@prediction")
+    assert not told["by_token"]
+    assert told["low"] > 0.5 > told["shuffled_high"]
+    tells = (answered.features["role"] == "prediction") & (answered.features["label"] == "answer")
+    values = answered.features.loc[tells & answered.features["told"], "group"]
+    assert values.nunique() > 0.7 * planted.vocabulary.n_values
+    mine = score(answered, "answer@prediction")
+    assert mine.loc[600, "high"] < 0.2 * mine.loc[1200, "low"]
+    assert sorted(answered.rows["step"].unique()) == [600, 1200]
+
+
+def test_in_the_untrained_twins_no_features_tell_the_answer(planted, planted_benchmark):
+    """Over seeds, the share of the best of them lies about that of shuffled labels."""
+    more = []
+    for seed in range(3):
+        twin = untrained_twin(planted, seed).flat.float()
+        found = found_in(
+            planted, [twin] * 3, planted_benchmark, stage="layer_1_post_attn", first=1200, steps=200
+        )
+        told = family(found, "answer@prediction")
+        more.append(told["share"] - told["shuffled_high"])
+        assert told["low"] < told["shuffled_high"]
+    assert np.mean(more) < 0.02
+
+
+def test_the_dictionary_is_judged_at_every_checkpoint(formed):
+    quality = formed.rows[formed.rows["family"] == ""]
+    assert len(quality) == len(STEPS) * 5
+    r2 = quality[quality["measure"] == "r2"].set_index("step")
+    assert (r2["low"] <= r2["mean"]).all()
+    assert (r2["mean"] <= r2["high"]).all()
+    assert (r2["mean"] > 0.5).all()
+    assert formed.dictionary.stage == "layer_0_post_attn"
+    assert len(formed.features) == formed.dictionary.size == 96
+    assert formed.features["feature"].tolist() == list(range(96))
+    alive = formed.features[formed.features["born"].notna()]
+    assert set(alive["born"]) <= set(STEPS)
+
+
+def test_it_costs_one_pass_per_checkpoint(formed, passes):
+    assert formed.rows["step"].nunique() == 3
+    assert passes.passes.programs == 3 * 160
+
+
+def test_a_familys_score_is_the_scalar_of_its_name(formed, planted, planted_benchmark):
+    """On the same programs; reads that share a support write count once in the rows."""
+    programs = planted_benchmark.splits["train"].head(160).iloc[1::2]
+    events = read_events(programs, planted_benchmark.vocabulary)
+    value_ids, name = planted.vocabulary.value_ids, "query_key@prediction"
+    context = ScalarContext(
+        planted.decoder,
+        events,
+        value_ids,
+        {},
+        lambda _: planted.flat,
+        (0, 1),
+        1,
+        dictionaries={"it": formed.dictionary},
+    )
+    settings = ScalarSettings(
+        scalar="feature_score", dictionary="it", features=name, role="prediction"
+    )
+    scalars = {"score": build_scalar(settings, context)}
+    values = scalar_values(planted.decoder, planted.flat.float(), events, value_ids, scalars)
+    assert float(values.mean()) == pytest.approx(score(formed, name).loc[1200, "mean"], rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_dictionary(planted, planted_benchmark):
+    states = [planted.flat.float()] * 3
+    first, again = (
+        found_in(planted, states, planted_benchmark, steps=30, first=1200) for _ in range(2)
+    )
+    assert torch.equal(first.dictionary.W_enc, again.dictionary.W_enc)
+    assert first.dictionary.families == again.dictionary.families
+    assert first.features.equals(again.features)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"first": 1300}, "no checkpoint is left from step 1300 on — "),
+        ({"stage": "layer_0_neurons"}, "site 'layer_0_neurons' does not hold residual states — "),
+        (
+            {"sparsity": 1e3, "steps": 100, "first": 1200},
+            "no feature of the dictionary fires at prediction or support_value — where: states at "
+            "layer_0_post_attn, step 1200 — ",
+        ),
+        ({"stage": "layer_7_post_mlp"}, "unknown site 'layer_7_post_mlp' — "),
+    ],
+)
+def test_what_cannot_be_is_refused(planted, planted_benchmark, changes, message):
+    with pytest.raises(AnalysisError) as caught:
+        found_in(planted, [planted.flat] * 3, planted_benchmark, **changes)
+    assert str(caught.value).startswith(message)

@@ -1,0 +1,263 @@
+"""Attention, scores, OV images and direct logits of every head, against a slow loop over reads.
+
+The oracle runs one read at a time, finds its roles by going through the words, and takes scores,
+patterns and writes from the whole forward pass.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from program_text import reads_of
+
+from circuit.errors import AnalysisError
+from circuit.measures.heads.attention import (
+    MEASURES,
+    ROLES,
+    ROW_UNITS,
+    attention_geometry,
+    attention_sites,
+)
+from circuit.measures.heads.chain import LINKS
+from circuit.measures.heads.patterns import PATTERN_UNITS, pattern_labels, pictured_patterns
+from circuit.model.counting import CountingDecoder
+from circuit.model.tap import Tap
+from circuit.scalars.base import look
+from circuit.task.events import read_events
+
+HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
+STEPS = (0, 40)
+PICTURES = 5
+
+
+@pytest.fixture(scope="module")
+def programs(planted_benchmark):
+    return planted_benchmark.splits["heldout_pairs"].head(10)
+
+
+@pytest.fixture(scope="module")
+def reads(programs, planted_benchmark):
+    return list(reads_of(programs, planted_benchmark.vocabulary))
+
+
+@pytest.fixture(scope="module")
+def events(programs, planted):
+    return read_events(programs, planted.vocabulary)
+
+
+@pytest.fixture(scope="module")
+def counting(planted):
+    return CountingDecoder(planted.decoder)
+
+
+@pytest.fixture(scope="module")
+def found(counting, planted, untrained, events):
+    """Everything about a 'run' that starts untrained and ends planted."""
+    theta = dict(zip(STEPS, (untrained.flat, planted.flat), strict=True)).__getitem__
+    chain, words = ("L1H2", "L1H0"), planted.vocabulary
+    return attention_geometry(counting, theta, STEPS, events, words, chain, PICTURES, 2, 3)
+
+
+def pictured(circuit, events, head, pictures):
+    """Pictures alone, of one state."""
+    words = circuit.vocabulary
+    seen = look(circuit.decoder, circuit.flat, events, words.value_ids, attention_sites(2))
+    return pictured_patterns(seen, head, pattern_labels(events, words, pictures))
+
+
+@pytest.fixture(scope="module")
+def whole(planted, untrained, reads):
+    """Every site of one forward pass per read and state, at the prediction position."""
+    sites = [f"layer_{n}_{s}" for n in range(2) for s in ("pattern", "scores", "head_write")]
+    seen = {}
+    for step, circuit in zip(STEPS, (untrained, planted), strict=True):
+        for number, read in enumerate(reads):
+            tap = Tap(capture=(*sites, "final_norm_scale"))
+            prefix = circuit.vocabulary.ids(" ".join(read.words[: read.prediction + 1]))
+            circuit.decoder.forward(circuit.views, torch.tensor([prefix]), tap)
+            for layer in range(2):
+                for head in range(4):
+                    seen[step, number, f"L{layer}H{head}"] = {
+                        "pattern": tap.cache[f"layer_{layer}_pattern"][0, head, -1].tolist(),
+                        "scores": tap.cache[f"layer_{layer}_scores"][0, head, -1].tolist(),
+                        "write": tap.cache[f"layer_{layer}_head_write"][0, -1, head],
+                        "scale": tap.cache["final_norm_scale"][0, -1],
+                    }
+    return seen
+
+
+def value_logits(circuit, state):
+    ids = circuit.vocabulary.value_ids
+    return (circuit.views["embedding.token"][ids.start : ids.stop] @ state).tolist()
+
+
+def over_best(logits, right):
+    return logits[right] - max(v for i, v in enumerate(logits) if i != right)
+
+
+def slow(circuit, read, seen):
+    """Every measure of one head on one read."""
+    scores, pattern, write = seen["scores"], seen["pattern"], seen["write"]
+    (support,) = read.roles["support_value"]
+    others = [scores[at] for at in read.roles["value_distractors"]]
+    right = int(read.answer[1:])
+    lens = value_logits(circuit, circuit.decoder.final_norm(circuit.views, write))
+    direct = (write - write.mean()) / seen["scale"] * circuit.views["final_norm.gain"]
+    direct = value_logits(circuit, direct)
+    rest = [v for i, v in enumerate(direct) if i != right]
+    return {
+        ("support_value", "qk_separation"): scores[support] - sum(others) / len(others),
+        ("support_value", "qk_best_margin"): scores[support] - max(others),
+        ("causal_prefix", "entropy"): -sum(p * math.log(p) for p in pattern if p > 0),
+        ("causal_prefix", "ov_value_margin_attended"): over_best(lens, right),
+        ("prediction", "head_value_margin_dla"): over_best(direct, right),
+        ("prediction", "head_value_over_mean_dla"): direct[right] - sum(rest) / len(rest),
+    }
+
+
+def test_role_attention_equals_a_slow_loop_on_ten_programs(found, programs, reads, whole):
+    assert len(programs) == 10
+    masses = found.rows[found.rows["measure"] == "attention_mass"]
+    at = masses.set_index(["step", "head", "role"])
+    assert len(at) == len(STEPS) * (len(HEADS) + 1) * len(ROLES)
+    for step in STEPS:
+        for head in HEADS:
+            for role in ROLES:
+                total = 0.0
+                for number, read in enumerate(reads):
+                    for position in read.roles[role]:
+                        total += whole[step, number, head]["pattern"][position]
+                row = at.loc[(step, head, role)]
+                assert row["mean"] == pytest.approx(total / len(reads), rel=1e-10, abs=1e-13)
+                assert row["low"] <= row["mean"] <= row["high"]
+                assert row["count"] == len(reads)
+
+
+def test_every_other_measure_equals_its_slow_computation(found, reads, whole, planted, untrained):
+    at = found.rows.set_index(["step", "head", "role", "measure"])["mean"]
+    for step, circuit in zip(STEPS, (untrained, planted), strict=True):
+        for head in HEADS:
+            values = [
+                slow(circuit, read, whole[step, number, head]) for number, read in enumerate(reads)
+            ]
+            for key in values[0]:
+                mean = np.mean([value[key] for value in values])
+                assert at[(step, head, *key)] == pytest.approx(mean, rel=1e-9, abs=1e-11), key
+
+
+def test_the_even_head_spreads_its_attention(found, reads):
+    at = found.rows.set_index(["step", "head", "role"])
+    for role in ROLES:
+        share = np.mean([len(read.roles[role]) / (read.prediction + 1) for read in reads])
+        assert at.loc[(40, "even", role), "mean"] == pytest.approx(share, rel=1e-12)
+    entropy = np.mean([math.log(read.prediction + 1) for read in reads])
+    assert at.loc[(40, "even", "causal_prefix"), "mean"] == pytest.approx(entropy, rel=1e-12)
+
+
+def test_changes_are_between_neighbouring_checkpoints_and_paired(found):
+    keys = ["head", "role", "measure"]
+    first, last = (
+        found.rows[found.rows["step"] == step].set_index(keys).sort_index() for step in STEPS
+    )
+    assert first[["delta", "delta_low", "delta_high"]].isna().all(axis=None)
+    np.testing.assert_allclose(last["delta"], last["mean"] - first["mean"], atol=1e-12)
+    assert (last["delta_low"] <= last["delta"] + 1e-12).all()
+    assert (last["delta"] <= last["delta_high"] + 1e-12).all()
+    still = last.xs("even")
+    assert (still[["delta", "delta_low", "delta_high"]] == 0).all(axis=None)
+
+
+def test_one_forward_pass_serves_a_checkpoint(found, counting):
+    assert (counting.passes.whole, counting.passes.continued) == (len(STEPS), 0)
+
+
+def test_only_the_planted_head_has_the_whole_chain(planted_found):
+    """L1H2 finds the support value, attends to it, reads the answer there and writes it."""
+    links = chain_of(planted_found, 40)
+    assert [head for head in HEADS if links[head].all()] == ["L1H2"]
+
+
+def test_the_untrained_twin_has_no_chain(planted_found):
+    """At most one of five links of any head, by chance: value margins start below 0."""
+    links = chain_of(planted_found, 0)
+    assert max(present.sum() for present in links.values()) <= 1
+
+
+@pytest.fixture(scope="module")
+def planted_found(planted, untrained, planted_events):
+    states = dict(zip(STEPS, (untrained.flat, planted.flat), strict=True))
+    return attention_geometry(
+        planted.decoder,
+        states.__getitem__,
+        STEPS,
+        planted_events.select(range(0, 171, 2)),
+        planted.vocabulary,
+        ["L1H2"],
+        1,
+        1,
+        1,
+    )
+
+
+def chain_of(geometry, step):
+    """By head, whether each link lies beyond 0 (mass: beyond even attention) with its interval."""
+    at = geometry.rows[geometry.rows["step"] == step].set_index(["head", "role", "measure"])
+    even = at.loc[("even", "support_value", "attention_mass"), "high"]
+    return {
+        head: np.array(
+            [
+                at.loc[(head, *link), "low"] > (even if link[1] == "attention_mass" else 0)
+                for link in LINKS.values()
+            ]
+        )
+        for head in HEADS
+    }
+
+
+def test_pictures_hold_whole_patterns_up_to_the_prediction(found, reads, whole):
+    assert set(found.patterns["event"]) == set(range(PICTURES))
+    for (step, event), part in found.patterns.groupby(["step", "event"]):
+        assert part["position"].tolist() == list(range(reads[event].prediction + 1))
+        pattern = whole[step, event, "L1H2"]["pattern"]
+        np.testing.assert_allclose(part["attention"], pattern, rtol=1e-9, atol=1e-15)
+        assert part["attention"].sum() == pytest.approx(1)
+        assert set(part["sample_id"]) == {reads[event].sample_id}
+
+
+def test_pictured_positions_carry_their_token_and_first_role(found, reads):
+    """Stale values are distractors too; a picture calls them stale."""
+    shown = ("support_value", "query_key", "stale_value", "value_distractors", "key_distractors")
+    seen = set()
+    for row in found.patterns.itertuples():
+        read = reads[row.event]
+        assert row.token == read.words[row.position]
+        roles = [r for r in (*shown, "prior_answers") if row.position in read.roles[r]]
+        assert row.role == (roles[0] if roles else "other")
+        seen.add(row.role)
+    assert seen == {*shown, "prior_answers", "other"}
+
+
+def test_another_head_is_another_head(planted, events, whole):
+    patterns = pictured(planted, events, (1, 0), 1)
+    expected = whole[40, 0, "L1H0"]["pattern"]
+    np.testing.assert_allclose(patterns["attention"], expected, rtol=1e-9)
+
+
+def test_more_pictures_than_events_are_all_events(planted, events, reads):
+    patterns = pictured(planted, events, (1, 2), len(reads) + 3)
+    assert set(patterns["event"]) == set(range(len(reads)))
+
+
+def test_a_head_that_does_not_exist_is_refused(planted, events):
+    with pytest.raises(AnalysisError, match="head 'L2H0' does not exist"):
+        attention_geometry(
+            planted.decoder, lambda _: planted.flat, STEPS, events, planted.vocabulary, ["L2H0"],
+            1, 1, 1,
+        )  # fmt: skip
+
+
+def test_every_number_has_a_unit(found):
+    for frame, units in ((found.rows, ROW_UNITS), (found.patterns, PATTERN_UNITS)):
+        assert set(frame.select_dtypes("number")) == set(units)
+    assert set(found.rows["measure"]) == set(MEASURES)

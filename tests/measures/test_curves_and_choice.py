@@ -1,0 +1,118 @@
+"""Birth and best steps, and the choice of the reference model, on curves made by hand."""
+
+import pandas as pd
+import pytest
+
+from circuit.measures.sweep.choice import (
+    CANDIDATE_UNITS,
+    POLICY,
+    candidates,
+    choose,
+    rank_candidates,
+)
+from circuit.measures.sweep.curves import best_step, birth_step, overall
+
+
+def sweep_rows(**curves):
+    """Rows of a sweep with these accuracies at steps 0, 10, …; steps come in no order."""
+    rows = []
+    for split, values in curves.items():
+        for i, value in enumerate(values):
+            wide = (max(value - 0.1, 0), min(value + 0.1, 1), 50)
+            rows += [
+                (10 * i, split, "all", -1, "accuracy", value, *wide),
+                (10 * i, split, "active_keys", 2, "accuracy", 1 - value, *wide),
+                (10 * i, split, "all", -1, "margin", 9.0, *wide),
+            ]
+    columns = ["step", "split", "slice", "slice_value", "measure", "mean", "low", "high", "count"]
+    return pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=0)
+
+
+def test_birth_and_best_are_read_off_the_split_over_all_reads():
+    rows = sweep_rows(iid=[0.1, 0.9, 0.8], heldout=[0.2, 0.3, 0.7])
+    assert (best_step(rows, "iid"), best_step(rows, "heldout")) == (10, 20)
+    assert (birth_step(rows, "iid", 0.5), birth_step(rows, "heldout", 0.5)) == (10, 20)
+    assert birth_step(rows, "heldout", 0.7) == 20  # at the threshold is not below it
+    assert birth_step(rows, "heldout", 0.9) is None
+    assert overall(rows, "iid")["mean"].tolist() == [0.1, 0.9, 0.8]
+    assert overall(rows, "iid", "margin")["mean"].tolist() == [9.0] * 3
+
+
+def test_the_best_step_is_the_earliest_of_equals():
+    assert best_step(sweep_rows(iid=[0.1, 0.8, 0.5, 0.8]), "iid") == 10
+
+
+def candidate_rows(*rows):
+    """Candidates from (run, step, validation, held-out) accuracies."""
+    columns = ["run", "step", "validation", "heldout"]
+    frame = pd.DataFrame(rows, columns=columns)
+    for name in ("validation", "heldout"):
+        frame[f"{name}_low"], frame[f"{name}_high"] = frame[name] - 0.01, frame[name] + 0.02
+        frame[f"{name}_count"] = 100 + frame.index
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("rows", "chosen"),
+    [
+        # Held-out accuracy decides among those that reach the floor, not validation accuracy.
+        ([("a", 10, 0.99, 0.5), ("a", 20, 0.91, 0.6)], ("a", 20)),
+        # The best held-out accuracy below the floor does not count.
+        ([("a", 10, 0.89, 0.9), ("a", 20, 0.9, 0.3)], ("a", 20)),
+        # At the floor is not below it.
+        ([("a", 10, 0.9, 0.8), ("a", 20, 0.95, 0.3)], ("a", 10)),
+        ([("a", 20, 0.92, 0.6), ("a", 10, 0.95, 0.6)], ("a", 10)),  # then validation
+        ([("a", 20, 0.95, 0.6), ("a", 10, 0.95, 0.6)], ("a", 10)),  # then the earlier step
+        ([("b", 10, 0.95, 0.6), ("a", 10, 0.95, 0.6)], ("a", 10)),  # then the name
+    ],
+)
+def test_the_reference_is_the_best_heldout_checkpoint_that_reaches_the_floor(rows, chosen):
+    choice = choose(candidate_rows(*rows), floor=0.9)
+    assert (choice["run"], choice["step"]) == chosen
+    assert choice["floor_reached"]
+
+
+def test_without_a_checkpoint_at_the_floor_validation_decides_and_the_choice_says_so():
+    rows = candidate_rows(("a", 10, 0.4, 0.8), ("b", 20, 0.6, 0.1), ("b", 30, 0.6, 0.2))
+    choice = choose(rows, floor=0.9)
+    assert (choice["run"], choice["step"]) == ("b", 30)
+    assert choice["floor_reached"] is False
+
+
+def test_the_choice_carries_the_numbers_of_its_own_row():
+    rows = candidate_rows(("a", 10, 0.95, 0.4), ("b", 30, 0.97, 0.6))
+    choice = choose(rows, floor=0.9)
+    assert choice == {
+        "run": "b",
+        "step": 30,
+        "heldout_accuracy": 0.6,
+        "heldout_low": pytest.approx(0.59),
+        "heldout_high": pytest.approx(0.62),
+        "heldout_count": 101,
+        "validation_accuracy": 0.97,
+        "validation_low": pytest.approx(0.96),
+        "validation_high": pytest.approx(0.99),
+        "validation_count": 101,
+        "floor": 0.9,
+        "floor_reached": True,
+        "policy": POLICY,
+    }
+
+
+def test_ranking_begins_with_the_choice_and_leaves_out_what_could_not_be_chosen():
+    rows = candidate_rows(("a", 10, 0.8, 0.99), ("a", 20, 0.95, 0.4), ("a", 30, 0.93, 0.7))
+    assert rank_candidates(rows, 0.9)["step"].tolist() == [30, 20]
+    assert rank_candidates(rows, 0.99)["step"].tolist() == [20, 30, 10]
+
+
+def test_candidates_join_both_splits_by_step():
+    rows = sweep_rows(iid=[0.1, 0.95, 0.8], heldout=[0.2, 0.3, 0.7])
+    found = candidates("seed7", rows, "iid", "heldout")
+    assert list(found.columns) == ["run", *CANDIDATE_UNITS]
+    assert found["run"].tolist() == ["seed7"] * 3
+    assert found["step"].tolist() == [0, 10, 20]
+    assert found["validation"].tolist() == [0.1, 0.95, 0.8]
+    assert found["heldout"].tolist() == [0.2, 0.3, 0.7]
+    assert found["validation_high"].tolist() == pytest.approx([0.2, 1, 0.9])
+    assert found["heldout_low"].tolist() == pytest.approx([0.1, 0.2, 0.6])
+    assert set(found["heldout_count"]) == {50}

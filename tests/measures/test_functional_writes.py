@@ -1,0 +1,266 @@
+"""What writes do later: found where they were planted, with exact parts, and not in twins."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from planted import untrained_twin
+
+from circuit.config.scalar import ScalarSettings
+from circuit.errors import AnalysisError
+from circuit.kinds.functional_write.settings import Settings
+from circuit.measures.writes.controls import role_masks
+from circuit.measures.writes.functional import UNITS, effect_sites, follow_writes
+from circuit.measures.writes.subspaces import SUBSPACE_UNITS
+from circuit.model.counting import CountingDecoder
+from circuit.scalars.evaluate import scalar_values
+from circuit.scalars.registry import ScalarContext, build_scalar, resolve_write
+
+ROLES = ("prediction", "support_value", "support_key", "value_distractors")
+BASE = {
+    "scalar": "functional_write",
+    "outcome": "answer_margin",
+    "competitor": "fixed_target",
+    "gradient": "integrated",
+    "role": "prediction",
+}
+WRITES = {
+    "answer": {**BASE, "head": "L1H2", "stage": "layer_1_post_mlp"},
+    "previous_key": {**BASE, "head": "L0H1", "stage": "layer_1_post_attn"},
+    "key_of_the_value": {
+        **BASE,
+        "head": "L0H1",
+        "stage": "layer_0_post_mlp",
+        "role": "support_value",
+    },
+    "noise": {**BASE, "head": "L0MLP", "stage": "layer_1_post_mlp"},
+}
+BOTTOM = "L1H0"
+
+
+@pytest.fixture(scope="module")
+def events(planted_events):
+    return planted_events.select(range(0, 171, 4))
+
+
+def settings():
+    return {name: ScalarSettings.model_validate(spec) for name, spec in WRITES.items()}
+
+
+def context(planted, states, events):
+    last = max(states)
+    return ScalarContext(
+        planted.decoder,
+        events,
+        planted.vocabulary.value_ids,
+        {},
+        states.__getitem__,
+        (min(states), last),
+        last,
+    )
+
+
+def followed(planted, states, events, decoder=None):
+    """Effects over states by step; the last one is the reference."""
+    setting = context(planted, states, events)
+    writes = {name: resolve_write(spec, setting) for name, spec in settings().items()}
+    return follow_writes(
+        decoder or planted.decoder,
+        states.__getitem__,
+        list(states),
+        events,
+        planted.vocabulary.value_ids,
+        writes,
+        dict.fromkeys(writes, max(states)),
+        BOTTOM,
+        ROLES,
+        4,
+        0,
+    )
+
+
+@pytest.fixture(scope="module")
+def states(planted, untrained):
+    """A 'run' on the straight line from untrained to planted."""
+    shares = {0: 0.0, 50: 0.5, 100: 1.0}
+    return {step: torch.lerp(untrained.flat, planted.flat, u) for step, u in shares.items()}
+
+
+@pytest.fixture(scope="module")
+def formed(planted, states, events):
+    return followed(planted, states, events)
+
+
+def at(table, step, **chosen):
+    """The one row that is meant."""
+    row = table[table["step"] == step]
+    for name, value in chosen.items():
+        row = row[row[name] == value]
+    assert len(row) == 1
+    return row.iloc[0]
+
+
+def test_the_matching_heads_write_is_worth_what_its_removal_costs(formed):
+    """Nothing lies between its target and the answer, and the gradient is integrated."""
+    own = at(formed.rows, 100, write="answer", of="write", part="whole")
+    cost = at(formed.rows, 100, write="answer", of="ablation")
+    assert own["low"] > 5
+    assert own["mean"] == pytest.approx(cost["mean"], rel=1e-6)
+    bottom = at(formed.rows, 100, write="answer", of="bottom head", part="whole")
+    assert bottom["source"] == BOTTOM
+    assert abs(bottom["mean"]) < 0.01 * own["mean"]
+
+
+def test_another_events_gradient_reads_nothing_of_it(formed):
+    foreign = at(formed.rows, 100, write="answer", of="gradient of another event", part="whole")
+    assert foreign["low"] < 0 < foreign["high"]
+
+
+def test_parts_sum_to_the_whole_at_every_checkpoint(formed):
+    wide = formed.rows.pivot_table(
+        index=["step", "write", "of", "source"], columns="part", values="mean"
+    ).dropna()
+    assert len(wide) > 20
+    np.testing.assert_allclose(wide["skip"] + wide["mlp"], wide["whole"], rtol=1e-11, atol=1e-14)
+    planted = wide.loc[(100, "answer", "write")].iloc[0]
+    assert abs(planted["mlp"]) < 0.05 * planted["skip"]  # the planted MLPs are noise
+
+
+def test_the_previous_token_heads_write_acts_from_the_written_values(formed):
+    """The matching head meets it at the support value; what it writes elsewhere does nothing."""
+    positions = formed.positions
+    source = {
+        role: at(positions, 100, write="previous_key", side="source", role=role)["mean"]
+        for role in (*ROLES, "other", "together")
+    }
+    assert max(source, key=source.get) == "support_value"
+    whole = at(formed.rows, 100, write="previous_key", of="write", part="whole")["mean"]
+    assert sum(source.values()) == pytest.approx(whole, rel=1e-9)
+    assert abs(source["support_key"]) < 0.01 * whole
+    target = {
+        role: at(positions, 100, write="key_of_the_value", side="target", role=role)["mean"]
+        for role in ROLES
+    }
+    assert max(target, key=target.get) == "support_value"
+    own = at(formed.rows, 100, write="key_of_the_value", of="write", part="whole")["mean"]
+    assert target["support_value"] == pytest.approx(own, rel=1e-9)
+
+
+def test_a_write_in_the_last_layer_acts_from_its_own_position_only(formed):
+    source = formed.positions[
+        (formed.positions["write"] == "answer") & (formed.positions["side"] == "source")
+    ]
+    elsewhere = source[source["role"] != "prediction"]
+    assert elsewhere["mean"].abs().max() < 1e-12
+
+
+def test_write_subspaces_turn_from_chance_to_the_mature_ones(formed):
+    start = at(formed.subspaces, 0, write="answer", role="prediction")
+    end = at(formed.subspaces, 100, write="answer", role="prediction")
+    assert start["overlap"] < 0.3
+    assert end["overlap"] == pytest.approx(1)
+    assert end["low"] == pytest.approx(1)
+    assert start["chance"] == 4 / 64
+    assert start["chance_low"] < 4 / 64 < start["chance_high"]
+    assert (formed.subspaces["low"] <= formed.subspaces["overlap"]).all()
+    assert (formed.subspaces["overlap"] <= formed.subspaces["high"] + 1e-12).all()
+
+
+def test_a_write_subspace_is_that_of_numpy(planted, states, formed, events):
+    """Principal components of the writes themselves, at the positions of the role."""
+    bases = []
+    for step in (50, 100):
+        views = planted.decoder.layout.views(states[step])
+        tap = planted.decoder.tap(capture=["layer_1_head_write"])
+        planted.decoder.forward(views, events.tokens, tap)
+        written = tap.cache["layer_1_head_write"][:, :, 2]
+        rows = written[torch.arange(len(events)), events.support_value].numpy()
+        _, _, vh = np.linalg.svd(rows - rows.mean(0))
+        bases.append(vh[:4])
+    overlap = np.linalg.norm(bases[0] @ bases[1].T) ** 2 / 4
+    found = at(formed.subspaces, 50, write="answer", role="support_value")
+    assert found["overlap"] == pytest.approx(overlap, rel=1e-9)
+
+
+def test_the_untrained_twins_writes_do_nothing_beyond_their_intervals(planted, events):
+    """Read by the planted reference, over seeds; step 100 is the planted network itself."""
+    means = []
+    for seed in range(3):
+        states = {0: untrained_twin(planted, seed).flat, 100: planted.flat}
+        found = followed(planted, states, events.select(range(12)))
+        own = found.rows[(found.rows["of"] == "write") & (found.rows["part"] == "whole")]
+        means += own.loc[own["step"] == 0, "mean"].tolist()
+        largest = own.groupby("step")["mean"].max()
+        assert largest[0] < 0.15 * largest[100]
+    assert min(means) < 0 < max(means)
+
+
+def test_effects_are_the_scalars_own(planted, states, formed, events):
+    setting = context(planted, states, events)
+    specs = {
+        f"{name} {part}": spec.model_copy(update={"part": part})
+        for name, spec in settings().items()
+        for part in ("whole", "skip", "mlp")
+        if part == "whole" or name in ("answer", "key_of_the_value", "noise")
+    }
+    scalars = {name: build_scalar(spec, setting) for name, spec in specs.items()}
+    values = scalar_values(
+        planted.decoder, states[50], events, planted.vocabulary.value_ids, scalars
+    )
+    for name, row in zip(scalars, values, strict=True):
+        write, _, part = name.rpartition(" ")
+        found = at(formed.rows, 50, write=write, of="write", part=part)["mean"]
+        assert found == pytest.approx(float(row.mean()), rel=1e-9, abs=1e-12)
+
+
+def test_every_number_has_an_interval_a_count_and_a_unit(formed, events):
+    for table, units in (
+        (formed.rows, UNITS),
+        (formed.positions, UNITS),
+        (formed.subspaces, SUBSPACE_UNITS),
+    ):
+        numeric = [c for c in table if pd.api.types.is_numeric_dtype(table[c])]
+        assert set(numeric) == set(units)
+        assert (table["count"] == len(events)).all()
+        assert not table.isna().any().any()
+
+
+def test_one_whole_pass_per_checkpoint(planted, states, events):
+    decoder = CountingDecoder(planted.decoder)
+    followed(planted, states, events, decoder)
+    assert decoder.passes.whole == len(states)
+    assert decoder.passes.continued > 0
+
+
+def test_a_bottom_head_that_does_not_reach_the_target_is_no_control(planted, formed):
+    controls = formed.rows[formed.rows["of"] == "bottom head"]
+    assert set(controls["write"]) == {"answer", "previous_key", "noise"}
+    writes = {}
+    assert effect_sites(planted.decoder, writes, BOTTOM) == {"final_norm"}
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        (("prediction", "query_key"), "role 'prediction' shares positions with 'query_key'"),
+        (("support_value", "causal_prefix"), "shares positions with 'causal_prefix'"),
+        (("prior_answers",), "some events have no 'prior_answers'"),
+    ],
+)
+def test_roles_must_share_out_the_positions(events, roles, message):
+    with pytest.raises(AnalysisError, match=message):
+        role_masks(events, roles)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"scalar": "correct_value_logit"},
+        {**WRITES["answer"], "part": "skip"},
+    ],
+)
+def test_what_is_no_whole_write_is_refused_before_anything_runs(spec):
+    with pytest.raises(ValueError, match="must be a functional_write without a part"):
+        Settings.model_validate(
+            {"kind": "functional_write", "heads": "scan", "writes": {"it": spec}}
+        )

@@ -1,0 +1,273 @@
+"""Competing routes: the planted one wins, its control does nothing, and twins have no winner."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+import torch
+from planted import untrained_twin
+from tiny_run import finish, tiny_recipe, tiny_trajectory
+
+from circuit.config.recipe import ModelSettings
+from circuit.config.scalar import ScalarSettings
+from circuit.errors import AnalysisError
+from circuit.kinds.route_competition.settings import Settings
+from circuit.measures.routes.competition import (
+    UNITS,
+    expand_routes,
+    follow_routes,
+    run_routes,
+    spread,
+)
+from circuit.measures.routes.descent import objective_batches
+from circuit.measures.routes.ranking import ALL, RANKING_UNITS, early_signs, rank_routes
+from circuit.model.counting import CountingDecoder
+from circuit.scalars.registry import ScalarContext, build_scalar
+from circuit.task.publish import write_benchmark
+from circuit.training.records import RunRecord
+
+STEPS = (0, 50, 100)
+ROUTES = {
+    "qk": {"scalar": "qk_separation", "head": "every"},
+    "answer": {"scalar": "correct_value_logit"},
+}
+
+
+@pytest.fixture(scope="module")
+def events(planted_events):
+    return planted_events.select(range(0, 171, 4))
+
+
+@pytest.fixture(scope="module")
+def batches(planted_benchmark):
+    programs = planted_benchmark.splits["validation_iid"].head(16)
+    return {"validation_iid": objective_batches(programs, planted_benchmark.vocabulary, 4)}
+
+
+def competed(circuit, states, events, batches, routes=ROUTES):
+    """Routes over states at ``STEPS``, and their ranking."""
+    theta = dict(zip(STEPS, states, strict=True)).__getitem__
+    ids = circuit.vocabulary.value_ids
+    specs = {name: ScalarSettings.model_validate(spec) for name, spec in routes.items()}
+    specs, families = expand_routes(specs, circuit.decoder.settings)
+    context = ScalarContext(circuit.decoder, events, ids, {}, theta, (0, 100), 100)
+    scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
+    frame = follow_routes(circuit.decoder, theta, STEPS, (0, 100), events, ids, scalars, batches)
+    about = [(n, families[n], s.scalar, s.head or "", s.unit) for n, s in specs.items()]
+    about = pd.DataFrame(about, columns=["route", "family", "scalar", "head", "unit"])
+    return frame, rank_routes(about, frame.values[0], frame.values[100])
+
+
+@pytest.fixture(scope="module")
+def formed(planted, untrained, events, batches):
+    """A 'run' on the straight line from untrained to planted."""
+    states = [torch.lerp(untrained.flat, planted.flat, u) for u in (0.0, 0.5, 1.0)]
+    return competed(planted, states, events, batches, {"qk": ROUTES["qk"]})
+
+
+def test_the_matching_heads_route_wins_and_the_control_does_nothing(formed, planted):
+    _, ranking = formed
+    table = ranking.table.set_index("route")
+    assert ranking.roles["winner"] == f"qk {planted.matching_head}"
+    assert ranking.confirmed
+    won = table.loc[ranking.roles["winner"]]
+    bottom = table.loc[ranking.roles["bottom"]]
+    assert won["confirmation"] > won["low"] > 4
+    assert won["change"] == pytest.approx(74, abs=4)
+    assert abs(bottom["change"]) < 0.005 * won["change"]
+    others = table.drop(ranking.roles["winner"])
+    assert others["confirmation"].max() < 0.25 * won["confirmation"]
+
+
+def test_strengths_and_changes_are_means_over_events(formed, events):
+    frame, _ = formed
+    rows = frame.rows.set_index(["route", "measure", "step"])
+    values = {step: frame.values[step][6] for step in STEPS}  # heads in order: L1H2 is the seventh
+    for step in STEPS:
+        strength = rows.loc[("qk L1H2", "strength", step)]
+        change = rows.loc[("qk L1H2", "change", step)]
+        assert strength["mean"] == pytest.approx(values[step].mean())
+        assert change["mean"] == pytest.approx((values[step] - values[0]).mean(), abs=1e-9)
+        assert strength["low"] <= strength["mean"] <= strength["high"]
+        assert strength["count"] == change["count"] == len(events)
+    assert rows.loc[("qk L1H2", "change", 0)][["low", "high"]].tolist() == [0, 0]
+
+
+def test_effect_sizes_are_mean_changes_over_pooled_deviations(formed):
+    frame, ranking = formed
+    for row in ranking.table.itertuples():
+        place = int(row.head[1]) * 4 + int(row.head[3])
+        first, last = (frame.values[step][place] for step in (0, 100))
+        for half, found in (
+            (slice(0, None, 2), row.selection),
+            (slice(1, None, 2), row.confirmation),
+        ):
+            pooled = np.sqrt((np.var(first[half], ddof=1) + np.var(last[half], ddof=1)) / 2)
+            assert found == pytest.approx((last[half] - first[half]).mean() / pooled)
+        assert row.change == pytest.approx((last - first)[1::2].mean())
+        assert row.low <= row.confirmation <= row.high
+
+
+def test_between_a_state_and_itself_no_route_grows(untrained, events, batches):
+    _, ranking = competed(untrained, [untrained.flat] * 3, events, batches)
+    assert (ranking.table[["selection", "confirmation", "low", "high", "change"]] == 0).all(
+        axis=None
+    )
+
+
+def test_between_two_untrained_twins_no_route_grows_as_a_planted_one_does(
+    untrained, formed, events, batches
+):
+    """An untrained head prefers some positions a little (see the head scan): size tells."""
+    learned = formed[1].table["change"].max()
+    other = untrained_twin(untrained, 1).flat
+    states = [untrained.flat, torch.lerp(untrained.flat, other, 0.5), other]
+    _, ranking = competed(untrained, states, events, batches, {"qk": ROUTES["qk"]})
+    assert ranking.table[["change_low", "change_high"]].abs().max(axis=None) < 0.02 * learned
+
+
+def test_descent_on_answers_rebuilds_the_matching_heads_route_more_than_any_other(
+    planted, events, batches
+):
+    """In a planted circuit whose matching head has weak queries; exchanged answers do not."""
+    weak = planted.flat.clone()
+    w = planted.decoder.layout.views(weak)
+    for name in ("W_QKV", "b_QKV"):
+        w[f"layer_1.attn.{name}"][0, 2] *= 0.02
+    frame, _ = competed(planted, [weak] * 3, events, batches, {"qk": ROUTES["qk"]})
+    start = frame.rows[(frame.rows["step"] == 0) & (frame.rows["measure"] == "alignment")]
+    by = start.set_index(["objective", "route"])
+    pushed = by.loc["answers"]["mean"].drop("qk L1H2").max()
+    assert by.loc[("answers", "qk L1H2"), "low"] > max(pushed, 0)
+    assert by.loc[("shuffled_answers", "qk L1H2"), "mean"] < 0
+
+
+def test_passes_are_counted(planted, untrained, events, batches):
+    counting = CountingDecoder(planted.decoder)
+    ids = planted.vocabulary.value_ids
+    specs, _ = expand_routes(
+        {"qk": ScalarSettings.model_validate(ROUTES["qk"])}, planted.decoder.settings
+    )
+    context = ScalarContext(counting, events, ids, {}, lambda _: planted.flat, (0, 100), 100)
+    scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
+    theta = {0: untrained.flat, 50: untrained.flat, 100: planted.flat}.__getitem__
+    frame = follow_routes(counting, theta, STEPS, (0, 100), events, ids, scalars, batches)
+    chunks = 4 * 3
+    assert counting.passes.whole == 3 + 2 * chunks
+    assert frame.backward == 2 * (8 + chunks)
+
+
+def test_a_route_for_every_head_and_one_for_itself():
+    shape = ModelSettings(n_layers=2, n_heads=3, d_model=12, d_ff=4, context=8)
+    routes = {name: ScalarSettings.model_validate(spec) for name, spec in ROUTES.items()}
+    found, families = expand_routes(routes, shape)
+    heads = [f"L{layer}H{head}" for layer in range(2) for head in range(3)]
+    assert list(found) == [*(f"qk {head}" for head in heads), "answer"]
+    assert [spec.head for spec in found.values()] == [*heads, None]
+    assert set(families.values()) == {"qk", "answer"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "most", "expected"),
+    [
+        ([0, 1, 2, 3, 4], 3, [0, 2, 4]),
+        ([0, 1, 2, 3], 2, [0, 3]),
+        ([5, 6], 4, [5, 6]),
+        ([5], 4, [5]),
+    ],
+)
+def test_gradient_steps_are_spread_with_both_ends(steps, most, expected):
+    assert spread(steps, most) == expected
+
+
+def hand_made(sizes, aligned, still=()):
+    """Rows and ranking of made-up routes r0, r1, … of one family; some never differ in events."""
+    routes = [f"r{i}" for i in range(len(sizes))]
+    pushed = pd.DataFrame({"route": routes, "step": 0, "mean": aligned})
+    rows = [
+        pushed.assign(measure="strength", split="", objective=""),
+        pushed.assign(measure="alignment", split="train", objective="tokens"),
+        pushed.assign(measure="push", split="train", objective="tokens"),
+    ]
+    ranking = pd.DataFrame({"route": routes, "family": "f", "confirmation": sizes})
+    spreads = np.array([[0.0, 0.0] if i in still else [0.0, 2.0] for i in range(len(sizes))])
+    return pd.concat(rows), ranking, spreads
+
+
+def test_early_signs_are_spearmans():
+    generator = np.random.default_rng(5)
+    sizes, aligned = generator.normal(size=(2, 9))
+    found = early_signs(*hand_made(sizes, aligned)).set_index(["among", "measure"])
+    expected = scipy.stats.spearmanr(aligned, sizes).statistic
+    for key in ((ALL, "alignment"), (ALL, "push"), ("f", "alignment")):
+        row = found.loc[key]
+        assert row["correlation"] == pytest.approx(expected)
+        assert row["low"] < row["correlation"] < row["high"]
+        assert row["count"] == 9
+
+
+def test_few_routes_or_routes_all_alike_have_no_correlation():
+    assert early_signs(*hand_made([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])).empty
+    assert early_signs(*hand_made([1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0])).empty
+    some = early_signs(*hand_made([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], still=(0,)))
+    assert set(some["measure"]) == {"alignment"}
+
+
+def test_a_route_with_one_value_on_all_events_has_no_size_and_ranks_last():
+    first = np.array([[0.0, 0, 0, 0], [0.0, 1, 2, 1], [0.0, 1, 2, 3], [0.0, 0, 1, 1]])
+    last = np.array([[1.0, 1, 1, 1], [1.0, 2, 3, 3], [0.0, 1, 2, 4], [5.0, 5, 6, 6]])
+    about = pd.DataFrame(
+        {"route": list("abcd"), "family": "f", "scalar": "", "head": "", "unit": ""}
+    )
+    ranking = rank_routes(about, first, last)
+    assert ranking.table["route"].tolist()[-1] == "a"
+    assert np.isnan(ranking.table["confirmation"].iloc[-1])
+    assert ranking.roles["winner"] == "d"
+    assert ranking.roles["bottom"] == "c"
+
+
+def test_two_routes_are_too_few():
+    about = pd.DataFrame({"route": list("ab"), "unit": ""})
+    with pytest.raises(AnalysisError, match=r"^2 routes are too few for a winner, "):
+        rank_routes(about, np.zeros((2, 4)), np.ones((2, 4)))
+
+
+def test_a_finished_run_is_followed_from_its_files(planted_benchmark, tmp_path):
+    metadata = write_benchmark(tmp_path / "data", planted_benchmark)
+    recipe = tiny_recipe(steps=6, checkpoint_every=2, early_checkpoints=())
+    trajectory = tiny_trajectory(planted_benchmark, recipe, digest=metadata.digest)
+    finish(trajectory, tmp_path / "run", metadata.digest)
+    record = RunRecord(tmp_path / "run" / "manifest.json", tmp_path / "data")
+    settings = Settings.model_validate(
+        {
+            "kind": "route_competition",
+            "window": [2, 6],
+            "routes": ROUTES,
+            "train_programs": 8,
+            "chunks": 2,
+            "checkpoints": 2,
+        }
+    )
+    frame, routes = run_routes(record, record.decoder, settings, (2, 6))
+    assert sorted(frame.values) == [2, 4, 6]
+    rows = frame.rows
+    assert set(rows.loc[rows["split"] != "", "step"]) == {2, 6}
+    assert set(rows["split"]) == {"", "train", "validation_iid"}
+    assert set(rows.select_dtypes("number")) == set(UNITS)
+    ranking = rank_routes(routes, frame.values[2], frame.values[6])
+    assert set(ranking.table.select_dtypes("number")) == set(RANKING_UNITS)
+    assert len(ranking.table) == len(routes) == 5
+
+
+def test_where_a_layer_s_input_is_read_only_that_layer_s_heads_compete():
+    shape = ModelSettings(n_layers=2, n_heads=3, d_model=6, d_ff=8, context=8)
+    route = ScalarSettings(
+        scalar="subspace_projection",
+        stage="layer_1_attn_input",
+        role="support_value",
+        subspace="head_qk_key",
+        rank=1,
+        head="every",
+    )
+    found, _ = expand_routes({"key": route}, shape)
+    assert list(found) == ["key L1H0", "key L1H1", "key L1H2"]

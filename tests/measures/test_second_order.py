@@ -1,0 +1,180 @@
+"""Second-order paths partition the logit, and are what slow recomputations say they are."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from path_models import three_layers, whole_pass
+
+from circuit.measures.paths.direct import TARGETS, direct_paths, writers
+from circuit.measures.paths.matching import WHOLE, key_composition, most_adding_head
+from circuit.measures.paths.second_order import (
+    by_chain,
+    chord_slope,
+    over_positions,
+    split_sources,
+    terms,
+    through_modules,
+)
+from circuit.scalars.base import pick
+from circuit.scalars.routing import qk_separation
+
+MARGIN = TARGETS.index("value_margin")
+
+
+@pytest.fixture(scope="module")
+def events(planted_events):
+    return planted_events.select(torch.arange(0, 171, 9)).crop()
+
+
+@pytest.fixture(scope="module")
+def deep(planted, events):
+    """The pass of three random layers, its readout and terms."""
+    seen, read = whole_pass(*three_layers(planted.vocabulary), events, planted.vocabulary)
+    return seen, read, terms(seen, read)
+
+
+@pytest.fixture(scope="module")
+def lookup(planted, events):
+    """The pass of the planted network, its readout and terms."""
+    seen, read = whole_pass(planted.decoder, planted.flat, events, planted.vocabulary)
+    return seen, read, terms(seen, read)
+
+
+@pytest.mark.parametrize("model", ["deep", "lookup"])
+def test_chains_sum_to_the_value_and_terms_to_each_modules_direct_path(model, request):
+    seen, read, found = request.getfixturevalue(model)
+    bound = 1e-10 * float(read.whole.abs().max())
+    assert float((sum(by_chain(found).values()) - read.whole).abs().max()) < bound
+    direct = direct_paths(seen, read)
+    modules = through_modules(found)
+    kinds = zip(direct.names, direct.kinds, strict=True)
+    assert set(modules) == {name for name, kind in kinds if kind in ("attention", "MLP")}
+    for name, value in modules.items():
+        own = direct.values[:, :, direct.names.index(name)]
+        assert float((value - own).abs().max()) < bound
+
+
+def test_every_chain_of_the_partition_is_there(deep):
+    _, _, found = deep
+    kinds = ("embedding", "attention", "MLP", "biases")
+    chains = {f"{kind} → {last}" for kind in kinds for last in ("attention", "MLP")}
+    chains |= {f"{kind} → MLP → attention" for kind in kinds} | {"embedding", "biases"}
+    assert set(by_chain(found)) == chains - {"MLP → attention"}
+
+
+def test_a_source_through_a_head_is_what_the_head_loses_without_it(deep):
+    """Recomputed by hand: the source taken from the stream, scale and pattern as they were."""
+    seen, read, found = deep
+    params, layer, h = seen.params, 2, 1
+    source = next(w for w in writers(seen) if w.name == "L0H1").states
+    x = seen.sites["layer_1_post_mlp"]
+    w, b = (params[f"layer_{layer}.attn.{name}"][2, h] for name in ("W_QKV", "b_QKV"))
+
+    def written(stream):
+        centred = stream - stream.mean(-1, keepdim=True)
+        normed = (
+            centred / seen.sites[f"layer_{layer}_ln1_scale"] * params[f"layer_{layer}.ln1.gain"]
+        )
+        values = (normed + params[f"layer_{layer}.ln1.bias"]) @ w.T + b
+        z = torch.stack(
+            [
+                seen.sites[f"layer_{layer}_pattern"][e, h, at] @ values[e]
+                for e, at in enumerate(seen.events.prediction.tolist())
+            ]
+        )
+        return z @ params[f"layer_{layer}.attn.W_O"][h]
+
+    lost = written(x) - written(x - source)
+    expected = (read.direction * lost[:, None]).sum(-1)
+    mine = next(t for t in over_positions(found) if (t.source, t.through) == ("L0H1", "L2H1"))
+    torch.testing.assert_close(mine.values, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_source_through_an_mlp_is_the_integral_of_its_gradient(deep):
+    """Integrated gradients by quadrature, through autograd, from the biases alone."""
+    seen, read, found = deep
+    params, name = seen.params, "layer_1"
+    at = seen.events.prediction
+    source = pick(next(w for w in writers(seen) if w.name == "L0H0").states, at)
+    scale = pick(seen.sites[f"{name}_ln2_scale"], at)
+    start = params[f"{name}.mlp.W_in"] @ params[f"{name}.ln2.bias"] + params[f"{name}.mlp.b_in"]
+    end = pick(seen.sites[f"{name}_neurons_pre"], at)
+    centred = source - source.mean(-1, keepdim=True)
+    part = (centred / scale * params[f"{name}.ln2.gain"]) @ params[f"{name}.mlp.W_in"].T
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    gradient = torch.zeros_like(end)
+    for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        pre = (start + node * (end - start)).requires_grad_()
+        gradient += weight * torch.autograd.grad(F.gelu(pre).sum(), pre)[0]
+    written = (gradient * part) @ params[f"{name}.mlp.W_out"]
+    expected = (read.direction * written[:, None]).sum(-1)
+    mine = next(t for t in found if (t.source, t.through) == ("L0H0", "L1MLP"))
+    torch.testing.assert_close(mine.values, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_an_mlp_below_is_split_into_parts_that_sum_to_its_write(deep):
+    seen, _, _ = deep
+    every, parts = writers(seen), split_sources(seen, writers(seen))
+    for layer in (0, 1):
+        name = f"L{layer}MLP"
+        whole = next(w for w in every if w.name == name).states
+        split = [w.states for w in parts if w.name.endswith(name)]
+        assert len(split) == (3 if layer == 0 else 4)
+        torch.testing.assert_close(torch.stack(split).sum(0), whole, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("length", [0.0, 1e-12, 1e-7, 2e-6, 1e-3, 2.0, -5.0])
+def test_the_chords_slope_times_its_length_is_the_difference(length):
+    start = torch.linspace(-3, 3, 13, dtype=torch.float64)
+    slope = chord_slope(start, start + length)
+    actual = F.gelu(start + length) - F.gelu(start)
+    torch.testing.assert_close(slope * length, actual, rtol=1e-9, atol=1e-15)
+    tangent = torch.func.vmap(torch.func.grad(F.gelu))(start)
+    torch.testing.assert_close(slope, tangent, rtol=0, atol=max(1e-9, abs(length)))
+
+
+def test_the_value_written_at_the_support_value_reaches_the_margin_through_the_matching_head(
+    lookup, planted
+):
+    _, read, found = lookup
+    whole = float(read.whole[:, MARGIN].mean())
+    size = {
+        (t.source, t.through, t.positions): float(t.values[:, MARGIN].mean())
+        for t in found
+        if t.through != "logit"
+    }
+    path = "token_embedding", planted.matching_head, "support_value"
+    assert size.pop(path) > 0.9 * whole
+    assert max(abs(value) for value in size.values()) < 0.1 * whole
+    chains = {name: float(value[:, MARGIN].mean()) for name, value in by_chain(found).items()}
+    assert max(chains, key=chains.get) == "embedding → attention"
+    assert most_adding_head(found) == planted.matching_head
+
+
+def test_heads_that_only_help_to_look_have_no_path_but_are_in_the_score(lookup, planted):
+    """The previous-token and op heads act through keys: paths through values do not show them."""
+    seen, read, found = lookup
+    whole = float(read.whole[:, MARGIN].mean())
+    rows = key_composition(seen, planted.matching_head).set_index("source")["separation"]
+    for head in (planted.previous_token_head, planted.op_head):
+        through = [t for t in found if t.source == head]
+        assert all(abs(float(t.values[:, MARGIN].mean())) < 0.1 * whole for t in through)
+    assert rows[planted.previous_token_head] > 0.5 * rows[WHOLE]
+    others = rows.drop([WHOLE, planted.previous_token_head])
+    assert others.abs().max() < 0.5 * rows[planted.previous_token_head]
+
+
+@pytest.mark.parametrize("model", ["deep", "lookup"])
+def test_what_was_written_at_the_keys_sums_to_the_separation(model, request):
+    seen, _, _ = request.getfixturevalue(model)
+    rows = key_composition(seen, "L1H1").set_index("source")["separation"]
+    assert rows[WHOLE] == pytest.approx(float(qk_separation((1, 1))(seen).mean()), rel=1e-12)
+    assert rows.drop(WHOLE).sum() == pytest.approx(rows[WHOLE], rel=1e-10, abs=1e-12)
+
+
+def test_the_untrained_twin_has_no_path_near_the_planted_one(lookup, untrained, events):
+    whole = float(lookup[1].whole[:, MARGIN].mean())
+    seen, read = whole_pass(untrained.decoder, untrained.flat, events, untrained.vocabulary)
+    through_heads = [t for t in terms(seen, read) if t.chain.endswith("→ attention")]
+    assert max(abs(float(t.values[:, MARGIN].mean())) for t in through_heads) < 0.05 * whole

@@ -1,0 +1,199 @@
+"""Patterns of weights: planted growth is found at its step, and nothing is found in noise."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from circuit.measures.weights.patterns import (
+    BIRTHS,
+    MATCH_UNITS,
+    UNITS,
+    _bound,
+    _matched_when_shifted,
+    matches,
+    weight_patterns,
+)
+from circuit.measures.weights.svd import weight_svd
+
+STEPS = list(range(0, 1001, 100))
+NONE = {"main": {"start": 0, "stop": 1000, "found": False, "evidence": []}}
+WINDOWS = {
+    "main": {"start": 400, "stop": 600},
+    "window_1": {"start": 400, "stop": 600},
+    "window_2": {"start": 800, "stop": 900},
+    "accuracy": {"start": 300, "stop": 700, "birth": 500},
+    "r": {"start": 800, "stop": 900, "birth": 900},
+    "q": {"start": 0, "stop": 1000, "birth": None},
+}
+
+
+@pytest.fixture(scope="module")
+def formation(planted, untrained):
+    """Rows of a 'run' that goes from the untrained twin to the planted circuit around step 500."""
+
+    def theta(step):
+        share = 1 / (1 + np.exp(-(step - 450) / 15))  # half-way between two checkpoints
+        return untrained.flat + share * (planted.flat - untrained.flat)
+
+    rows, _ = weight_svd(planted.decoder, theta, STEPS, 4, 10, 0)
+    return rows
+
+
+def test_the_planted_head_grows_and_is_compressed_at_the_step_of_the_interpolation(formation):
+    patterns, _ = weight_patterns(formation, WINDOWS, 100, 0)
+    births = patterns.set_index(["pattern", "component", "matrix"])
+    for pattern, matrix in (("growth", "W_QK"), ("compression", "W_QK"), ("growth", "W_Q")):
+        row = births.loc[(pattern, "L1H2", matrix)]
+        assert row["step"] == 500
+        assert row["start"] <= 400
+        assert row["stop"] >= 500
+        assert (row["window"], row["distance"]) == ("window_1", 0)
+        assert (row["birth"], row["lead"]) == ("accuracy", 0)
+    grown = births.loc["growth", "L1H2", "W_QK"]
+    assert grown["after"] > grown["before"]
+
+
+def test_heads_without_a_plan_neither_grow_nor_settle_early(formation, planted):
+    patterns, _ = weight_patterns(formation, NONE, 100, 0)
+    grown = patterns[patterns["pattern"] == "growth"]
+    heads = {planted.previous_token_head, planted.op_head, planted.matching_head}
+    assert set(grown["component"]) == heads
+    settled = patterns[patterns["pattern"] == "stabilisation"]
+    assert settled["step"].min() >= 400
+
+
+def test_an_untrained_run_that_only_trembles_shows_nothing(untrained):
+    generator = torch.Generator().manual_seed(0)
+    states = {
+        step: untrained.flat
+        + 1e-3 * torch.randn(untrained.flat.shape, generator=generator, dtype=torch.float64)
+        for step in STEPS
+    }
+    rows, _ = weight_svd(untrained.decoder, states.__getitem__, STEPS, 4, 10, 0)
+    patterns, found = weight_patterns(rows, NONE, 200, 0)
+    assert not patterns["pattern"].isin(("growth", "compression", "stabilisation")).any()
+    assert found["births"].eq(0).all()
+
+
+def made(curves, measure, low=0.9, high=1.1):
+    """Rows of one measure of W_Q, one component per curve."""
+    rows = [
+        (step, f"L0H{i}", "W_Q", measure, value, 1.0, low, high)
+        for i, curve in enumerate(curves)
+        for step, value in zip(STEPS, curve, strict=True)
+    ]
+    names = ["step", "component", "matrix", "measure", "value"]
+    return pd.DataFrame(rows, columns=[*names, "baseline_mean", "baseline_low", "baseline_high"])
+
+
+def every(**curves):
+    """Rows of all measures that patterns read; what is not given stays as untrained."""
+    n = len(next(iter(curves.values())))
+    flat = {name: [[1.0] * 11] * n for name in ("frobenius_norm", "effective_rank")}
+    flat |= {f"rotation_final_{side}": [[0.0] * 11] * n for side in ("left", "right")}
+    parts = [made(curves.get(name, value), name) for name, value in flat.items()]
+    change = made(curves.get("change_norm", [[1.0] * 11] * n), "change_norm")
+    return pd.concat([*parts, change[change["step"] > 0]], ignore_index=True)
+
+
+def test_births_need_to_leave_the_baseline_and_to_move_by_more_than_its_width():
+    rising = [1 + 0.1 * i for i in range(11)]
+    inside = [0.95 + 0.01 * i for i in range(11)]  # ends within the band
+    little = [1.05 + 0.015 * i for i in range(11)]  # ends outside, moved by less than its width
+    falling = [1 - 0.05 * i for i in range(11)]
+    curves = [rising, inside, little, falling]
+    patterns, _ = weight_patterns(every(frobenius_norm=curves), NONE, 50, 0)
+    assert patterns[patterns["pattern"] == "growth"]["component"].tolist() == ["L0H0"]
+    grown = patterns[patterns["pattern"] == "growth"].iloc[0]
+    assert (grown["step"], grown["start"], grown["stop"]) == (500, 0, 1000)
+    assert (grown["before"], grown["after"]) == (1.0, 2.0)
+    patterns, _ = weight_patterns(every(effective_rank=curves), NONE, 50, 0)
+    assert patterns[patterns["pattern"] == "compression"]["component"].tolist() == ["L0H3"]
+
+
+def test_stabilisation_is_below_half_of_random_and_not_at_the_end_alone():
+    early = [1.0] * 4 + [0.4] * 6 + [0.0]
+    late = [1.0] * 10 + [0.0]  # the final checkpoint is always its own
+    always = [0.1] * 10 + [0.0]
+    sides = [early, late, always]
+    rows = every(rotation_final_left=sides, rotation_final_right=sides)
+    patterns, _ = weight_patterns(rows, NONE, 50, 0)
+    found = patterns[patterns["pattern"] == "stabilisation"]
+    assert found["component"].tolist() == ["L0H0"]
+    assert (found["step"].item(), found["stop"].item()) == (400, 1000)
+    patterns, _ = weight_patterns(rows[rows["component"] != "L0H0"], NONE, 50, 0)
+    assert "stabilisation" not in set(patterns["pattern"])
+
+
+def test_matrices_that_burst_together_are_a_window_and_scattered_bursts_are_none():
+    together = [[1.0] * 4 + [9.0] * 2 + [1.0] * 5] * 12
+    patterns, _ = weight_patterns(every(change_norm=together), WINDOWS, 200, 0)
+    found = patterns[patterns["pattern"] == "co_movement"].iloc[0]
+    # Values belong to the interval that ends at their checkpoint.
+    assert (found["start"], found["stop"], found["matrices"]) == (300, 500, 12)
+    assert found["bound"] < 12
+    assert (found["window"], found["distance"]) == ("window_1", 0)
+    assert np.isnan(found["lead"])
+    scattered = [list(np.roll([1.0] * 8 + [9.0] * 2, i)) for i in range(10)]
+    patterns, _ = weight_patterns(every(change_norm=[[1.0, *s] for s in scattered]), NONE, 200, 0)
+    assert "co_movement" not in set(patterns["pattern"])
+
+
+def test_the_bound_on_co_movement_is_that_of_independent_shifts():
+    fast = np.zeros((2, 4), bool)
+    fast[:, 0] = True  # two matrices coincide in one of four shifts: in 25% of them the count is 2
+    assert _bound(fast, 4000, 0) == 2
+    one = np.zeros((1, 4), bool)
+    one[0, 2] = True
+    assert _bound(one, 50, 0) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "window", "distance", "birth", "lead"),
+    [
+        (100, "window_1", -300, "accuracy", -400),
+        (400, "window_1", 0, "accuracy", -100),
+        (600, "window_1", 0, "accuracy", 100),
+        (700, "window_1", 100, "accuracy", 200),
+        (1000, "window_2", 100, "r", 100),
+    ],
+)
+def test_the_nearest_window_and_birth_are_told_with_sign(step, window, distance, birth, lead):
+    curve = [1.0 if at < step else 3.0 for at in STEPS]
+    patterns, _ = weight_patterns(every(frobenius_norm=[curve]), WINDOWS, 50, 0)
+    row = patterns[patterns["pattern"] == "growth"].iloc[0]
+    assert row["step"] == step
+    assert (row["window"], row["distance"]) == (window, distance)
+    assert (row["birth"], row["lead"]) == (birth, lead)
+
+
+def test_matches_are_counted_against_every_shift_of_the_windows():
+    steps = np.array([450, 500, 600, 700])
+    run, windows = (0, 1000), [(400, 600), (800, 900)]
+    counts = _matched_when_shifted(steps, windows, run)
+    slow = [
+        sum(any(a <= (step + shift) % 1001 <= b for a, b in windows) for step in steps)
+        for shift in range(1001)
+    ]
+    assert counts.tolist() == slow
+    patterns = pd.DataFrame({"pattern": ["growth"] * 4, "step": steps})
+    found = matches(patterns, WINDOWS, run).set_index("pattern")
+    assert found.loc["growth", ["births", "matched"]].tolist() == [4, 3]
+    # Every birth is inside as often as the windows are long: 302 of 1001 steps.
+    assert found.loc["growth", "expected"] == pytest.approx(4 * 302 / 1001)
+    assert found.loc["growth", "chance"] == np.mean(np.array(slow) >= 3)
+    assert found.loc["all", "matched"] == 3
+    assert found.loc["compression", "births"] == 0
+    assert set(MATCH_UNITS) == set(found.columns)
+
+
+def test_without_a_birth_of_behaviour_nothing_matches():
+    curve = [1.0] * 5 + [3.0] * 6
+    patterns, found = weight_patterns(every(frobenius_norm=[curve]), NONE, 50, 0)
+    assert patterns["window"].tolist() == [""]
+    assert patterns[["distance", "lead"]].isna().all().all()
+    assert found["matched"].eq(0).all()
+    assert found["chance"].eq(1).all()
+    assert set(UNITS) < set(patterns.columns)
+    assert set(found["pattern"]) == {*BIRTHS, "all"}
