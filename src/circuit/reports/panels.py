@@ -40,11 +40,14 @@ def panels(body: SubFigure, scalars: list[str], sharex: bool = True) -> list[Axe
     return found
 
 
-def signed_bars(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> None:
+def signed_bars(
+    ax: Axes, table: pd.DataFrame, colours: Mapping[str, str], whole: pd.Series | None = None
+) -> None:
     """Horizontal bars, one per row, stacked by sign, with each bar's total as a dot.
 
     Args:
         table: parts of a bar in columns, all of which have a colour.
+        whole: where the dots stand; at the sums of the parts if it is not given.
     """
     places = np.arange(len(table))
     for sign in (1, -1):
@@ -53,7 +56,8 @@ def signed_bars(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> No
             width = sign * np.clip(sign * table[name].to_numpy(), 0, None)
             ax.barh(places, width, left=base, height=0.7, color=colours[name], zorder=2)
             base = base + width
-    ax.plot(table.sum(axis=1), places, "o", color=INK, markersize=3.4, zorder=4)
+    dots = table.sum(axis=1) if whole is None else whole
+    ax.plot(dots, places, "o", color=INK, markersize=3.4, zorder=4)
     zero_line(ax, "x")
     ax.set_yticks(places, [str(name) for name in table.index], fontsize=7.5)
     ax.set_ylim(len(table) - 0.4, -0.6)

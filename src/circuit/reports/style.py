@@ -28,6 +28,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from circuit.artifacts import write_text
@@ -70,13 +72,25 @@ ATTENTION_ROLE_COLOURS = {
     "other": "#b8bcc2",
 }
 ROLE_LINES = {"winner": "-", "runner_up": (0, (5, 1.5)), "bottom": (0, (1.5, 1.5))}
-SPARE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#56b4e9", "#5f6368")
+SPARE_COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#aa4499",
+    "#e69f00",
+    "#56b4e9",
+    "#5f6368",
+    "#882255",
+    "#999933",
+    "#332288",
+)
 
 SEQUENTIAL = LinearSegmentedColormap.from_list(
     "attention", ["#ffffff", "#d8dcf0", "#9aa6d8", "#5a62b3", "#332288", "#1b1147"]
 )
 DIVERGING = "RdBu"
 
+_ACRONYMS = {"dla": "DLA", "mlp": "MLP", "ov": "OV", "pca": "PCA", "qk": "QK", "r2": "R²"}
 _LONG = re.compile(r"(\.\d\d)\d+")
 _MEASURED, _SHOWN = "'DejaVu Sans'", "'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans'"
 _STYLE: dict[str, Any] = {
@@ -134,22 +148,56 @@ def picture(
     Args:
         path: the SVG file to write.
         title: what is shown, in a few words.
-        note: a line under the title: number of observations, what bands mean. Line breaks stay.
+        note: what stands under the title: number of observations, what bands mean. Line breaks
+            stay; lines that are too long for the figure are broken.
         width, height: of the whole figure in inches, header included.
     """
-    lines = note.split("\n")
-    header = 0.34 + 0.155 * len(lines)
+    titles, lines = _header(title, note, width)
+    header = header_height(title, note, width)
     with matplotlib.style.context(["default", _STYLE]):
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.add_gridspec(2, 1, height_ratios=[header, height - header])
         head, body = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
         left, top = 0.08 / width, 1 - 0.08 / header
-        head.text(left, top, title, weight="bold", size=10.5, va="top")
+        for i, line in enumerate(titles):
+            head.text(left, top - 0.19 * i / header, line, weight="bold", size=10.5, va="top")
         for i, line in enumerate(lines):
-            y = top - (0.25 + 0.155 * i) / header
+            y = top - (0.06 + 0.19 * len(titles) + 0.155 * i) / header
             head.text(left, y, line, size=8, color=SOFT, va="top")
         yield body
         save_svg(figure, path, title=title)
+
+
+def header_height(title: str, note: str, width: float = 8.0) -> float:
+    """How high title and note of a picture are, in inches."""
+    titles, lines = _header(title, note, width)
+    return 0.15 + 0.19 * len(titles) + 0.155 * len(lines)
+
+
+def _header(title: str, note: str, width: float) -> tuple[list[str], list[str]]:
+    """The lines of title and note."""
+    room = width - 0.16
+    lines = [part for line in note.split("\n") for part in wrapped(line, room, 8)]
+    return wrapped(title, room, 10.5, "bold"), lines
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Width of a line of text in inches."""
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    width, _, _ = TextToPath().get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / 72
+
+
+def wrapped(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
+    """The text in lines that fit a width in inches."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and text_width(longer, size, weight) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def save_svg(figure: Figure, path: str | os.PathLike[str], title: str = "") -> None:
@@ -302,8 +350,10 @@ def readable_on(colour: str) -> str:
 
 
 def words(name: str) -> str:
-    """A name from code as people write it."""
-    return name.replace("_", " ")
+    """A name from code as people write it; parameters keep theirs."""
+    if "." in name or name.startswith("W_"):
+        return name
+    return " ".join(_ACRONYMS.get(word, word) for word in name.split("_"))
 
 
 def every_nth(count: int, most: int) -> list[int]:

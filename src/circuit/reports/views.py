@@ -5,8 +5,9 @@ note (intervals, counts, controls), units, colours, legends and the figure's hei
 rows; :mod:`circuit.reports.draw` draws them. An option that only one figure would use does not
 belong here: such a figure is a :class:`Drawn`, by hand, under ``circuit.reports.bespoke``.
 
-Titles and captions may name settings of the analysis in braces (``{rank}``), what its measuring
-says of itself (``{facts[reference]}``), and ``{first}`` and ``{last}``, the steps of the rows shown.
+Titles, captions and notes may name settings of the analysis in braces (``{rank}``), what its
+measuring says of itself (``{facts[reference]}``), and ``{first}`` and ``{last}``, the steps of the
+rows shown.
 
 No pandas, no matplotlib: the workflow reads from these which files there are.
 """
@@ -21,8 +22,9 @@ Where = Mapping[str, Any]
 """Which rows: column → the value wanted, a tuple of values, or :class:`Not` of such.
 
 The text ``$name`` stands for the setting ``name``. ``step`` may be ``first`` or ``last`` (of the
-rows that the other conditions leave). A column that the rows lack is an error. Where ``half`` or
-``against`` is not named, ``half`` is ``all`` and ``against`` empty.
+rows that the other conditions leave). A column that the rows lack is an error, and so are
+conditions that no row meets. Where ``half`` or ``against`` is not named, ``half`` is ``all`` and
+``against`` empty. A tuple also says in which order panels, series and lines follow each other.
 """
 
 
@@ -78,8 +80,10 @@ class Curves(View):
         marks: rows with unit ``step``, drawn as vertical lines with their name.
         log: a logarithmic axis.
 
-    A control whose rows tell the same series apart is a dotted line in the series' colour, one that
-    is the same for a whole panel a grey band.
+    A control whose rows tell the same series apart is a dotted line in the series' colour, where
+    there are at most four series; one of more series, or the same for a whole panel, is a band over
+    all of them, a grey line where it has no width. A control that is known at one place of ``x``
+    only, such as chance, holds for all.
     """
 
     x: str = "step"
@@ -123,14 +127,18 @@ class Cells(View):
 class Stack(View):
     """Parts of a whole, stacked by sign: areas along ``x``, or a bar for each value of ``y``.
 
+    Rows hold what each interval contributed. Areas are their cumulative sums: a row's ``x`` is
+    where its interval begins; it ends at the key ``stop`` where rows have it, else where the next
+    one begins (the last is taken to be as long as the one before). Bars are sums over intervals.
+
     Args:
         parts: the column that tells parts apart.
         x: the column along the axis, for areas.
         y: key columns that tell bars apart, for bars.
-        total: conditions of the rows that are the whole, drawn as a black line or dot; without
-            them bars have the sum of their parts.
-        lines: parts that are drawn as dashed lines and not stacked, such as the residual.
-        top: at most so many bars of a panel, the largest.
+        total: conditions beyond ``where`` of the rows that are the whole, drawn as a black line or
+            dot; without them bars have the sum of their parts.
+        lines: parts of areas that are drawn as dashed lines and not stacked, such as the residual.
+        top: at most so many bars of a panel, the largest; all others are summed in one more.
     """
 
     parts: str

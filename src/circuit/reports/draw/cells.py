@@ -1,0 +1,194 @@
+"""Cells: a map with numbers where they fit, the control's in brackets, and a colour bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_hex
+from matplotlib.figure import SubFigure
+from matplotlib.ticker import FuncFormatter
+
+from circuit.reports.draw.frame import WIDTH, Panel, Shown, grid, marks_note, steps_note
+from circuit.reports.draw.looks import is_number, role_look, roles_of, spelled
+from circuit.reports.style import (
+    DIVERGING,
+    GRID,
+    SEQUENTIAL,
+    every_nth,
+    readable_on,
+    text_width,
+    words,
+)
+
+_LINE, _TALL_LINE, _TALLEST = 0.27, 0.38, 9.0  # inches of a line, with a control, and of all
+_TEXT = 7.0
+_BAR = 1.0  # inches that a colour bar takes
+_MOST_STEPS = 12
+
+
+def draw_cells(shown: Shown) -> None:
+    """Draw a :class:`~circuit.reports.views.Cells`."""
+    view, panels = shown.view, shown.panels()
+    shown.need([view.x, view.y])
+    shown.one_each(shown.rows, [*view.panels, view.x, view.y])
+    shown.one_each(shown.control, [*view.panels, "against", view.x, view.y])
+    xs, ys = (_values(shown.rows, name) for name in (view.x, view.y))
+    roles = roles_of(shown.rows, view.y)
+    names = [f"{spelled(y)} {words(roles.get(y, ''))}".strip() for y in ys]
+    margin = max(text_width(name, 8) for name in names) + 0.35
+    columns = min(shown.columns(panels), 2)
+    if (WIDTH - margin - _BAR) / columns / max(len(xs), 1) < 0.12:
+        columns = 1
+    wide = (WIDTH - margin - _BAR) / columns / len(xs)
+    texts = [spelled(x) for x in xs]
+    upright = max(text_width(text, 8) for text in texts) < 0.9 * wide
+    line = min(_TALL_LINE if view.control else _LINE, _TALLEST / len(ys))
+    below = (
+        0.55
+        if upright or view.x == "step"
+        else 0.3 + 0.65 * max(text_width(text, 8) for text in texts)
+    )
+    down = -(-len(panels) // columns)
+    height = down * (line * len(ys) + below + (0.3 if view.panels else 0.05))
+    absent = any(len(panel.rows) < len(xs) * len(ys) for panel in panels)
+    notes = [
+        marks_note(shown.rows, "Colours", ""),
+        steps_note(shown.rows, along="step" in (view.x, view.y)),
+    ]
+    if view.control:
+        notes.append(f"In brackets: {', '.join(map(words, view.control))}.")
+    if absent:
+        notes.append("Grey: there is no such number.")
+    with shown.picture(notes, height) as body:
+        axes = grid(body, len(panels), columns)
+        for unit in dict.fromkeys(panel.unit for panel in panels):
+            same = [(ax, p) for ax, p in zip(axes, panels, strict=True) if p.unit == unit]
+            scale = _scale([panel for _, panel in same])
+            for ax, panel in same:
+                _map(ax, panel, shown, xs, ys, scale, (wide, line))
+                ax.set_title(panel.title)
+            _bar(body, [ax for ax, _ in same], same[0][1], scale)
+        for i, ax in enumerate(axes):
+            lowest = i + columns >= len(axes)
+            _ticks(ax, view.x, xs, texts, upright, lowest)
+            thin = every_nth(len(ys), max(1, int(line * len(ys) / 0.15)))
+            ticks = ax.set_yticks(thin, [names[k] if i % columns == 0 else "" for k in thin])
+            for tick, k in zip(ticks, thin, strict=True):
+                if ys[k] in roles:
+                    tick.label1.set(color=role_look(roles[ys[k]])[0], fontweight="bold")
+
+
+def _values(rows: pd.DataFrame, column: str) -> list[Any]:
+    """Values in the order of the rows; numbers by size."""
+    values = list(dict.fromkeys(rows[column]))
+    return sorted(values, key=float) if all(map(is_number, values)) else values
+
+
+def _scale(panels: Sequence[Panel]) -> ScalarMappable:
+    """Colours that diverge from zero for signed numbers, else from white."""
+    means = pd.concat([panel.rows["mean"] for panel in panels]).to_numpy(float)
+    finite = means[np.isfinite(means)]
+    size = float(np.abs(finite).max()) if finite.size else 1.0
+    size = size or 1.0
+    if any(panel.signed for panel in panels):
+        return ScalarMappable(Normalize(-size, size), colormaps[DIVERGING])
+    whole = panels[0].percent and 0.5 < size <= 1
+    return ScalarMappable(Normalize(0, 1.0 if whole else size), SEQUENTIAL)
+
+
+def _map(
+    ax: Axes,
+    panel: Panel,
+    shown: Shown,
+    xs: Sequence[Any],
+    ys: Sequence[Any],
+    scale: ScalarMappable,
+    cell: tuple[float, float],
+) -> None:
+    view = shown.view
+    table = _table(panel.rows, view, xs, ys)
+    ax.set_facecolor(GRID)
+    ax.imshow(table, cmap=scale.cmap, norm=scale.norm, aspect="auto")
+    controls = [
+        _table(panel.control[panel.control["against"] == name], view, xs, ys)
+        for name in view.control
+    ]
+    texts = {
+        (i, j): "\n".join(
+            [_number(value, panel, scale)]
+            + [f"({_number(float(control[i, j]), panel, scale)})" for control in controls]
+        )
+        for (i, j), value in np.ndenumerate(table)
+        if np.isfinite(value)
+    }
+    lines = 1 + len(controls)
+    widest = max(
+        (text_width(part, _TEXT) for text in texts.values() for part in text.split("\n")), default=0
+    )
+    if widest < 0.94 * cell[0] and 0.13 * lines < cell[1]:
+        for (i, j), text in texts.items():
+            ink = readable_on(to_hex(scale.cmap(scale.norm(table[i, j]))))
+            place = {"ha": "center", "va": "center", "linespacing": 1.05}
+            ax.text(j, i, text, fontsize=_TEXT, color=ink, **place)
+    ax.grid(visible=False)
+    if len(xs) <= 40:
+        ax.set_xticks(np.arange(0.5, len(xs) - 1), minor=True)
+        ax.grid(axis="x", which="minor", color="white", linewidth=0.8)
+    ax.set_yticks(np.arange(0.5, len(ys) - 1), minor=True)
+    ax.grid(axis="y", which="minor", color="white", linewidth=0.8)
+    ax.tick_params(which="both", length=0)
+    ax.spines[:].set_visible(False)
+
+
+def _table(rows: pd.DataFrame, view: Any, xs: Sequence[Any], ys: Sequence[Any]) -> np.ndarray:
+    """Means as a matrix of lines (y) by columns (x), missing where there is no row."""
+    table = np.full((len(ys), len(xs)), np.nan)
+    x_of, y_of = ({value: i for i, value in enumerate(values)} for values in (xs, ys))
+    for x, y, mean in zip(rows[view.x], rows[view.y], rows["mean"], strict=True):
+        if x in x_of and y in y_of:
+            table[y_of[y], x_of[x]] = mean
+    return table
+
+
+def _number(value: float, panel: Panel, scale: ScalarMappable) -> str:
+    """A number as it stands in a cell: two digits of the largest one's."""
+    if not np.isfinite(value):
+        return "–"
+    shown, size = (
+        (100 * value, 100 * scale.norm.vmax) if panel.percent else (value, scale.norm.vmax)
+    )
+    decimals = 0 if panel.unit == "step" else min(max(0, 1 - int(np.floor(np.log10(size)))), 4)
+    text = f"{round(shown, decimals) + 0.0:,.{decimals}f}".replace("-", "−")
+    return f"{text}%" if panel.percent else text
+
+
+def _ticks(
+    ax: Axes, x: str, xs: Sequence[Any], texts: Sequence[str], upright: bool, lowest: bool
+) -> None:
+    most = _MOST_STEPS if x == "step" else 45
+    kept = every_nth(len(xs), most)
+    if x == "step":
+        ax.set_xlabel("training step of the checkpoint" if lowest else "")
+    elif all(map(is_number, xs)) and lowest:
+        ax.set_xlabel(words(x))
+    turned = (
+        {} if upright or x == "step" else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    )
+    ax.set_xticks(kept, [texts[k] for k in kept], **turned)
+    ax.tick_params(axis="x", labelbottom=lowest)
+
+
+def _bar(body: SubFigure, axes: list[Axes], panel: Panel, scale: ScalarMappable) -> None:
+    bar = body.colorbar(scale, ax=axes, pad=0.015, aspect=22)
+    bar.set_label(panel.label)
+    if panel.percent:
+        bar.ax.yaxis.set_major_formatter(
+            FuncFormatter(lambda v, _: f"{100 * v:.4g}%".replace("-", "−"))
+        )
+    bar.outline.set_visible(False)

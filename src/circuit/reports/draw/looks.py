@@ -1,0 +1,173 @@
+"""How series look: one value, one look, in all panels and, where its name means something, figures.
+
+Values that a palette of :mod:`circuit.reports.style` knows (components, splits, roles) have its
+colours, stages those of the stream, numbers a shade that is darker the larger they are, heads that
+were chosen those of their role. All others take the spare colours in turn, with dashes that differ
+from those of their neighbours. Beyond :data:`MOST` series the largest have looks (of numbers: some,
+evenly spread), the others are grey.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from circuit.reports.style import (
+    ATTENTION_ROLE_COLOURS,
+    COMPONENT_COLOURS,
+    FAINT,
+    INK,
+    ROLE_COLOURS,
+    ROLE_LINES,
+    SEQUENTIAL,
+    SOFT,
+    SPARE_COLOURS,
+    SPLIT_COLOURS,
+    stage_looks,
+    thinned,
+    words,
+)
+
+MOST = 10
+"""So many series can be told apart."""
+TOLD = 6
+"""So many, the largest, have looks of their own where there are more."""
+GREY = {"color": FAINT, "linewidth": 0.9}
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (4, 1.2, 1, 1.2)))
+MARKS = ("o", "D", "s", "^", "v", "P")
+HOLLOW_SHIFT = 0.24
+_PALETTES = (COMPONENT_COLOURS, SPLIT_COLOURS, ATTENTION_ROLE_COLOURS, ROLE_COLOURS)
+_REST = {"other": SOFT, "rest": SOFT, "whole": INK, "sum": INK, "total": INK}
+_STAGE = re.compile(r"embedding|final_norm|layer_\d+_\w+")
+_FIRST_SHADE = 0.35
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, dashes and name of a series."""
+
+    colour: Any
+    label: str
+    linestyle: Any = "-"
+    marker: str = "o"
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Keyword arguments of a line."""
+        return {"color": self.colour, "linestyle": self.linestyle, "label": self.label}
+
+
+def looks(rows: pd.DataFrame, series: str) -> dict[Any, Look]:
+    """The look of every value of a column that is told apart, in the order of the legend.
+
+    Values that are missing here are drawn grey and behind.
+    """
+    if not series:
+        return {"": Look(SPARE_COLOURS[0], "")}
+    values = list(dict.fromkeys(rows[series]))
+    chosen = roles_of(rows, series)
+    if chosen:
+        return {value: _of_role(value, role) for value, role in chosen.items()}
+    if all(_STAGE.fullmatch(str(value)) for value in values):
+        return {
+            name: Look(look["colour"], words(name), look["linestyle"])
+            for name, look in stage_looks(values).items()
+        }
+    if len(values) > 1 and all(map(is_number, values)):
+        ordered = sorted(values, key=float)
+        if len(values) > MOST:
+            ordered = [ordered[i] for i in thinned(range(len(values)), TOLD)]
+        shades = _FIRST_SHADE + (1 - _FIRST_SHADE) * np.linspace(0, 1, len(ordered))
+        return {
+            value: Look(SEQUENTIAL(shade), number(value), marker=MARKS[i % len(MARKS)])
+            for i, (value, shade) in enumerate(zip(ordered, shades, strict=True))
+        }
+    told = values if len(values) <= MOST else largest(rows, series, TOLD)
+    colours = colours_of(told)
+    place = {value: i for i, value in enumerate(told)}
+    return {
+        value: Look(
+            colour,
+            words(str(value)) or f"no {words(series)}",
+            DASHES[place[value] % len(DASHES)],
+            MARKS[place[value] % len(MARKS)],
+        )
+        for value, colour in colours.items()
+    }
+
+
+def colours_of(values: Sequence[Any]) -> dict[Any, Any]:
+    """A colour for every value: of the palette that knows most of them, or a spare one."""
+    palette = {**_REST, **palette_of(values)}
+    used = {palette[value] for value in values if value in palette}
+    spare = [colour for colour in SPARE_COLOURS if colour not in used] or [SOFT]
+    others = [value for value in values if value not in palette]
+    turns = {value: spare[i % len(spare)] for i, value in enumerate(others)}
+    return {value: palette.get(value, turns.get(value)) for value in values}
+
+
+def palette_of(values: Iterable[Any]) -> Mapping[Any, Any]:
+    """The palette that knows most of the values; empty where none knows any."""
+    values = list(values)
+    known = max(_PALETTES, key=lambda palette: sum(value in palette for value in values))
+    return known if any(value in known for value in values) else {}
+
+
+def roles_of(rows: pd.DataFrame, column: str) -> dict[Any, str]:
+    """The values of a column that the key ``chosen`` gives a role, the winner first."""
+    if "chosen" not in rows or column == "chosen":
+        return {}
+    found = rows[(rows["chosen"] != "") & rows["chosen"].notna()]
+    roles = dict(zip(found[column], found["chosen"], strict=True))
+    rank = {role: i for i, role in enumerate(ROLE_COLOURS)}
+    return dict(sorted(roles.items(), key=lambda item: rank.get(item[1], len(rank))))
+
+
+def largest(rows: pd.DataFrame, column: str, most: int) -> list[Any]:
+    """The values whose means are ever largest, without their sign, in the order of the rows."""
+    size = rows["mean"].abs().groupby(rows[column], sort=False).max()
+    kept = set(size.sort_values(ascending=False, kind="stable").index[:most])
+    return [value for value in dict.fromkeys(rows[column]) if value in kept]
+
+
+def role_look(role: str) -> tuple[Any, Any]:
+    """Colour and dashes of a chosen thing."""
+    return ROLE_COLOURS.get(role, INK), ROLE_LINES.get(role, "-")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a key stands for a number."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, bool)
+
+
+def number(value: Any) -> str:
+    """A numeric key as people write it."""
+    return f"{float(value):,.6g}"
+
+
+def spelled(value: Any, column: str = "") -> str:
+    """A key's value in words; a number with its column's name where that is given."""
+    if is_number(value):
+        return f"{words(column)} {number(value)}".strip()
+    return words(str(value))
+
+
+def joined(values: Iterable[Any], columns: Sequence[str]) -> str:
+    """The words of several keys."""
+    told = [spelled(value, name) for value, name in zip(values, columns, strict=True)]
+    return ", ".join(one for one in told if one) or f"no {words(columns[0])}"
+
+
+def _of_role(value: Any, role: str) -> Look:
+    colour, dashes = role_look(role)
+    mark = MARKS[list(ROLE_COLOURS).index(role)] if role in ROLE_COLOURS else MARKS[-1]
+    return Look(colour, f"{words(str(value))} {words(role)}", dashes, mark)

@@ -1,0 +1,162 @@
+"""Which rows a view shows, and what its words say of them.
+
+:func:`select` carries out a :data:`circuit.reports.views.Where`; :func:`control_rows` finds the
+controls that stand beside the rows; :func:`tell` fills in titles and captions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from string import Formatter
+from typing import Any
+
+import pandas as pd
+
+from circuit.errors import AnalysisError, nearest
+from circuit.estimates import ALL
+from circuit.reports.views import Not, Where
+
+_DEFAULTS = {"half": ALL, "against": ""}
+_ENDS = {"first": min, "last": max}
+
+
+def select(rows: pd.DataFrame, where: Where, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows that meet all conditions, in the order of the conditions' tuples.
+
+    Raises:
+        AnalysisError: a column or a setting is unknown, or no row is left.
+    """
+    wanted = _resolved(rows, where, settings)
+    found = _meeting(rows, wanted)
+    if found.empty:
+        raise _nothing(rows, wanted)
+    return found
+
+
+def control_rows(
+    rows: pd.DataFrame, where: Where, control: Sequence[str], settings: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The rows of the named controls that stand beside what :func:`select` gives.
+
+    ``first`` and ``last`` are the steps of the estimates, not of the controls.
+
+    Raises:
+        AnalysisError: as :func:`select`, or a control has no row.
+    """
+    wanted = _resolved(rows, where, settings)
+    found = _meeting(rows, {**wanted, "against": tuple(control)})
+    for name in control:
+        if not (found["against"] == name).any():
+            raise _nothing(rows, {**wanted, "against": name})
+    return found
+
+
+def tell(
+    template: str, settings: Mapping[str, Any], facts: Mapping[str, Any], rows: pd.DataFrame
+) -> str:
+    """Fill in a title or caption: settings, ``facts``, and ``first`` and ``last`` step of rows.
+
+    Whole numbers get thousands separators, several values commas.
+
+    Raises:
+        AnalysisError: the template names what there is not.
+    """
+    known = {**settings, "facts": facts}
+    if len(rows):
+        known |= {"first": int(rows["step"].min()), "last": int(rows["step"].max())}
+    try:
+        return _Telling().vformat(template, (), known)
+    except (KeyError, IndexError, AttributeError) as error:
+        raise AnalysisError(
+            f"nothing is called {error.args[0] if error.args else error!r}",
+            where=template,
+            expected=f"one of {', '.join(sorted(known))}; of facts: {', '.join(sorted(facts))}",
+            do="mend the view's words, or let the measuring say it",
+        ) from None
+
+
+class _Telling(Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec or isinstance(value, bool):
+            return str(format(value, format_spec))
+        if isinstance(value, (list, tuple)):
+            return ", ".join(self.format_field(one, "") for one in value)
+        return f"{value:,}" if isinstance(value, int) else str(format(value, ""))
+
+
+def _resolved(rows: pd.DataFrame, where: Where, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions with settings and steps put in, and what is meant where nothing is said."""
+    for column in where:
+        if column not in rows:
+            meant = nearest(column, rows.columns)
+            raise AnalysisError(
+                f"rows have no column {column!r}",
+                where=str(dict(where)),
+                expected=f"one of {', '.join(rows.columns)}",
+                do=f"did you mean {meant}?" if meant else "name a column of the table",
+            )
+    wanted = {name: value for name, value in _DEFAULTS.items() if name in rows}
+    wanted |= {name: _put_in(value, settings) for name, value in where.items()}
+    steps = wanted.get("step")
+    ends = steps.values if isinstance(steps, Not) else _several(steps)
+    if any(value in _ENDS for value in ends if isinstance(value, str)):
+        left = _meeting(rows, {name: value for name, value in wanted.items() if name != "step"})
+        if left.empty:
+            raise _nothing(rows, wanted)
+        found = tuple(int(_ENDS[one](left["step"])) if one in _ENDS else one for one in ends)
+        wanted["step"] = Not(*found) if isinstance(steps, Not) else found
+    return wanted
+
+
+def _put_in(value: Any, settings: Mapping[str, Any]) -> Any:
+    """The value with the settings that it names."""
+    if isinstance(value, Not):
+        found = [one for part in value.values for one in _several(_put_in(part, settings))]
+        return Not(*found)
+    if isinstance(value, (list, tuple)):
+        return tuple(one for part in value for one in _several(_put_in(part, settings)))
+    if not (isinstance(value, str) and value.startswith("$")):
+        return value
+    if value[1:] not in settings:
+        raise AnalysisError(
+            f"the analysis has no setting {value[1:]!r}",
+            where=value,
+            expected=f"one of {', '.join(settings)}",
+            do="name a setting of this kind after the $",
+        )
+    return _put_in(settings[value[1:]], {})
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _meeting(rows: pd.DataFrame, wanted: Mapping[str, Any]) -> pd.DataFrame:
+    for column, value in wanted.items():
+        if isinstance(value, Not):
+            rows = rows[~rows[column].isin(value.values)]
+        else:
+            rows = rows[rows[column].isin(_several(value))]
+    for column, value in reversed(list(wanted.items())):
+        if isinstance(value, tuple):
+            place = {one: i for i, one in reversed(list(enumerate(value)))}
+            rows = rows.sort_values(column, key=lambda c, place=place: c.map(place), kind="stable")
+    return rows
+
+
+def _nothing(rows: pd.DataFrame, wanted: Mapping[str, Any]) -> AnalysisError:
+    """The error of conditions that no row meets: what the first fruitless one could have been."""
+    left = rows
+    for column, value in wanted.items():
+        before, left = left, _meeting(left, {column: value})
+        if left.empty:
+            break
+    there = [str(one) for one in dict.fromkeys(before[column])]
+    shown = ", ".join(there[:12]) + (f" and {len(there) - 12} more" if len(there) > 12 else "")
+    told = f"any but {value.values}" if isinstance(value, Not) else f"{value!r}"
+    return AnalysisError(
+        f"no row has {column} {told}",
+        where=", ".join(f"{name}={one!r}" for name, one in wanted.items() if name != column),
+        expected=f"one of {shown or 'the rows, but the table is empty'}",
+        do="mend the view's conditions, or write the rows that it shows",
+    )
