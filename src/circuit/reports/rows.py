@@ -7,13 +7,13 @@ controls that stand beside the rows; :func:`tell` fills in titles and captions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from string import Formatter
 from typing import Any
 
 import pandas as pd
 
 from circuit.errors import AnalysisError, nearest
 from circuit.estimates import ALL
+from circuit.reports.templates import fill
 from circuit.reports.views import Not, Where
 
 _DEFAULTS = {"half": ALL, "against": ""}
@@ -66,27 +66,8 @@ def tell(
     Raises:
         AnalysisError: the template names what there is not.
     """
-    known = {**settings, "facts": facts}
-    if len(rows):
-        known |= {"first": int(rows["step"].min()), "last": int(rows["step"].max())}
-    try:
-        return _Telling().vformat(template, (), known)
-    except (KeyError, IndexError, AttributeError) as error:
-        raise AnalysisError(
-            f"nothing is called {error.args[0] if error.args else error!r}",
-            where=template,
-            expected=f"one of {', '.join(sorted(known))}; of facts: {', '.join(sorted(facts))}",
-            do="mend the view's words, or let the measuring say it",
-        ) from None
-
-
-class _Telling(Formatter):
-    def format_field(self, value: Any, format_spec: str) -> str:
-        if format_spec or isinstance(value, bool):
-            return str(format(value, format_spec))
-        if isinstance(value, (list, tuple)):
-            return ", ".join(self.format_field(one, "") for one in value)
-        return f"{value:,}" if isinstance(value, int) else str(format(value, ""))
+    ends = {"first": rows["step"].min(), "last": rows["step"].max()} if len(rows) else {}
+    return fill(template, {**settings, "facts": facts, **ends})
 
 
 def _resolved(

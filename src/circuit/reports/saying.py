@@ -1,9 +1,4 @@
-"""Templates and numbers: how words of a kind's view are filled in from its rows.
-
-A template is a text with fields in braces. Whole numbers get thousands separators, names from code
-are written as people write them with the format ``words``, and a row's number (:class:`Said`) has
-its unit, interval and the digits that the interval allows.
-"""
+"""A row's number as words say it, and what words may name besides."""
 
 from __future__ import annotations
 
@@ -20,7 +15,7 @@ from circuit.evidence import Estimate
 from circuit.reports.document import Number
 from circuit.reports.quantities import format_interval, format_number, format_value
 from circuit.reports.rows import select
-from circuit.reports.style import words
+from circuit.reports.templates import fill
 
 _DECIMALS = 6  # of shares: float32's rounding would make an interval of its own
 
@@ -58,49 +53,7 @@ class Context:
         Raises:
             AnalysisError: it names a field that there is not.
         """
-        known = {**self.settings, "facts": self.facts, **(fields or {})}
-        try:
-            return template.format_map({name: _spoken(value) for name, value in known.items()})
-        except (KeyError, AttributeError, IndexError, TypeError) as error:
-            raise AnalysisError(
-                f"nothing is called {error.args[0] if error.args else error!r}",
-                where=template,
-                expected=f"one of {', '.join(map(str, known))}; of facts: {', '.join(self.facts)}",
-                do="correct the words in the kind's view.py, or let its measuring say it",
-            ) from None
-
-
-class _Words(str):
-    """A text that the format ``words`` writes as people do."""
-
-    def __format__(self, spec: str) -> str:
-        return words(self) if spec == "words" else super().__format__(spec)
-
-
-class _Whole(int):
-    """A whole number with thousands separators."""
-
-    def __format__(self, spec: str) -> str:
-        return super().__format__(spec or ",")
-
-
-class _Several(list[Any]):
-    """Several values, separated by commas."""
-
-    def __format__(self, spec: str) -> str:
-        return ", ".join(format(value, spec) for value in self)
-
-
-def _spoken(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _spoken(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return _Several(_spoken(one) for one in value)
-    if isinstance(value, str):
-        return _Words(value)
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        return value
-    return _Whole(value)
+        return fill(template, {**self.settings, "facts": self.facts, **(fields or {})})
 
 
 class Said:
