@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgba
@@ -92,7 +92,7 @@ def test_axes_have_names_units_and_steps(pictured):
     assert ax.get_ylabel() == "QK separation (score)"
     assert ax.get_xlabel() == "training step"
     assert "Heads to 2,000" in picture.texts
-    assert {"1,000", "2,000"} <= set(picture.texts)
+    assert "1,200" in picture.texts
     assert len(picture.lines()) == len(HEADS)
     assert picture.labels() == list(HEADS)
 
@@ -319,10 +319,12 @@ def parts(steps=(0, 10, 20, 30)) -> pd.DataFrame:
     return estimates(pd.DataFrame(found), measure="contribution", unit="logit")
 
 
+AREAS = Stack(name="s", title="", caption="", where={"group": "L0H0"}, parts="component",
+              x="step", total={"component": "growth"})  # fmt: skip
+
+
 def test_areas_cumulate_and_stand_at_the_ends_of_their_intervals(pictured):
-    view = Stack(name="s", title="", caption="", where={"group": "L0H0"}, parts="component",
-                 x="step", total={"component": "growth"})  # fmt: skip
-    picture = pictured(view, parts())
+    picture = pictured(AREAS, parts())
     (ax,) = picture.axes
     whole, rest = (
         next(line for line in ax.lines if to_hex(line.get_color()) == colour)
@@ -338,13 +340,14 @@ def test_areas_cumulate_and_stand_at_the_ends_of_their_intervals(pictured):
     assert ax.get_title(loc="left") == "+7.00 logit"
     assert picture.labels() == ["growth", "current gradient", "momentum", "residual"]
     known = parts().assign(stop=lambda rows: rows["step"] + 5)
-    (ax,) = pictured(view, known).axes
+    (ax,) = pictured(AREAS, known).axes
     assert max(line.get_xdata()[-1] for line in ax.lines if len(line.get_xdata()) > 2) == 35
 
 
 def test_bars_sum_over_intervals_and_what_is_beyond_top_is_one_bar(pictured):
     rows = parts()
-    rows = pd.concat([rows, rows.assign(group="L1H1", mean=rows["mean"] / 10)])
+    small = rows[rows["group"] == "L0H0"].assign(group="L1H1", mean=lambda rows: rows["mean"] / 10)
+    rows = pd.concat([rows, small])
     view = Stack(name="s", title="", caption="", where={"component": Not("growth")},
                  parts="component", y=("group",), top=1)  # fmt: skip
     picture = pictured(view, rows)
@@ -380,10 +383,11 @@ def test_what_cannot_be_drawn_says_why(pictured):
         (Curves(name="f", title="", caption=""), rows, "4 rows would be drawn .* tell apart head"),
         (Curves(name="f", title="", caption="", series="hed"), rows, "no column 'hed'"),
         (Curves(name="f", title="", caption="", table="no"), rows, "no table 'no' .* rows"),
-        (Curves(name="f", title="{rnk}", caption="", series="head"), rows, "called rnk"),
+        (Curves(name="f", title="{rnk}", caption="", series="head"), rows, "called 'rnk'"),
         (CURVES, table(measures=("a", "b")).assign(unit=["a", "b"] * 12), "has the units a, b"),
         (Dots(name="f", title="", caption="", y=("head",), control=("x",)), rows[rows["step"] == 0],
          "no row has against 'x'"),
+        (AREAS, pd.concat([parts(), parts()]), "2 rows would be drawn"),
         (SCATTER, table(steps=(1,), measures=("direct",)), "no row has measure 'effect'"),
     ]  # fmt: skip
     for view, frame, message in cases:
@@ -410,11 +414,14 @@ def overlapping(ax: Axes) -> bool:
     return any(low.y1 > high.y0 + 1 for low, high in itertools.pairwise(boxes))
 
 
-KEY = st.text(st.characters(categories=["L", "N"], include_characters="_ .→"), max_size=12)
+KEY = st.text("abzLH019_ .→Ωé", max_size=12)
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    phases=[Phase.generate],
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     keys=st.lists(KEY, min_size=1, max_size=14, unique=True),

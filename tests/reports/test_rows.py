@@ -85,7 +85,7 @@ def test_words_are_filled_in(rows):
     text = "rank {rank}, {facts[reference]}, {facts[heads]}, {first} to {last}, {bound:.0%}"
     told = tell(text, {"rank": 4, "bound": 0.5}, facts, rows)
     assert told == "rank 4, 15,000, L0H0, L1H0, 0 to 20,000, 50%"
-    with pytest.raises(AnalysisError, match="nothing is called steps"):
+    with pytest.raises(AnalysisError, match="nothing is called 'steps'"):
         tell("{steps}", {}, facts, rows)
-    with pytest.raises(AnalysisError, match="nothing is called heds"):
+    with pytest.raises(AnalysisError, match="nothing is called 'heds'"):
         tell("{facts[heds]}", {}, facts, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ def panels(body: SubFigure, scalars: list[str], sharex: bool = True) -> list[Axe
 
 
 def signed_bars(
-    ax: Axes, table: pd.DataFrame, colours: Mapping[str, str], whole: pd.Series | None = None
+    ax: Axes, table: pd.DataFrame, colours: Mapping[str, Any], whole: pd.Series | None = None
 ) -> None:
     """Horizontal bars, one per row, stacked by sign, with each bar's total as a dot.
 

@@ -83,11 +83,11 @@ def _resolved(
                 expected=f"one of {', '.join(rows.columns)}",
                 do=f"did you mean {meant}?" if meant else "name a column of the table",
             )
-    wanted = {name: value for name, value in _DEFAULTS.items() if name in rows}
+    wanted: dict[str, Any] = {name: one for name, one in _DEFAULTS.items() if name in rows}
     wanted |= {name: _put_in(value, settings) for name, value in where.items()}
     steps = wanted.get("step")
     ends = steps.values if isinstance(steps, Not) else _several(steps)
-    if any(value in _ENDS for value in ends if isinstance(value, str)):
+    if any(isinstance(one, str) and one in _ENDS for one in ends):
         left = _meeting(rows, {name: value for name, value in wanted.items() if name != "step"})
         if left.empty:
             raise _nothing(rows, wanted)

@@ -14,17 +14,9 @@ from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import FuncFormatter
 
-from circuit.reports.draw.frame import WIDTH, Panel, Shown, grid, marks_note, steps_note
-from circuit.reports.draw.looks import is_number, role_look, roles_of, spelled
-from circuit.reports.style import (
-    DIVERGING,
-    GRID,
-    SEQUENTIAL,
-    every_nth,
-    readable_on,
-    text_width,
-    words,
-)
+from circuit.reports import style
+from circuit.reports.draw import frame, looks
+from circuit.reports.draw.frame import Panel, Shown
 
 _LINE, _TALL_LINE, _TALLEST = 0.27, 0.38, 9.0  # inches of a line, with a control, and of all
 _TEXT = 7.0
@@ -39,34 +31,34 @@ def draw_cells(shown: Shown) -> None:
     shown.one_each(shown.rows, [*view.panels, view.x, view.y])
     shown.one_each(shown.control, [*view.panels, "against", view.x, view.y])
     xs, ys = (_values(shown.rows, name) for name in (view.x, view.y))
-    roles = roles_of(shown.rows, view.y)
-    names = [f"{spelled(y)} {words(roles.get(y, ''))}".strip() for y in ys]
-    margin = max(text_width(name, 8) for name in names) + 0.35
+    roles = looks.roles_of(shown.rows, view.y)
+    names = [f"{looks.spelled(y)} {style.words(roles.get(y, ''))}".strip() for y in ys]
+    margin = max(style.text_width(name, 8) for name in names) + 0.35
     columns = min(shown.columns(panels), 2)
-    if (WIDTH - margin - _BAR) / columns / max(len(xs), 1) < 0.12:
+    if (frame.WIDTH - margin - _BAR) / columns / max(len(xs), 1) < 0.12:
         columns = 1
-    wide = (WIDTH - margin - _BAR) / columns / len(xs)
-    texts = [spelled(x) for x in xs]
-    upright = max(text_width(text, 8) for text in texts) < 0.9 * wide
+    wide = (frame.WIDTH - margin - _BAR) / columns / len(xs)
+    texts = [looks.spelled(x) for x in xs]
+    upright = max(style.text_width(text, 8) for text in texts) < 0.9 * wide
     line = min(_TALL_LINE if view.control else _LINE, _TALLEST / len(ys))
     below = (
         0.55
         if upright or view.x == "step"
-        else 0.3 + 0.65 * max(text_width(text, 8) for text in texts)
+        else 0.3 + 0.65 * max(style.text_width(text, 8) for text in texts)
     )
     down = -(-len(panels) // columns)
     height = down * (line * len(ys) + below + (0.3 if view.panels else 0.05))
     absent = any(len(panel.rows) < len(xs) * len(ys) for panel in panels)
     notes = [
-        marks_note(shown.rows, "Colours", ""),
-        steps_note(shown.rows, along="step" in (view.x, view.y)),
+        frame.marks_note(shown.rows, "Colours", ""),
+        frame.steps_note(shown.rows, along="step" in (view.x, view.y)),
     ]
     if view.control:
-        notes.append(f"In brackets: {', '.join(map(words, view.control))}.")
+        notes.append(f"In brackets: {', '.join(map(style.words, view.control))}.")
     if absent:
         notes.append("Grey: there is no such number.")
     with shown.picture(notes, height) as body:
-        axes = grid(body, len(panels), columns)
+        axes = frame.grid(body, len(panels), columns)
         for unit in dict.fromkeys(panel.unit for panel in panels):
             same = [(ax, p) for ax, p in zip(axes, panels, strict=True) if p.unit == unit]
             scale = _scale([panel for _, panel in same])
@@ -77,17 +69,17 @@ def draw_cells(shown: Shown) -> None:
         for i, ax in enumerate(axes):
             lowest = i + columns >= len(axes)
             _ticks(ax, view.x, xs, texts, upright, lowest)
-            thin = every_nth(len(ys), max(1, int(line * len(ys) / 0.15)))
+            thin = style.every_nth(len(ys), max(1, int(line * len(ys) / 0.15)))
             ticks = ax.set_yticks(thin, [names[k] if i % columns == 0 else "" for k in thin])
             for tick, k in zip(ticks, thin, strict=True):
                 if ys[k] in roles:
-                    tick.label1.set(color=role_look(roles[ys[k]])[0], fontweight="bold")
+                    tick.label1.set(color=looks.role_look(roles[ys[k]])[0], fontweight="bold")
 
 
 def _values(rows: pd.DataFrame, column: str) -> list[Any]:
     """Values in the order of the rows; numbers by size."""
     values = list(dict.fromkeys(rows[column]))
-    return sorted(values, key=float) if all(map(is_number, values)) else values
+    return sorted(values, key=float) if all(map(looks.is_number, values)) else values
 
 
 def _scale(panels: Sequence[Panel]) -> ScalarMappable:
@@ -97,9 +89,9 @@ def _scale(panels: Sequence[Panel]) -> ScalarMappable:
     size = float(np.abs(finite).max()) if finite.size else 1.0
     size = size or 1.0
     if any(panel.signed for panel in panels):
-        return ScalarMappable(Normalize(-size, size), colormaps[DIVERGING])
+        return ScalarMappable(Normalize(-size, size), colormaps[style.DIVERGING])
     whole = panels[0].percent and 0.5 < size <= 1
-    return ScalarMappable(Normalize(0, 1.0 if whole else size), SEQUENTIAL)
+    return ScalarMappable(Normalize(0, 1.0 if whole else size), style.SEQUENTIAL)
 
 
 def _map(
@@ -113,7 +105,7 @@ def _map(
 ) -> None:
     view = shown.view
     table = _table(panel.rows, view, xs, ys)
-    ax.set_facecolor(GRID)
+    ax.set_facecolor(style.GRID)
     ax.imshow(table, cmap=scale.cmap, norm=scale.norm, aspect="auto")
     controls = [
         _table(panel.control[panel.control["against"] == name], view, xs, ys)
@@ -129,11 +121,12 @@ def _map(
     }
     lines = 1 + len(controls)
     widest = max(
-        (text_width(part, _TEXT) for text in texts.values() for part in text.split("\n")), default=0
+        (style.text_width(part, _TEXT) for text in texts.values() for part in text.split("\n")),
+        default=0,
     )
     if widest < 0.94 * cell[0] and 0.13 * lines < cell[1]:
         for (i, j), text in texts.items():
-            ink = readable_on(to_hex(scale.cmap(scale.norm(table[i, j]))))
+            ink = style.readable_on(to_hex(scale.cmap(scale.norm(table[i, j]))))
             place = {"ha": "center", "va": "center", "linespacing": 1.05}
             ax.text(j, i, text, fontsize=_TEXT, color=ink, **place)
     ax.grid(visible=False)
@@ -172,11 +165,11 @@ def _ticks(
     ax: Axes, x: str, xs: Sequence[Any], texts: Sequence[str], upright: bool, lowest: bool
 ) -> None:
     most = _MOST_STEPS if x == "step" else 45
-    kept = every_nth(len(xs), most)
+    kept = style.every_nth(len(xs), most)
     if x == "step":
         ax.set_xlabel("training step of the checkpoint" if lowest else "")
-    elif all(map(is_number, xs)) and lowest:
-        ax.set_xlabel(words(x))
+    elif all(map(looks.is_number, xs)) and lowest:
+        ax.set_xlabel(style.words(x))
     turned = (
         {} if upright or x == "step" else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
     )

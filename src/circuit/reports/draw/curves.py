@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,36 +12,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from circuit.reports.draw.frame import (
-    Panel,
-    Shown,
-    align,
-    at,
-    grid,
-    inner_labels,
-    keys_in,
-    legend,
-    legend_height,
-    marks_note,
-    steps_note,
-    value_axis,
-)
-from circuit.reports.draw.looks import GREY, Look, is_number, joined, looks, spelled
+from circuit.reports import style
+from circuit.reports.draw import frame, looks
+from circuit.reports.draw.frame import Panel, Shown
+from circuit.reports.draw.looks import Look
 from circuit.reports.rows import select
-from circuit.reports.style import (
-    FAINT,
-    SOFT,
-    counts,
-    interval_line,
-    log_axis,
-    side_legend,
-    step_axis,
-    words,
-)
 
 _DOTTED = 4  # series of which each may have its dotted control
 _DOTS: tuple[Any, ...] = (":", (0, (1, 3)), (0, (3, 2, 1, 2)))
-_BANDS = (FAINT, "#e2d5bd", "#cfe0d8")
+_BANDS = (style.FAINT, "#e2d5bd", "#cfe0d8")
 _NAMED = 5  # vertical lines of a panel that have their names beside them
 
 
@@ -50,7 +30,7 @@ def draw_curves(shown: Shown) -> None:
     series, x = view.series, view.x
     shown.need([x, series])
     shown.one_each(shown.rows, [*view.panels, series, x])
-    looked = looks(shown.rows, series)
+    looked = looks.looks(shown.rows, series)
     apart = _own_looks(panels, series)
     grey = shown.rows[series].nunique() - len(looked) if series and not apart else 0
     places = _places(shown.rows, x)
@@ -60,56 +40,58 @@ def draw_curves(shown: Shown) -> None:
     units = {panel.unit for panel in panels}
     columns = 1 if len(panels) == 2 and len(units) > 1 else shown.columns(panels)
     lines = -(-len(panels) // columns)
-    height = max(3.0 if lines == 1 else 0.4 + 2.2 * lines, legend_height(handles))
+    height = max(3.0 if lines == 1 else 0.4 + 2.2 * lines, frame.legend_height(handles))
     with shown.picture(_notes(shown, looked, grey, kinds, marks), height) as body:
-        axes = grid(body, len(panels), columns, sharex=True)
+        axes = frame.grid(body, len(panels), columns, sharex=True)
         for ax, panel in zip(axes, panels, strict=True):
-            for name, kind in kinds.items():
-                _control(ax, panel, name, kind, view, looked, places)
-            own = looks(panel.rows, series) if apart else looked
+            for name, (kind, turn) in kinds.items():
+                _control(ax, panel, name, kind, turn, view, looked, places)
+            own = looks.looks(panel.rows, series) if apart else looked
             _lines(ax, panel.rows, view, own, places)
-            value_axis(ax, panel)
+            frame.value_axis(ax, panel)
             if view.log:
-                log_axis(ax)
+                style.log_axis(ax)
             ax.set_title(panel.title)
             _x_axis(ax, x, places, columns)
-        align(axes, panels)
+        frame.align(axes, panels)
         for ax, panel in zip(axes, panels, strict=True):
             if marks is not None:
                 _mark(ax, _marks_of(marks, panel, view.panels), series, looked)
-        inner_labels(axes, columns)
-        named = words(series) if series not in ("", "measure", "against", "half") else ""
-        legend(body, axes, columns, handles, named)
+        frame.inner_labels(axes, columns)
+        named = style.words(series) if series not in ("", "measure", "against", "half") else ""
+        frame.legend(body, axes, columns, handles, named)
         for ax, panel in zip(axes, panels, strict=True) if apart else ():
-            entries = _handles(panel.rows, series, looks(panel.rows, series), {})
-            side_legend(ax, handles=entries, fontsize=7.5, handlelength=1.2, labelspacing=0.3)
+            entries = _handles(panel.rows, series, looks.looks(panel.rows, series), {})
+            style.side_legend(ax, handles=entries, fontsize=7.5, handlelength=1.2, labelspacing=0.3)
 
 
 def _own_looks(panels: Sequence[Panel], series: str) -> bool:
     """Whether panels have a legend each: their series are numbers, and not the same."""
     values = [set(panel.rows[series]) for panel in panels] if series else []
     alike = all(one == values[0] for one in values)
-    return not alike and all(is_number(value) for one in values for value in one)
+    return not alike and all(looks.is_number(value) for one in values for value in one)
 
 
 def _places(rows: pd.DataFrame, x: str) -> dict[Any, float]:
     """Where each value stands along the axis: numbers at themselves, words in their order."""
     values = list(dict.fromkeys(rows[x]))
-    if all(map(is_number, values)):
+    if all(map(looks.is_number, values)):
         return {value: float(value) for value in sorted(values, key=float)}
     return {value: float(i) for i, value in enumerate(values)}
 
 
 def _x_axis(ax: Axes, x: str, places: Mapping[Any, float], columns: int) -> None:
     if x == "step":
-        step_axis(ax, ticks=7 if columns == 1 else 5 if columns == 2 else 3)
+        style.step_axis(ax, ticks=7 if columns == 1 else 5 if columns == 2 else 3)
         return
-    ax.set_xlabel(words(x))
-    if all(map(is_number, places)):
+    ax.set_xlabel(style.words(x))
+    if all(map(looks.is_number, places)):
         whole = all(place.is_integer() for place in places.values())
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
     else:
-        short = [spelled(value).replace("layer ", "L").replace(" post ", " ") for value in places]
+        short = [
+            looks.spelled(value).replace("layer ", "L").replace(" post ", " ") for value in places
+        ]
         ax.set_xticks(list(places.values()), short, rotation=30, ha="right", rotation_mode="anchor")
 
 
@@ -126,7 +108,7 @@ def _lines(
     for value, part in groups.items():
         line = part.sort_values("at")
         if value not in looked:
-            ax.plot(line["at"], line["mean"], zorder=1.5, **GREY)
+            ax.plot(line["at"], line["mean"], zorder=1.5, **looks.GREY)
     for value, look in looked.items():
         if value not in groups:
             continue
@@ -134,21 +116,26 @@ def _lines(
         thin = {"linewidth": 1.3, "linestyle": look.linestyle}
         if len(part) == 1:
             ax.vlines(part["at"], part["low"], part["high"], color=look.colour, linewidth=1.2)
-        interval_line(ax, part, look.label, look.colour, x="at", **thin)
+        style.interval_line(ax, part, look.label, look.colour, x="at", **thin)
 
 
-def _kinds(shown: Shown, looked: Mapping[Any, Look]) -> dict[str, str]:
-    """How controls are drawn: ``dotted`` in the colours of the series, a ``line`` or a ``band``."""
-    series, found = shown.view.series, {}
+def _kinds(shown: Shown, looked: Mapping[Any, Look]) -> dict[str, tuple[str, int]]:
+    """How controls are drawn: ``dotted`` in the colours of the series, a ``line`` or a ``band``.
+
+    With each, how many controls before it are drawn in the same way.
+    """
+    series, found, seen = shown.view.series, {}, Counter[str]()
     for name, rows in shown.control.groupby("against", sort=False):
         by = [*shown.view.panels, shown.view.x]
         several = rows[[*by, "mean", "low", "high"]].drop_duplicates().duplicated(by).any()
         known = series and set(rows[series]) & set(looked) and len(looked) <= _DOTTED
         if several and known and _apart(rows, by):
             shown.one_each(rows, [*by, series])
-            found[str(name)] = "dotted"
+            kind = "dotted"
         else:
-            found[str(name)] = "band" if several or (rows["low"] < rows["high"]).any() else "line"
+            kind = "band" if several or (rows["low"] < rows["high"]).any() else "line"
+        found[str(name)] = kind, seen[kind]
+        seen[kind] += 1
     return found
 
 
@@ -165,11 +152,11 @@ def _control(
     panel: Panel,
     name: str,
     kind: str,
+    turn: int,
     view: Any,
     looked: Mapping[Any, Look],
     places: Mapping[Any, float],
 ) -> None:
-    turn = view.control.index(name)
     rows = panel.control[panel.control["against"] == name]
     rows = rows.assign(at=rows[view.x].map(places)).dropna(subset="at")
     if rows.empty:
@@ -192,7 +179,7 @@ def _control(
         high = pd.Series(high.iloc[0], index=low.index)
     if kind == "line":
         dots = {"linestyle": _DOTS[turn % len(_DOTS)], "linewidth": 1.2, "zorder": 1.4}
-        ax.plot(low.index, low, color=SOFT, **dots)
+        ax.plot(low.index, low, color=style.SOFT, **dots)
     else:
         band = {"alpha": 0.5, "linewidth": 0, "zorder": 1.2}
         ax.fill_between(low.index, low, high, color=colour, **band)
@@ -201,17 +188,17 @@ def _control(
 def _marks_of(marks: pd.DataFrame, panel: Panel, columns: tuple[str, ...]) -> pd.DataFrame:
     values = dict(zip(columns, panel.values, strict=True))
     keys = {name: value for name, value in values.items() if name != "measure"}
-    return at(marks, keys)
+    return frame.at(marks, keys)
 
 
 def _mark(ax: Axes, marks: pd.DataFrame, series: str, looked: Mapping[Any, Look]) -> None:
     """A vertical line for each event, named at the top; one of a series in its colour."""
-    told = [name for name in keys_in(marks) if name != "step"] or ["measure"]
+    told = [name for name in frame.keys_in(marks) if name != "step"] or ["measure"]
     marks = marks[marks["mean"].notna()].sort_values("mean")
     left, right = ax.get_xlim()
     for i, (_, mark) in enumerate(marks.iterrows()):
         own = looked.get(mark[series]) if series in marks else None
-        colour = own.colour if own else SOFT
+        colour = own.colour if own else style.SOFT
         ax.axvline(mark["mean"], color=colour, linewidth=1, linestyle=(0, (1, 1.5)), zorder=1.3)
         if mark["high"] > mark["low"]:
             span = {"alpha": 0.1, "linewidth": 0, "zorder": 1}
@@ -219,7 +206,7 @@ def _mark(ax: Axes, marks: pd.DataFrame, series: str, looked: Mapping[Any, Look]
         if len(marks) > _NAMED:
             continue
         late = mark["mean"] > (left + right) / 2
-        text = f"{joined([mark[name] for name in told], told)}: step {mark['mean']:,.0f}"
+        text = f"{looks.joined([mark[name] for name in told], told)}: step {mark['mean']:,.0f}"
         ax.annotate(
             text,
             (mark["mean"], 1),
@@ -234,21 +221,24 @@ def _mark(ax: Axes, marks: pd.DataFrame, series: str, looked: Mapping[Any, Look]
 
 
 def _handles(
-    rows: pd.DataFrame, series: str, looked: Mapping[Any, Look], kinds: Mapping[str, str]
+    rows: pd.DataFrame,
+    series: str,
+    looked: Mapping[Any, Look],
+    kinds: Mapping[str, tuple[str, int]],
 ) -> list[Any]:
     """Entries of the legend: series, the grey ones, controls."""
     found: list[Any] = []
     if series:
         found = [Line2D([], [], **look.line) for look in looked.values()]
         if rows[series].nunique() > len(looked):
-            found.append(Line2D([], [], label="others", **GREY))
-    for turn, (name, kind) in enumerate(kinds.items()):
+            found.append(Line2D([], [], label="others", **looks.GREY))
+    for name, (kind, turn) in kinds.items():
         if kind != "band":
-            dots = {"linestyle": _DOTS[turn % len(_DOTS)], "color": SOFT}
-            found.append(Line2D([], [], label=words(name), **dots))
+            dots = {"linestyle": _DOTS[turn % len(_DOTS)], "color": style.SOFT}
+            found.append(Line2D([], [], label=style.words(name), **dots))
         else:
             colour = _BANDS[turn % len(_BANDS)]
-            found.append(Patch(color=colour, alpha=0.6, linewidth=0, label=words(name)))
+            found.append(Patch(color=colour, alpha=0.6, linewidth=0, label=style.words(name)))
     return found if len(found) > 1 or kinds else []
 
 
@@ -256,34 +246,40 @@ def _notes(
     shown: Shown,
     looked: Mapping[Any, Look],
     grey: int,
-    kinds: Mapping[str, str],
+    kinds: Mapping[str, tuple[str, int]],
     marks: pd.DataFrame | None,
 ) -> list[str]:
     view, rows = shown.view, shown.rows
     along = view.x == "step"
-    found = [marks_note(rows, "Lines", "bands"), steps_note(rows, along)]
+    found = [frame.marks_note(rows, "Lines", "bands"), frame.steps_note(rows, along)]
     if grey > 0:
-        others = f"{grey:,} other {words(view.series)}s" if grey > 1 else "one other"
-        picked = bool(set(rows.get("chosen", [])) - {""}) or all(map(is_number, looked))
+        others = f"{grey:,} other {style.words(view.series)}s" if grey > 1 else "one other"
+        picked = bool(set(rows.get("chosen", [])) - {""}) or all(map(looks.is_number, looked))
         found.append(f"Grey: {others}{'' if picked else ', never as large as the coloured ones'}.")
-    for name, kind in kinds.items():
+    for name, (kind, _) in kinds.items():
         number = shown.control.loc[shown.control["against"] == name]
         drawn = number[number["count"] > 0]
-        of = f" ({counts(drawn['count'], drawn['noun'].iloc[0])})" if _differs(drawn, rows) else ""
+        of = (
+            f" ({style.counts(drawn['count'], drawn['noun'].iloc[0])})"
+            if _differs(drawn, rows)
+            else ""
+        )
         if kind != "band":
             bare = number["mean"].isna().all()
             ranged = (
                 ", with its 95% range" if kind == "dotted" and number["high"].notna().any() else ""
             )
-            found.append(f"Dotted: {'upper end of ' if bare else ''}{words(name)}{ranged}{of}.")
+            found.append(
+                f"Dotted: {'upper end of ' if bare else ''}{style.words(name)}{ranged}{of}."
+            )
         else:
             over = view.series and number[view.series].nunique() > 1
-            all_of = f", over all {words(view.series)}s" if over else ""
-            found.append(f"Shaded: {words(name)}{all_of}{of}.")
+            all_of = f", over all {style.words(view.series)}s" if over else ""
+            found.append(f"Shaded: {style.words(name)}{all_of}{of}.")
     if marks is not None:
-        told = keys_in(marks) or ["measure"]
+        told = frame.keys_in(marks) or ["measure"]
         missing = [
-            joined([m[n] for n in told], told)
+            looks.joined([m[n] for n in told], told)
             for _, m in marks.iterrows()
             if m["mean"] != m["mean"]
         ]

@@ -12,28 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from circuit.reports.draw.frame import (
-    Panel,
-    Shown,
-    grid,
-    legend,
-    legend_height,
-    marks_note,
-    steps_note,
-    value_axis,
-)
-from circuit.reports.draw.looks import (
-    HOLLOW_SHIFT,
-    MARKS,
-    MOST,
-    Look,
-    joined,
-    looks,
-    palette_of,
-    role_look,
-)
+from circuit.reports import style
+from circuit.reports.draw import frame, looks
+from circuit.reports.draw.frame import Panel, Shown
+from circuit.reports.draw.looks import Look
 from circuit.reports.quantities import ABSENT, format_value
-from circuit.reports.style import FAINT, SOFT, SPARE_COLOURS, words
 
 _LINE, _BESIDE = 0.24, 0.11  # inches of a line, and of every further dot on it
 _VALUES = 24  # lines of a panel that have their numbers beside them
@@ -45,7 +28,7 @@ def draw_dots(shown: Shown) -> None:
     view, panels = shown.view, shown.panels()
     shown.need([*view.y, view.series])
     shown.one_each(shown.rows, [*view.panels, *view.y, view.series])
-    looked = looks(shown.rows, view.series)
+    looked = looks.looks(shown.rows, view.series)
     lists, left_out = _lists(shown, panels)
     beside = len(looked) if view.series else 1
     shared = all(lines == lists[0] for lines in lists)
@@ -55,18 +38,19 @@ def draw_dots(shown: Shown) -> None:
     handles = _handles(shown, looked)
     down = -(-len(panels) // columns)
     tallest = [max(map(len, lists[i * columns : (i + 1) * columns])) for i in range(down)]
-    height = max(sum(0.85 + high * n for n in tallest), legend_height(handles))
+    height = max(sum(0.85 + high * n for n in tallest), frame.legend_height(handles))
     options: dict[str, Any] = {"height_ratios": [0.85 + high * n for n in tallest]}
     with shown.picture(_notes(shown, left_out, looked), height) as body:
-        axes = grid(body, len(panels), columns, **options)
+        axes = frame.grid(body, len(panels), columns, **options)
         for ax, panel, lines in zip(axes, panels, lists, strict=True):
             _panel(ax, panel, lines, shown, looked, texts)
-            value_axis(ax, panel, "x")
+            frame.value_axis(ax, panel, "x")
             ax.set_title(panel.title)
             if shared and axes.index(ax) % columns:
                 ax.set_yticklabels([])
-        named = words(view.series) if view.series not in ("", "measure", "against") else ""
-        legend(body, axes, columns, handles, named, below=texts)
+        frame.align(axes, panels, "x")
+        named = style.words(view.series) if view.series not in ("", "measure", "against") else ""
+        frame.legend(body, axes, columns, handles, named, below=texts)
 
 
 def _lists(shown: Shown, panels: Sequence[Panel]) -> tuple[list[list[Any]], int]:
@@ -80,12 +64,12 @@ def _lists(shown: Shown, panels: Sequence[Panel]) -> tuple[list[list[Any]], int]
     if all(set(key) == set(keys[0]) for key in keys):
         frames = [pd.concat(frames)] * len(panels)
     lists, left_out = [], 0
-    for frame in frames:
-        size = frame["mean"].abs().groupby(frame["line"], sort=False).max()
+    for rows in frames:
+        size = rows["mean"].abs().groupby(rows["line"], sort=False).max()
         by_size = list(size.sort_values(ascending=False, kind="stable").index)
         kept = by_size[: view.top]
         if view.order == "rows":
-            kept = [line for line in dict.fromkeys(frame["line"]) if line in set(kept)]
+            kept = [line for line in dict.fromkeys(rows["line"]) if line in set(kept)]
         lists.append(kept)
         left_out = max(left_out, len(by_size) - len(kept))
     return lists, left_out
@@ -104,7 +88,7 @@ def _panel(
     texts: bool,
 ) -> None:
     view, place = shown.view, {line: i for i, line in enumerate(lines)}
-    chosen, palette = _chosen(panel.rows, view.y), palette_of(key for key, *_ in lines)
+    chosen, palette = _chosen(panel.rows, view.y), looks.palette_of(key for key, *_ in lines)
     shifts = (np.arange(len(looked)) - (len(looked) - 1) / 2) * min(0.2, 0.7 / len(looked))
     shift_of = dict(zip(looked, shifts, strict=True)) if view.series else {}
     for row, line in zip(panel.rows.to_dict("records"), _keys(panel.rows, view.y), strict=True):
@@ -112,16 +96,16 @@ def _panel(
             continue
         value = row[view.series] if view.series else ""
         look = looked.get(value)
-        colour: Any = look.colour if look else FAINT
+        colour: Any = look.colour if look else style.FAINT
         if not view.series and line in chosen:
-            colour = role_look(chosen[line])[0]
+            colour = looks.role_look(chosen[line])[0]
         elif not view.series and len(line) == 1:
             colour = palette.get(line[0], colour)
         y = place[line] + shift_of.get(value, 0.0)
         if not math.isfinite(row["mean"]):
             absent = NOT_REACHED if panel.unit == "step" else ABSENT
             told = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7.5}
-            ax.annotate(absent, (0.01, y), color=SOFT, **told)
+            ax.annotate(absent, (0.01, y), color=style.SOFT, **told)
             continue
         ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2, zorder=3)
         ax.plot(
@@ -131,12 +115,15 @@ def _panel(
             unit = "share" if panel.percent else panel.unit
             text = format_value(row["mean"], unit, row["low"], row["high"], with_unit=False)
             told = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7.5}
-            ax.annotate(text, (1.01, y), color=SOFT, **told)
+            ax.annotate(text, (1.01, y), color=style.SOFT, **told)
     _controls(ax, panel, place, shown, looked, shift_of)
-    names = [f"{joined(line, view.y)} {words(chosen.get(line, ''))}".strip() for line in lines]
+    names = [
+        f"{looks.joined(line, view.y)} {style.words(chosen.get(line, ''))}".strip()
+        for line in lines
+    ]
     for tick, line in zip(ax.set_yticks(range(len(lines)), names), lines, strict=True):
         if line in chosen:
-            tick.label1.set(color=role_look(chosen[line])[0], fontweight="bold")
+            tick.label1.set(color=looks.role_look(chosen[line])[0], fontweight="bold")
     ax.set_ylim(len(lines) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", visible=True)
@@ -161,16 +148,16 @@ def _controls(
             continue
         turn = view.control.index(row["against"])
         value = row[view.series] if apart else ""
-        below = max(shift_of.values(), default=0.0) + HOLLOW_SHIFT
+        below = max(shift_of.values(), default=0.0) + looks.HOLLOW_SHIFT
         y = place[line] + (shift_of.get(value, 0.0) if apart else below)
         if not math.isfinite(row["mean"]):
             bar = {"linewidth": 5, "alpha": 0.6, "solid_capstyle": "butt", "zorder": 1.5}
-            ax.plot([row["low"], row["high"]], [y, y], color=FAINT, **bar)
+            ax.plot([row["low"], row["high"]], [y, y], color=style.FAINT, **bar)
             continue
-        colour = looked[value].colour if apart and value in looked else SOFT
+        colour = looked[value].colour if apart and value in looked else style.SOFT
         ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=0.9, zorder=2)
         hollow = {"markerfacecolor": "white", "markersize": 4.2, "zorder": 2.5}
-        ax.plot(row["mean"], y, MARKS[turn % len(MARKS)], color=colour, **hollow)
+        ax.plot(row["mean"], y, looks.MARKS[turn % len(looks.MARKS)], color=colour, **hollow)
 
 
 def _chosen(rows: pd.DataFrame, columns: Sequence[str]) -> dict[Any, str]:
@@ -191,27 +178,30 @@ def _handles(shown: Shown, looked: Mapping[Any, Look]) -> list[Any]:
         return []
     else:
         dot = {"marker": "o", "linestyle": "", "markersize": 4.6}
-        found.append(Line2D([], [], color=SPARE_COLOURS[0], label="estimate", **dot))
+        found.append(Line2D([], [], color=style.SPARE_COLOURS[0], label="estimate", **dot))
     for turn, name in enumerate(shown.view.control):
         if shown.control.loc[shown.control["against"] == name, "mean"].notna().any():
-            hollow = {"marker": MARKS[turn % len(MARKS)], "markerfacecolor": "white"}
-            label = {"label": words(name), "linestyle": "", "markersize": 4.2}
-            found.append(Line2D([], [], color=SOFT, **hollow, **label))
+            hollow = {"marker": looks.MARKS[turn % len(looks.MARKS)], "markerfacecolor": "white"}
+            label = {"label": style.words(name), "linestyle": "", "markersize": 4.2}
+            found.append(Line2D([], [], color=style.SOFT, **hollow, **label))
         else:
-            found.append(Patch(color=FAINT, alpha=0.6, linewidth=0, label=words(name)))
+            found.append(Patch(color=style.FAINT, alpha=0.6, linewidth=0, label=style.words(name)))
     return found
 
 
 def _notes(shown: Shown, left_out: int, looked: Mapping[Any, Look]) -> list[str]:
     view = shown.view
-    found = [marks_note(shown.rows, "Dots", "lines"), steps_note(shown.rows, along=False)]
+    found = [
+        frame.marks_note(shown.rows, "Dots", "lines"),
+        frame.steps_note(shown.rows, along=False),
+    ]
     for name in view.control:
         rows = shown.control[shown.control["against"] == name]
         kind = "Hollow" if rows["mean"].notna().any() else "Grey bars"
-        found.append(f"{kind}: {words(name)}.")
+        found.append(f"{kind}: {style.words(name)}.")
     if left_out:
         found.append(f"The largest {view.top:,}; {left_out:,} smaller ones left out.")
     if view.series and shown.rows[view.series].nunique() > len(looked):
         grey = shown.rows[view.series].nunique() - len(looked)
-        found.append(f"Grey: {grey:,} more, beyond {MOST} that can be told apart.")
+        found.append(f"Grey: {grey:,} more, beyond {looks.MOST} that can be told apart.")
     return found

@@ -104,17 +104,24 @@ class Panel:
 
 @dataclass(frozen=True)
 class Shown:
-    """A view with what it is drawn from."""
+    """A view with what it is drawn from.
+
+    Args:
+        picked: the rows to draw, where they are not those that the view's conditions give.
+    """
 
     view: Any
     table: pd.DataFrame
     settings: Mapping[str, Any]
     facts: Mapping[str, Any]
     path: str | os.PathLike[str]
+    picked: pd.DataFrame | None = None
 
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The estimates."""
+        if self.picked is not None:
+            return self.picked
         return select(self.table, self.view.where, self.settings)
 
     @cached_property
@@ -226,15 +233,15 @@ def value_axis(ax: Axes, panel: Panel, axis: str = "y") -> None:
         limits(-0.02 * high, 1.06 * high)
 
 
-def align(axes: Sequence[Axes], panels: Sequence[Panel]) -> None:
-    """Give panels of like unit and range one vertical axis."""
+def align(axes: Sequence[Axes], panels: Sequence[Panel], axis: str = "y") -> None:
+    """Give panels of like unit and range one axis of values."""
     for unit in dict.fromkeys(panel.unit for panel in panels):
         same = [ax for ax, panel in zip(axes, panels, strict=True) if panel.unit == unit]
-        ends = np.array([ax.get_ylim() for ax in same])
+        ends = np.array([ax.get_ylim() if axis == "y" else ax.get_xlim() for ax in same])
         sizes = ends[:, 1] - ends[:, 0]
         if sizes.max() < _LIKE * sizes.min():
             for ax in same:
-                ax.set_ylim(ends[:, 0].min(), ends[:, 1].max())
+                (ax.set_ylim if axis == "y" else ax.set_xlim)(ends[:, 0].min(), ends[:, 1].max())
 
 
 def columns_for(count: int) -> int:

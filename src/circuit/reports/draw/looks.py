@@ -93,7 +93,7 @@ def looks(rows: pd.DataFrame, series: str) -> dict[Any, Look]:
     return {
         value: Look(
             colour,
-            words(str(value)) or f"no {words(series)}",
+            words(str(value)) or _none(series),
             DASHES[place[value] % len(DASHES)],
             MARKS[place[value] % len(MARKS)],
         )
@@ -164,7 +164,12 @@ def spelled(value: Any, column: str = "") -> str:
 def joined(values: Iterable[Any], columns: Sequence[str]) -> str:
     """The words of several keys."""
     told = [spelled(value, name) for value, name in zip(values, columns, strict=True)]
-    return ", ".join(one for one in told if one) or f"no {words(columns[0])}"
+    return ", ".join(one for one in told if one) or _none(columns[0])
+
+
+def _none(column: str) -> str:
+    """What an empty key is called."""
+    return "estimate" if column == "against" else f"no {words(column)}"
 
 
 def _of_role(value: Any, role: str) -> Look:

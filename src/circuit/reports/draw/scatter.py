@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from circuit.errors import AnalysisError
-from circuit.reports.draw.frame import (
-    Panel,
-    Shown,
-    columns_for,
-    grid,
-    legend,
-    legend_height,
-    marks_note,
-    steps_note,
-    value_axis,
-)
-from circuit.reports.draw.looks import Look, joined, looks
+from circuit.reports import style
+from circuit.reports.draw import frame, looks
+from circuit.reports.draw.frame import Panel, Shown
+from circuit.reports.draw.looks import Look
 from circuit.reports.rows import select
-from circuit.reports.style import FAINT, SOFT, text_width, thinned, words
 
 POINTS = 600  # of a panel; more are thinned evenly, and the note says so
 _NAMED = 24  # points of a panel that are named, where their names have room
@@ -48,36 +40,38 @@ def draw_scatter(shown: Shown) -> None:
             expected=f"rows of both that agree in {', '.join(by)}",
             do="mend each, or the conditions of x and y",
         )
-    told = Shown(view, shown.table, shown.settings, shown.facts, shown.path)
-    told.__dict__["rows"] = pd.concat(sides)
-    looked = looks(told.rows, view.series)
+    told = replace(shown, picked=pd.concat(sides))
+    looked = looks.looks(told.rows, view.series)
     groups = list(both.groupby(list(view.panels), sort=False)) if view.panels else [((), both)]
-    columns = columns_for(len(groups))
+    columns = frame.columns_for(len(groups))
     handles = _handles(looked) if view.series else []
     lines = -(-len(groups) // columns)
     alone = 3.9 if len(groups) == 1 else 0.3 + 3.0 * lines
     missing = max(map(len, sides)) - len(both)
     most = max(len(part) for _, part in groups)
     lines_are = "lines" if most <= _INTERVALS else ""
-    notes = [marks_note(told.rows, "Points", lines_are), steps_note(told.rows, along=False)]
+    notes = [
+        frame.marks_note(told.rows, "Points", lines_are),
+        frame.steps_note(told.rows, along=False),
+    ]
     if most > POINTS:
         notes.append(f"{POINTS:,} of {most:,} points of a panel are drawn.")
     if missing > 0:
         notes.append(f"{missing:,} more have only one of both estimates.")
     same = sides[0]["unit"].iloc[0] == sides[1]["unit"].iloc[0]
     notes.append("Dashed: both alike." if same else "")
-    with shown.picture(notes, max(alone, legend_height(handles))) as body:
-        axes = grid(body, len(groups), columns)
+    with told.picture(notes, max(alone, frame.legend_height(handles))) as body:
+        axes = frame.grid(body, len(groups), columns)
         for ax, (values, part) in zip(axes, groups, strict=True):
             across, up = (_side(part, name, values, view.panels) for name in ("x", "y"))
             _points(ax, part, view, looked, same)
-            value_axis(ax, across, "x")
-            value_axis(ax, up, "y")
+            frame.value_axis(ax, across, "x")
+            frame.value_axis(ax, up, "y")
             ax.grid(visible=True, axis="both")
             ax.set_title(across.title)
             _name(ax, part, view)
-        named = words(view.series) if view.series not in ("", "measure", "against") else ""
-        legend(body, axes, columns, handles, named)
+        named = style.words(view.series) if view.series not in ("", "measure", "against") else ""
+        frame.legend(body, axes, columns, handles, named)
 
 
 def _side(part: pd.DataFrame, name: str, values: tuple[Any, ...], columns: Sequence[str]) -> Panel:
@@ -86,22 +80,22 @@ def _side(part: pd.DataFrame, name: str, values: tuple[Any, ...], columns: Seque
     rows = pd.DataFrame(
         {key: part[f"{key}_{name}" if f"{key}_{name}" in part else key] for key in fixed}
     )
-    title = joined(values, columns) if columns else ""
+    title = looks.joined(values, columns) if columns else ""
     return Panel(values, title, rows, rows.iloc[:0])
 
 
 def _points(
     ax: Axes, part: pd.DataFrame, view: Any, looked: Mapping[Any, Look], same: bool
 ) -> None:
-    kept = part.iloc[thinned(range(len(part)), POINTS)]
+    kept = part.iloc[style.thinned(range(len(part)), POINTS)]
     if same:
         numbers = kept[["mean_x", "mean_y"]].to_numpy(float)
         ends = [np.nanmin(numbers), np.nanmax(numbers)]
-        ax.plot(ends, ends, color=FAINT, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+        ax.plot(ends, ends, color=style.FAINT, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
     groups = list(kept.groupby(view.series, sort=False)) if view.series else [("", kept)]
     alpha = 0.9 if len(kept) <= _INTERVALS else 0.35
     for value, group in groups:
-        look = looked.get(value, Look(FAINT, ""))
+        look = looked.get(value, Look(style.FAINT, ""))
         size = 20 if len(kept) <= _INTERVALS else 8
         points = {"s": size, "alpha": alpha, "linewidth": 0, "marker": look.marker, "zorder": 3}
         ax.scatter(group["mean_x"], group["mean_y"], color=look.colour, **points)
@@ -126,8 +120,8 @@ def _name(ax: Axes, part: pd.DataFrame, view: Any) -> None:
     ]
     taken = [(x - 0.04, y - 0.04, x + 0.04, y + 0.04) for x, y in spots]
     for (x, y), (_, row) in zip(spots, known.iterrows(), strict=True):
-        text = joined([row[name] for name in columns], columns)
-        long = text_width(text, 7)
+        text = looks.joined([row[name] for name in columns], columns)
+        long = style.text_width(text, 7)
         for dx, dy in ((0.07, 0.07), (0.07, -0.07), (-0.07 - long, 0.07), (-0.07 - long, -0.07)):
             mine = (x + dx, y + dy - 0.06, x + dx + long, y + dy + 0.06)
             inside = mine[0] >= 0 and mine[2] <= width
@@ -135,7 +129,7 @@ def _name(ax: Axes, part: pd.DataFrame, view: Any) -> None:
                 taken.append(mine)
                 ax.annotate(
                     text, (row["mean_x"], row["mean_y"]), (72 * dx, 72 * dy),
-                    textcoords="offset points", fontsize=7, color=SOFT, va="center",
+                    textcoords="offset points", fontsize=7, color=style.SOFT, va="center",
                 )  # fmt: skip
                 break
 

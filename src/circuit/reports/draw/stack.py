@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,22 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from circuit.reports.draw.frame import (
-    Panel,
-    Shown,
-    at,
-    grid,
-    legend,
-    legend_height,
-    marks_note,
-    steps_note,
-    value_axis,
-)
-from circuit.reports.draw.looks import MOST, TOLD, colours_of, joined
+from circuit.reports import style
+from circuit.reports.draw import frame, looks
+from circuit.reports.draw.frame import Panel, Shown
 from circuit.reports.panels import signed_bars
 from circuit.reports.quantities import format_value
 from circuit.reports.rows import select
-from circuit.reports.style import INK, SOFT, share_axis, step_axis, thinned, words, zero_line
 
 POINTS = 150  # of a cumulative curve; a sum is exact at each of them
 _DASHES = (0, (4, 2))
@@ -37,30 +28,32 @@ def draw_stack(shown: Shown) -> None:
     """Draw a :class:`~circuit.reports.views.Stack`."""
     view = shown.view
     shown.need([view.parts, view.x, *view.y])
+    shown.one_each(shown.rows, [*view.panels, view.parts, view.x, *view.y, "step"])
     total = shown.rows.iloc[:0]
     if view.total is not None:
         total = select(shown.table, {**view.where, **view.total}, shown.settings)
     rows = shown.rows.drop(index=total.index, errors="ignore")
-    parts = Shown(view, shown.table, shown.settings, shown.facts, shown.path)
-    parts.__dict__["rows"] = _few_parts(rows, view)
-    (_areas if view.x else _bars)(parts, total)
+    (_areas if view.x else _bars)(replace(shown, picked=_few_parts(rows, view)), total)
 
 
 def _few_parts(rows: pd.DataFrame, view: Any) -> pd.DataFrame:
     """Rows with the parts that are too small to be told apart called ``N others``."""
     names = list(dict.fromkeys(rows[view.parts]))
-    if len(names) <= MOST:
+    if len(names) <= looks.MOST:
         return rows
     size = rows["mean"].abs().groupby(rows[view.parts]).sum().sort_values(kind="stable")
-    kept = {*size.index[-TOLD:], *view.lines}
+    kept = {*size.index[-looks.TOLD :], *view.lines}
     rest = f"{len(set(names) - kept)} others"
     return rows.assign(**{view.parts: rows[view.parts].where(rows[view.parts].isin(kept), rest)})
 
 
 def _colours(rows: pd.DataFrame, view: Any) -> dict[str, Any]:
     names = list(dict.fromkeys(rows[view.parts]))
-    rest = [name for name in names if name.endswith(" others")]
-    return {**colours_of([n for n in names if n not in rest]), **dict.fromkeys(rest, SOFT)}
+    rest = [name for name in names if str(name).endswith(" others")]
+    return {
+        **looks.colours_of([n for n in names if n not in rest]),
+        **dict.fromkeys(rest, style.SOFT),
+    }
 
 
 def _areas(shown: Shown, total: pd.DataFrame) -> None:
@@ -71,25 +64,25 @@ def _areas(shown: Shown, total: pd.DataFrame) -> None:
     lines = -(-len(panels) // columns)
     intervals = rows[view.x].nunique()
     notes = [
-        marks_note(rows, "Areas", ""),
+        frame.marks_note(rows, "Areas", ""),
         f"Cumulative over {intervals:,} intervals; parts that are positive up, negative down.",
     ]
     if len(total):
         notes.append("Areas above minus areas below, and dashed lines, sum to the black line.")
-    height = max(3.0 if lines == 1 else 0.4 + 2.4 * lines, legend_height(handles))
+    height = max(3.0 if lines == 1 else 0.4 + 2.4 * lines, frame.legend_height(handles))
     with shown.picture(notes, height) as body:
-        axes = grid(body, len(panels), columns)
+        axes = frame.grid(body, len(panels), columns)
         for i, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
-            whole = at(total, dict(zip(view.panels, panel.values, strict=True)))
+            whole = frame.at(total, dict(zip(view.panels, panel.values, strict=True)))
             _area(ax, panel, whole, view, colours)
             ax.set_title(_titled(panel, whole if len(whole) else panel.rows))
             if i + columns < len(axes):
                 ax.tick_params(labelbottom=False)
             elif view.x == "step":
-                step_axis(ax, ticks=5)
+                style.step_axis(ax, ticks=5)
             else:
-                ax.set_xlabel(words(view.x))
-        legend(body, axes, columns, handles)
+                ax.set_xlabel(style.words(view.x))
+        frame.legend(body, axes, columns, handles)
 
 
 def _area(
@@ -102,7 +95,7 @@ def _area(
     table = table.sort_index().fillna(0.0).cumsum()
     begins = list(table.index)
     ends = _ends(panel.rows, view.x, begins)
-    kept = thinned(begins, POINTS)
+    kept = style.thinned(begins, POINTS)
     # The curve starts at the first state, where nothing has grown yet; what an interval gave is
     # there at its end, be it one step or a hundred.
     steps = np.array([begins[0], *(ends[begin] for begin in kept)])
@@ -118,15 +111,15 @@ def _area(
             face = {"color": colours[name], "alpha": 0.75, "linewidth": 0, "zorder": 2}
             ax.fill_between(steps, base, top, **face)
             base = top
-    zero_line(ax)
+    style.zero_line(ax)
     for name in table.columns.intersection(list(view.lines), sort=False):
         dashed = {"linestyle": _DASHES, "linewidth": 1.4, "zorder": 4}
         ax.plot(steps, curve(table[name]), color=colours[name], **dashed)
     if len(whole):
         grown = whole.groupby(view.x)["mean"].sum().reindex(begins, fill_value=0.0).cumsum()
-        ax.plot(steps, curve(grown), color=INK, linewidth=1.6, zorder=5)
+        ax.plot(steps, curve(grown), color=style.INK, linewidth=1.6, zorder=5)
     label = f"cumulative {panel.label}"
-    share_axis(ax, label, whole=False) if panel.unit == "share" else ax.set_ylabel(label)
+    style.share_axis(ax, label, whole=False) if panel.unit == "share" else ax.set_ylabel(label)
 
 
 def _ends(rows: pd.DataFrame, x: str, begins: Sequence[Any]) -> dict[Any, Any]:
@@ -140,52 +133,65 @@ def _ends(rows: pd.DataFrame, x: str, begins: Sequence[Any]) -> dict[Any, Any]:
 def _bars(shown: Shown, total: pd.DataFrame) -> None:
     view, panels = shown.view, shown.panels()
     colours = _colours(shown.rows, view)
-    tables = [_table(panel.rows, view, list(colours)) for panel in panels]
+    wholes = [
+        frame.at(total, dict(zip(view.panels, panel.values, strict=True))) for panel in panels
+    ]
+    tables, sums = zip(
+        *(_table(p.rows, w, view, list(colours)) for p, w in zip(panels, wholes, strict=True)),
+        strict=True,
+    )
     handles = _handles(colours, (), _whole_name(total, view), areas=False)
     columns = min(len(panels), 2)
     high = [
         0.9 + _LINE * max(map(len, tables[i : i + columns])) for i in range(0, len(tables), columns)
     ]
     notes = [
-        marks_note(shown.rows, "Bars", ""),
-        steps_note(shown.rows, along=False),
+        frame.marks_note(shown.rows, "Bars", ""),
+        frame.steps_note(shown.rows, along=False),
         "Dots: " + ("the whole." if len(total) else "sums of a bar's parts."),
     ]
     rest = any(str(table.index[-1]).endswith(" others") for table in tables)
     if view.top is not None and rest:
         notes.append(f"The largest {view.top:,} bars, and the sum of all others.")
-    with shown.picture(notes, max(sum(high), legend_height(handles))) as body:
-        axes = grid(body, len(panels), columns, height_ratios=high)
-        for ax, panel, table in zip(axes, panels, tables, strict=True):
-            whole = at(total, dict(zip(view.panels, panel.values, strict=True)))
-            signed_bars(ax, table, colours, _wholes(whole, table, view) if len(whole) else None)
+    with shown.picture(notes, max(sum(high), frame.legend_height(handles))) as body:
+        axes = frame.grid(body, len(panels), columns, height_ratios=high)
+        for ax, panel, table, dots in zip(axes, panels, tables, sums, strict=True):
+            signed_bars(ax, table, colours, dots)
             ax.set_title(_titled(panel, panel.rows))
-            value_axis(ax, panel, "x") if panel.unit != "share" else share_axis(
-                ax, panel.label, "x", whole=False
-            )
-        legend(body, axes, columns, handles)
+            if panel.unit == "share":  # sums of shares are no longer within 0 and 1
+                style.share_axis(ax, panel.label, "x", whole=False)
+            else:
+                ax.set_xlabel(panel.label)
+        frame.legend(body, axes, columns, handles)
 
 
-def _table(rows: pd.DataFrame, view: Any, parts: Sequence[str]) -> pd.DataFrame:
-    """Bars by parts: sums over what else differs, such as steps; those beyond ``top`` together."""
-    labels = [joined(key, view.y) for key in rows[list(view.y)].itertuples(index=False, name=None)]
-    table = rows.assign(bar=labels).pivot_table(
-        index="bar", columns=view.parts, values="mean", aggfunc="sum", sort=False
+def _table(
+    rows: pd.DataFrame, whole: pd.DataFrame, view: Any, parts: Sequence[str]
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Bars by parts, and the whole of every bar; bars beyond ``top`` are summed in one.
+
+    A bar's parts are summed over what else differs, such as steps. Where there is no whole, it is
+    the sum of the parts.
+    """
+    keys = list(view.y)
+    table = rows.pivot_table(
+        index=keys, columns=view.parts, values="mean", aggfunc="sum", sort=False
     )
     table = table.reindex(columns=list(parts)).fillna(0.0)
+    sums = table.sum(axis=1)
+    if len(whole):
+        sums = whole.groupby(keys, sort=False)["mean"].sum().reindex(table.index).fillna(sums)
+    bars = table.index.to_frame(index=False).itertuples(index=False, name=None)
+    table.index = sums.index = [looks.joined(bar, keys) for bar in bars]
     if view.top is None or len(table) <= view.top:
-        return table
-    order = table.sum(axis=1).abs().sort_values(ascending=False, kind="stable").index
-    kept, rest = table.loc[order[: view.top]], table.loc[order[view.top :]]
-    kept.loc[f"{len(rest)} others"] = rest.sum()
-    return kept
-
-
-def _wholes(whole: pd.DataFrame, table: pd.DataFrame, view: Any) -> pd.Series:
-    """The whole of every bar; of others together, and where there is none, the sum of its parts."""
-    labels = [joined(key, view.y) for key in whole[list(view.y)].itertuples(index=False, name=None)]
-    sums = whole["mean"].groupby(labels).sum()
-    return sums.reindex(table.index).fillna(table.sum(axis=1))
+        return table, sums
+    order = np.argsort(-sums.abs().to_numpy(), kind="stable")
+    kept, rest = order[: view.top], order[view.top :]
+    name = f"{len(rest)} others"
+    return (
+        pd.concat([table.iloc[kept], table.iloc[rest].sum().to_frame(name).T]),
+        pd.concat([sums.iloc[kept], pd.Series({name: sums.iloc[rest].sum()})]),
+    )
 
 
 def _whole_name(total: pd.DataFrame, view: Any) -> str:
@@ -193,7 +199,7 @@ def _whole_name(total: pd.DataFrame, view: Any) -> str:
     if total.empty:
         return ""
     called = str(total[view.parts].iloc[0]) or str(total["measure"].iloc[0])
-    return words(called)
+    return style.words(called)
 
 
 def _titled(panel: Panel, rows: pd.DataFrame) -> str:
@@ -206,13 +212,13 @@ def _handles(
 ) -> list[Any]:
     found: list[Any] = []
     if whole and areas:
-        found.append(Line2D([], [], color=INK, linewidth=1.6, label=whole))
+        found.append(Line2D([], [], color=style.INK, linewidth=1.6, label=whole))
     for name, colour in colours.items():
         if name in lines:
-            found.append(Line2D([], [], color=colour, linestyle=_DASHES, label=words(name)))
+            found.append(Line2D([], [], color=colour, linestyle=_DASHES, label=looks.spelled(name)))
         else:
-            found.append(Patch(color=colour, label=words(name)))
+            found.append(Patch(color=colour, label=looks.spelled(name)))
     if not areas:
         dot = {"marker": "o", "markersize": 4, "linestyle": ""}
-        found.append(Line2D([], [], color=INK, label=whole or "sum of parts", **dot))
+        found.append(Line2D([], [], color=style.INK, label=whole or "sum of parts", **dot))
     return found
