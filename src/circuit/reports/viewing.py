@@ -15,7 +15,7 @@ A kind's ``view.py`` says in data what there is to see:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,28 @@ class Material:
     paths: Mapping[str, str] = field(default_factory=dict)
 
 
+class _Tables(Mapping[str, pd.DataFrame]):
+    """The tables among some inputs, each read when it is asked for."""
+
+    def __init__(self, inputs: Mapping[str, Any]) -> None:
+        self._paths = {n: p for n, p in inputs.items() if str(p).endswith(".parquet")}
+        self._read: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._read:
+            self._read[name] = read_rows(self._paths[name])
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
 def view(kind: Any, facts: Facts) -> None:
     """Draw and tell an analysis.
 
@@ -52,11 +74,7 @@ def view(kind: Any, facts: Facts) -> None:
             report and the figures.
     """
     measured = read_json(facts.inputs["measured"])
-    tables = {
-        name: read_rows(path)
-        for name, path in facts.inputs.items()
-        if isinstance(path, str) and path.endswith(".parquet")
-    }
+    tables = _Tables(facts.inputs)
     settings = json.loads(facts.settings)
     context = Context(tables, settings, measured["facts"])
     material = Material(tables, settings, measured["facts"], facts.inputs)

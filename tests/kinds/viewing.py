@@ -1,0 +1,78 @@
+"""A kind's view of tables made up for a test, or measured on the planted circuit."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+
+from circuit.artifacts import read_json, write_json, write_rows
+from circuit.config.registry import KINDS, view_files
+from circuit.job import Facts
+from circuit.measuring import Table
+from circuit.reports.viewing import view
+
+
+class _Outputs(dict[str, str]):
+    """Outputs by name, as items and as attributes."""
+
+    __getattr__ = dict.__getitem__
+
+
+def viewed(
+    kind: str,
+    tables: Mapping[str, Table],
+    folder: Path,
+    settings: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    records: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The ``report.json`` of a view; all its figures are drawn in ``folder``.
+
+    Args:
+        settings: those that have no default, or another value.
+    """
+    asked = KINDS[kind].model_validate({"kind": kind, **(settings or {})})
+    files = {name: str(folder / file) for name, file in KINDS[kind].measured_files().items()}
+    for name, table in tables.items():
+        write_rows(files[name], table.frame, table.every_unit, table.what)
+    for name, content in (records or {}).items():
+        write_json(files[name], content)
+    plain = asked.model_dump(mode="json", exclude={"runs"})
+    provenance = {"settings": plain, "inputs": {}, "code": []}
+    measured = {"schema": 1, "facts": dict(facts or {}), "passes": None, "provenance": provenance}
+    write_json(files["measured"], measured, nan="null")
+    out = _Outputs({name: str(folder / file) for name, file in view_files(kind).items()})
+    job = Facts("it", "study", "run", json.dumps(plain), kind, (), (), files, out, 1, time.time())
+    view(import_module(f"circuit.kinds.{kind}.view"), job)
+    for file in out.values():
+        assert Path(file).stat().st_size > 0
+    return read_json(out["report_json"])
+
+
+def outcome(report: Mapping[str, Any], name: str, **about: Any) -> SimpleNamespace:
+    """The finding of this name (about these keys): verdict, about, control, compared."""
+    [found] = [
+        one
+        for one in report["findings"]
+        if one["name"] == name and about.items() <= one["about"].items()
+    ]
+    return SimpleNamespace(**found)
+
+
+def changed(rows: pd.DataFrame, where: Mapping[str, Any], **to: Any) -> pd.DataFrame:
+    """A copy of rows with other values in those that meet some conditions."""
+    chosen = pd.Series(True, index=rows.index)
+    for key, value in where.items():
+        chosen &= rows[key] == value
+    assert chosen.any(), f"no row has {dict(where)}"
+    found = rows.copy()
+    for key, value in to.items():
+        found.loc[chosen, key] = value
+    return found
