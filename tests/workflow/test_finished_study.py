@@ -9,6 +9,7 @@ from tiny_study import TINY, Tree
 
 from circuit.artifacts import read_json, read_rows, read_units
 from circuit.config.plan import Plan
+from circuit.config.registry import VIEWS
 from circuit.config.study import load_settings
 from circuit.training.checkpoints import Manifest
 
@@ -55,7 +56,9 @@ class TestFiles:
         for file in finished.path(STUDY).rglob("report.json"):
             report = read_json(file)
             markdown = file.with_suffix(".md").relative_to(finished.folder)
-            assert report["command"] == f"snakemake --force {markdown}"
+            if report["kind"] in VIEWS:
+                measured = markdown.with_name("measured.json")
+                assert report["command"] == f"snakemake --force {measured} {markdown}"
             assert "circuit/job.py" in json.dumps(report["provenance"])
 
     def test_every_replay_arrived_bit_for_bit(self, finished: Tree) -> None:
@@ -93,7 +96,7 @@ class TestViews:
         assert view.trajectory == host.trajectory
 
     def test_it_was_not_trained(self, finished: Tree) -> None:
-        assert finished.planned("--forceall", "quickstart") == {
+        jobs = {
             "benchmark": 1,
             "train_quickstart_seed7": 1,
             "train_quickstart_seed11": 1,
@@ -126,6 +129,8 @@ class TestViews:
             "cross_seed": 1,
             "report": 1,
         }
+        views = {f"view_{kind}": jobs[kind] for kind in VIEWS}
+        assert finished.planned("--forceall", "quickstart") == {**jobs, **views}
 
 
 def test_report_archive_shows_figures_and_captions(finished: Tree, tmp_path: Path) -> None:
@@ -138,4 +143,4 @@ def test_report_archive_shows_figures_and_captions(finished: Tree, tmp_path: Pat
         html = archive.read("report/report.html").decode()
     figures = {Path(f).name for f in PLAN.targets("quickstart") if f.endswith(".svg")}
     assert figures <= names
-    assert "Where every head of run seed7 looks" in html
+    assert "what it shows, with intervals and controls, is in its report.md" in html

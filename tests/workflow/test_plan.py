@@ -11,7 +11,7 @@ from tiny_study import PROJECT, TINY, changed
 from circuit.attribution.tables import CHORDS, OUTPUTS
 from circuit.config.benchmark import SPLITS
 from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan, ReplayJob
-from circuit.config.registry import KINDS, Analysis
+from circuit.config.registry import KINDS, VIEWS, Analysis, files
 from circuit.config.scalar import ScalarName
 from circuit.config.study import load_settings
 from circuit.config.terms import SCALAR_UNITS
@@ -217,7 +217,8 @@ class TestTargets:
             listed = tiny.study("quickstart").runs if analysis.runs == "all" else analysis.runs
             folders = [f"{run}/{name}" for run in listed] if analysis.scope == "run" else [name]
             for folder in folders:
-                expected |= {f"results/quickstart/{folder}/{f}" for f in analysis.files().values()}
+                made = files(analysis.kind).values()
+                expected |= {f"results/quickstart/{folder}/{file}" for file in made}
         assert set(tiny.targets("quickstart")) == expected
         assert "results/quickstart/seed7_sparse/behaviour/learning_curve.svg" in expected
         assert "results/quickstart/cross_seed/seeds.svg" in expected
@@ -251,24 +252,21 @@ class TestRegistriesAgree:
         assert set(SPLITS) <= set(TABLES) <= set(BENCHMARK_FILES)
         assert all(BENCHMARK_FILES[table] == f"{table}.parquet" for table in TABLES)
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_a_kind_has_a_rule_a_script_and_a_caption(self, kind: str) -> None:
-        rules = "".join(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))
-        assert re.search(rf"^rule {kind}:", rules, flags=re.MULTILINE)
-        assert f'"../src/scripts/{kind}.py"' in rules
-        assert f'analysis_files("{kind}"' in rules
-        assert (PROJECT / "src" / "scripts" / f"{kind}.py").is_file()
-        assert (PROJECT / "report" / f"{kind}.rst").read_text().strip()
+    @pytest.mark.parametrize("kind", VIEWS)
+    def test_a_kind_is_a_folder_and_one_rule_block(self, kind: str) -> None:
+        """Nothing else names a kind: no line of the library, the rules or the scripts."""
+        rules = "\n".join(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))
+        base = {"run": "measure", "study": "compare"}[KINDS[kind].scope]
+        [block] = re.findall(rf"^use rule {base} as {kind} with:\n(?: .*\n)+", rules, re.MULTILINE)
+        assert block.count("\n") <= 8
+        assert f'**leaves("{kind}")' in block
+        assert f'**asks("{kind}")' in block
+        assert not re.search(rf"\b{kind}\b", rules.replace(block, ""))
 
     def test_every_script_has_a_rule(self) -> None:
         rules = "".join(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))
         used = set(re.findall(r'"\.\./src/scripts/(\w+)\.py"', rules))
         assert used == {path.stem for path in (PROJECT / "src" / "scripts").glob("*.py")}
-
-    def test_a_kind_that_is_the_study_s_says_so_in_its_rule(self) -> None:
-        rules = "".join(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))
-        of_study = set(re.findall(r'analysis_files\("(\w+)", "study"\)', rules))
-        assert of_study == {kind for kind, settings in KINDS.items() if settings.scope == "study"}
 
 
 def test_configuration_is_read_without_torch() -> None:

@@ -1,0 +1,105 @@
+"""The table of estimates: its columns, its halves, what is paired, and what it refuses."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from circuit.errors import AnalysisError
+from circuit.estimates import EXCESS, FIXED, UNITS, Estimates, estimates, keys_of, with_controls
+from circuit.statistics import bootstrap_mean, halves
+
+VALUES = np.random.default_rng(0).normal(3.0, 2.0, size=(3, 40))
+
+
+def made(halves=True):
+    rows = Estimates(100, {"growth": "score"}, halves=halves)
+    for head, values in zip(("L0H0", "L1H1"), VALUES, strict=False):
+        rows.add(values, "growth", head=head)
+        rows.add(VALUES[2], "growth", "random change", head=head)
+    return rows
+
+
+def at(rows, **keys):
+    for key, value in keys.items():
+        rows = rows[rows[key] == value]
+    [row] = rows.to_dict("records")
+    return row
+
+
+def test_keys_come_first_and_all_fixed_columns_are_there():
+    rows = made().frame()
+    assert list(rows.columns) == ["head", *FIXED]
+    assert keys_of(rows) == ["head"]
+    assert set(UNITS) <= set(rows.columns)
+    assert set(rows["unit"]) == {"score"}
+    assert set(rows["noun"]) == {"events"}
+
+
+def test_means_and_intervals_are_those_of_the_bootstrap_on_every_half():
+    rows = made().frame()
+    choosing, confirming = halves(40)
+    for half, part in (("all", slice(None)), ("selection", choosing), ("confirmation", confirming)):
+        row = at(rows, head="L1H1", against="", half=half)
+        expected = bootstrap_mean(VALUES[1][part])
+        assert [row[k] for k in ("mean", "low", "high")] == pytest.approx(
+            [expected.mean, expected.low, expected.high]
+        )
+        assert row["count"] == expected.count
+
+
+def test_an_excess_is_the_paired_difference_from_the_control():
+    rows = made(halves=False)
+    rows.excess("random change")
+    row = at(rows.frame(), head="L0H0", against=EXCESS)
+    expected = bootstrap_mean(VALUES[0] - VALUES[2])
+    assert (row["mean"], row["low"]) == pytest.approx((expected.mean, expected.low))
+    # Pairing matters: an effect that is its control has an excess of exactly 0.
+    same = Estimates(1, {"m": "logit"})
+    same.add(VALUES[0], "m", a="x")
+    same.add(VALUES[0], "m", "control", a="x")
+    same.excess("control")
+    row = at(same.frame(), against=EXCESS)
+    assert row["mean"] == row["low"] == row["high"] == 0
+
+
+def test_sums_over_a_key_are_sums_per_event():
+    rows = made(halves=False)
+    rows.sums("head", "sum of heads", among=())
+    row = at(rows.frame(), head="sum of heads", against="")
+    assert row["mean"] == pytest.approx((VALUES[0] + VALUES[1]).mean())
+    assert row["low"] == pytest.approx(bootstrap_mean(VALUES[0] + VALUES[1]).low)
+
+
+def test_what_is_not_said_is_filled_in():
+    frame = pd.DataFrame({"head": ["a"], "measure": ["norm"], "mean": [2]})
+    row = estimates(frame, "1", step=7).iloc[0]
+    assert (row["against"], row["half"], row["count"], row["noun"]) == ("", "all", 0, "")
+    assert np.isnan(row["low"])
+    assert isinstance(row["mean"], float)
+
+
+def test_a_measure_without_a_unit_is_refused():
+    frame = pd.DataFrame({"measure": ["norm", "bare"], "mean": [1.0, 2.0]})
+    with pytest.raises(AnalysisError, match="no unit of bare"):
+        estimates(frame, {"norm": "1"}, step=0)
+    with pytest.raises(AnalysisError, match="rows lack step"):
+        estimates(frame, "1")
+
+
+def test_control_columns_become_rows():
+    frame = pd.DataFrame(
+        {
+            "measure": ["share"] * 2,
+            "mean": [0.5, 0.6],
+            "low": [0.4, 0.5],
+            "high": [0.6, 0.7],
+            "random": [0.1, np.nan],
+            "random_low": [0.0, np.nan],
+            "random_high": [0.2, np.nan],
+        }
+    )
+    found = with_controls(frame, {"random": ("random", "random_low", "random_high")})
+    rows = estimates(found, "share", "states", step=3)
+    assert rows["against"].tolist() == ["", "", "random"]
+    assert at(rows, against="random")["high"] == 0.2
+    assert keys_of(rows) == []
