@@ -13,7 +13,7 @@ from circuit.reports.telling import tell
 EVENTS = 40
 NOISE = np.random.default_rng(0).normal(size=EVENTS)
 # A part that looks best on the events that choose (even) and is nothing on those that confirm.
-LUCKY = np.where(np.arange(EVENTS) % 2, 0.0, 9.0) + NOISE
+LUCKY = NOISE[::-1] + np.where(np.arange(EVENTS) % 2, 0.0, 9.0)
 PARTS = {"L0H0": ("", 0.2 + NOISE), "L1H2": ("winner", 5.0 + NOISE), "L1H1": ("bottom", NOISE / 9)}
 
 
@@ -130,7 +130,7 @@ def test_a_finding_without_a_control_must_say_why():
 
 
 def test_a_field_that_there_is_not_is_named():
-    with pytest.raises(AnalysisError, match="nothing is called nosuch"):
+    with pytest.raises(AnalysisError, match="nothing is called 'nosuch'"):
         told(finding(says="{nosuch}"))
 
 
