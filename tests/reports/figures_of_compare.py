@@ -92,7 +92,7 @@ SAYS = {
         "(+6.0 logit)",
         "same states of another event",
         "support value",
-        "layer 0 post mlp",
+        "layer 0 post MLP",
         "share of the change (%)",
         "brings: ",
         "takes away: ",

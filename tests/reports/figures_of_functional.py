@@ -100,7 +100,7 @@ SAYS = {
     "write_effect": [
         "effect (logit)",
         "looked up: L1H2 →",
-        "layer 1 post mlp at prediction",
+        "layer 1 post MLP at prediction",
         "through the MLP",
         "bottom head instead",
         "read for another event",

@@ -88,7 +88,7 @@ SAYS = {
         "margin (logit)",
         "n = 96 events per step",
         "a guess, 1 in 32",
-        "layer 1 post mlp",
+        "layer 1 post MLP",
     ],
     "drift": [
         "relative distance",

@@ -1,6 +1,7 @@
-"""What docs/extending.md shows as "YAML only" is that: no line of code, and nothing else reruns."""
+"""What docs/extending.md shows works as shown: analyses in YAML, and a kind in one folder."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,47 @@ def test_one_analysis_more_adds_its_job_and_the_page(copied: Tree) -> None:
     [shown] = SHOWN[0]["studies"]["quickstart"]["analyses"].values()
     mine = {**shown, "runs": ["seed7"], "second_order": [20, "final"]}
     copied.configure(changed(TINY, {"studies.quickstart.analyses.mine": mine}))
-    assert copied.planned("quickstart") == {"path_logits": 1, "report": 1}
+    assert copied.planned("quickstart") == {"path_logits": 1, "view_path_logits": 1, "report": 1}
     copied.run("quickstart")
     report = read_json(copied.path("results/quickstart/seed7/mine/report.json"))
     assert report["settings"]["split"] == "heldout_pairs"
     assert "mine" in copied.path("results/quickstart/report.html").read_text()
+    assert copied.planned("quickstart") == {}
+
+
+_KIND = _DOC.partition("## 4. A kind of analysis")[2].partition("## 5.")[0]
+
+
+def block(language: str, start: str) -> str:
+    """The code block of the section on kinds that begins like this, its indentation taken off."""
+    for found in re.findall(rf"^( *)```{language}\n(.*?)^ *```", _KIND, re.DOTALL | re.MULTILINE):
+        text = textwrap.dedent(found[1])
+        if text.startswith(start):
+            return text
+    raise AssertionError(f"no {language} block that starts with {start!r}")
+
+
+def test_a_kind_is_one_folder_and_one_rule_block(copied: Tree) -> None:
+    """As shown: the kind's files, its rule and its YAML, and no other line anywhere."""
+    folder = copied.path("src/circuit/kinds/parameter_norms")
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "settings.py").write_text(block("python", '"""Settings of'))
+    (folder / "measure.py").write_text(block("python", '"""Norm of'))
+    (folder / "view.py").write_text(block("python", '"""Which parameters'))
+    rules = copied.path("rules/weights.smk")
+    rules.write_text(f"{rules.read_text()}\n\n{block('snakemake', 'use rule')}")
+    shown = yaml.safe_load(block("yaml", "studies:"))["studies"]["quickstart"]["analyses"]["norms"]
+    analysis = {"studies.quickstart.analyses.norms": {**shown, "runs": ["seed7"]}}
+    copied.configure(changed(TINY, analysis))
+    expected = {"parameter_norms": 1, "view_parameter_norms": 1, "report": 1}
+    assert copied.planned("quickstart") == expected
+    copied.run("quickstart")
+    report = read_json(copied.path("results/quickstart/seed7/norms/report.json"))
+    [finding] = report["findings"]
+    assert finding["verdict"] == "shown"
+    assert finding["control"] == "step 0"
+    # Two layers of 4 heads, their biases, an MLP and 2 LayerNorms; embeddings; the final LayerNorm.
+    assert finding["compared"] == 18
+    assert "norms" in copied.path("results/quickstart/report.html").read_text()
     assert copied.planned("quickstart") == {}

@@ -48,6 +48,8 @@ def draw_curves(shown: Shown) -> None:
                 _control(ax, panel, name, kind, turn, view, looked, places)
             own = looks.looks(panel.rows, series) if apart else looked
             _lines(ax, panel.rows, view, own, places)
+            if view.log:
+                ax.set_yscale("log")
             frame.value_axis(ax, panel)
             if view.log:
                 style.log_axis(ax)

@@ -214,22 +214,23 @@ def at(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
 def value_axis(ax: Axes, panel: Panel, axis: str = "y") -> None:
     """Name an axis of values, and give it percent, zero and a range that suits them."""
     low, high = panel.extent
+    linear = "log" not in (ax.get_xscale(), ax.get_yscale())
     limits = ax.set_ylim if axis == "y" else ax.set_xlim
     if axis == "x":
         ax.xaxis.set_major_locator(MaxNLocator(5))
     if panel.unit == "step" and axis == "x":
         step_axis(ax)
         return
-    if panel.signed:
+    if panel.signed and linear:
         zero_line(ax, axis)
     if panel.percent:
-        whole = low >= 0 and _WHOLE < high <= 1
+        whole = linear and low >= 0 and _WHOLE < high <= 1
         share_axis(ax, panel.label, axis, whole=whole)
         if whole:
             return
     else:
         (ax.set_ylabel if axis == "y" else ax.set_xlabel)(panel.label)
-    if 0 <= low <= _NEAR_ZERO * high and not panel.signed:
+    if linear and high > 0 and 0 <= low <= _NEAR_ZERO * high and not panel.signed:
         limits(-0.02 * high, 1.06 * high)
 
 
