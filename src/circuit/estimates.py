@@ -3,8 +3,8 @@
 One row is one number about the model. Its fixed columns are
 
 ==========  =====================================================================================
-step        checkpoint step; of a number about a window, the window's last step; of what one interval
-            of a window contributed, the step it begins at (its end is the key ``stop``)
+step        checkpoint step; of a number about a window, its last step; of what one interval of a
+            window contributed, the step it begins at (its end is the key ``stop``)
 measure     what was measured
 against     empty; or the control that the row is; or ``excess``, the paired difference from the
             control (``excess over NAME`` where there are several controls)
