@@ -58,11 +58,13 @@ class OpenRun(RunRecord):
         facts: Mapping[str, Any] | None = None,
         seeds: Mapping[str, int] | None = None,
         events: int | None = None,
+        backward: int = 0,
     ) -> Measured:
         """What was found, with the run's seed and what looking cost.
 
         Args:
             events: how many events make up a whole forward pass; None where none were counted.
+            backward: how many backward passes were made.
         """
         return Measured(
             tables,
@@ -70,7 +72,7 @@ class OpenRun(RunRecord):
             files or {},
             facts or {},
             {"run": self.manifest.seed, **(seeds or {})},
-            None if events is None else self._passes(events),
+            None if events is None else {**self._passes(events), "backward": backward},
         )
 
     def _passes(self, events: int) -> dict[str, Any]:

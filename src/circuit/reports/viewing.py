@@ -146,4 +146,6 @@ def _numbers(outcomes: Sequence[Outcome], passes: Mapping[str, Any] | None) -> l
             "a later stage"
         )
         found["forward passes"] = Number("forward passes", passes["equivalent"], "1", note=note)
+        if passes.get("backward"):
+            found["backward passes"] = Number("backward passes", passes["backward"], "1")
     return list(found.values())
