@@ -64,34 +64,17 @@ rule path_logits:
         "../src/scripts/path_logits.py"
 
 
-rule route_competition:
+use rule measure as route_competition with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes", *route_splits(w))),
-        unpack(measured_window),
-        unpack(dictionaries),
+        unpack(
+            needs(
+                run, probes, lambda w: tables(w, *route_splits(w)), measured_window, dictionaries
+            )
+        ),
     output:
-        **analysis_files("route_competition"),
-    log:
-        "logs/route_competition/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/route_competition/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("route_competition"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=60,
+        **leaves("route_competition"),
     params:
-        *code("route_competition"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "Candidate routes in one frame: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/route_competition.py"
+        **asks("route_competition"),
 
 
 rule prompt_trace:

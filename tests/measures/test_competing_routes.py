@@ -11,16 +11,12 @@ from tiny_run import finish, tiny_recipe, tiny_trajectory
 from circuit.config.recipe import ModelSettings
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
+from circuit.estimates import FIXED
+from circuit.kinds.route_competition.measure import route_rows
 from circuit.kinds.route_competition.settings import Settings
-from circuit.measures.routes.competition import (
-    UNITS,
-    expand_routes,
-    follow_routes,
-    run_routes,
-    spread,
-)
+from circuit.measures.routes.competition import expand_routes, follow_routes, run_routes, spread
 from circuit.measures.routes.descent import objective_batches
-from circuit.measures.routes.ranking import ALL, RANKING_UNITS, early_signs, rank_routes
+from circuit.measures.routes.ranking import EVERY, early_signs, rank_routes
 from circuit.model.counting import CountingDecoder
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.publish import write_benchmark
@@ -52,10 +48,19 @@ def competed(circuit, states, events, batches, routes=ROUTES):
     specs, families = expand_routes(specs, circuit.decoder.settings)
     context = ScalarContext(circuit.decoder, events, ids, {}, theta, (0, 100), 100)
     scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
-    frame = follow_routes(circuit.decoder, theta, STEPS, (0, 100), events, ids, scalars, batches)
-    about = [(n, families[n], s.scalar, s.head or "", s.unit) for n, s in specs.items()]
-    about = pd.DataFrame(about, columns=["route", "family", "scalar", "head", "unit"])
-    return frame, rank_routes(about, frame.values[0], frame.values[100])
+    frame = follow_routes(
+        circuit.decoder, theta, STEPS, (0, 100), events, ids, scalars, batches, "train"
+    )
+    about = [(n, families[n], s.unit) for n, s in specs.items()]
+    about = pd.DataFrame(about, columns=["route", "family", "unit"])
+    return frame, rank_routes(about, frame.values[0], frame.values[100], 100)
+
+
+def sizes(ranking, half="confirmation", measure="effect_size", against=""):
+    """Estimates of every route by its name, in the order of their rank."""
+    rows = ranking.rows
+    rows = rows[(rows["measure"] == measure) & (rows["against"] == against)]
+    return rows[rows["half"] == half].set_index("route")
 
 
 @pytest.fixture(scope="module")
@@ -67,16 +72,16 @@ def formed(planted, untrained, events, batches):
 
 def test_the_matching_heads_route_wins_and_the_control_does_nothing(formed, planted):
     _, ranking = formed
-    table = ranking.table.set_index("route")
-    assert ranking.roles["winner"] == f"qk {planted.matching_head}"
-    assert ranking.confirmed
-    won = table.loc[ranking.roles["winner"]]
-    bottom = table.loc[ranking.roles["bottom"]]
-    assert won["confirmation"] > won["low"] > 4
-    assert won["change"] == pytest.approx(74, abs=4)
-    assert abs(bottom["change"]) < 0.005 * won["change"]
-    others = table.drop(ranking.roles["winner"])
-    assert others["confirmation"].max() < 0.25 * won["confirmation"]
+    size, change = sizes(ranking), sizes(ranking, measure="change")["mean"]
+    beyond = sizes(ranking, against="excess")
+    winner = f"qk {planted.matching_head}"
+    assert ranking.roles["winner"] == size["mean"].idxmax() == size.index[0] == winner
+    assert size["mean"][winner] > size["low"][winner] > 4
+    assert beyond["mean"][winner] > beyond["low"][winner] > 4
+    assert ranking.roles["bottom"] not in beyond.index
+    assert change[winner] == pytest.approx(74, abs=4)
+    assert abs(change[ranking.roles["bottom"]]) < 0.005 * change[winner]
+    assert size["mean"].drop(winner).max() < 0.25 * size["mean"][winner]
 
 
 def test_strengths_and_changes_are_means_over_events(formed, events):
@@ -95,35 +100,37 @@ def test_strengths_and_changes_are_means_over_events(formed, events):
 
 def test_effect_sizes_are_mean_changes_over_pooled_deviations(formed):
     frame, ranking = formed
-    for row in ranking.table.itertuples():
-        place = int(row.head[1]) * 4 + int(row.head[3])
-        first, last = (frame.values[step][place] for step in (0, 100))
-        for half, found in (
-            (slice(0, None, 2), row.selection),
-            (slice(1, None, 2), row.confirmation),
-        ):
-            pooled = np.sqrt((np.var(first[half], ddof=1) + np.var(last[half], ddof=1)) / 2)
-            assert found == pytest.approx((last[half] - first[half]).mean() / pooled)
-        assert row.change == pytest.approx((last - first)[1::2].mean())
-        assert row.low <= row.confirmation <= row.high
+    changes = sizes(ranking, measure="change")["mean"]
+    for half, events in (("selection", slice(0, None, 2)), ("confirmation", slice(1, None, 2))):
+        size, beyond = (sizes(ranking, half, against=one) for one in ("", "excess"))
+        control = size["mean"][ranking.roles["bottom"]]
+        for route, row in size.iterrows():
+            place = int(route[4]) * 4 + int(route[6])
+            first, last = (frame.values[step][place] for step in (0, 100))
+            pooled = np.sqrt((np.var(first[events], ddof=1) + np.var(last[events], ddof=1)) / 2)
+            assert row["mean"] == pytest.approx((last - first)[events].mean() / pooled)
+            assert row["low"] <= row["mean"] <= row["high"]
+            if route in beyond.index:
+                assert beyond["mean"][route] == pytest.approx(row["mean"] - control)
+            if half == "confirmation":
+                assert changes[route] == pytest.approx((last - first)[events].mean())
 
 
 def test_between_a_state_and_itself_no_route_grows(untrained, events, batches):
     _, ranking = competed(untrained, [untrained.flat] * 3, events, batches)
-    assert (ranking.table[["selection", "confirmation", "low", "high", "change"]] == 0).all(
-        axis=None
-    )
+    assert (ranking.rows[["mean", "low", "high"]] == 0).all(axis=None)
 
 
 def test_between_two_untrained_twins_no_route_grows_as_a_planted_one_does(
     untrained, formed, events, batches
 ):
     """An untrained head prefers some positions a little (see the head scan): size tells."""
-    learned = formed[1].table["change"].max()
+    learned = sizes(formed[1], measure="change")["mean"].max()
     other = untrained_twin(untrained, 1).flat
     states = [untrained.flat, torch.lerp(untrained.flat, other, 0.5), other]
     _, ranking = competed(untrained, states, events, batches, {"qk": ROUTES["qk"]})
-    assert ranking.table[["change_low", "change_high"]].abs().max(axis=None) < 0.02 * learned
+    change = sizes(ranking, measure="change")
+    assert change[["low", "high"]].abs().max(axis=None) < 0.02 * learned
 
 
 def test_descent_on_answers_rebuilds_the_matching_heads_route_more_than_any_other(
@@ -151,7 +158,7 @@ def test_passes_are_counted(planted, untrained, events, batches):
     context = ScalarContext(counting, events, ids, {}, lambda _: planted.flat, (0, 100), 100)
     scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
     theta = {0: untrained.flat, 50: untrained.flat, 100: planted.flat}.__getitem__
-    frame = follow_routes(counting, theta, STEPS, (0, 100), events, ids, scalars, batches)
+    frame = follow_routes(counting, theta, STEPS, (0, 100), events, ids, scalars, batches, "train")
     chunks = 4 * 3
     assert counting.passes.whole == 3 + 2 * chunks
     assert frame.backward == 2 * (8 + chunks)
@@ -180,56 +187,51 @@ def test_gradient_steps_are_spread_with_both_ends(steps, most, expected):
     assert spread(steps, most) == expected
 
 
-def hand_made(sizes, aligned, still=()):
-    """Rows and ranking of made-up routes r0, r1, … of one family; some never differ in events."""
-    routes = [f"r{i}" for i in range(len(sizes))]
-    pushed = pd.DataFrame({"route": routes, "step": 0, "mean": aligned})
-    rows = [
-        pushed.assign(measure="strength", split="", objective=""),
-        pushed.assign(measure="alignment", split="train", objective="tokens"),
-        pushed.assign(measure="push", split="train", objective="tokens"),
-    ]
-    ranking = pd.DataFrame({"route": routes, "family": "f", "confirmation": sizes})
-    spreads = np.array([[0.0, 0.0] if i in still else [0.0, 2.0] for i in range(len(sizes))])
-    return pd.concat(rows), ranking, spreads
+def hand_made(grown, aligned, still=()):
+    """Made-up routes r0, r1, … of one family that grew so much; some never differ in events."""
+    routes = pd.DataFrame({"route": [f"r{i}" for i in range(len(grown))]})
+    routes = routes.assign(family="f", unit="score")
+    around = np.array([[0.0] * 4 if i in still else [-1, -1, 1, 1] for i in range(len(grown))])
+    ranking = rank_routes(routes, around, around + np.array(grown)[:, None], 9)
+    pushed = routes[["route"]].assign(step=0, mean=aligned, split="train", programs="trained on")
+    rows = [pushed.assign(measure=name, objective="tokens") for name in ("alignment", "push")]
+    return pd.concat(rows), ranking, routes, around
 
 
 def test_early_signs_are_spearmans():
     generator = np.random.default_rng(5)
-    sizes, aligned = generator.normal(size=(2, 9))
-    found = early_signs(*hand_made(sizes, aligned)).set_index(["among", "measure"])
-    expected = scipy.stats.spearmanr(aligned, sizes).statistic
-    for key in ((ALL, "alignment"), (ALL, "push"), ("f", "alignment")):
-        row = found.loc[key]
-        assert row["correlation"] == pytest.approx(expected)
-        assert row["low"] < row["correlation"] < row["high"]
-        assert row["count"] == 9
+    grown, aligned = generator.normal(size=(2, 9))
+    found = early_signs(*hand_made(grown, aligned)).set_index(["among", "measure"])
+    expected = scipy.stats.spearmanr(aligned, grown).statistic
+    for among, measure in ((EVERY, "alignment"), (EVERY, "push"), ("f", "alignment")):
+        row = found.loc[(among, f"{measure}_size_correlation")]
+        assert row["mean"] == pytest.approx(expected)
+        assert row["low"] < row["mean"] < row["high"]
+        assert (row["count"], row["noun"]) == (9, "routes")
 
 
 def test_few_routes_or_routes_all_alike_have_no_correlation():
     assert early_signs(*hand_made([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])).empty
     assert early_signs(*hand_made([1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0])).empty
-    some = early_signs(*hand_made([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], still=(0,)))
-    assert set(some["measure"]) == {"alignment"}
+    assert early_signs(*hand_made([1.0, 2.0, 3.0, 4.0], [1.0, 2, 3, 4], still=(0,))).empty
+    some = early_signs(*hand_made([0.0, 2.0, 3.0, 4.0], [1.0, 2, 3, 4], still=(0,)))
+    assert set(some["measure"]) == {"alignment_size_correlation"}
 
 
 def test_a_route_with_one_value_on_all_events_has_no_size_and_ranks_last():
     first = np.array([[0.0, 0, 0, 0], [0.0, 1, 2, 1], [0.0, 1, 2, 3], [0.0, 0, 1, 1]])
     last = np.array([[1.0, 1, 1, 1], [1.0, 2, 3, 3], [0.0, 1, 2, 4], [5.0, 5, 6, 6]])
-    about = pd.DataFrame(
-        {"route": list("abcd"), "family": "f", "scalar": "", "head": "", "unit": ""}
-    )
-    ranking = rank_routes(about, first, last)
-    assert ranking.table["route"].tolist()[-1] == "a"
-    assert np.isnan(ranking.table["confirmation"].iloc[-1])
-    assert ranking.roles["winner"] == "d"
-    assert ranking.roles["bottom"] == "c"
+    about = pd.DataFrame({"route": list("abcd"), "family": "f", "unit": ""})
+    ranking = rank_routes(about, first, last, 1)
+    assert sizes(ranking).index[-1] == "a"
+    assert np.isnan(sizes(ranking)["mean"]["a"])
+    assert (ranking.roles["winner"], ranking.roles["bottom"]) == ("d", "c")
 
 
 def test_two_routes_are_too_few():
     about = pd.DataFrame({"route": list("ab"), "unit": ""})
     with pytest.raises(AnalysisError, match=r"^2 routes are too few for a winner, "):
-        rank_routes(about, np.zeros((2, 4)), np.ones((2, 4)))
+        rank_routes(about, np.zeros((2, 4)), np.ones((2, 4)), 1)
 
 
 def test_a_finished_run_is_followed_from_its_files(planted_benchmark, tmp_path):
@@ -252,11 +254,12 @@ def test_a_finished_run_is_followed_from_its_files(planted_benchmark, tmp_path):
     assert sorted(frame.values) == [2, 4, 6]
     rows = frame.rows
     assert set(rows.loc[rows["split"] != "", "step"]) == {2, 6}
-    assert set(rows["split"]) == {"", "train", "validation_iid"}
-    assert set(rows.select_dtypes("number")) == set(UNITS)
-    ranking = rank_routes(routes, frame.values[2], frame.values[6])
-    assert set(ranking.table.select_dtypes("number")) == set(RANKING_UNITS)
-    assert len(ranking.table) == len(routes) == 5
+    splits = set(zip(rows["split"], rows["programs"], strict=True))
+    assert splits == {("", ""), ("train", "trained on"), ("validation_iid", "not trained on")}
+    found = route_rows(frame, routes)
+    assert list(found.columns[-len(FIXED) :]) == list(FIXED)
+    assert set(found["route"]) - {""} == set(routes["route"])
+    assert sorted(found["chosen"].unique()) == ["", "bottom", "runner_up", "winner"]
 
 
 def test_where_a_layer_s_input_is_read_only_that_layer_s_heads_compete():

@@ -72,7 +72,6 @@ _SECTION_OF = {
     "weight_svd": FORMATION,
     "contextual_geometry": FORMATION,
     "birth_window_compare": FORMATION,
-    "route_competition": UPDATES,
     "scalar_progress": UPDATES,
     "update_attribution": UPDATES,
     "optimizer_trace": UPDATES,

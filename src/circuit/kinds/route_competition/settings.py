@@ -21,9 +21,8 @@ class Settings(AnalysisSettings):
     the order in which the control exchanges answers.
     """
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "ranking")
-    figures: ClassVar[tuple[str, ...]] = ("ranked", "alignment")
     reads_dictionaries: ClassVar[bool] = True
+    job_memory_mb: ClassVar[int] = 2000
     kind: Literal["route_competition"]
     window: CheckpointWindow
     routes: Annotated[dict[Name, Route], Field(min_length=1)]

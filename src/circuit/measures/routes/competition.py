@@ -26,6 +26,7 @@ from torch import Tensor
 
 from circuit.config.recipe import ModelSettings
 from circuit.config.scalar import EVERY, ScalarSettings
+from circuit.estimates import estimates
 from circuit.measures.routes.descent import align, loss_gradient, objective_batches
 from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Decoder
@@ -38,11 +39,8 @@ from circuit.task.events import ReadEvents
 from circuit.training.batches import Batch
 from circuit.training.records import RunRecord
 
-UNITS = {
-    "step": "step",
-    **dict.fromkeys(("mean", "low", "high"), "unit of the measure"),
-    "count": "1",
-}
+TRAINED_ON, NEW = "trained on", "not trained on"
+"""What programs of a split are to the run (the key ``programs``)."""
 Batches = Mapping[str, Mapping[str, Sequence[Batch]]]
 """Chunks of programs by split and objective."""
 
@@ -50,10 +48,10 @@ Batches = Mapping[str, Mapping[str, Sequence[Batch]]]
 class RouteFrame(NamedTuple):
     """What the routes did over a window's checkpoints.
 
-    ``rows``: route, step, measure, split, objective, unit, mean, low, high, count. Measures are
-    ``strength`` and ``change`` (count: events), ``alignment`` and ``push`` (count: chunks of
-    programs; with a split and an objective). ``values`` [S, E] by step, the routes in the order in
-    which they were given. ``backward`` counts backward passes.
+    ``rows``: estimates by route, split, programs and objective. Measures are ``strength`` and
+    ``change`` (over events), ``alignment`` and ``push`` (over chunks of programs; with a split,
+    what its programs are to the run, and an objective). ``values`` [S, E] by step, the routes in
+    the order in which they were given. ``backward`` counts backward passes.
     """
 
     rows: pd.DataFrame
@@ -121,8 +119,7 @@ def run_routes(
         dictionaries: those of features that routes name.
 
     Returns:
-        What they did; and what they are: route, family (its name in the settings), scalar, head,
-        unit.
+        What they did; and what they are: route, family (its name in the settings), unit.
     """
     events, vocabulary = record.probes(settings.split), record.benchmark.vocabulary
     specs, families = expand_routes(settings.routes, decoder.settings)
@@ -157,12 +154,10 @@ def run_routes(
         record.value_ids,
         scalars,
         batches,
+        record.manifest.recipe.train_split,
     )
-    about = [
-        (name, families[name], spec.scalar, spec.head or "", spec.unit)
-        for name, spec in specs.items()
-    ]
-    return frame, pd.DataFrame(about, columns=["route", "family", "scalar", "head", "unit"])
+    about = [(name, families[name], spec.unit) for name, spec in specs.items()]
+    return frame, pd.DataFrame(about, columns=["route", "family", "unit"])
 
 
 def spread(steps: Sequence[int], most: int) -> list[int]:
@@ -180,6 +175,7 @@ def follow_routes(
     value_ids: range,
     scalars: Mapping[str, Scalar],
     batches: Batches,
+    train_split: str,
 ) -> RouteFrame:
     """Measure every route at every step, and its gradient at some; see the module.
 
@@ -187,6 +183,7 @@ def follow_routes(
         steps: checkpoints of the window, in order.
         gradient_steps: those of them at which gradients are taken.
         batches: from :func:`circuit.measures.routes.descent.objective_batches`, by split.
+        train_split: the split that the run was trained on.
     """
     values, frames, backward = {}, [], 0
     for step in steps:
@@ -201,7 +198,10 @@ def follow_routes(
             found_values = scalar_values(decoder, parameters, events, value_ids, scalars)
             values[step] = found_values.double().numpy()
         frames.append(_strengths(values[step], values[steps[0]], scalars, step))
-    return RouteFrame(pd.concat(frames, ignore_index=True), values, backward)
+    rows = pd.concat(frames, ignore_index=True)
+    programs = rows["split"].map({"": "", train_split: TRAINED_ON}).fillna(NEW)
+    rows.insert(rows.columns.get_loc("split") + 1, "programs", programs)
+    return RouteFrame(estimates(rows), values, backward)
 
 
 def _strengths(
@@ -223,6 +223,7 @@ def _strengths(
         "low": low,
         "high": high,
         "count": now.shape[1],
+        "noun": "events",
     }
     return pd.DataFrame(table)
 
@@ -252,10 +253,11 @@ def _pushed(
                     "low": low,
                     "high": high,
                     "count": len(chunks),
+                    "noun": "chunks of programs",
                 }
                 frames.append(pd.DataFrame(table))
     return pd.concat(frames, ignore_index=True)
 
 
 def _unit(measure: str, scalar: Scalar) -> str:
-    return "1" if measure == "alignment" else f"{scalar.unit} per learning rate"
+    return "cosine" if measure == "alignment" else f"{scalar.unit} per learning rate"

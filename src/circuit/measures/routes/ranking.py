@@ -6,8 +6,9 @@
    which stands beside it, says the same in their unit.
 2. On the *selection* half of the events the largest is the winner, the next the runner-up, and of
    the others the one that changed least the bottom control. The *confirmation* half says by how
-   much they changed, with the standard deviation held while its events are resampled. A route that
-   has one value on all events has no effect size unless it did not change, and ranks last.
+   much they changed, with the standard deviation held while its events are resampled, and by how
+   much more than the bottom control, event by event. A route that has one value on all events has
+   no effect size unless it did not change, and ranks last.
 3. Whether the start told the ranking: Spearman correlation over routes of alignment, and of push
    per standard deviation at the start, at the first checkpoint with the effect size on the
    confirmation half; over all routes, and over the heads of one scalar. The interval resamples
@@ -24,6 +25,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from circuit.errors import AnalysisError
+from circuit.estimates import CONFIRMATION, EXCESS, SELECTION, estimates
 from circuit.statistics import (
     RESAMPLES,
     bootstrap_means,
@@ -33,43 +35,35 @@ from circuit.statistics import (
     told,
 )
 
-RANKING_UNITS = {
-    "rank": "1",
-    **dict.fromkeys(("selection", "confirmation", "low", "high"), "1"),
-    **dict.fromkeys(("change", "change_low", "change_high"), "unit of the route"),
-    "count": "1",
-}
-ALL = "all routes"
+EVERY = "all routes"
 ROLES = ("winner", "runner_up", "bottom")
+SIZE = "effect_size"
+_SIZE_UNIT = "standard deviations"
 _FEWEST = 4  # routes that a correlation over them needs
 
 
 class Ranking(NamedTuple):
-    """``table``: rank, route, family, scalar, head, role, selection, confirmation, low, high,
-    change, change_low, change_high, unit, count. ``confirmed``: whether the other half has this
-    winner too.
+    """``rows``: estimates by route, in the order of the routes' rank: ``effect_size`` on both
+    halves with its excess over the bottom control, and ``change`` on the half that confirms.
+    ``roles``: ``winner``, ``runner_up`` and ``bottom`` → route.
     """
 
-    table: pd.DataFrame
-    confirmed: bool
-
-    @property
-    def roles(self) -> dict[str, str]:
-        """``winner``, ``runner_up`` and ``bottom`` → route."""
-        chosen = self.table[self.table["role"] != ""]
-        return dict(zip(chosen["role"], chosen["route"], strict=True))
+    rows: pd.DataFrame
+    roles: dict[str, str]
 
 
 def rank_routes(
     routes: pd.DataFrame,
     first: Float[np.ndarray, "S E"],
     last: Float[np.ndarray, "S E"],
+    step: int,
 ) -> Ranking:
     """Rank routes by effect size; see the module.
 
     Args:
-        routes: route, family, scalar, head, unit.
+        routes: route, family, unit.
         first, last: every route on every event at the window's two ends.
+        step: the window's last.
 
     Raises:
         AnalysisError: there are fewer than three routes.
@@ -81,54 +75,68 @@ def rank_routes(
             expected="at least three routes",
             do="add routes, or take one with head: every",
         )
-    choosing, confirming = halves(first.shape[1])
-    selection = _sizes(first[:, choosing], last[:, choosing])[0]
-    size, low, high = _sizes(first[:, confirming], last[:, confirming])
-    change, change_low, change_high = bootstrap_means((last - first)[:, confirming].T)
-    table = routes.assign(
-        selection=selection, confirmation=size, low=low, high=high,
-        change=change, change_low=change_low, change_high=change_high, count=len(confirming),
-    )  # fmt: skip
-    table = table.sort_values("selection", ascending=False, kind="stable", ignore_index=True)
-    table.insert(0, "rank", np.arange(1, len(table) + 1))
-    bottom = table["selection"].iloc[2:].abs().fillna(np.inf).idxmin()
-    roles = dict(zip((0, 1, bottom), ROLES, strict=True))
-    table["role"] = [roles.get(place, "") for place in table.index]
-    return Ranking(table, bool(table["confirmation"].idxmax() == 0))
+    parts = dict(zip((SELECTION, CONFIRMATION), halves(first.shape[1]), strict=True))
+    sizes = {half: _sizes(first[:, part], last[:, part]) for half, part in parts.items()}
+    order = np.argsort(-sizes[SELECTION][0], kind="stable")  # NaN, no effect size, is last
+    ranked = np.abs(sizes[SELECTION][0][order])
+    bottom = int(order[2 + np.nan_to_num(ranked[2:], nan=np.inf).argmin()])
+    named = routes[["route"]].assign(step=step, against="")
+    sized = named.assign(measure=SIZE, unit=_SIZE_UNIT)
+    frames = []
+    for half, part in parts.items():
+        beyond = _beyond(first[:, part], last[:, part], bottom)
+        for against, ends in (("", sizes[half]), (EXCESS, beyond)):
+            rows = sized.assign(half=half, against=against, count=len(part))
+            rows = rows.assign(**dict(zip(("mean", "low", "high"), ends, strict=True))).iloc[order]
+            frames.append(rows[rows["route"] != routes["route"].iloc[bottom]] if against else rows)
+    ends = bootstrap_means((last - first)[:, parts[CONFIRMATION]].T)
+    rows = named.assign(measure="change", unit=routes["unit"], half=CONFIRMATION)
+    rows = rows.assign(count=len(parts[CONFIRMATION]))
+    frames.append(rows.assign(**dict(zip(("mean", "low", "high"), ends, strict=True))).iloc[order])
+    names = routes["route"].iloc[[*order[:2], bottom]]
+    return Ranking(
+        estimates(pd.concat(frames, ignore_index=True), noun="events"),
+        dict(zip(ROLES, names, strict=True)),
+    )
 
 
 def early_signs(
-    rows: pd.DataFrame, ranking: pd.DataFrame, first: Float[np.ndarray, "S E"], seed: int = 0
+    rows: pd.DataFrame,
+    ranking: Ranking,
+    routes: pd.DataFrame,
+    first: Float[np.ndarray, "S E"],
+    seed: int = 0,
 ) -> pd.DataFrame:
     """How the start of the window goes with what routes did in it.
 
-    Columns: among (``all routes`` or a family of them), measure (``alignment`` or ``push``), split,
-    objective, correlation, low, high, count (routes). Fewer than four routes with an effect size,
-    and routes that are all alike, have none.
+    Estimates ``alignment_size_correlation`` and ``push_size_correlation`` at the first step by
+    among (``all routes`` or a family of them), split, programs and objective; routes are counted.
+    Fewer than four routes with an effect size, and routes that are all alike, have none.
 
     Args:
-        rows: of :class:`circuit.measures.routes.competition.RouteFrame`, whose routes have the
-            order of ``first``.
-        ranking: of :class:`Ranking`.
+        rows: of :class:`circuit.measures.routes.competition.RouteFrame`.
+        routes: route and family, in the order of ``first``.
     """
     start = rows[rows["step"] == rows["step"].min()]
-    about = ranking.set_index("route")
-    routes = start.loc[start["measure"] == "strength", "route"]
-    spread = pd.Series(first.std(axis=1, ddof=1), index=routes.to_numpy())
-    among = {ALL: about.index} | {name: part.index for name, part in about.groupby("family")}
-    keys = ["measure", "split", "objective"]
+    told = ranking.rows[(ranking.rows["measure"] == SIZE) & (ranking.rows["against"] == "")]
+    about = told[told["half"] == CONFIRMATION].set_index("route")
+    spread = pd.Series(first.std(axis=1, ddof=1), index=routes["route"].to_numpy())
+    family = routes.set_index("route")["family"].loc[about.index]
+    among = {EVERY: about.index} | {name: part.index for name, part in family.groupby(family)}
+    keys = ["measure", "split", "programs", "objective"]
     found = []
     for key, part in start[start["split"] != ""].groupby(keys, sort=False):
         sign = part.set_index("route")["mean"]
         if key[0] == "push":
             sign = sign / spread.where(spread > 0)
-        both = pd.DataFrame({"sign": sign, "size": about["confirmation"]})
+        both = pd.DataFrame({"sign": sign, "size": about["mean"]})
         for name, members in among.items():
             pairs = both.loc[members].dropna()
             if len(pairs) >= _FEWEST and (pairs.nunique() > 1).all():
                 one = _spearman(pairs["sign"].to_numpy(), pairs["size"].to_numpy(), seed)
-                found.append((name, *key, *one, len(pairs)))
-    return pd.DataFrame(found, columns=["among", *keys, "correlation", "low", "high", "count"])
+                found.append((name, f"{key[0]}_size_correlation", *key[1:], *one, len(pairs)))
+    frame = pd.DataFrame(found, columns=["among", *keys, "mean", "low", "high", "count"])
+    return estimates(frame, "rank correlation", "routes", step=int(rows["step"].min()))
 
 
 def _sizes(
@@ -146,6 +154,17 @@ def _sizes(
         return found
 
     return sized(mean), sized(low), sized(high)
+
+
+def _beyond(
+    first: Float[np.ndarray, "S E"], last: Float[np.ndarray, "S E"], control: int
+) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:
+    """Effect sizes [S] beyond a control's, paired by event, with their intervals."""
+    pooled = np.sqrt((first.var(1, ddof=1) + last.var(1, ddof=1)) / 2)
+    changes = last - first
+    still = np.where(changes == 0, 0.0, np.nan)
+    sized = np.divide(changes, pooled[:, None], out=still, where=pooled[:, None] > 0)
+    return bootstrap_means((sized - sized[control]).T)
 
 
 def _spearman(
