@@ -1,32 +1,10 @@
-rule closure:
+use rule measure as closure with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes")),
-        unpack(measured_window),
-        unpack(dictionaries),
-        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
+        unpack(needs(run, probes, measured_window, dictionaries, heads)),
     output:
-        **analysis_files("closure"),
-    log:
-        "logs/closure/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/closure/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("closure"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=1500,
-        runtime=60,
+        **leaves("closure"),
     params:
-        *code("closure"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "How much of behaviour the route explains: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/closure.py"
+        **asks("closure"),
 
 
 rule cross_seed:

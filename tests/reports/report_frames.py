@@ -225,46 +225,6 @@ def parameter_groups() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def closure() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    rng = np.random.default_rng(6)
-    rows, scores, coefficients = [], [], []
-    events, intervals = 96, [(s, s + 100) for s in range(300, 1100, 100)]
-    for outcome, scale in (("answer_margin", 1.0), ("correct_value_logit", 0.6)):
-        for model, fit in (("routes", 0.9), ("control", 0.3), ("shuffled", 0.2)):
-            for start, stop in intervals:
-                size = float(np.exp(-(((start - 600) / 150) ** 2)))
-                actual = scale * (size * (1.5 + rng.standard_normal(events)) + 0.1)
-                noise = rng.standard_normal(events)
-                predicted = fit * actual + (1 - fit) * scale * size * (1.4 + 0.6 * noise)
-                rows.append(
-                    pd.DataFrame(
-                        {
-                            "event": range(events),
-                            "start": start,
-                            "stop": stop,
-                            "outcome": outcome,
-                            "model": model,
-                            "actual": actual,
-                            "predicted": predicted,
-                        }
-                    )
-                )
-            for within in (False, True):
-                r2 = {"routes": 0.86, "control": 0.31, "shuffled": 0.2}[model] - 0.15 * within
-                scores.append((outcome, model, within, r2, r2 - 0.05, r2 + 0.04))
-            if model != "shuffled":
-                for route, value in (("qk_separation", 0.7), ("ov_value_margin", 0.35)):
-                    point = scale * value * fit
-                    coefficients.append((route, point, point - 0.08, point + 0.08, outcome, model))
-    return (
-        pd.concat(rows, ignore_index=True),
-        pd.DataFrame(scores, columns=["outcome", "model", "within", "r2", "low", "high"]),
-        pd.DataFrame(
-            coefficients, columns=["route", "coefficient", "low", "high", "outcome", "model"]
-        ),
-    )
-
-
 def seeds(runs: tuple[int, ...] = (7, 11, 13)) -> pd.DataFrame:
     rng = np.random.default_rng(7)
     tops = {"winner": 7.0, "runner_up": 2.6, "bottom": -0.6}

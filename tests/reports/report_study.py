@@ -173,7 +173,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "closure",
             "How much of behaviour's change does the route explain?",
             "86% of the answer margin's change (control head 31%), on events the fit never saw.",
-            {"closure": lambda p: figures_closure.closure(*frames.closure(), p)},
+            {},
             (Number("R² of answer_margin, routes, pooled", 0.86, "1", 0.81, 0.9, 96),),
         ),
         _report(

@@ -46,7 +46,6 @@ DRAW: dict[str, Callable[[Path], None]] = {
         TOP_GROUPS, frames.UNITS, p, "head_projection"
     ),
     "residual": lambda p: figures_attribution.residual(ROWS, VALUES, p, 0.01),
-    "closure": lambda p: figures_closure.closure(*frames.closure(), p),
     "seeds": lambda p: figures_closure.seeds(frames.seeds(), p),
 }
 SAYS = {
@@ -88,12 +87,6 @@ SAYS = {
     "growth": ["(score)", "(logit)", "route: +7.16 score", "closure residual", "800 intervals"],
     "parameter_groups": ["contribution (score)", "L1H2.q", "rest", "total"],
     "residual": ["% of total absolute movement", "trapezoid", "left", "bound", "log scale"],
-    "closure": [
-        "n = 96 events × 8 checkpoint intervals",
-        "R² pooled: 0.860",
-        "(logit)",
-        "shuffled",
-    ],
     "seeds": ["n = 3 runs", "growth (score)", "share of the winner", "birth", "mean"],
 }
 
@@ -269,11 +262,6 @@ def test_binning_keeps_the_mean_the_range_and_every_step():
 def test_short_traces_are_drawn_step_by_step(tmp_path):
     text = svg(lambda p: figures_training.trace(frames.trace(100), p), tmp_path / "a.svg")
     assert "one point per step" in text
-
-
-def test_closure_thins_its_scatter_and_says_so(tmp_path):
-    text = svg(DRAW["closure"], tmp_path / "a.svg")
-    assert f"{figures_closure.POINTS:,} of them drawn" in text
 
 
 def test_a_run_that_was_never_born_is_named_in_the_figure_of_seeds(tmp_path):

@@ -1,4 +1,4 @@
-"""What closure and cross-seed analyses say."""
+"""What a cross-seed analysis says."""
 
 from __future__ import annotations
 
@@ -6,94 +6,6 @@ import pandas as pd
 
 from circuit.reports.document import Figure, Number, Table
 from circuit.reports.publish import Account
-
-
-def closure(
-    scores: pd.DataFrame,
-    coefficients: pd.DataFrame,
-    rows: pd.DataFrame,
-    window: tuple[int, int],
-    head: str,
-    control: str,
-) -> Account:
-    """How much of behaviour's change the routes explain.
-
-    Args:
-        scores: outcome, model, within, r2, low, high.
-        head, control: the winner, and the bottom head.
-    """
-    events, intervals = rows["event"].nunique(), rows["start"].nunique()
-    at = scores.set_index(["outcome", "model", "within"])
-    parts, marks = [], []
-    for outcome in dict.fromkeys(scores["outcome"]):
-        r, c = at.loc[(outcome, "routes", True)], at.loc[(outcome, "control", True)]
-        pooled = at.loc[(outcome, "routes", False)]
-        parts.append(
-            f"{r['r2']:+.2f} for {outcome} ({pooled['r2']:+.2f} when events of all intervals are "
-            f"compared; {c['r2']:+.2f} for the bottom head {control})"
-        )
-        rivals = (("control", f"the bottom head {control}"), ("shuffled", "shuffled events"))
-        reached = [n for model, n in rivals if r["low"] <= at.loc[(outcome, model, True)]["high"]]
-        if reached:
-            marks.append(
-                f"{outcome}: within intervals, the interval of the routes' R² reaches that of "
-                f"{' and of '.join(reached)}; that they explain more is not shown."
-            )
-    answer = (
-        f"From step {window[0]:,} to {window[1]:,}, changes of {head}'s route scalars predict how "
-        "events of one checkpoint interval differ, on events the fit never saw, with R² "
-        + " and ".join(parts)
-        + "."
-    )
-    numbers = [
-        Number(
-            f"R² of {r['outcome']}, {r['model']}, {'within' if r['within'] else 'pooled'}",
-            float(r["r2"]),
-            "1",
-            float(r["low"]),
-            float(r["high"]),
-            events,
-            signed=True,
-        )
-        for _, r in scores.iterrows()
-    ]
-    per_route = dict.fromkeys(("coefficient", "low", "high"), "outcome per route unit")
-    residual = rows[rows["model"] == "routes"].assign(
-        residual=lambda f: f["actual"] - f["predicted"]
-    )
-    residual = (
-        residual.groupby(["outcome", "start", "stop"], sort=False)
-        .agg(
-            actual=("actual", "mean"),
-            predicted=("predicted", "mean"),
-            residual=("residual", "mean"),
-            count=("event", "size"),
-        )
-        .reset_index()
-    )
-    units = dict.fromkeys(("actual", "predicted", "residual"), "unit of the outcome")
-    return Account(
-        question="How much of behaviour's change does the route explain?",
-        answer=answer,
-        numbers=numbers,
-        tables=[
-            Table("Coefficients with bootstrap intervals over events", coefficients, per_route),
-            Table(
-                "Mean change per interval: actual, cross-validated prediction, residual",
-                residual,
-                {"start": "step", "stop": "step", "count": "1", **units},
-            ),
-        ],
-        figures=[
-            Figure(
-                "closure.svg",
-                f"Left: predicted (cross-validated) against actual change per "
-                f"event and interval ({events} events, {intervals} intervals). Right: R² of the "
-                f"winner {head}, of the bottom head {control} and of shuffled events.",
-            ),
-        ],
-        marks=marks,
-    )
 
 
 def seeds(rows: pd.DataFrame) -> Account:

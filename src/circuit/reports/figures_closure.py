@@ -1,20 +1,17 @@
-"""Figures of closure (behaviour explained by routes) and of replication over seeds."""
+"""Figures of replication over seeds."""
 
 from __future__ import annotations
 
 import os
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from circuit.config.terms import SCALAR_UNITS
 from circuit.reports.quantities import format_value
 from circuit.reports.style import (
     COMPONENT_COLOURS,
     FAINT,
-    INK,
     ROLE_COLOURS,
     SOFT,
     need,
@@ -27,49 +24,7 @@ from circuit.reports.style import (
 
 StrPath = str | os.PathLike[str]
 
-POINTS = 600  # of a scatter; more are thinned evenly, and the figure says so
-_MODELS = {"routes": "#332288", "control": "#aa3355", "shuffled": "#8a9099"}
-_MEANT = {"routes": "routes", "control": "control head", "shuffled": "shuffled events"}
 _COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding", "residual")
-
-
-def closure(
-    rows: pd.DataFrame, scores: pd.DataFrame, coefficients: pd.DataFrame, path: StrPath
-) -> None:
-    """Draw predicted against actual changes, R² of the routes and their controls, coefficients.
-
-    Args:
-        rows: outcome, model, event, start, stop, actual, predicted.
-        scores: outcome, model, within, r2, low, high.
-        coefficients: outcome, model, route, coefficient, low, high.
-    """
-    need(rows, ("outcome", "model", "event", "start", "actual", "predicted"), "closure")
-    need(scores, ("outcome", "model", "within", "r2", "low", "high"), "R² of closure")
-    need(coefficients, ("outcome", "model", "route", "coefficient", "low", "high"), "closure's fit")
-    outcomes = list(dict.fromkeys(rows["outcome"]))
-    fitted = rows[rows["model"] == "routes"]
-    per = fitted[fitted["outcome"] == outcomes[0]]
-    thin = "" if len(per) <= POINTS else f", {POINTS:,} of them drawn"
-    note = (
-        f"n = {per['event'].nunique():,} events × {per['start'].nunique():,} checkpoint intervals "
-        f"per outcome{thin}. Predictions are cross-validated over events.\n"
-        "Bars: bootstrap 95% intervals over events. Pooled: all changes; within: differences "
-        "between the events of one interval."
-    )
-    title = "Change of behaviour explained by the change of routes"
-    lines = max(len(outcomes), 2)
-    height = max(0.75 + 2.45 * lines, 2.2 + 0.3 * len(scores) / 2 + 0.22 * len(coefficients))
-    with picture(path, title, note, height=height) as body:
-        grid = body.add_gridspec(1, 2, width_ratios=[5, 6])
-        left = grid[0].subgridspec(len(outcomes), 1)
-        kinds = [len(scores) / 2 + 2.2, len(coefficients) + 2.2]
-        right = grid[1].subgridspec(2, 1, height_ratios=kinds)
-        for i, outcome in enumerate(outcomes):
-            ax = body.add_subplot(left[i])
-            found = scores[(scores["outcome"] == outcome) & (scores["model"] == "routes")]
-            _scatter(ax, fitted[fitted["outcome"] == outcome], outcome, found)
-        _r_squared(body.add_subplot(right[0]), scores)
-        _coefficients(body.add_subplot(right[1]), coefficients)
 
 
 def seeds(rows: pd.DataFrame, path: StrPath) -> None:
@@ -94,67 +49,6 @@ def seeds(rows: pd.DataFrame, path: StrPath) -> None:
         left, right = body.subplots(1, 2, width_ratios=[5, 6])
         _growth(left, grown, roles)
         _shares(right, rows)
-
-
-def _scatter(ax: Axes, rows: pd.DataFrame, outcome: str, scores: pd.DataFrame) -> None:
-    places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), POINTS)).round().astype(int))
-    part = rows.sort_values(["start", "event"]).iloc[places]
-    ends = [part[["actual", "predicted"]].min().min(), part[["actual", "predicted"]].max().max()]
-    ax.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
-    ax.scatter(
-        part["actual"], part["predicted"], s=7, color=_MODELS["routes"], alpha=0.3, linewidth=0
-    )
-    told = [
-        f"R² {'within' if s.within else 'pooled'}: "
-        + format_value(s.r2, "1", s.low, s.high, with_unit=False)
-        for s in scores.sort_values("within").itertuples()
-    ]
-    for i, text in enumerate(told):
-        place = {"xycoords": "axes fraction", "textcoords": "offset points"}
-        ax.annotate(text, (0, 1), (5, -11 - 11 * i), fontsize=8, **place)
-    unit = SCALAR_UNITS.get(outcome, "unit of the outcome")
-    ax.set_title(f"{outcome} (dashed: perfect)")
-    ax.set_xlabel(f"actual change per interval ({unit})")
-    ax.set_ylabel(f"predicted change ({unit})")
-    ax.grid(visible=True, axis="both")
-
-
-def _r_squared(ax: Axes, scores: pd.DataFrame) -> None:
-    """R² of every outcome and model: pooled filled, within intervals open."""
-    y, labels = 0.0, []
-    for outcome, part in scores.groupby("outcome", sort=False):
-        labels.append((y, str(outcome), True))
-        for model, both in part.groupby("model", sort=False):
-            y += 1
-            colour = _MODELS.get(str(model), SOFT)
-            labels.append((y, _MEANT.get(str(model), str(model)), False))
-            for row in both.itertuples():
-                shift = 0.18 if row.within else -0.18
-                face = "white" if row.within else colour
-                _interval(ax, row.r2, row.low, row.high, y + shift, colour, face)
-        y += 1.4
-    _list_axis(ax, labels)
-    zero_line(ax, "x")
-    ax.axvline(1, color=FAINT, linewidth=0.8, zorder=1)
-    ax.set_xlim(min(-0.05, float(scores["low"].min()) - 0.03), 1.05)
-    ax.set_xlabel("R² on unseen events (share of variance)")
-    ax.set_title("R² (● pooled, ○ within)")
-
-
-def _coefficients(ax: Axes, coefficients: pd.DataFrame) -> None:
-    y, labels = 0.0, []
-    for (outcome, model), part in coefficients.groupby(["outcome", "model"], sort=False):
-        labels.append((y, f"{outcome}, {_MEANT.get(str(model), str(model))}", True))
-        for row in part.itertuples():
-            y += 1
-            labels.append((y, str(row.route).removeprefix("control:"), False))
-            colour = _MODELS.get(str(model), SOFT)
-            _interval(ax, row.coefficient, row.low, row.high, y, colour, colour)
-        y += 1.4
-    _list_axis(ax, labels)
-    zero_line(ax, "x")
-    ax.set_xlabel("coefficient (outcome unit per route unit)")
-    ax.set_title("Coefficients of the fit to all changes")
 
 
 def _growth(ax: Axes, rows: pd.DataFrame, roles: list[str]) -> None:

@@ -31,7 +31,6 @@ from circuit.reports.page_template import PAGE
 from circuit.reports.sections import (
     BEHAVIOUR,
     DATA,
-    EXPLAINED,
     FORETOLD,
     FORMATION,
     MECHANISM,
@@ -81,7 +80,6 @@ _SECTION_OF = {
     "shared_features": WRITES,
     "foretold": FORETOLD,
     "route_features": FORETOLD,
-    "closure": EXPLAINED,
     "cross_seed": REPEATS,
     "reference_model": REFERENCE,
 }

@@ -7,7 +7,14 @@ from tiny_run import finish, tiny_trajectory
 
 from circuit.errors import AnalysisError
 from circuit.kinds.closure.settings import Settings
-from circuit.measures.closure.analysis import CONTROL, explain, interval_changes
+from circuit.measures.closure.analysis import (
+    CONTROL,
+    POOLED,
+    SHUFFLED,
+    WITHIN,
+    explain,
+    interval_changes,
+)
 from circuit.model.tap import Tap
 from circuit.task.publish import write_benchmark
 from circuit.training.records import RunRecord
@@ -145,17 +152,16 @@ def test_changes_of_neighbouring_intervals_add_up(changes, slow):
 def test_what_is_its_own_route_is_explained_wholly(record):
     settings = closure(routes={**ROUTES, "itself": OUTCOMES["correct_value_logit"]})
     changes = interval_changes(settings, record, SELECTION, (3, 30))
-    rows, scores, fitted = explain(settings, changes)
-    at = scores.set_index(["outcome", "model", "within"])["r2"]
-    for within in (False, True):
-        assert at["correct_value_logit", "routes", within] > 0.9999
-        assert at["answer_margin", "routes", within] < at["correct_value_logit", "routes", within]
-    slopes = fitted.set_index(["outcome", "model", "route"])["coefficient"]
-    assert slopes["correct_value_logit", "routes", "itself"] == pytest.approx(1, abs=1e-3)
+    found = explain(settings, changes)
+    at = found.rows.set_index(["outcome", "against", "compared", "route"])["mean"]
+    for compared in (POOLED, WITHIN):
+        assert at["correct_value_logit", "", compared, ""] > 0.9999
+        assert at["answer_margin", "", compared, ""] < at["correct_value_logit", "", compared, ""]
+    assert at["correct_value_logit", "", POOLED, "itself"] == pytest.approx(1, abs=1e-3)
     # Its events shuffled, it explains nothing but when.
-    assert at["correct_value_logit", "shuffled", True] < 0.1
-    assert len(rows) == 2 * 3 * len(changes)
-    assert np.isfinite(rows.select_dtypes("number")).all(axis=None)
+    assert at["correct_value_logit", SHUFFLED, WITHIN, ""] < 0.1
+    assert len(found.events) == 2 * 3 * len(changes)
+    assert np.isfinite(found.events.select_dtypes("number")).all(axis=None)
 
 
 def test_a_head_that_the_model_lacks_is_refused(record):

@@ -5,8 +5,16 @@ import pandas as pd
 import pytest
 from sklearn.metrics import r2_score
 
+from circuit.estimates import EXCESS
 from circuit.kinds.closure.settings import Settings
-from circuit.measures.closure.analysis import CONTROL, explain
+from circuit.measures.closure.analysis import (
+    BOTTOM,
+    CONTROL,
+    POOLED,
+    SHUFFLED,
+    WITHIN,
+    explain,
+)
 from circuit.measures.closure.regression import (
     changes,
     coefficients,
@@ -14,6 +22,7 @@ from circuit.measures.closure.regression import (
     r_squared,
     shuffled_events,
 )
+from circuit.statistics import interval
 
 # No multiple of any number of folds: else folds made of rows would be folds made of events.
 EVENTS, INTERVALS = 61, 6
@@ -56,7 +65,8 @@ def scored(frame, within, folds=5, seed=0):
         predicted=fit(frame, "y", ROUTES, folds),
         predicted_within=fit(frame, "y", ROUTES, folds, within=True),
     )
-    return r_squared(rows, seed, within)
+    point, drawn = r_squared(rows, seed, within)
+    return point, *interval(drawn)
 
 
 @pytest.mark.parametrize("within", [False, True])
@@ -94,7 +104,7 @@ def test_a_relation_between_intervals_only_explains_nothing_within_them():
 
 def test_a_relation_within_intervals_is_found_behind_an_opposite_one_between_them():
     frame = table(noise=0.5, slopes=(1.0, 1.0), between=5.0, between_slopes=(-1.0, -1.0))
-    coefficient = coefficients(frame, "y", ROUTES, 0).set_index("route")["coefficient"]
+    coefficient = coefficients(frame, "y", ROUTES, 0).set_index("route")["mean"]
     assert (coefficient < 0).all()
     assert scored(frame, within=True)[0] == pytest.approx(2 / 2.25, abs=0.05)
 
@@ -175,7 +185,7 @@ def test_the_interval_of_r_squared_is_a_bootstrap_over_events():
         drawn = pd.concat([parts[i] for i in rng.integers(EVENTS, size=EVENTS)])
         draws.append(r2_score(drawn["actual"], drawn["predicted"]))
     expected = np.quantile(draws, [0.025, 0.975])
-    _, low, high = r_squared(rows, 0)
+    low, high = interval(r_squared(rows, 0)[1])
     np.testing.assert_allclose([low, high], expected, atol=0.1 * (high - low))
 
 
@@ -185,9 +195,9 @@ def test_coefficients_are_those_of_least_squares():
     design = np.column_stack([frame[list(ROUTES)], np.ones(len(frame))])
     expected = np.linalg.lstsq(design, frame["y"], rcond=None)[0]
     assert found["route"].tolist() == list(ROUTES)
-    np.testing.assert_allclose(found["coefficient"], expected[:2], rtol=1e-9)
-    assert (found["low"] < found["coefficient"]).all()
-    assert (found["coefficient"] < found["high"]).all()
+    np.testing.assert_allclose(found["mean"], expected[:2], rtol=1e-9)
+    assert (found["low"] < found["mean"]).all()
+    assert (found["mean"] < found["high"]).all()
 
 
 def test_intervals_of_coefficients_cover_the_truth_although_events_repeat_themselves():
@@ -250,39 +260,66 @@ def explained():
 
 
 def test_routes_explain_what_follows_them_and_controls_do_not(explained):
-    _, (_, scores, fitted) = explained
-    at = scores.set_index(["outcome", "model", "within"])
-    assert at.loc[("y", "routes", True), "low"] > 0.95
-    assert at.loc[("y", "control", True), "high"] < 0.1
-    assert at.loc[("y", "shuffled", True), "high"] < 0.1
-    assert (scores[scores["outcome"] == "z"]["high"] < 0.1).all()
-    slopes = fitted.set_index(["outcome", "model", "route"])
+    _, found = explained
+    at = found.rows.set_index(["outcome", "compared", "measure", "route", "against"])
+    y = at.loc["y", "within", "r2", ""]
+    assert y.loc["", "low"] > 0.95
+    assert y.loc[[BOTTOM, SHUFFLED], "high"].max() < 0.1
+    assert (at.loc["z", ["low", "high"]].xs("r2", level="measure")["high"] < 0.1).all()
     for route, truth in (("a", 2.0), ("b", -3.0)):
-        row = slopes.loc[("y", "routes", route)]
+        row = at.loc[("y", POOLED, "coefficient", route, "")]
         assert row["low"] < truth < row["high"]
         assert row["high"] - row["low"] < 0.5
-        control = slopes.loc[("y", "control", CONTROL + route)]
+        control = at.loc[("y", POOLED, "coefficient", route, BOTTOM)]
         assert control["low"] < 0 < control["high"]
 
 
-def test_every_outcome_model_event_and_interval_is_there_once(explained):
-    frame, (rows, scores, fitted) = explained
-    assert len(rows) == 2 * 3 * len(frame)
-    assert not rows.duplicated(["outcome", "model", "event", "start"]).any()
-    for outcome, part in rows.groupby("outcome"):
-        for _, model in part.groupby("model"):
+def test_every_outcome_control_event_and_interval_is_there_once(explained):
+    frame, found = explained
+    events, rows = found.events, found.rows
+    assert len(events) == 2 * 3 * len(frame)
+    assert not events.duplicated(["outcome", "against", "event", "start"]).any()
+    for outcome, part in events.groupby("outcome"):
+        for _, model in part.groupby("against"):
             assert model["actual"].tolist() == frame[outcome].tolist()
-    assert len(scores) == 2 * 3 * 2
+    assert len(rows[rows["measure"] == "r2"]) == 2 * 2 * 4
+    fitted = rows[rows["measure"] == "coefficient"]
     assert len(fitted) == 2 * 2 * len(ROUTES)
-    assert set(fitted["model"]) == {"routes", "control"}
+    assert set(fitted["against"]) == {"", BOTTOM}
 
 
-def test_scores_are_those_of_the_rows(explained):
-    _, (rows, scores, _) = explained
+def test_scores_are_those_of_the_events(explained):
+    _, found = explained
+    scores = found.rows[(found.rows["measure"] == "r2") & (found.rows["against"] != EXCESS)]
     for score in scores.itertuples():
-        part = rows[(rows["outcome"] == score.outcome) & (rows["model"] == score.model)]
-        columns = ["actual", "predicted_within" if score.within else "predicted"]
-        values = part[columns]
-        if score.within:
+        part = found.events[
+            (found.events["outcome"] == score.outcome) & (found.events["against"] == score.against)
+        ]
+        within = score.compared == WITHIN
+        values = part[["actual", "predicted_within" if within else "predicted"]]
+        if within:
             values = values - values.groupby(part["start"]).transform("mean")
-        assert score.r2 == pytest.approx(r2_score(*values.to_numpy().T))
+        assert score.mean == pytest.approx(r2_score(*values.to_numpy().T))
+
+
+def test_the_excess_is_over_the_best_of_the_controls_and_the_mean(explained):
+    """In every resample; over a mean that explains nothing where both controls explain less."""
+    rows = explained[1].rows.query("measure == 'r2'")
+    for _, part in rows.groupby(["outcome", "compared"]):
+        at = part.set_index("against")
+        best = max(0, at.loc[BOTTOM, "mean"], at.loc[SHUFFLED, "mean"])
+        assert at.loc[EXCESS, "mean"] == pytest.approx(at.loc["", "mean"] - best)
+        assert at.loc[EXCESS, "high"] <= at.loc["", "high"] + 1e-12
+        assert at.loc[EXCESS, "low"] <= at.loc[EXCESS, "mean"] <= at.loc[EXCESS, "high"]
+
+
+def test_intervals_hold_the_mean_change_and_what_the_prediction_leaves(explained):
+    frame, found = explained
+    wide = found.intervals.pivot_table(
+        index=["outcome", "step", "stop"], columns="measure", values="mean"
+    )
+    assert wide.loc["y"].index.tolist() == [(100 * i, 100 * i + 100) for i in range(INTERVALS)]
+    np.testing.assert_allclose(wide["residual"], wide["actual"] - wide["predicted"])
+    np.testing.assert_allclose(wide.loc["y", "actual"], frame.groupby("start")["y"].mean())
+    assert (found.intervals["count"] == EVENTS).all()
+    assert (found.intervals["unit"] == "logit").all()

@@ -16,8 +16,7 @@ from circuit.config.scalar import ScalarSettings
 class Settings(AnalysisSettings):
     """How much of behaviour's change between checkpoints the change of route scalars explains."""
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "coefficients", "scores")
-    figures: ClassVar[tuple[str, ...]] = ("closure",)
+    tables: ClassVar[tuple[str, ...]] = ("rows", "intervals", "events")
     reads_dictionaries: ClassVar[bool] = True
     kind: Literal["closure"]
     heads: HeadScanName

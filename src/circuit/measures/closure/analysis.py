@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 
 from circuit.config.scalar import ScalarSettings
+from circuit.config.terms import SCALAR_UNITS
+from circuit.estimates import EXCESS, estimates
 from circuit.measures.closure.regression import (
     changes,
     coefficients,
@@ -23,10 +25,27 @@ from circuit.measures.closure.regression import (
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
+from circuit.statistics import interval
 from circuit.training.records import RunRecord
 
-SCORE_UNITS = {"r2": "1", "low": "1", "high": "1"}
 CONTROL = "control:"
+BOTTOM, SHUFFLED = "bottom head", "shuffled events"
+POOLED, WITHIN = "pooled", "within"
+"""Which differences are explained: all, or those between the events of one interval."""
+
+
+class Explained(NamedTuple):
+    """What the routes explain.
+
+    ``rows``: estimates of r2 (keys outcome, compared) and coefficient (outcome, route).
+    ``intervals``: estimates of the mean actual, predicted and residual change of every interval.
+    ``events``: outcome, against, event, start, stop, actual, predicted and predicted_within (both
+    cross-validated; the second with an intercept per interval).
+    """
+
+    rows: pd.DataFrame
+    intervals: pd.DataFrame
+    events: pd.DataFrame
 
 
 class Question(Protocol):
@@ -89,44 +108,74 @@ def interval_changes(
     return changes(list(pairwise(steps)), measure, list(specs))
 
 
-def explain(
-    settings: Question, table: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Fit every outcome under the routes and both controls.
-
-    Returns:
-        rows: outcome, model, event, start, stop, actual, predicted and predicted_within (both
-            cross-validated; the second with an intercept per interval).
-        scores: outcome, model, within, r2, low, high.
-        coefficients: outcome, model, route, coefficient, low, high.
-    """
+def explain(settings: Question, table: pd.DataFrame) -> Explained:
+    """Fit every outcome under the routes and both controls."""
     routes = list(settings.routes)
     control = [CONTROL + name if CONTROL + name in table else name for name in routes]
     shuffled = shuffled_events(table, routes, settings.seed)
-    models = {
-        "routes": (table, routes),
-        "control": (table, control),
-        "shuffled": (shuffled, routes),
-    }
-    rows, scores, fitted = [], [], []
+    models = {"": (table, routes), BOTTOM: (table, control), SHUFFLED: (shuffled, routes)}
+    scores, fitted, events = [], [], []
     for outcome in settings.outcomes:
-        for model, (data, columns) in models.items():
+        mine = []
+        for against, (data, columns) in models.items():
             part = data[["event", "start", "stop"]].assign(
                 outcome=outcome,
-                model=model,
+                against=against,
                 actual=data[outcome],
                 predicted=fit(data, outcome, columns, settings.folds),
                 predicted_within=fit(data, outcome, columns, settings.folds, within=True),
             )
-            rows.append(part)
-            for within in (False, True):
-                r2, low, high = r_squared(part, settings.seed, within)
-                scores.append((outcome, model, within, r2, low, high))
-            if model != "shuffled":
+            mine.append(part)
+            if against != SHUFFLED:
                 found = coefficients(data, outcome, columns, settings.seed)
-                fitted.append(found.assign(outcome=outcome, model=model))
-    return (
-        pd.concat(rows, ignore_index=True),
-        pd.DataFrame(scores, columns=["outcome", "model", "within", "r2", "low", "high"]),
-        pd.concat(fitted, ignore_index=True),
+                found["route"] = found["route"].str.removeprefix(CONTROL)
+                fitted.append(found.assign(outcome=outcome, against=against))
+        scores += _scores(outcome, mine, settings.seed)
+        events += mine
+    count, last = table["event"].nunique(), int(table["stop"].max())
+    rows = [
+        estimates(
+            pd.DataFrame(scores, columns=["outcome", "compared", "against", "mean", "low", "high"]),
+            "1", step=last, measure="r2", route="", count=count, noun="events",
+        ),
+        estimates(
+            pd.concat(fitted), "outcome per route unit", step=last, measure="coefficient",
+            compared=POOLED, count=count, noun="events",
+        ),
+    ]  # fmt: skip
+    per_event = pd.concat(events, ignore_index=True)
+    return Explained(
+        pd.concat(rows, ignore_index=True)[rows[0].columns],
+        _intervals(settings, per_event[per_event["against"] == ""]),
+        per_event,
     )
+
+
+def _scores(outcome: str, models: list[pd.DataFrame], seed: int) -> list[tuple[Any, ...]]:
+    """R² of the routes and of their controls, and its excess over the best of these and 0.
+
+    An R² of 0 is that of the mean. All share their resamples; the best is chosen in each.
+    """
+    found: list[tuple[Any, ...]] = []
+    for compared in (POOLED, WITHIN):
+        points, draws = [], []
+        for part in models:
+            point, drawn = r_squared(part, seed, compared == WITHIN)
+            low, high = interval(drawn)
+            found.append((outcome, compared, part["against"].iloc[0], point, low, high))
+            points.append(point)
+            draws.append(drawn)
+        low, high = interval(draws[0] - np.maximum(0, np.maximum(*draws[1:])))
+        found.append((outcome, compared, EXCESS, points[0] - max(0, *points[1:]), low, high))
+    return found
+
+
+def _intervals(settings: Question, events: pd.DataFrame) -> pd.DataFrame:
+    """Mean change of every interval: actual, predicted on unseen events, and what is left."""
+    left = events.assign(residual=events["actual"] - events["predicted"])
+    groups = left.groupby(["outcome", "start", "stop"], sort=False)
+    long = groups[["actual", "predicted", "residual"]].mean().stack().rename("mean").reset_index()
+    long["count"] = groups.size().repeat(3).to_numpy()
+    long["unit"] = [SCALAR_UNITS[settings.outcomes[name].scalar] for name in long["outcome"]]
+    long = long.rename(columns={"start": "step", "level_3": "measure"})
+    return estimates(long, noun="events")

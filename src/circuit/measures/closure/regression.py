@@ -27,18 +27,13 @@ from sklearn.model_selection import GroupKFold
 
 from circuit.statistics import RESAMPLES, interval
 
-ROW_UNITS = {
+EVENT_UNITS = {
     "event": "id",
     "start": "step",
     "stop": "step",
     "actual": "unit of the outcome",
     "predicted": "unit of the outcome",
     "predicted_within": "unit of the outcome",
-}
-COEFFICIENT_UNITS = {
-    "coefficient": "unit of the outcome per unit of the route",
-    "low": "unit of the outcome per unit of the route",
-    "high": "unit of the outcome per unit of the route",
 }
 Values = Callable[[tuple[int, int]], dict[str, Float[np.ndarray, " E"]]]
 
@@ -96,7 +91,7 @@ def coefficients(
 ) -> pd.DataFrame:
     """Coefficients of the fit to all rows, with bootstrap intervals over events.
 
-    Columns: route, coefficient, low, high.
+    Columns: route, mean, low, high.
     """
     x, y = table[list(routes)].to_numpy(), table[outcome].to_numpy()
     design = np.column_stack([x, np.ones(len(x))])
@@ -116,13 +111,13 @@ def coefficients(
     )
     low, high = interval(draws)
     point = LinearRegression().fit(x, y).coef_
-    return pd.DataFrame(
-        {"route": list(routes), "coefficient": point, "low": low[:-1], "high": high[:-1]}
-    )
+    return pd.DataFrame({"route": list(routes), "mean": point, "low": low[:-1], "high": high[:-1]})
 
 
-def r_squared(rows: pd.DataFrame, seed: int, within: bool = False) -> tuple[float, float, float]:
-    """R² of the predictions for ``actual`` and its bootstrap interval over events.
+def r_squared(
+    rows: pd.DataFrame, seed: int, within: bool = False
+) -> tuple[float, Float[np.ndarray, " r"]]:
+    """R² of the predictions for ``actual``, and of bootstrap resamples of the events.
 
     With ``within``, of ``predicted_within``, after removing every interval's mean from both.
     """
@@ -140,8 +135,7 @@ def r_squared(rows: pd.DataFrame, seed: int, within: bool = False) -> tuple[floa
         }
     )
     totals = per_event.groupby("event").sum().to_numpy()
-    low, high = interval(_explained(_resamples(len(totals), seed) @ totals))
-    return float(_explained(totals.sum(0))), float(low), float(high)
+    return float(_explained(totals.sum(0))), _explained(_resamples(len(totals), seed) @ totals)
 
 
 def _resamples(count: int, seed: int) -> Int[np.ndarray, "r E"]:

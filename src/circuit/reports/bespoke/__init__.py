@@ -1,0 +1,1 @@
+"""Figures that are none of the five shapes, drawn by hand."""
