@@ -113,30 +113,10 @@ rule birth_windows:
         "../src/scripts/birth_windows.py"
 
 
-rule birth_window_compare:
+use rule measure as birth_window_compare with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes")),
-        unpack(measured_window),
+        unpack(needs(run, probes, measured_window)),
     output:
-        **analysis_files("birth_window_compare"),
-    log:
-        "logs/birth_window_compare/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/birth_window_compare/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("birth_window_compare"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=60,
+        **leaves("birth_window_compare"),
     params:
-        *code("birth_window_compare"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "What carries the change in a window: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/birth_window_compare.py"
+        **asks("birth_window_compare"),

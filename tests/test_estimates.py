@@ -70,6 +70,25 @@ def test_sums_over_a_key_are_sums_per_event():
     assert row["low"] == pytest.approx(bootstrap_mean(VALUES[0] + VALUES[1]).low)
 
 
+def test_a_share_is_a_ratio_of_means_whose_whole_is_drawn_with_it():
+    rows = Estimates(1, {"margin": "logit", "correct": "share"})
+    rows.add(VALUES[0], "margin", part="all")
+    rows.add(VALUES[0] / 4, "margin", part="quarter")
+    rows.add(VALUES[1], "margin", part="other")
+    rows.add(VALUES[0] - VALUES[0].mean(), "correct", part="all")
+    rows.add(VALUES[1], "correct", part="other")
+    rows.share_of(part="all")
+    found = rows.frame()
+    quarter = at(found, part="quarter", measure="margin_share")
+    assert (quarter["mean"], quarter["low"], quarter["high"]) == pytest.approx((0.25,) * 3)
+    other = at(found, part="other", measure="margin_share")
+    assert other["mean"] == pytest.approx(VALUES[1].mean() / VALUES[0].mean())
+    assert other["low"] < other["mean"] < other["high"]
+    # What is not shown to differ from 0 cannot be shared out.
+    assert found.loc[found["measure"] == "correct_share", "mean"].isna().all()
+    assert at(found, part="other", measure="correct")["mean"] == pytest.approx(VALUES[1].mean())
+
+
 def test_what_is_not_said_is_filled_in():
     frame = pd.DataFrame({"head": ["a"], "measure": ["norm"], "mean": [2]})
     row = estimates(frame, "1", step=7).iloc[0]

@@ -34,13 +34,15 @@ import pandas as pd
 from jaxtyping import Float
 
 from circuit.errors import AnalysisError
-from circuit.statistics import halves_and_all, interval, resamples
+from circuit.statistics import halves_and_all, resamples, told
 
 FIXED = ("step", "measure", "against", "half", "unit", "mean", "low", "high", "count", "noun")
 ROW_UNIT = "unit of the row"
 UNITS = {"step": "step", **dict.fromkeys(("mean", "low", "high"), ROW_UNIT), "count": "1"}
 """Units of the fixed columns, as :func:`circuit.artifacts.write_rows` wants them."""
 EXCESS = "excess"
+SHARE = "_share"
+"""What the measure of a share is called by, after the measure that is shared out."""
 ALL, SELECTION, CONFIRMATION = "all", "selection", "confirmation"
 
 
@@ -134,6 +136,7 @@ class Estimates:
     halves: bool = False
     seed: int = 0
     _columns: list[tuple[dict[str, str], Float[np.ndarray, " E"]]] = field(default_factory=list)
+    _whole: Mapping[str, str] = field(default_factory=dict)
 
     def add(
         self, values: Float[np.ndarray, " E"], measure: str, against: str = "", **keys: str
@@ -141,15 +144,20 @@ class Estimates:
         """Add one number: its value on every event."""
         self._columns.append((dict(keys, measure=measure, against=against), np.asarray(values)))
 
-    def sums(self, over: str, name: str, among: Sequence[str]) -> None:
-        """Add sums over a key's values, called ``name``, within groups of the keys ``among``."""
+    def sums(self, over: str, name: str, among: Sequence[str], **where: str) -> None:
+        """Add sums over a key's values, called ``name``, within groups of the keys ``among``.
+
+        Args:
+            where: keys of the numbers that are summed.
+        """
         totals: dict[tuple[str, ...], np.ndarray] = {}
         for keys, values in self._columns:
-            place = tuple(keys[key] for key in (*among, "measure", "against"))
-            totals[place] = totals.get(place, 0.0) + values
+            if where.items() <= keys.items():
+                place = tuple(keys[key] for key in (*among, "measure", "against"))
+                totals[place] = totals.get(place, 0.0) + values
         for (*groups, measure, against), values in totals.items():
             named = dict(zip(among, groups, strict=True))
-            self.add(values, measure, against, **named, **{over: name})
+            self.add(values, measure, against, **where, **named, **{over: name})
 
     def excess(self, control: str, called: str = EXCESS) -> None:
         """Add, for every number that has the control, its paired difference from it."""
@@ -161,23 +169,48 @@ class Estimates:
             if keys["against"] == "" and other is not None:
                 self._columns.append(({**keys, "against": called}, values - other))
 
+    def share_of(self, **whole: str) -> None:
+        """Let every number have a row more, its share of the number with these keys.
+
+        A share is a ratio of means; its whole is drawn with it. Where the whole's interval holds 0
+        there is nothing to share out, and shares are missing. The share of ``growth`` is called
+        ``growth_share``.
+        """
+        self._whole = whole
+
     def frame(self) -> pd.DataFrame:
         """The rows, in the order added, all halves of the events after one another."""
         events = len(self._columns[0][1])
         chosen = halves_and_all(events) if self.halves else {ALL: np.arange(events)}
         matrix = np.stack([values for _, values in self._columns], axis=1)
+        keys = pd.DataFrame([keys for keys, _ in self._columns]).fillna("")
         parts = []
         for half, part in chosen.items():
-            drawn = resamples(len(part), self.seed) / len(part)
-            low, high = interval(drawn @ matrix[part])
-            keys = pd.DataFrame([keys for keys, _ in self._columns]).fillna("")
-            parts.append(
-                keys.assign(
-                    step=self.step, half=half, mean=matrix[part].mean(0), low=low, high=high,
-                    count=len(part),
-                )
-            )  # fmt: skip
-        return estimates(pd.concat(parts, ignore_index=True), unit=self.unit, noun=self.noun)
+            again = resamples(len(part), self.seed) / len(part) @ matrix[part]
+            drawn = np.vstack([matrix[part].mean(0), again])
+            mean, low, high = told(drawn)
+            same = keys.assign(step=self.step, half=half, count=len(part))
+            parts.append(same.assign(mean=mean, low=low, high=high))
+            if self._whole:
+                mean, low, high = self._shares(drawn, low, high)
+                measure = keys["measure"] + SHARE
+                parts.append(same.assign(mean=mean, low=low, high=high, measure=measure))
+        unit = {**self.unit, **{measure + SHARE: "share" for measure in self.unit}}
+        return estimates(pd.concat(parts, ignore_index=True), unit=unit, noun=self.noun)
+
+    def _shares(
+        self,
+        drawn: Float[np.ndarray, "r+1 k"],
+        low: Float[np.ndarray, " k"],
+        high: Float[np.ndarray, " k"],
+    ) -> Float[np.ndarray, "3 k"]:
+        """Every number's share of its measure's whole: value, low, high."""
+        shares = np.full((3, drawn.shape[1]), np.nan)
+        for at, (whole, _) in enumerate(self._columns):
+            if self._whole.items() <= whole.items() and not low[at] <= 0 <= high[at]:
+                of = [keys["measure"] == whole["measure"] for keys, _ in self._columns]
+                shares[:, of] = told(drawn[:, of] / drawn[:, at : at + 1])
+        return shares
 
 
 def _identity(keys: Mapping[str, str]) -> Iterable[tuple[str, str]]:

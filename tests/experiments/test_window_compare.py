@@ -5,19 +5,20 @@ import pytest
 from planted import untrained_twin
 
 from circuit.experiments.weights import with_part
-from circuit.experiments.window_compare import (
-    DIRECTIONS,
+from circuit.kinds.birth_window_compare.measure import (
+    ANOTHER,
+    BRINGS,
     EVENT_UNITS,
-    KEYS,
     MEASURES,
+    RANDOM,
     SUM,
-    UNITS,
+    TAKES,
     compare_ends,
 )
 from circuit.statistics import RESAMPLES
 
+DIRECTIONS = (BRINGS, TAKES)
 ROLES = ("prediction", "support_value", "causal_prefix")
-BRINGS, TAKES = DIRECTIONS
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +39,18 @@ def without(circuit, twin, *heads):
     return with_part(layout, circuit.flat, twin.flat, atoms)
 
 
-def shares(comparison, measure="answer_margin", half="all", donor="matched", value="fraction"):
-    rows = comparison.rows
-    chosen = rows[(rows["measure"] == measure) & (rows["half"] == half) & (rows["donor"] == donor)]
-    states = chosen[chosen["kind"] == "activation"].set_index(["direction", "stage", "role"])
-    weights = chosen[chosen["kind"] == "weight"].set_index(["direction", "grouping", "group"])
-    return states[value].sort_index(), weights[value].sort_index()
+def shares(comparison, measure="answer_margin_share", half="all", against=""):
+    rows, _ = comparison
+    chosen = rows[(rows["measure"] == measure) & (rows["half"] == half)]
+    control = {"control": {"states": ANOTHER, "weights": RANDOM, "all weights": RANDOM}}.get(
+        against
+    )
+    beside = chosen["what"].map(control) if control else against
+    chosen = chosen[chosen["against"] == beside]
+    states = chosen[chosen["what"] == "states"].set_index(["direction", "stage", "role"])
+    weights = chosen[chosen["what"].str.endswith("weights")]
+    weights = weights.set_index(["direction", "grouping", "part"])
+    return states["mean"].sort_index(), weights["mean"].sort_index()
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +103,7 @@ def test_two_heads_that_need_each_other_bring_nothing_alone_and_each_takes_it_al
     """So shares do not sum to 1, in either direction."""
     pair = (planted.previous_token_head, planted.matching_head)
     found = compared(planted, without(planted, untrained, *pair), planted.flat, events)
-    _, weights = shares(found, "correct")
+    _, weights = shares(found, "correct_share")
     brought, taken = weights[BRINGS, "head"], weights[TAKES, "head"]
     for head in pair:
         assert brought[head] < 0.2
@@ -107,12 +114,12 @@ def test_two_heads_that_need_each_other_bring_nothing_alone_and_each_takes_it_al
 
 def test_from_an_untrained_twin_every_planted_head_is_needed_to_answer(planted, untrained, events):
     found = compared(planted, untrained.flat, planted.flat, events)
-    _, weights = shares(found, "correct")
+    _, weights = shares(found, "correct_share")
     taken, brought = weights[TAKES, "head"], weights[BRINGS, "head"]
     assert taken[planted.matching_head] > 0.8
     assert taken[planted.previous_token_head] > 0.8
     assert brought.drop(SUM).max() < 0.2  # no part alone lets the twin answer
-    _, excess = shares(found, "correct", donor="excess")
+    _, excess = shares(found, "correct_share", against="excess")
     others = [f"L1H{h}" for h in (0, 1, 3)]
     assert excess[TAKES, "head"][others].abs().max() < 0.1
 
@@ -120,40 +127,42 @@ def test_from_an_untrained_twin_every_planted_head_is_needed_to_answer(planted, 
 def test_the_whole_model_is_1_and_the_halves_are_parts_of_the_events(matching, events):
     for measure in MEASURES:
         for half in ("selection", "confirmation", "all"):
-            _, weights = shares(matching, measure, half)
+            _, weights = shares(matching, f"{measure}_share", half)
             for direction in DIRECTIONS:
                 assert weights[direction, "whole", "all"] == pytest.approx(1, abs=1e-12)
-    counts = matching.rows.groupby("half")["count"].unique()
+    rows = matching[0][matching[0]["what"] != "end"]
+    counts = rows.groupby("half")["count"].unique()
     assert counts.map(list).to_dict() == {"selection": [22], "confirmation": [21], "all": [43]}
 
 
 def test_effects_and_shares_are_means_over_events_and_their_ratio(matching, events):
     """The change is drawn with the effect: each resample of events has its own."""
-    table = matching.events.pivot(index=["measure", "event"], columns="step", values="value")
+    rows, values = matching
+    table = values.pivot(index=["measure", "event"], columns="step", values="value")
     change = (table[300] - table[100])["answer_margin"].to_numpy()
-    rows = matching.rows.set_index([*KEYS, "half"]).sort_index()
-    row = rows.loc[("", "change", *[""] * 5, "answer_margin", "all")]
-    assert row["effect"] == pytest.approx(change.mean())
-    assert row["effect_low"] < row["effect"] < row["effect_high"]
-    assert (row["fraction"], row["low"], row["high"]) == (1, 1, 1)
-    key = (TAKES, "weight", "control", "head", "L1H2", "", "", "answer_margin", "all")
-    control = rows.loc[key]
-    assert control["fraction"] == pytest.approx(control["effect"] / change.mean())
-    assert control["low"] < control["fraction"] < control["high"]
+    rows = rows[rows["half"] == "all"].set_index(["direction", "grouping", "part", "against"])
+    by = {name: part.sort_index() for name, part in rows.groupby("measure")}
+    whole = by["answer_margin"].loc[("change", "", "", "")]
+    assert whole["mean"] == pytest.approx(change.mean())
+    assert whole["low"] < whole["mean"] < whole["high"]
+    share = by["answer_margin_share"].loc[("change", "", "", "")]
+    assert (share["mean"], share["low"], share["high"]) == (1, 1, 1)
+    key = (TAKES, "head", "L1H2", RANDOM)
+    control = by["answer_margin_share"].loc[key]
+    assert control["mean"] == pytest.approx(by["answer_margin"].loc[key, "mean"] / change.mean())
+    assert control["low"] < control["mean"] < control["high"]
     assert len(np.unique(change)) == len(events) < RESAMPLES
 
 
 def test_excess_is_what_the_control_does_not_carry(matching):
-    for value in ("fraction", "effect"):
-        of = {
-            d: shares(matching, donor=d, value=value)[1] for d in ("matched", "control", "excess")
-        }
-        gap = of["matched"] - of["control"] - of["excess"]
+    for measure in ("answer_margin", "answer_margin_share"):
+        of = {a: shares(matching, measure, against=a)[1] for a in ("", "control", "excess")}
+        gap = of[""] - of["control"] - of["excess"]
         assert gap.abs().max() < 1e-9
 
 
 def test_states_of_another_event_carry_another_answer(matching):
-    states, _ = shares(matching, donor="control")
+    states, _ = shares(matching, against="control")
     late = "layer_1_post_mlp", "prediction"
     assert states[(BRINGS, *late)] < 0.2
     assert states[(TAKES, *late)] > 0.9
@@ -164,17 +173,22 @@ def test_where_nothing_changed_there_is_nothing_to_share_out(planted, events, se
     """Neither between a state and itself nor, beyond the interval, between two untrained twins."""
     source, target = untrained_twin(planted), untrained_twin(planted, seed)
     found = compared(planted, source.flat, target.flat, events)
-    rows = found.rows[found.rows["measure"] != "answer_margin_fixed_source"]
-    change = rows[rows["kind"] == "change"]
-    assert ((change["effect_low"] <= 0) & (change["effect_high"] >= 0)).all()
-    assert rows[["fraction", "low", "high"]].isna().all(axis=None)
-    assert rows["effect"].notna().all()
-    _, brought = shares(found, "correct", value="effect")
+    rows = found[0][~found[0]["measure"].str.startswith("answer_margin_fixed_source")]
+    change, shared = rows[rows["direction"] == "change"], rows["measure"].str.endswith("_share")
+    bare = change[change["measure"].isin(MEASURES)]
+    assert ((bare["low"] <= 0) & (bare["high"] >= 0)).all()
+    assert rows.loc[shared, ["mean", "low", "high"]].isna().all(axis=None)
+    assert rows.loc[~shared, "mean"].notna().all()
+    _, brought = shares(found, "correct")
     assert brought.abs().max() == 0  # no part of one lets the other answer
 
 
-def test_every_number_has_a_unit(matching):
-    assert set(matching.rows.select_dtypes("number")) == set(UNITS)
-    assert set(matching.events.select_dtypes("number")) == set(EVENT_UNITS)
-    assert set(matching.events["measure"]) == set(MEASURES)
-    assert not matching.rows.duplicated([*KEYS, "half"]).any()
+def test_every_number_is_told_once_and_both_ends_are_told(matching):
+    rows, events = matching
+    assert set(events.select_dtypes("number")) == set(EVENT_UNITS)
+    assert set(events["measure"]) == set(MEASURES)
+    keys = ["direction", "what", "grouping", "part", "stage", "role", "against", "measure"]
+    assert not rows.duplicated([*keys, "half", "step"]).any()
+    end = rows[(rows["what"] == "end") & (rows["measure"] == "correct")].set_index("step")["mean"]
+    by_hand = events[events["measure"] == "correct"].groupby("step")["value"].mean()
+    assert end.to_dict() == pytest.approx(by_hand.to_dict())

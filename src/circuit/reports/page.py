@@ -70,7 +70,6 @@ _SECTION_OF = {
     "prompt_trace": MECHANISM,
     "weight_svd": FORMATION,
     "contextual_geometry": FORMATION,
-    "birth_window_compare": FORMATION,
     "scalar_progress": UPDATES,
     "update_attribution": UPDATES,
     "optimizer_trace": UPDATES,

@@ -63,7 +63,7 @@ class Outcome:
 
 
 def tell(findings: Sequence[Told], context: Context) -> list[Outcome]:
-    """What every finding came to, in their order; one without rows comes to nothing.
+    """What every finding came to, in their order; one without numbers comes to nothing.
 
     Raises:
         AnalysisError: a finding has neither a control nor a reason for having none, or names
@@ -87,7 +87,8 @@ def _unsound(what: str, expected: str, do: str) -> AnalysisError:
 
 
 def _each(finding: Told, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    if rows.empty:
+    """The rows of every telling; where there are no numbers only a When has something to say."""
+    if rows.empty or (not isinstance(finding, When) and rows["mean"].isna().all()):
         return
     if finding.each:
         yield from (part for _, part in rows.groupby(list(finding.each), sort=False))

@@ -6,8 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from circuit.config.analysis import AnalysisSettings, CheckpointWindow, RoleName
+from circuit.config.analysis import AnalysisSettings, CheckpointWindow, RoleName, Study
 from circuit.config.benchmark import SplitName
+from circuit.config.names import need
+
+Grouping = Literal["layer", "module", "head", "head_projection"]
 
 
 class Settings(AnalysisSettings):
@@ -15,19 +18,22 @@ class Settings(AnalysisSettings):
 
     Both directions are measured: the target's part put into the source model (does it bring the
     behaviour?) and the source's into the target model (does its absence take it away?). ``roles``
-    are the positions whose states are exchanged, ``groups`` the groupings whose weights are;
-    ``seed`` draws the changes of the same size that weights are compared with.
+    are the positions whose states are exchanged, ``groups`` the groupings whose weights are, and
+    ``grouping`` the one of them that the answer and the figure speak of; ``seed`` draws the changes
+    of the same size that weights are compared with.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "events")
-    figures: ClassVar[tuple[str, ...]] = ("activations", "weights")
+    told: ClassVar[frozenset[str]] = frozenset({"grouping"})
+    job_memory_mb: ClassVar[int] = 2000
     kind: Literal["birth_window_compare"]
     window: CheckpointWindow
     split: SplitName = "validation_iid"
     roles: tuple[RoleName, ...] = ("prediction", "support_value", "causal_prefix")
-    groups: tuple[Literal["layer", "module", "head", "head_projection"], ...] = (
-        "module",
-        "head",
-        "head_projection",
-    )
+    groups: tuple[Grouping, ...] = ("module", "head", "head_projection")
+    grouping: Grouping = "head"
     seed: Annotated[int, Field(ge=0)] = 0
+
+    def check(self, study: Study, where: str) -> None:
+        """What is told is measured."""
+        need(self.grouping, self.groups, "grouping", f"{where}.grouping")
