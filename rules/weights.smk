@@ -1,29 +1,10 @@
-rule weight_svd:
+use rule measure as weight_svd with:
     input:
-        unpack(run_inputs),
-        births=lambda w: result(w, PLAN.analysis(w.study, w.analysis).births, "windows"),
+        unpack(needs(run, other("births", births="windows"))),
     output:
-        **analysis_files("weight_svd"),
-    log:
-        "logs/weight_svd/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/weight_svd/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("weight_svd"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=60,
+        **leaves("weight_svd"),
     params:
-        *code("weight_svd"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "Singular values of every matrix: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/weight_svd.py"
+        **asks("weight_svd"),
 
 
 rule contextual_geometry:

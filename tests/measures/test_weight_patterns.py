@@ -5,16 +5,16 @@ import pandas as pd
 import pytest
 import torch
 
+from circuit.estimates import estimates
 from circuit.measures.weights.patterns import (
     BIRTHS,
-    MATCH_UNITS,
-    UNITS,
-    _bound,
+    _by_chance,
     _matched_when_shifted,
     matches,
+    pattern_rows,
     weight_patterns,
 )
-from circuit.measures.weights.svd import weight_svd
+from circuit.measures.weights.svd import UNTRAINED, weight_svd
 
 STEPS = list(range(0, 1001, 100))
 NONE = {"main": {"start": 0, "stop": 1000, "found": False, "evidence": []}}
@@ -77,21 +77,23 @@ def test_an_untrained_run_that_only_trembles_shows_nothing(untrained):
 
 
 def made(curves, measure, low=0.9, high=1.1):
-    """Rows of one measure of W_Q, one component per curve."""
-    rows = [
-        (step, f"L0H{i}", "W_Q", measure, value, 1.0, low, high)
+    """Rows of one measure of W_Q, one component per curve, beside untrained ones."""
+    found = [
+        (step, f"L0H{i}", "", value, np.nan, np.nan)
         for i, curve in enumerate(curves)
         for step, value in zip(STEPS, curve, strict=True)
     ]
-    names = ["step", "component", "matrix", "measure", "value"]
-    return pd.DataFrame(rows, columns=[*names, "baseline_mean", "baseline_low", "baseline_high"])
+    found += [(step, "", UNTRAINED, 1.0, low, high) for step in STEPS]
+    names = ["step", "component", "against", "mean", "low", "high"]
+    frame = pd.DataFrame(found, columns=names).assign(matrix="W_Q", measure=measure)
+    return estimates(frame, "1")
 
 
 def every(**curves):
     """Rows of all measures that patterns read; what is not given stays as untrained."""
     n = len(next(iter(curves.values())))
     flat = {name: [[1.0] * 11] * n for name in ("frobenius_norm", "effective_rank")}
-    flat |= {f"rotation_final_{side}": [[0.0] * 11] * n for side in ("left", "right")}
+    flat["rotation_final"] = [[0.0] * 11] * n
     parts = [made(curves.get(name, value), name) for name, value in flat.items()]
     change = made(curves.get("change_norm", [[1.0] * 11] * n), "change_norm")
     return pd.concat([*parts, change[change["step"] > 0]], ignore_index=True)
@@ -117,7 +119,7 @@ def test_stabilisation_is_below_half_of_random_and_not_at_the_end_alone():
     late = [1.0] * 10 + [0.0]  # the final checkpoint is always its own
     always = [0.1] * 10 + [0.0]
     sides = [early, late, always]
-    rows = every(rotation_final_left=sides, rotation_final_right=sides)
+    rows = every(rotation_final=sides)
     patterns, _ = weight_patterns(rows, NONE, 50, 0)
     found = patterns[patterns["pattern"] == "stabilisation"]
     assert found["component"].tolist() == ["L0H0"]
@@ -143,10 +145,10 @@ def test_matrices_that_burst_together_are_a_window_and_scattered_bursts_are_none
 def test_the_bound_on_co_movement_is_that_of_independent_shifts():
     fast = np.zeros((2, 4), bool)
     fast[:, 0] = True  # two matrices coincide in one of four shifts: in 25% of them the count is 2
-    assert _bound(fast, 4000, 0) == 2
+    assert _by_chance(fast, 4000, 0)["bound"] == 2
     one = np.zeros((1, 4), bool)
     one[0, 2] = True
-    assert _bound(one, 50, 0) == 1
+    assert _by_chance(one, 50, 0)["bound"] == 1
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,6 @@ def test_matches_are_counted_against_every_shift_of_the_windows():
     assert found.loc["growth", "chance"] == np.mean(np.array(slow) >= 3)
     assert found.loc["all", "matched"] == 3
     assert found.loc["compression", "births"] == 0
-    assert set(MATCH_UNITS) == set(found.columns)
 
 
 def test_without_a_birth_of_behaviour_nothing_matches():
@@ -195,5 +196,26 @@ def test_without_a_birth_of_behaviour_nothing_matches():
     assert patterns[["distance", "lead"]].isna().all().all()
     assert found["matched"].eq(0).all()
     assert found["chance"].eq(1).all()
-    assert set(UNITS) < set(patterns.columns)
     assert set(found["pattern"]) == {*BIRTHS, "all"}
+
+
+def test_estimates_hold_every_landmark_and_what_chance_gives():
+    curves = [[1.0] * 5 + [3.0] * 6, [1.0] * 9 + [3.0] * 2, [1.0] * 11]
+    rows = every(frobenius_norm=curves, change_norm=[[1.0] * 4 + [9.0] * 2 + [1.0] * 5] * 12)
+    patterns, found = weight_patterns(rows, WINDOWS, 50, 0)
+    made_of = pattern_rows(rows, patterns, found, WINDOWS)
+    by = made_of.set_index(["pattern", "measure", "component", "against"])["mean"]
+    assert by["growth", "when", "L0H0", ""] == 500
+    assert by["growth", "lead", "L0H1", ""] == 900 - 900
+    assert by["growth", "median_when", "", ""] == 700
+    assert by["growth", "matched", "", ""] == 2
+    assert by["growth", "matched", "", "shifted windows"] == pytest.approx(2 * 302 / 1001)
+    assert by["co_movement", "together", "", ""] == 12
+    assert by["co_movement", "together", "", "matrices shifted apart"] < 12
+    so_far = made_of[(made_of["measure"] == "born_so_far") & (made_of["pattern"] == "growth")]
+    share = so_far.set_index("step")["mean"]
+    assert (share[400], share[500], share[1000]) == (0, 1 / 3, 2 / 3)
+    windows = made_of[made_of["measure"] == "window_of_births"].set_index("near")
+    assert windows.loc["window_2", ["low", "high"]].tolist() == [800, 900]
+    none = pattern_rows(rows, patterns, found, NONE)
+    assert none.loc[none["measure"] == "window_of_births", "mean"].isna().tolist() == [True]

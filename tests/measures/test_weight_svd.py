@@ -15,7 +15,7 @@ from circuit.measures.weights.spectra import (
     rotation,
     spectral_mass,
 )
-from circuit.measures.weights.svd import MEASURES, ROW_UNITS, SPECTRUM_UNITS, weight_svd
+from circuit.measures.weights.svd import MEASURES, UNTRAINED, weight_svd
 from circuit.model.transformer import Decoder
 
 SETTINGS = ModelSettings(n_layers=2, n_heads=3, d_model=24, d_ff=40, context=8)
@@ -101,6 +101,13 @@ def test_signs_and_order_of_singular_vectors_do_not_turn_a_subspace():
     assert rotation(q[None], swapped[None], 3).item() == pytest.approx(0, abs=1e-6)
 
 
+def exact(rows):
+    """Every measure of every matrix, without controls and what is derived from ranks."""
+    return rows[
+        (rows["against"] == "") & rows["measure"].isin(MEASURES) & (rows["component"] != "")
+    ]
+
+
 @pytest.fixture(scope="module")
 def measured():
     """Three checkpoints of random weights."""
@@ -110,25 +117,32 @@ def measured():
 
 
 def test_every_matrix_has_every_measure_at_every_checkpoint(measured):
-    _, rows, spectra = measured
+    _, every, spectra = measured
+    rows = exact(every)
     per_step = rows.groupby("step").size()
     matrices = 2 * 3 * 6 + 2 * 2
     assert per_step.to_dict() == {
-        0: matrices * (len(MEASURES) - 3),  # nothing to compare the first one with
+        0: matrices * (len(MEASURES) - 4),  # nothing to compare the first one with
         10: matrices * len(MEASURES),
         40: matrices * len(MEASURES),
     }
     assert not rows.duplicated(["step", "component", "matrix", "measure"]).any()
-    assert set(ROW_UNITS) < set(rows.columns)
-    assert set(SPECTRUM_UNITS) < set(spectra.columns)
-    sizes = spectra[spectra["step"] == 0].groupby("matrix")["component"].value_counts()
+    squared = rows[rows["unit"] == "parameter unit²"]
+    assert set(squared["matrix"]) == {"W_QK", "W_OV"}
+    assert set(squared["measure"]) == {"frobenius_norm", "spectral_norm", "change_norm"}
+    sizes = (
+        spectra[(spectra["step"] == 0) & (spectra["against"] == "")]
+        .groupby("matrix")["component"]
+        .value_counts()
+    )
     assert set(sizes["W_QK"]) == {8}
     assert set(sizes["W_in"]) == {24}
 
 
 def test_rows_are_what_numpy_says(measured):
     states, rows, spectra = measured
-    at = rows.set_index(["step", "component", "matrix", "measure"])["value"]
+    at = exact(rows).set_index(["step", "component", "matrix", "measure"])["mean"]
+    spectra = spectra[spectra["against"] == ""]
     now, before, final = (by_hand(states[step]) for step in (10, 0, 40))
     for matrix, component in (("W_OV", "L1H2"), ("W_K", "L0H1"), ("W_out", "L1MLP")):
         value = now[matrix][component]
@@ -147,30 +161,62 @@ def test_rows_are_what_numpy_says(measured):
                 angles = scipy.linalg.subspace_angles(a[:, :TOP], b[:, :TOP])
                 expected = np.rad2deg(angles).mean()
                 assert at[(*key, f"rotation_{name}_{side}")] == pytest.approx(expected)
+            sides = [at[(*key, f"rotation_{name}_{side}")] for side in ("left", "right")]
+            assert at[(*key, f"rotation_{name}")] == pytest.approx(np.mean(sides))
         chosen = (spectra["step"] == 10) & (spectra["component"] == component)
         found = spectra[chosen & (spectra["matrix"] == matrix)].sort_values("index")
-        np.testing.assert_allclose(found["value"], rank, rtol=1e-10)
+        np.testing.assert_allclose(found["mean"], rank, rtol=1e-10)
 
 
 def test_deltas_are_changes_since_the_previous_checkpoint(measured):
     _, rows, _ = measured
-    at = rows.set_index(["component", "matrix", "measure", "step"])[["value", "delta"]]
-    at = at.sort_index()
-    one = at.loc[("L0H2", "W_QK", "effective_rank")]
-    assert np.isnan(one.loc[0, "delta"])
-    assert one.loc[40, "delta"] == pytest.approx(one.loc[40, "value"] - one.loc[10, "value"])
+    one = rows[(rows["component"] == "L0H2") & (rows["matrix"] == "W_QK")]
+    one = one[one["measure"] == "effective_rank"].pivot(
+        index="step", columns="against", values="mean"
+    )
+    delta = one["excess over previous checkpoint"]
+    assert np.isnan(delta[0])
+    assert delta[40] == one.loc[40, ""] - one.loc[10, ""]
+
+
+def test_places_go_by_the_last_effective_rank(measured):
+    _, rows, spectra = measured
+    last = exact(rows)
+    last = last[(last["measure"] == "effective_rank") & (last["step"] == 40)]
+    place = spectra.groupby(["matrix", "component"])["place"].first()
+    for matrix, part in last.groupby("matrix"):
+        expected = part.set_index("component")["mean"].rank()
+        assert (place[matrix][expected.index] == expected).all()
 
 
 def test_the_baseline_is_of_the_models_own_initialisation(measured):
     _, rows, _ = measured
-    first = rows[rows["measure"] == "frobenius_norm"].groupby("matrix").first()
+    untrained = (rows["measure"] == "frobenius_norm") & (rows["against"] == UNTRAINED)
+    first = rows[untrained].groupby("matrix").first()
     # U(-1/sqrt(fan_in), 1/sqrt(fan_in)) has the variance 1 / (3 fan_in).
-    assert first.loc["W_Q", "baseline_mean"] == pytest.approx(np.sqrt(8 / 3), rel=0.05)
-    assert first.loc["W_out", "baseline_mean"] == pytest.approx(np.sqrt(24 / 3), rel=0.05)
-    assert first.loc["W_Q", "baseline_count"] == 4 * 6
-    assert first.loc["W_in", "baseline_count"] == 4 * 2
-    assert (first["baseline_low"] < first["baseline_mean"]).all()
-    assert (first["baseline_mean"] < first["baseline_high"]).all()
+    assert first.loc["W_Q", "mean"] == pytest.approx(np.sqrt(8 / 3), rel=0.05)
+    assert first.loc["W_out", "mean"] == pytest.approx(np.sqrt(24 / 3), rel=0.05)
+    assert first.loc["W_Q", "count"] == 4 * 6
+    assert first.loc["W_in", "count"] == 4 * 2
+    assert (first["low"] < first["mean"]).all()
+    assert (first["mean"] < first["high"]).all()
+
+
+def test_the_band_of_the_most_compressed_is_wider_than_that_of_each(measured):
+    _, rows, _ = measured
+    last = rows[rows["step"] == 40]
+    beside = last[last["against"] == UNTRAINED].set_index(["measure", "matrix"])
+    every = beside.loc["compression"]
+    one = beside.loc["effective_rank"]
+    assert every[["low", "high"]].drop_duplicates().shape[0] == 1
+    assert (every["high"] > 1 - one.loc[every.index, "low"] / one.loc[every.index, "mean"]).all()
+    assert (every["low"] < 1 - one.loc[every.index, "high"] / one.loc[every.index, "mean"]).all()
+    found = last[last["against"] == ""].set_index(["measure", "matrix", "component"])["mean"]
+    lacking = 1 - found["effective_rank", "W_K", "L1H0"] / one.loc["W_K", "mean"]
+    assert found["compression", "W_K", "L1H0"] == pytest.approx(lacking)
+    ranks = found["effective_rank"]
+    below = sum((ranks[name] < one.loc[name, "low"]).sum() for name in MATRICES)
+    assert found["matrices_below", "all", ""] == below
 
 
 def test_directions_beyond_a_heads_width_are_refused():
@@ -181,8 +227,10 @@ def test_directions_beyond_a_heads_width_are_refused():
 def ranks(circuit, flat):
     """Effective ranks of one state with their baseline, by component and matrix."""
     rows, _ = weight_svd(circuit.decoder, lambda _: flat, [0, 1], 4, 20, 0)
-    chosen = (rows["measure"] == "effective_rank") & (rows["step"] == 1)
-    return rows[chosen].set_index(["component", "matrix"])
+    chosen = rows[(rows["measure"] == "effective_rank") & (rows["step"] == 1)]
+    found = chosen[chosen["against"] == ""].set_index(["component", "matrix"])
+    untrained = chosen[chosen["against"] == UNTRAINED].set_index("matrix")[["mean", "low", "high"]]
+    return found[["mean"]].join(untrained.rename(columns={"mean": "untrained"}), on="matrix")
 
 
 def test_planted_heads_lie_far_below_the_baseline_and_the_others_within_it(planted):
@@ -193,25 +241,25 @@ def test_planted_heads_lie_far_below_the_baseline_and_the_others_within_it(plant
     """
     found = ranks(planted, planted.flat)
     matching = found.loc[planted.matching_head]
-    assert matching.loc["W_QK", "value"] < 4 + 2 < 0.5 * matching.loc["W_QK", "baseline_low"]
-    assert matching.loc["W_OV", "value"] > matching.loc["W_OV", "baseline_high"]
-    low = found["baseline_low"]
+    assert matching.loc["W_QK", "mean"] < 4 + 2 < 0.5 * matching.loc["W_QK", "low"]
+    assert matching.loc["W_OV", "mean"] > matching.loc["W_OV", "high"]
+    low = found["low"]
     heads = {planted.previous_token_head, planted.op_head, planted.matching_head}
     for component, matrix in found.index:
-        value = found.loc[(component, matrix), "value"]
+        value = found.loc[(component, matrix), "mean"]
         if matrix == "W_OV" and component == planted.op_head:
             assert value < 1.5  # one flag is all that it writes
         elif matrix == "W_OV" and component == planted.previous_token_head:
             assert value < 4.5  # one direction per key
         elif matrix == "W_QK" and component not in heads:
             assert value > 0.95 * low[component, matrix]
-    compressed = (found["value"] / found["baseline_mean"]).xs("W_OV", level="matrix")
+    compressed = (found["mean"] / found["untrained"]).xs("W_OV", level="matrix")
     assert set(compressed.nsmallest(2).index) == {planted.op_head, planted.previous_token_head}
 
 
 def test_the_untrained_twin_lies_within_its_baseline(untrained):
     found = ranks(untrained, untrained.flat)
-    outside = (found["value"] < found["baseline_low"]) | (found["value"] > found["baseline_high"])
+    outside = (found["mean"] < found["low"]) | (found["mean"] > found["high"])
     assert outside.mean() < 0.15  # a band of 95% leaves some outside
-    spread = found["baseline_high"] - found["baseline_low"]
-    assert (abs(found["value"] - found["baseline_mean"]) < 1.5 * spread).all()
+    spread = found["high"] - found["low"]
+    assert (abs(found["mean"] - found["untrained"]) < 1.5 * spread).all()

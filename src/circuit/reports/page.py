@@ -68,7 +68,6 @@ _SECTION_OF = {
     "attention_geometry": MECHANISM,
     "path_logits": MECHANISM,
     "prompt_trace": MECHANISM,
-    "weight_svd": FORMATION,
     "contextual_geometry": FORMATION,
     "scalar_progress": UPDATES,
     "update_attribution": UPDATES,

@@ -16,9 +16,11 @@ UNSIGNED_UNITS = frozenset(
     {
         "1",
         "checkpoints",
+        "degree",
         "id",
         "nat/token",
         "parameter unit",
+        "parameter unit²",
         "probability",
         "s",
         "share",

@@ -20,7 +20,7 @@ class Settings(AnalysisSettings):
     """
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "spectra", "patterns")
-    figures: ClassVar[tuple[str, ...]] = ("effective_rank", "rotation", "spectrum", "births")
+    job_memory_mb: ClassVar[int] = 2000
     kind: Literal["weight_svd"]
     births: Annotated[Name, Ref("birth_windows")]
     top: Rank = 4

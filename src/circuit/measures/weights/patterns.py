@@ -1,6 +1,6 @@
 """Patterns in the weights' singular values over training, and whether behaviour goes with them.
 
-Per matrix, from the rows of :mod:`circuit.measures.weights.svd`; no torch here.
+Per matrix, from the rows of :mod:`circuit.measures.weights.svd`.
 
 1. ``growth``: the Frobenius norm ends above the baseline's band and has risen by more than the
    band is wide. Its step is the first checkpoint from which it stays at or above half-way between
@@ -30,19 +30,17 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
+from circuit.estimates import estimates
 from circuit.landmarks import beyond, fit_ramps, half_level, stays_from
+from circuit.measures.weights.svd import UNTRAINED
 from circuit.statistics import LEVEL, interval
 
 Windows = Mapping[str, Mapping[str, Any]]
-UNITS = {
-    **dict.fromkeys(("step", "start", "stop", "distance", "lead"), "step"),
-    **dict.fromkeys(("before", "after"), "unit of the measure"),
-    "matrices": "1",
-    "bound": "1",
-}
-MATCH_UNITS = dict.fromkeys(("births", "matched", "expected", "low", "high", "chance"), "1")
 BIRTHS = ("growth", "compression", "stabilisation")
 _WEIGHTS = ("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out")
+SHIFTED = "shifted windows"
+APART = "matrices shifted apart"
+ALL = "all"
 _COLUMNS = ("component", "matrix", "pattern", "measure", "step", "start", "stop", "before", "after")
 
 
@@ -58,12 +56,13 @@ def weight_patterns(
 
     Returns:
         patterns: component, matrix, pattern, measure, step, start, stop, before and after (the
-        measure at start and stop), matrices (that move), bound (of their number by chance), window
+        measure at start and stop), matrices (that move), chance, floor and bound (mean, 5% and
+        95% quantile of their largest number by chance), window
         (nearest merged window of behaviour's births), distance (steps that the pattern lies before
         (negative) or behind it, 0 inside), birth (evidence born nearest), lead (steps from that
         birth to the pattern's; negative: the weights came first).
-        matches: pattern, births, matched, expected, low, high (95% of shifts), chance (share of
-        shifts with at least as many matches).
+        matches: pattern, births, matched, expected, low, high (95% of shifts), shifts, chance
+        (share of shifts with at least as many matches).
     """
     steps = np.sort(rows["step"].unique())
     found = [
@@ -72,7 +71,7 @@ def weight_patterns(
         *_stabilisations(rows),
         *_co_movements(rows, shifts, seed),
     ]
-    columns = [*_COLUMNS, "matrices", "bound"]
+    columns = [*_COLUMNS, "matrices", "chance", "floor", "bound"]
     patterns = pd.DataFrame(found, columns=columns).sort_values(
         ["step", "pattern", "matrix", "component"], ignore_index=True
     )
@@ -84,15 +83,16 @@ def weight_patterns(
     return patterns, matches(patterns, windows, (int(steps[0]), int(steps[-1])))
 
 
-def _table(rows: pd.DataFrame, *measures: str) -> pd.DataFrame:
-    """Mean of measures: one row per (matrix, component), one column per step."""
-    chosen = rows[rows["measure"].isin(measures)]
-    return chosen.pivot_table(index=["matrix", "component"], columns="step", values="value")
+def _table(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """A measure of every matrix: one row per (matrix, component), one column per step."""
+    chosen = rows[(rows["measure"] == measure) & (rows["against"] == "")]
+    return chosen.pivot(index=["matrix", "component"], columns="step", values="mean")
 
 
 def _of_baseline(rows: pd.DataFrame, measure: str, column: str, like: pd.DataFrame) -> np.ndarray:
-    """A column of a measure's baseline, per row of ``like``."""
-    by_matrix = rows[rows["measure"] == measure].groupby("matrix")[column].first()
+    """A column of a measure's untrained rows, per row of ``like``."""
+    untrained = rows[(rows["measure"] == measure) & (rows["against"] == UNTRAINED)]
+    by_matrix = untrained.groupby("matrix")[column].first()
     found: np.ndarray = by_matrix.loc[like.index.get_level_values("matrix")].to_numpy()
     return found
 
@@ -100,7 +100,7 @@ def _of_baseline(rows: pd.DataFrame, measure: str, column: str, like: pd.DataFra
 def _births(rows: pd.DataFrame, pattern: str, measure: str, direction: int) -> list[dict[str, Any]]:
     table = _table(rows, measure)
     values, steps = table.to_numpy(), table.columns.to_numpy()
-    low, high = (_of_baseline(rows, measure, f"baseline_{end}", table) for end in ("low", "high"))
+    low, high = (_of_baseline(rows, measure, end, table) for end in ("low", "high"))
     first, last = values[:, 0], values[:, -1]
     outside = direction * last > direction * (high if direction > 0 else low)
     born = outside & (direction * (last - first) > high - low)
@@ -114,10 +114,8 @@ def _births(rows: pd.DataFrame, pattern: str, measure: str, direction: int) -> l
 
 
 def _stabilisations(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    sides = ("rotation_final_left", "rotation_final_right")
-    table = _table(rows, *sides)
-    left, right = (_of_baseline(rows, side, "baseline_mean", table) for side in sides)
-    bound = (left + right) / 4  # half of their mean
+    table = _table(rows, "rotation_final")
+    bound = _of_baseline(rows, "rotation_final", "mean", table) / 2
     values, last = table.to_numpy(), len(table.columns) - 1
     settled = stays_from(beyond(values, bound[:, None], -1))
     return [
@@ -148,7 +146,7 @@ def _pattern(
         "before": float(table.iat[i, start]),
         "after": float(table.iat[i, stop]),
         "matrices": 1,
-        "bound": np.nan,
+        **dict.fromkeys(("chance", "floor", "bound"), np.nan),
     }
 
 
@@ -158,12 +156,12 @@ def _co_movements(rows: pd.DataFrame, shifts: int, seed: int) -> list[dict[str, 
     lengths = np.diff(steps)
     path = table.to_numpy()
     fast = path / lengths > path.sum(1, keepdims=True) / lengths.sum()
-    counts, bound = fast.sum(0), _bound(fast, shifts, seed)
-    edges = np.flatnonzero(np.diff(np.r_[False, counts > bound, False].astype(int)))
+    counts, chance = fast.sum(0), _by_chance(fast, shifts, seed)
+    edges = np.flatnonzero(np.diff(np.r_[False, counts > chance["bound"], False].astype(int)))
     return [
         {
-            "component": "all",
-            "matrix": "all",
+            "component": "",
+            "matrix": "",
             "pattern": "co_movement",
             "measure": "change_norm",
             "step": int(steps[start]),
@@ -172,19 +170,21 @@ def _co_movements(rows: pd.DataFrame, shifts: int, seed: int) -> list[dict[str, 
             "before": np.nan,
             "after": np.nan,
             "matrices": int(counts[start:stop].max()),
-            "bound": float(bound),
+            **chance,
         }
         for start, stop in zip(edges[::2], edges[1::2], strict=True)
     ]
 
 
-def _bound(fast: Bool[np.ndarray, "M I"], shifts: int, seed: int) -> float:
-    """How many matrices are fast together in some interval by chance: its 95% quantile."""
+def _by_chance(fast: Bool[np.ndarray, "M I"], shifts: int, seed: int) -> dict[str, float]:
+    """How many matrices are fast together in some interval by chance."""
     matrices, intervals = fast.shape
     offsets = np.random.default_rng(seed).integers(intervals, size=(shifts, matrices, 1))
     shifted = (np.arange(intervals) + offsets) % intervals
     counts = fast[np.arange(matrices)[:, None], shifted].sum(1)
-    return float(np.quantile(counts.max(1), LEVEL))
+    most = counts.max(1)
+    floor, bound = np.quantile(most, [1 - LEVEL, LEVEL])
+    return {"chance": float(most.mean()), "floor": float(floor), "bound": float(bound)}
 
 
 def _merged(windows: Windows) -> dict[str, tuple[int, int]]:
@@ -214,18 +214,20 @@ def matches(patterns: pd.DataFrame, windows: Windows, run: tuple[int, int]) -> p
     """How many births of the weights lie in behaviour's windows, against shifted windows."""
     merged = _merged(windows)
     rows = []
-    for pattern in (*BIRTHS, "all"):
-        chosen = patterns["pattern"].isin(BIRTHS if pattern == "all" else [pattern])
+    for pattern in (*BIRTHS, ALL):
+        chosen = patterns["pattern"].isin(BIRTHS if pattern == ALL else [pattern])
         steps = patterns.loc[chosen, "step"].to_numpy(dtype=np.int64)
         counts = _matched_when_shifted(steps, merged.values(), run)
         low, high = interval(counts)
         observed = int(counts[0])
         rows.append(
-            (pattern, len(steps), observed, counts.mean(), low, high, (counts >= observed).mean())
-        )
-    return pd.DataFrame(
-        rows, columns=["pattern", "births", "matched", "expected", "low", "high", "chance"]
-    )
+            {
+                "pattern": pattern, "births": len(steps), "matched": observed,
+                "expected": counts.mean(), "low": low, "high": high, "shifts": len(counts),
+                "chance": (counts >= observed).mean(),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _matched_when_shifted(
@@ -239,3 +241,109 @@ def _matched_when_shifted(
     shifted = (steps[:, None] - run[0] + np.arange(length)) % length
     found: np.ndarray = inside[shifted].sum(0)
     return found
+
+
+def pattern_rows(
+    rows: pd.DataFrame, patterns: pd.DataFrame, matches: pd.DataFrame, windows: Windows
+) -> pd.DataFrame:
+    """All patterns as estimates, by pattern, matrix, component, and what lies near.
+
+    Args:
+        rows: of :func:`circuit.measures.weights.svd.weight_svd`.
+        patterns, matches: of :func:`weight_patterns`.
+
+    Returns:
+        Of every birth the landmarks ``when``, ``start`` and ``stop``, the measure ``before`` and
+        ``after``, its ``distance`` from the window and ``lead`` on the birth that is ``near``. By
+        pattern the medians over matrices, how many births are ``matched`` beside shifted windows,
+        and the share of each kind's matrices that had been born by every checkpoint
+        (``born_so_far``). Of behaviour's windows, and of stretches in which matrices move together
+        (``together``: their number), where they start, with their ends as ``low`` and ``high``.
+    """
+    norms = rows[(rows["measure"] == "frobenius_norm") & (rows["against"] == "")]
+    steps, sizes = np.sort(norms["step"].unique()), norms.groupby("matrix", sort=False)
+    matrices = sizes["component"].nunique()
+    units = dict(zip(rows["measure"], rows["unit"], strict=True))
+    place = {name: i for i, name in enumerate(dict.fromkeys(norms["matrix"]))}
+    born = patterns[patterns["pattern"].isin(BIRTHS)]
+    born = born.assign(place=born["matrix"].map(place)).sort_values(["component", "place"])
+    keys = born[["pattern", "matrix", "component"]]
+    parts = [
+        keys.assign(measure=name, mean=born[column], unit=unit, near=near)
+        for name, column, unit, near in (
+            ("when", "step", "step", ""),
+            ("start", "start", "step", ""),
+            ("stop", "stop", "step", ""),
+            ("before", "before", born["measure"].map(units), ""),
+            ("after", "after", born["measure"].map(units), ""),
+            ("distance", "distance", "steps", born["window"]),
+            ("lead", "lead", "steps", born["birth"]),
+        )
+    ]
+    parts = [part[part["mean"].notna()] for part in parts]
+    single: list[dict[str, Any]] = []
+    for pattern in BIRTHS:
+        of_one = born[born["pattern"] == pattern]
+        for name, column, unit in (
+            ("median_when", "step", "step"),
+            ("median_lead", "lead", "steps"),
+        ):
+            known = of_one[column].dropna()
+            single.append(
+                {
+                    "pattern": pattern, "measure": name, "mean": known.median(), "unit": unit,
+                    "count": len(known), "noun": "matrices",
+                }
+            )  # fmt: skip
+        for matrix, count in matrices.items():
+            at = of_one.loc[of_one["matrix"] == matrix, "step"].to_numpy()
+            single += [
+                {
+                    "pattern": pattern, "matrix": matrix, "measure": "born_so_far", "step": step,
+                    "mean": (at <= step).sum() / count, "unit": "share", "count": count,
+                    "noun": "matrices",
+                }
+                for step in steps
+            ]  # fmt: skip
+    for row in matches.to_dict("records"):
+        shared = {"pattern": row["pattern"], "unit": "1"}
+        single += [
+            {**shared, "measure": "births", "mean": row["births"]},
+            {**shared, "measure": "matched", "mean": row["matched"]},
+            {
+                **shared, "measure": "matched", "against": SHIFTED, "mean": row["expected"],
+                "low": row["low"], "high": row["high"], "count": row["shifts"], "noun": "shifts",
+            },
+            {**shared, "measure": "share_of_shifts", "unit": "share", "mean": row["chance"]},
+        ]  # fmt: skip
+    for row in patterns[patterns["pattern"] == "co_movement"].to_dict("records"):
+        name = f"steps {row['start']:,} to {row['stop']:,}"
+        shared = {"pattern": "co_movement", "near": name, "unit": "1", "measure": "together"}
+        single += [
+            {**shared, "mean": row["matrices"]},
+            {
+                **shared, "against": APART, "mean": row["chance"], "low": row["floor"],
+                "high": row["bound"],
+            },
+            {
+                "near": name, "measure": "moving_together", "unit": "step", "mean": row["start"],
+                "low": row["start"], "high": row["stop"],
+            },
+            {**shared, "measure": "distance", "unit": "steps", "mean": row["distance"],
+             "near": row["window"]},
+        ]  # fmt: skip
+    # Without a window, one that was never reached.
+    merged: Mapping[str, tuple[float, float]] = _merged(windows) or {"": (np.nan, np.nan)}
+    for name, (start, stop) in merged.items():
+        single.append(
+            {
+                "measure": "window_of_births", "near": name, "unit": "step", "mean": start,
+                "low": start, "high": stop,
+            }
+        )  # fmt: skip
+    found = pd.concat([*parts, pd.DataFrame(single)], ignore_index=True)
+    names = ["pattern", "matrix", "component", "near"]
+    texts = [*names, "against", "noun"]
+    found[texts] = found[texts].fillna("")
+    found["step"] = found["step"].fillna(steps[-1]).astype(np.int64)
+    return estimates(found[[*names, *(name for name in found if name not in names)]])
