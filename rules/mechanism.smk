@@ -36,32 +36,13 @@ rule attention_geometry:
         "../src/scripts/attention_geometry.py"
 
 
-rule path_logits:
+use rule measure as path_logits with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes")),
+        unpack(needs(run, probes)),
     output:
-        **analysis_files("path_logits"),
-    log:
-        "logs/path_logits/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/path_logits/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("path_logits"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=60,
+        **leaves("path_logits"),
     params:
-        *code("path_logits"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "The answer logit as a sum over paths: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/path_logits.py"
+        **asks("path_logits"),
 
 
 use rule measure as route_competition with:

@@ -8,7 +8,7 @@ from circuit.experiments.edits import Removed, components, removal_sites
 from circuit.experiments.trial import Trial
 from circuit.measures.paths.direct import TARGETS, direct_paths, path_sites, readout
 from circuit.measures.paths.direct_effects import (
-    ALL,
+    EVERY,
     MEASURES,
     TOGETHER,
     DirectAndAblated,
@@ -44,10 +44,11 @@ def test_with_zero_in_its_place_a_write_is_its_direct_path(watched):
 
 def test_components_are_ordered_on_one_half_and_measured_on_the_other(watched):
     seen, read = watched
-    roles, measured = direct_and_ablated(seen, read, 2, "mean")
+    roles, halves = direct_and_ablated(seen, read, 2, "mean")
+    measured = halves["confirmation"]
     names, margin = list(roles), TARGETS.index("value_margin")
     assert sorted(names) == sorted(components(seen.decoder.settings))
-    assert list(roles.values()) == ["top"] * 2 + ["other"] * (len(names) - 3) + ["bottom"]
+    assert list(roles.values()) == ["top"] * 2 + [""] * (len(names) - 3) + ["bottom"]
     direct = direct_attribution(seen, read, names, "mean").numpy()
     size = np.abs(direct[::2, margin].mean(0))
     assert (np.diff(size) <= 0).all()
@@ -66,22 +67,23 @@ def made_up(n=60, components=3, seed=0):
 
 def test_agreement_and_correlation_are_those_of_numpy():
     measured, roles = made_up(), {"L0H0": "top", "L1H1": "top", "L0MLP": "bottom"}
-    rows = comparison(roles, measured).set_index(["target", "component", "measure"])
-    rows = rows.sort_index()
+    rows = comparison(roles, measured)
+    rows = rows.set_index(["target", "path", "measure", "against"]).sort_index()
     for r, target in enumerate(TARGETS):
         for c, name in enumerate(roles):
             x, y = measured.direct[:, r, c], measured.effect[:, r, c]
-            at = rows.loc[target, name]
-            assert at.loc["direct", "mean"] == pytest.approx(x.mean())
-            assert at.loc["effect", "mean"] == pytest.approx(y.mean())
-            assert at.loc["correlation", "mean"] == pytest.approx(np.corrcoef(x, y)[0, 1])
+            at = rows.loc[target, name]["mean"]
+            assert at["ablation_effect", "direct_attribution"] == pytest.approx(x.mean())
+            assert at["ablation_effect", ""] == pytest.approx(y.mean())
+            assert at["ablation_effect", "excess"] == pytest.approx((y - x).mean())
+            assert at["correlation", ""] == pytest.approx(np.corrcoef(x, y)[0, 1])
             same = (np.sign(x) == np.sign(y)).mean()
-            assert at.loc["sign_agreement", "mean"] == pytest.approx(same)
+            assert at["sign_agreement", ""] == pytest.approx(same)
         means = measured.direct[:, r].mean(0), measured.effect[:, r].mean(0)
-        found = rows.loc[(target, ALL, "correlation")]
+        found = rows.loc[(target, EVERY, "correlation", "")]
         assert found["mean"] == pytest.approx(np.corrcoef(*means)[0, 1])
         assert found["low"] <= found["mean"] <= found["high"]
-        assert abs(rows.loc[(target, TOGETHER, "correlation"), "mean"]) == pytest.approx(1)
+        assert abs(rows.loc[(target, TOGETHER, "correlation", ""), "mean"]) == pytest.approx(1)
     assert set(rows["count"]) == {60}
     assert set(rows.index.unique("measure")) == set(MEASURES)
 
@@ -92,9 +94,7 @@ def test_unrelated_measures_have_an_interval_around_no_correlation():
         measured.direct, np.random.default_rng(1).permutation(measured.effect)
     )
     rows = comparison({"L0H0": "top", "L1H1": "top", "L0MLP": "bottom"}, shuffled)
-    over_events = rows[
-        (rows["measure"] == "correlation") & ~rows["component"].isin([ALL, TOGETHER])
-    ]
+    over_events = rows[(rows["measure"] == "correlation") & ~rows["path"].isin([EVERY, TOGETHER])]
     assert ((over_events["low"] < 0.1) & (over_events["high"] > -0.1)).all()
 
 
@@ -102,6 +102,6 @@ def test_what_does_not_vary_has_no_correlation_and_no_row():
     measured = made_up()
     measured.effect[..., 1] = 0.0
     rows = comparison({"L0H0": "top", "L1H1": "top", "L0MLP": "bottom"}, measured)
-    of = rows[rows["measure"] == "correlation"]["component"]
+    of = rows[rows["measure"] == "correlation"]["path"]
     assert "L1H1" not in set(of)
     assert {"L0H0", "L0MLP"} < set(of)

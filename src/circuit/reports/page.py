@@ -66,7 +66,6 @@ _SECTION_OF = {
     "full_evaluation": BEHAVIOUR,
     "birth_windows": BEHAVIOUR,
     "attention_geometry": MECHANISM,
-    "path_logits": MECHANISM,
     "prompt_trace": MECHANISM,
     "contextual_geometry": FORMATION,
     "scalar_progress": UPDATES,

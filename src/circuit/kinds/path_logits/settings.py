@@ -20,19 +20,7 @@ class Settings(AnalysisSettings):
     what a component's write is replaced by.
     """
 
-    tables: ClassVar[tuple[str, ...]] = (
-        "rows",
-        "second_order_table",
-        "readout",
-        "ablations",
-        "identities",
-    )
-    figures: ClassVar[tuple[str, ...]] = (
-        "trajectories",
-        "second_order",
-        "stages",
-        "direct_and_ablated",
-    )
+    job_memory_mb: ClassVar[int] = 4000
     kind: Literal["path_logits"]
     split: SplitName = "validation_iid"
     second_order: Annotated[tuple[FinalOrStep, ...], Field(min_length=1)] = ("final",)

@@ -7,8 +7,8 @@
    it recomputed. Rivals are those of the clean pass, so both measure the same difference of logits.
 3. The two agree where a component acts on the logits by itself. An effect that is larger came
    through later components; one that is smaller was compensated by them, or by the LayerNorm.
-4. All components are measured on half of the events. The other half chooses the ``top`` ones, those
-   with the largest direct attribution; the one with the smallest is the ``bottom`` control.
+4. The half of the events that selects chooses the ``top`` components, those with the largest direct
+   attribution; the one with the smallest is the ``bottom`` control.
 """
 
 from __future__ import annotations
@@ -22,23 +22,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit.estimates import EXCESS, SELECTION
 from circuit.experiments.edits import Removed, components
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
 from circuit.measures.paths.direct import TARGETS, Readout
 from circuit.scalars.base import Seen, pick
 from circuit.scalars.behaviour import answer_logits
 from circuit.scalars.write import Baseline, removed_write
-from circuit.statistics import bootstrap_means, correlations, draws, halves, told
+from circuit.statistics import bootstrap_means, correlations, draws, halves_and_all, told
 
-MEASURES = {"direct": "logit", "effect": "logit", "sign_agreement": "share", "correlation": "1"}
-TOGETHER, ALL = "top components", "all components"
-UNITS = {
-    "step": "step",
-    "mean": "unit of the measure",
-    "low": "unit of the measure",
-    "high": "unit of the measure",
-    "count": "1",
-}
+MEASURES = {"ablation_effect": "logit", "sign_agreement": "share", "correlation": "1"}
+DIRECT = "direct_attribution"
+TOGETHER, EVERY = "top components", "all components"
 _CHOOSING = "value_margin"
 
 
@@ -60,16 +55,16 @@ def direct_attribution(
 
 def direct_and_ablated(
     seen: Seen, read: Readout, top: int, baseline: Baseline
-) -> tuple[dict[str, str], DirectAndAblated]:
-    """Both measures of all components on the half of the events that does not choose (step 4).
+) -> tuple[dict[str, str], dict[str, DirectAndAblated]]:
+    """Both measures of all components on each half of the events (step 4).
 
     Args:
         seen: a pass with the sites of
             :func:`circuit.experiments.edits.removal_sites`, ``final_norm`` and its scale.
 
     Returns:
-        Component → ``top``, ``other`` or ``bottom``, by falling direct attribution, and the
-        measures in that order.
+        Component → ``top``, ``bottom`` or nothing, by falling direct attribution, and the measures
+        in that order, by half.
     """
     every = components(seen.decoder.settings)
     direct = direct_attribution(seen, read, every, baseline).numpy()
@@ -77,47 +72,56 @@ def direct_and_ablated(
     ablated = trial.passes({name: Removed(name, baseline) for name in every})
     left = torch.stack([read.targets.values(answer_logits(a)) for _, _, a in ablated], -1)
     effect = (read.whole[..., None] - left).numpy()
-    choosing, confirming = halves(len(seen.events))
-    size = np.abs(direct[choosing, TARGETS.index(_CHOOSING)].mean(0))
+    parts = halves_and_all(len(seen.events))
+    size = np.abs(direct[parts[SELECTION], TARGETS.index(_CHOOSING)].mean(0))
     order = np.argsort(-size, kind="stable").tolist()
-    roles = {every[i]: "top" if place < top else "other" for place, i in enumerate(order)}
+    roles = {every[i]: "top" if place < top else "" for place, i in enumerate(order)}
     roles[every[order[-1]]] = "bottom"
-    return roles, DirectAndAblated(direct[confirming][..., order], effect[confirming][..., order])
+    return roles, {
+        half: DirectAndAblated(direct[chosen][..., order], effect[chosen][..., order])
+        for half, chosen in parts.items()
+    }
 
 
 def comparison(roles: Mapping[str, str], measured: DirectAndAblated) -> pd.DataFrame:
-    """Rows of target, component, chosen, measure, mean, low, high, count (events).
+    """Rows of target, path (the component), chosen, measure, against, unit, mean, low, high, count.
 
-    ``sign_agreement`` is the share of events in which both measures have the same sign, and
-    ``correlation`` Pearson's over events. Under the component ``TOGETHER`` both are over the top
-    components' means, under ``ALL`` over all components'. What does not vary has no correlation,
-    and no row.
+    ``ablation_effect`` has its direct attribution as a control and the paired excess over it.
+    ``sign_agreement`` is the share of events in which both have the same sign, and ``correlation``
+    Pearson's over events. Under the path ``TOGETHER`` they are over the top components'
+    means, under ``EVERY`` over all components'. What does not vary has no correlation, and no row.
 
     Args:
-        roles, measured: as :func:`direct_and_ablated` returns them.
+        roles, measured: as :func:`direct_and_ablated` returns them, of one half.
     """
     names = list(roles)
     agree = np.sign(measured.direct) == np.sign(measured.effect)
-    columns = np.stack([measured.direct, measured.effect, agree.astype(np.float64)])
+    excess = measured.effect - measured.direct
+    columns = np.stack([measured.direct, measured.effect, agree.astype(np.float64), excess])
     n = columns.shape[1]
     mean, low, high = bootstrap_means(np.moveaxis(columns, 1, 0).reshape(n, -1))
-    labels = pd.MultiIndex.from_product(
-        [list(MEASURES)[:3], TARGETS, names], names=["measure", "target", "component"]
-    )
-    parts = [pd.DataFrame({"mean": mean, "low": low, "high": high}, index=labels).reset_index()]
+    single = [("ablation_effect", DIRECT), ("ablation_effect", ""), ("sign_agreement", "")]
+    labels = [
+        (*one, target, name)
+        for one in (*single, ("ablation_effect", EXCESS))
+        for target in TARGETS
+        for name in names
+    ]
+    singly = pd.DataFrame(labels, columns=["measure", "against", "target", "path"])
+    parts = [singly.assign(mean=mean, low=low, high=high)]
     top = np.array(list(roles.values())) == "top"
     for r, target in enumerate(TARGETS):
         x, y = measured.direct[:, r], measured.effect[:, r]
-        over_events = _correlations(x, y).assign(component=names, measure="correlation")
+        over_events = _correlations(x, y).assign(path=names, measure="correlation")
         together = [
-            _agreement_of_means(x[:, of], y[:, of]).assign(component=name)
-            for name, of in ((TOGETHER, top), (ALL, slice(None)))
+            _agreement_of_means(x[:, of], y[:, of]).assign(path=name)
+            for name, of in ((TOGETHER, top), (EVERY, slice(None)))
         ]
         parts += [frame.assign(target=target) for frame in (over_events, *together)]
     rows = pd.concat(parts, ignore_index=True).dropna(subset=["mean", "low"])
-    chosen = rows["component"].map({**roles, TOGETHER: "top", ALL: "all"})
-    rows = rows.assign(chosen=chosen, count=n)
-    return rows[["target", "component", "chosen", "measure", "mean", "low", "high", "count"]]
+    chosen = rows["path"].map({**roles, TOGETHER: "top", EVERY: "all"})
+    unit = rows["measure"].map(MEASURES)
+    return rows.assign(against=rows["against"].fillna(""), chosen=chosen, unit=unit, count=n)
 
 
 def _correlations(x: Float[np.ndarray, "n k"], y: Float[np.ndarray, "n k"]) -> pd.DataFrame:

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,9 +20,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
+from circuit.estimates import ALL, estimates
 from circuit.experiments.edits import removal_sites
 from circuit.measures.paths.direct import (
-    SCALES,
     TARGETS,
     DirectPaths,
     Readout,
@@ -43,35 +42,17 @@ from circuit.measures.paths.second_order import (
     through_modules,
 )
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import Seen, look
+from circuit.scalars.base import look
 from circuit.scalars.write import Baseline
 from circuit.statistics import bootstrap_means, halves_and_all
 from circuit.task.events import ReadEvents
 
 WHOLE = "whole"
-ROW_UNITS = {"step": "step", "mean": "logit", "low": "logit", "high": "logit", "count": "1"}
-READOUT_UNITS = {**ROW_UNITS, "order": "id"}
-IDENTITY_UNITS = {"step": "step", "residual": "logit", "size": "logit", "count": "1"}
-
-
-class PathTables(NamedTuple):
-    """What the paths are.
-
-    ``rows``: step, target, path, kind, half, mean, low, high, count; path ``whole`` is the model's
-    own value, measured. ``second_order``: step, target, kind (``path`` or ``chain``), path,
-    source, through, positions, half, mean, low, high, count; a path
-    through a head has rows for the positions ``support_value``, ``elsewhere`` and their sum
-    ``all``. ``readout``:
-    step, stage, order, scale, target, half, mean, low, high, count. ``ablations``: step and the
-    columns of :func:`circuit.measures.paths.direct_effects.comparison`. ``identities``: step,
-    identity, target, residual (largest over events), size (largest value), count.
-    """
-
-    rows: pd.DataFrame
-    second_order: pd.DataFrame
-    readout: pd.DataFrame
-    ablations: pd.DataFrame
-    identities: pd.DataFrame
+DIRECT, THROUGH, CHAIN, STAGED = "direct_path", "path_through_module", "chain", "stage_readout"
+RESIDUAL, SIZE = "residual", "largest_value"
+KEYS = (
+    "target", "path", "kind", "source", "through", "positions", "stage", "scale", "chosen"
+)  # fmt: skip
 
 
 def path_logits(
@@ -83,13 +64,25 @@ def path_logits(
     second_order: Iterable[int],
     top: int,
     baseline: Baseline,
-) -> PathTables:
-    """Decompose the targets at every step; see :class:`PathTables`.
+) -> pd.DataFrame:
+    """Decompose the targets at every step.
 
     Args:
         second_order: steps, of ``steps``, that get paths through one module more and ablations.
         top: number of components to ablate, besides a control.
         baseline: what stands in for an ablated write.
+
+    Returns:
+        Estimates by ``target`` with the keys that apply, of
+
+        - ``direct_path``: ``path``, ``kind``; ``whole`` is the model's own value, measured;
+        - ``path_through_module``: ``source`` → ``through``; through a head with rows for the
+          ``positions`` ``support_value``, ``elsewhere`` and their sum ``all``;
+        - ``chain``: ``source`` and ``through`` of its last module;
+        - ``stage_readout``: ``stage``, ``scale``;
+        - what :func:`circuit.measures.paths.direct_effects.comparison` gives;
+        - ``residual`` and ``largest_value``, exact: the largest distance over events of the sums
+          that ``path`` names from what they must sum to, and the largest size of that.
 
     Raises:
         AnalysisError: there are fewer than two events, no second-order step is named, or one is no
@@ -97,15 +90,15 @@ def path_logits(
     """
     deeper = set(second_order)
     _require(deeper, steps, len(events))
-    parts = []
-    for step in steps:
-        found = _checkpoint(
+    parts = [
+        _checkpoint(
             decoder, theta(step).double(), events, value_ids, step in deeper, top, baseline
-        )
-        parts.append([frame.assign(step=step) for frame in found])
-    every = [[f for f in frames if len(f)] for frames in zip(*parts, strict=True)]
-    tables = [pd.concat(frames, ignore_index=True) for frames in every]
-    return PathTables(*(table[["step", *table.columns.drop("step")]] for table in tables))
+        ).assign(step=step)
+        for step in steps
+    ]
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows.fillna(dict.fromkeys((*KEYS, "against"), ""))
+    return estimates(rows[[*KEYS, *rows.columns.drop(list(KEYS))]], noun="events")
 
 
 def _require(deeper: set[int], steps: Sequence[int], events: int) -> None:
@@ -134,7 +127,7 @@ def _checkpoint(
     deeper: bool,
     top: int,
     baseline: Baseline,
-) -> PathTables:
+) -> pd.DataFrame:
     layers = decoder.settings.n_layers
     sites = second_order_sites(layers) | removal_sites(layers) if deeper else path_sites(layers)
     with torch.no_grad():
@@ -143,17 +136,12 @@ def _checkpoint(
         direct = direct_paths(seen, read)
         found = terms(seen, read) if deeper else []
         staged = stage_readout(seen, read)
-        ablations = _ablations(seen, read, top, baseline) if deeper else pd.DataFrame()
+        roles, measured = direct_and_ablated(seen, read, top, baseline) if deeper else ({}, {})
     blocks = [_direct_block(direct, read), _stage_block(staged)]
     blocks += [_term_block(found)] if deeper else []
-    summaries = _summaries(blocks)
-    return PathTables(
-        summaries[0],
-        summaries[2] if deeper else pd.DataFrame(),
-        summaries[1],
-        ablations,
-        _identities(direct, read, found),
-    )
+    compared = [comparison(roles, part).assign(half=half) for half, part in measured.items()]
+    parts = [_summary(blocks), *compared, _identities(direct, read, found)]
+    return pd.concat(parts, ignore_index=True)
 
 
 Block = tuple[pd.DataFrame, Float[np.ndarray, "E n"]]
@@ -162,12 +150,12 @@ Block = tuple[pd.DataFrame, Float[np.ndarray, "E n"]]
 def _direct_block(direct: DirectPaths, read: Readout) -> Block:
     values = torch.cat([direct.values, read.whole[..., None]], -1)
     labels = pd.DataFrame({"path": [*direct.names, WHOLE], "kind": [*direct.kinds, WHOLE]})
+    labels["measure"] = DIRECT
     return _per_target(labels, values)
 
 
 def _stage_block(staged: dict[tuple[str, str], Tensor]) -> Block:
-    labels = pd.DataFrame(list(staged), columns=["stage", "scale"])
-    labels.insert(1, "order", np.arange(len(labels)) // len(SCALES))
+    labels = pd.DataFrame(list(staged), columns=["stage", "scale"]).assign(measure=STAGED)
     return _per_target(labels, torch.stack(list(staged.values()), -1))
 
 
@@ -177,11 +165,11 @@ def _term_block(found: Sequence[Term]) -> Block:
     summed = [t for t in over_positions(through) if t.positions == "all"]
     chains = by_chain(found)
     rows = [
-        ("path", f"{t.source}{ARROW}{t.through}", t.source, t.through, t.positions)
+        (THROUGH, f"{t.source}{ARROW}{t.through}", t.source, t.through, t.positions)
         for t in (*through, *summed)
     ]
-    rows += [("chain", chain, *_ends(chain), "all") for chain in chains]
-    labels = pd.DataFrame(rows, columns=["kind", "path", "source", "through", "positions"])
+    rows += [(CHAIN, chain, *_ends(chain), "all") for chain in chains]
+    labels = pd.DataFrame(rows, columns=["measure", "path", "source", "through", "positions"])
     values = [*(t.values for t in (*through, *summed)), *chains.values()]
     return _per_target(labels, torch.stack(values, -1))
 
@@ -195,53 +183,39 @@ def _ends(chain: str) -> tuple[str, str]:
 def _per_target(labels: pd.DataFrame, values: Float[Tensor, "E R n"]) -> Block:
     """Every label once per target, and the columns in the same order."""
     every = pd.concat([labels.assign(target=target) for target in TARGETS], ignore_index=True)
-    every = every[["target", *labels.columns]]
     return every, values.flatten(1).numpy()
 
 
-def _summaries(blocks: Sequence[Block]) -> list[pd.DataFrame]:
+def _summary(blocks: Sequence[Block]) -> pd.DataFrame:
     """Means with intervals of every block's columns, on each half; one bootstrap per half."""
+    labels = pd.concat([label for label, _ in blocks], ignore_index=True).assign(unit="logit")
     values = np.concatenate([columns for _, columns in blocks], 1)
-    frames: list[list[pd.DataFrame]] = [[] for _ in blocks]
+    parts = []
     for half, chosen in halves_and_all(len(values)).items():
-        summary = np.stack(bootstrap_means(values[chosen]))
-        ends = np.cumsum([len(labels) for labels, _ in blocks])[:-1]
-        for frame, (labels, _), part in zip(
-            frames, blocks, np.split(summary, ends, axis=1), strict=True
-        ):
-            numbers = dict(zip(("mean", "low", "high"), part, strict=True))
-            frame.append(labels.assign(half=half, **numbers, count=len(chosen)))
-    return [pd.concat(frame, ignore_index=True) for frame in frames]
-
-
-def _ablations(seen: Seen, read: Readout, top: int, baseline: Baseline) -> pd.DataFrame:
-    return comparison(*direct_and_ablated(seen, read, top, baseline))
+        mean, low, high = bootstrap_means(values[chosen])
+        numbers = {"mean": mean, "low": low, "high": high, "count": len(chosen)}
+        parts.append(labels.assign(half=half, **numbers))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _identities(direct: DirectPaths, read: Readout, found: Sequence[Term]) -> pd.DataFrame:
     """How far sums of paths are from what they must sum to: the largest distance over events.
 
-    ``direct`` paths and ``chains`` sum to the value, and the sources of all ``modules`` to the
-    module's direct path.
+    Direct paths and chains sum to the value, and the sources of every module to the module's direct
+    path.
     """
-    distances = {"direct": direct.values.sum(-1) - read.whole}
+    distances = {"direct paths": direct.values.sum(-1) - read.whole}
     if found:
         modules = [
             value - direct.values[:, :, direct.names.index(name)]
             for name, value in through_modules(found).items()
         ]
-        distances["modules"] = torch.stack(modules, -1).abs().amax(-1)
+        distances["paths through modules"] = torch.stack(modules, -1).abs().amax(-1)
         distances["chains"] = sum(by_chain(found).values(), -read.whole)
-    size = read.whole.abs().amax(0).tolist()
+    largest = {RESIDUAL: distances, SIZE: dict.fromkeys(distances, read.whole)}
     return pd.concat(
-        pd.DataFrame(
-            {
-                "identity": name,
-                "target": TARGETS,
-                "residual": distance.abs().amax(0).tolist(),
-                "size": size,
-                "count": len(distance),
-            }
-        )
-        for name, distance in distances.items()
-    )
+        pd.DataFrame({"measure": measure, "path": name, "target": TARGETS, "unit": "logit",
+                      "half": ALL, "mean": values.abs().amax(0).tolist()})
+        for measure, of in largest.items()
+        for name, values in of.items()
+    )  # fmt: skip

@@ -1,18 +1,11 @@
 """Paths over checkpoints: the tables, their units and halves, and what formation looks like."""
 
-import numpy as np
 import pytest
 import torch
 
 from circuit.errors import AnalysisError
-from circuit.experiments import direct_effects
 from circuit.measures.paths.direct import TARGETS
-from circuit.measures.paths.logits import (
-    IDENTITY_UNITS,
-    READOUT_UNITS,
-    ROW_UNITS,
-    path_logits,
-)
+from circuit.measures.paths.logits import path_logits
 from circuit.model.counting import CountingDecoder
 
 STEPS = (0, 40)
@@ -37,13 +30,17 @@ def formation(planted, untrained, events):
     return tables_of(planted, [untrained.flat, planted.flat], events, STEPS)
 
 
+def of(rows, *measures, against=""):
+    return rows[rows["measure"].isin(measures) & (rows["against"] == against)]
+
+
 def of_margin(frame, step, half="all"):
     chosen = (frame["step"] == step) & (frame["target"] == "value_margin")
     return frame[chosen & (frame["half"] == half)]
 
 
 def test_every_half_and_target_has_every_path_with_interval_and_count(formation, events):
-    rows = formation.rows
+    rows = of(formation, "direct_path")
     sizes = rows.groupby(["step", "target", "half"], sort=False).size()
     assert set(sizes.index.unique("half")) == {"selection", "confirmation", "all"}
     assert set(sizes.index.unique("target")) == set(TARGETS)
@@ -56,29 +53,33 @@ def test_every_half_and_target_has_every_path_with_interval_and_count(formation,
 
 
 def test_means_of_paths_sum_to_the_mean_of_the_whole_at_every_checkpoint(formation):
-    for (_, _, _), part in formation.rows.groupby(["step", "target", "half"]):
+    direct = of(formation, "direct_path")
+    for _, part in direct.groupby(["step", "target", "half"]):
         by = part.set_index("path")["mean"]
         assert by.drop("whole").sum() == pytest.approx(by["whole"], rel=1e-10, abs=1e-12)
-    deep = formation.second_order
-    for (step, target, half), part in deep.groupby(["step", "target", "half"]):
-        rows = formation.rows.set_index(["step", "target", "half", "path"])["mean"]
-        chains = part[part["kind"] == "chain"]["mean"].sum()
-        assert chains == pytest.approx(rows[step, target, half, "whole"], rel=1e-10, abs=1e-12)
-        paths = part[(part["kind"] == "path") & (part["positions"] != "all")]
-        for module, terms in paths.groupby("through"):
-            direct = rows[step, target, half, module]
-            assert terms["mean"].sum() == pytest.approx(direct, rel=1e-10, abs=1e-12)
+    at = direct.set_index(["step", "target", "half", "path"])["mean"]
+    for place, part in of(formation, "chain").groupby(["step", "target", "half"]):
+        whole = at[(*place, "whole")]
+        assert part["mean"].sum() == pytest.approx(whole, rel=1e-10, abs=1e-12)
+    paths = of(formation, "path_through_module")
+    paths = paths[paths["positions"] != "all"]
+    for place, part in paths.groupby(["step", "target", "half", "through"]):
+        assert part["mean"].sum() == pytest.approx(at[place], rel=1e-10, abs=1e-12)
 
 
-def test_identities_hold_on_every_event(formation, events):
-    rows = formation.identities
-    assert set(rows["identity"]) == {"direct", "modules", "chains"}
-    assert (rows["residual"] < 1e-10 * rows["size"]).all()
-    assert (rows["count"] == len(events)).all()
+def test_identities_hold_on_every_event(formation):
+    largest = of(formation, "residual", "largest_value").pivot(
+        index=["step", "path", "target"], columns="measure", values="mean"
+    )
+    names = {"direct paths", "paths through modules", "chains"}
+    assert set(largest.index.unique("path")) == names
+    assert (largest["residual"] < 1e-10 * largest["largest_value"]).all()
 
 
 def test_the_matching_head_comes_to_carry_the_margin(formation, planted):
-    before, after = (of_margin(formation.rows, step).set_index("path") for step in STEPS)
+    before, after = (
+        of_margin(of(formation, "direct_path"), step).set_index("path") for step in STEPS
+    )
     head = planted.matching_head
     assert after.loc[head, "low"] > 0.9 * after.loc["whole", "mean"] > 0
     heads = [path for path in before.index if "H" in path]
@@ -89,23 +90,17 @@ def test_the_matching_head_comes_to_carry_the_margin(formation, planted):
 def test_ablation_agrees_with_the_direct_path_of_the_head_that_writes_the_answer(
     formation, planted
 ):
-    rows = formation.ablations
-    part = rows[(rows["step"] == 40) & (rows["target"] == "value_margin")]
-    at = part.set_index(["component", "measure"])["mean"]
+    effects = of_margin(of(formation, "ablation_effect"), 40, "confirmation").set_index("path")
+    controls = of(formation, "ablation_effect", against="direct_attribution")
+    direct = of_margin(controls, 40, "confirmation").set_index("path")["mean"]
+    agree = of_margin(of(formation, "sign_agreement"), 40, "confirmation").set_index("path")["mean"]
     head, looked_with = planted.matching_head, planted.previous_token_head
-    assert part["component"].iloc[0] == head
-    assert at[head, "sign_agreement"] > 0.9
-    assert at[head, "effect"] > 0.5 * at[head, "direct"]
+    assert effects.index[0] == head
+    assert agree[head] > 0.9
+    assert effects.loc[head, "mean"] > 0.5 * direct[head]
     # The previous-token head writes nothing to the answer, and yet without it there is none.
-    assert abs(at[looked_with, "direct"]) < 0.1 * at[head, "direct"]
-    assert at[looked_with, "effect"] > 0.5 * at[head, "direct"]
-
-
-def test_every_number_has_a_unit(formation):
-    units = (ROW_UNITS, ROW_UNITS, READOUT_UNITS, direct_effects.UNITS, IDENTITY_UNITS)
-    for frame, of in zip(formation, units, strict=True):
-        assert set(frame.select_dtypes("number")) == set(of)
-        assert not frame.isna().any(axis=None)
+    assert abs(direct[looked_with]) < 0.1 * direct[head]
+    assert effects.loc[looked_with, "mean"] > 0.5 * direct[head]
 
 
 def test_paths_cost_one_pass_per_checkpoint_and_ablations_continue_from_it(
@@ -118,7 +113,8 @@ def test_paths_cost_one_pass_per_checkpoint_and_ablations_continue_from_it(
     # Heads of layer 0 run its MLP and layer 1, its MLP layer 1, heads of layer 1 their MLP.
     continued = len(events) * (heads * 1.5 + 1 + heads * 0.5)
     assert decoder.passes.program_layers == len(STEPS) * len(events) * 2 + continued
-    assert set(found.second_order["step"]) == set(found.ablations["step"]) == {40}
+    for measure in ("path_through_module", "chain", "ablation_effect"):
+        assert set(of(found, measure)["step"]) == {40}
 
 
 def test_a_step_without_checkpoint_no_step_and_one_event_are_refused(planted, events):
@@ -134,5 +130,5 @@ def test_a_step_without_checkpoint_no_step_and_one_event_are_refused(planted, ev
 def test_floats_of_any_width_are_decomposed_in_float64(planted, untrained, events):
     states = [untrained.flat.float(), planted.flat.float()]
     found = tables_of(planted, states, events)
-    assert found.rows["mean"].dtype == np.float64
-    assert (found.identities["residual"] < 1e-10 * found.identities["size"]).all()
+    residual, size = (of(found, name)["mean"].to_numpy() for name in ("residual", "largest_value"))
+    assert (residual < 1e-10 * size).all()
