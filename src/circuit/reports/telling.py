@@ -25,6 +25,7 @@ from circuit.reports.rows import select
 from circuit.reports.saying import Context, Said
 from circuit.reports.style import words
 
+_RANKED = {"largest": "largest", "smallest": "smallest", "size": "largest in size"}
 _SMALL = 0.001  # of the largest part; what is less is in the tables alone
 
 
@@ -161,7 +162,7 @@ def _effect(finding: Finding, rows: pd.DataFrame, context: Context) -> Outcome:
     notes: list[str] = [came]
     if finding.pick:
         unseen = "; events that did not choose it" if row["half"] == CONFIRMATION else ""
-        notes.append(f"{finding.rank} of {compared:,}{unseen}")
+        notes.append(f"{_RANKED[finding.rank]} of {compared:,}{unseen}")
     numbers = [effect.number(name, "; ".join(notes))]
     if excess is not None:
         numbers.append(excess.number(f"{name}, beyond the control", "paired difference"))
@@ -332,7 +333,7 @@ def _keys(row: pd.Series) -> dict[str, Any]:
 def _named(control: pd.Series, row: pd.Series) -> str:
     """A control by what tells it from the row told."""
     if control["against"]:
-        return str(control["against"])
+        return words(str(control["against"]))
     other = [words(str(value)) for key, value in _keys(control).items() if value != row[key]]
     if control["step"] != row["step"]:
         other.append(f"step {control['step']:,}")
