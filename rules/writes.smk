@@ -56,29 +56,10 @@ rule functional_write:
         "../src/scripts/functional_write.py"
 
 
-rule shared_features:
+use rule measure as shared_features with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, PLAN.analysis(w.study, w.analysis).split)),
+        unpack(needs(run, split)),
     output:
-        **analysis_files("shared_features"),
-    log:
-        "logs/shared_features/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/shared_features/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("shared_features"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=60,
+        **leaves("shared_features"),
     params:
-        *code("shared_features"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "One dictionary for all checkpoints: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/shared_features.py"
+        **asks("shared_features"),

@@ -74,7 +74,6 @@ _SECTION_OF = {
     "data_attribution": TRAINING_DATA,
     "example_gradients": TRAINING_DATA,
     "functional_write": WRITES,
-    "shared_features": WRITES,
     "foretold": FORETOLD,
     "route_features": FORETOLD,
     "cross_seed": REPEATS,

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from circuit.estimates import EXCESS
 from circuit.measures.features.pooled_states import PooledStates
-from circuit.measures.features.reconstruction import lives, reconstruction
+from circuit.measures.features.reconstruction import COMPONENTS, lives, reconstruction
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.scalars.features import Dictionary
 from circuit.statistics import resamples
@@ -36,8 +37,8 @@ def both_ways(width=WIDTH):
     return Dictionary(rows.T, none, rows, torch.ones(width, dtype=torch.float64), "embedding")
 
 
-def measured(rows, measure):
-    return rows[rows["measure"] == measure].set_index("step")
+def measured(rows, measure, against=""):
+    return rows[(rows["measure"] == measure) & (rows["against"] == against)].set_index("step")
 
 
 def test_states_and_their_places_are_those_of_the_programs(pooled):
@@ -61,7 +62,7 @@ def test_a_dictionary_that_leaves_nothing_over_explains_everything(pooled):
     np.testing.assert_allclose(judged.rates.sum(1), WIDTH)
     assert (measured(judged.rows, "dead_share")["mean"] == 0).all()
     # As many principal components as coordinates leave nothing over either.
-    np.testing.assert_allclose(measured(judged.rows, "gain")["mean"], 0, atol=1e-9)
+    np.testing.assert_allclose(measured(judged.rows, "r2", EXCESS)["mean"], 0, atol=1e-9)
 
 
 def test_measures_are_numpys(pooled):
@@ -86,14 +87,14 @@ def test_measures_are_numpys(pooled):
         k = int(np.ceil(active.mean()))
         flat = mean + (x - mean) @ axes[:k].T @ axes[:k]
         expected = {
-            "r2": 1 - ((x - rebuilt) ** 2).sum() / total,
-            "pca_r2": 1 - ((x - flat) ** 2).sum() / total,
-            "active_features": active.mean(),
+            ("r2", ""): 1 - ((x - rebuilt) ** 2).sum() / total,
+            ("r2", COMPONENTS): 1 - ((x - flat) ** 2).sum() / total,
+            ("active_features", ""): active.mean(),
         }
-        expected["gain"] = expected["r2"] - expected["pca_r2"]
-        for name, value in expected.items():
-            row = measured(judged.rows, name).loc[step]
-            assert row["mean"] == pytest.approx(value, rel=1e-9), name
+        expected["r2", EXCESS] = expected["r2", ""] - expected["r2", COMPONENTS]
+        for names, value in expected.items():
+            row = measured(judged.rows, *names).loc[step]
+            assert row["mean"] == pytest.approx(value, rel=1e-9), names
             assert row["low"] <= row["mean"] <= row["high"]
     # Of the last one's R², with programs resampled whole.
     errors = [

@@ -25,9 +25,9 @@ class Settings(AnalysisSettings):
     shuffles of the labels are the control.
     """
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "features_table", "families")
+    tables: ClassVar[tuple[str, ...]] = ("rows", "features")
     tensors: ClassVar[tuple[str, ...]] = ("dictionary",)
-    figures: ClassVar[tuple[str, ...]] = ("reconstruction", "feature_births", "feature_families")
+    job_memory_mb: ClassVar[int] = 2000
     kind: Literal["shared_features"]
     stage: Stage
     split: SplitName = "train"

@@ -23,22 +23,19 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 
+from circuit.estimates import estimates, with_controls
 from circuit.measures.features.pooled_states import PooledStates
 from circuit.measures.features.telling import EVERYWHERE, Label, Told, told
 from circuit.measures.sweep.behaviour import means_over_reads
 from circuit.scalars.features import Dictionary
 from circuit.statistics import bootstrap_means, interval
 
-SHARES = ("share", "low", "high", "shuffled", "shuffled_high")
-_SHARE_UNITS = dict.fromkeys(SHARES, "share")
-FEATURE_UNITS = {
-    "feature": "id",
-    **dict.fromkeys(("born", "gone"), "step"),
-    **_SHARE_UNITS,
-    "fires_on": "share",
-    "count": "1",
-}
-FAMILY_UNITS = {**_SHARE_UNITS, **dict.fromkeys(("size", "members_told", "count"), "1")}
+SHUFFLED, OTHERS = "shuffled labels", "other features"
+_CONTROL = {SHUFFLED: ("shuffled", "shuffled_low", "shuffled_high")}
+_SHARES = ("mean", "low", "high", *_CONTROL[SHUFFLED])
+FEATURE_UNITS = {"feature": "id", "fires_on": "share", **dict.fromkeys(("born", "gone"), "step")}
+TOKEN, CONTEXT = "token", "context"
+"""What names a state's group: its token alone, or only what came before."""
 
 
 class Family(NamedTuple):
@@ -65,9 +62,11 @@ def tell_all(dictionary: Dictionary, pooled: PooledStates, labels: Sequence[Labe
     ]
 
 
-def features_table(labels: Sequence[Label], halves: Sequence[Halves]) -> pd.DataFrame:
-    """One row per feature: feature, fires_on, role, label, by_token, group, share, low, high,
-    shuffled, shuffled_high, count, told.
+def features_table(
+    labels: Sequence[Label], halves: Sequence[Halves], lives: pd.DataFrame
+) -> pd.DataFrame:
+    """One row per feature: feature, fires_on, role, label, named_by, group, born, gone, told, the
+    share's mean, low and high, that of shuffled labels, count.
 
     ``fires_on`` is the share of all scoring states. A feature that is silent in the fitting
     programs has no label, and is not told.
@@ -76,7 +75,7 @@ def features_table(labels: Sequence[Label], halves: Sequence[Halves]) -> pd.Data
     excess = np.stack([half.choosing.excess for half in halves])
     best, every = excess.argmax(0), np.arange(size)
     bands = np.stack([_shares(half.confirming) for half in halves])[best, every]
-    found = pd.DataFrame(bands, columns=list(SHARES))
+    found = pd.DataFrame(bands, columns=list(_SHARES))
     groups = np.stack([half.choosing.group for half in halves])[best, every]
     silent = halves[0].choosing.rate == 0
     about = {
@@ -84,20 +83,48 @@ def features_table(labels: Sequence[Label], halves: Sequence[Halves]) -> pd.Data
         "fires_on": halves[0].confirming.rate,
         "role": [labels[i].role for i in best],
         "label": [labels[i].name for i in best],
-        "by_token": [labels[i].by_token for i in best],
+        "named_by": [_named_by(labels[i]) for i in best],
         "group": [labels[i].groups.names[g] for i, g in zip(best, groups, strict=True)],
     }
-    words = ["role", "label", "group"]
-    found = pd.DataFrame(about).join(found)
+    words = ["role", "label", "named_by", "group"]
+    found = pd.DataFrame(about).join(lives).join(found)
     found["count"] = [halves[i].confirming.states for i in best]
-    found["told"] = (found["low"] > found["shuffled_high"]) & ~silent
+    told = (found["low"] > found["shuffled_high"]) & ~silent
+    found.insert(len(about), "told", np.where(told, "yes", "no"))
     found.loc[silent, words] = ""
-    found.loc[silent, list(SHARES)] = np.nan
+    found.loc[silent, list(_SHARES)] = np.nan
     return found
 
 
-def _shares(of: Told, members: Int[np.ndarray, " m"] | None = None) -> Float[np.ndarray, "F 5"]:
-    """``SHARES`` of every feature, or, in one row, of the mean over some."""
+def feature_rows(table: pd.DataFrame, step: int) -> pd.DataFrame:
+    """Estimates of ``label_share`` of every feature, beside that of shuffled labels."""
+    frame = with_controls(table, _CONTROL)
+    return estimates(frame, "share", "states", step=step, measure="label_share")
+
+
+def tallies(table: pd.DataFrame, step: int) -> pd.DataFrame:
+    """Estimates, by role and label: ``features`` that it tells most of, ``told_features`` among
+    them, and the median of their share.
+    """
+    known = table[table["label"] != ""]
+    groups = known.assign(told=known["told"] == "yes").groupby(
+        ["role", "label", "named_by"], sort=False
+    )
+    counted = groups.agg(
+        features=("feature", "size"), told_features=("told", "sum"), median_share=("mean", "median")
+    )
+    counted = counted.sort_values("features", ascending=False, kind="stable")
+    long = counted.stack().rename("mean").rename_axis([*counted.index.names, "measure"])
+    units = {"features": "1", "told_features": "1", "median_share": "share"}
+    return estimates(long.reset_index(), units, step=step)
+
+
+def _named_by(label: Label) -> str:
+    return TOKEN if label.by_token else CONTEXT
+
+
+def _shares(of: Told, members: Int[np.ndarray, " m"] | None = None) -> Float[np.ndarray, "F 6"]:
+    """``_SHARES`` of every feature, or, in one row, of the mean over some."""
     columns, shuffled = of.columns, of.shuffled
     if members is not None:
         columns, shuffled = (
@@ -105,7 +132,7 @@ def _shares(of: Told, members: Int[np.ndarray, " m"] | None = None) -> Float[np.
         )
     mean, low, high = bootstrap_means(columns)
     ends = (np.clip(end, 0, 1) for end in (low, high))
-    return np.stack([mean, *ends, shuffled.mean(0), interval(shuffled)[1]], axis=1)
+    return np.stack([mean, *ends, shuffled.mean(0), *interval(shuffled)], axis=1)
 
 
 def choose_families(
@@ -122,44 +149,51 @@ def choose_families(
     return found
 
 
-def families_table(
-    families: Mapping[str, Family], labels: Sequence[Label], halves: Sequence[Halves]
+def family_rows(
+    families: Mapping[str, Family], labels: Sequence[Label], halves: Sequence[Halves], step: int
 ) -> pd.DataFrame:
-    """One row per family: family, role, label, by_token, features, size, members_told, the
-    mean share with its interval and control, count.
+    """Estimates of every family's ``label_share``, the mean over its features beside that of
+    shuffled labels, and of ``members_told``, how many of its features are told.
     """
-    rows = []
+    shares, told = [], []
     for label, half in zip(labels, halves, strict=True):
         if label.role == EVERYWHERE or not len(families[label.family].members):
             continue
         members = families[label.family].members
-        each = _shares(half.confirming)[members]
-        rows.append(
-            {
-                "family": label.family,
-                "role": label.role,
-                "label": label.name,
-                "by_token": label.by_token,
-                "features": " ".join(map(str, members)),
-                "size": len(members),
-                "members_told": int((each[:, 1] > each[:, 4]).sum()),
-                **dict(zip(SHARES, _shares(half.confirming, members)[0], strict=True)),
-                "count": half.confirming.states,
-            }
-        )
-    return pd.DataFrame(rows)
+        each = pd.DataFrame(_shares(half.confirming)[members], columns=list(_SHARES))
+        mean = dict(zip(_SHARES, _shares(half.confirming, members)[0], strict=True))
+        beyond = int((each["low"] > each["shuffled_high"]).sum())
+        shares.append({**_about(families[label.family]), **mean, "count": half.confirming.states})
+        told.append({**_about(families[label.family]), "mean": beyond, "count": len(members)})
+    found = [
+        estimates(
+            with_controls(pd.DataFrame(shares), _CONTROL), "share", "states",
+            step=step, measure="label_share",
+        ),
+        estimates(pd.DataFrame(told), "1", "features", step=step, measure="members_told"),
+    ]  # fmt: skip
+    return pd.concat(found, ignore_index=True)
+
+
+def _about(family: Family) -> dict[str, str]:
+    """A family's keys."""
+    label = family.label
+    return {
+        "family": label.family,
+        "role": label.role,
+        "label": label.name,
+        "named_by": _named_by(label),
+        "members": " ".join(map(str, family.members)),
+    }
 
 
 def scores(
     dictionary: Dictionary, pooled: PooledStates, families: Mapping[str, Family]
 ) -> pd.DataFrame:
-    """Rows of step, family, measure, mean, low, high, count (states at the role).
-
-    Measures are ``score`` and ``score_control``.
-    """
+    """Estimates of every family's ``score``, with that of all other features as its control."""
     frames = []
     for step, states in pooled.states.items():
-        for name, family in families.items():
+        for family in families.values():
             if not len(family.members):
                 continue
             scored = ~pooled.fits[family.label.states]
@@ -173,7 +207,7 @@ def scores(
             mean, low, high = means_over_reads(
                 torch.stack(columns, 1).numpy(), program, int(program.max()) + 1
             )
-            table = {"step": step, "family": name, "measure": ["score", "score_control"]}
+            table = {**_about(family), "step": step, "against": ["", OTHERS]}
             ends = {"mean": mean, "low": low, "high": high, "count": len(at)}
             frames.append(pd.DataFrame({**table, **ends}))
-    return pd.concat(frames, ignore_index=True).assign(unit="activation")
+    return estimates(pd.concat(frames), "activation", "states", measure="score")

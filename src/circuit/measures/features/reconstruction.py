@@ -5,7 +5,7 @@
    states are small beside those of other checkpoints.
 2. The baseline is PCA of the same pooled states, with as many directions as features are active on
    the average state of that checkpoint, rounded up: as many numbers, but the same few directions
-   for every state. ``gain`` is R² minus the baseline's.
+   for every state. Its rows are the control, R² minus the baseline's the paired excess.
 3. A feature is *active* at a checkpoint where it fires on a share of at least ``least_rate`` of
    the states, and *dead* there otherwise. It is *born* at the first checkpoint where it is active,
    and *gone* at the one after the last.
@@ -24,18 +24,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit.estimates import EXCESS, estimates
 from circuit.landmarks import stays_from, step_at
 from circuit.measures.features.pooled_states import PooledStates
 from circuit.scalars.features import Dictionary
 from circuit.statistics import interval, resamples
 
-MEASURES = {
-    "r2": "share",
-    "pca_r2": "share",
-    "gain": "share",
-    "active_features": "1",
-    "dead_share": "share",
-}
+COMPONENTS = "principal components"
+UNITS = {"r2": "share", "active_features": "1", "dead_share": "share"}
+_RATIOS = (("r2", ""), ("r2", COMPONENTS), ("r2", EXCESS), ("active_features", ""))
 _TINY = 1e-30
 
 
@@ -47,8 +44,8 @@ class Components(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """``rows``: step, measure, unit, mean, low, high, count (of dead features: those there are,
-    without an interval). ``rates`` [S, F]: shares of the states on which features fire.
+    """``rows``: estimates of r2, active_features and dead_share (of all features, without an
+    interval). ``rates`` [S, F]: shares of the states on which features fire.
     """
 
     rows: pd.DataFrame
@@ -73,10 +70,10 @@ def reconstruction(dictionary: Dictionary, pooled: PooledStates, least_rate: flo
         sums[i] = into.index_add_(0, program, columns).numpy()
     steps = list(pooled.states)
     rows = _rows(steps, sums, len(program))
-    dead = pd.DataFrame({"step": steps, "measure": "dead_share", "count": rates.shape[1]})
-    dead = dead.assign(mean=(rates < least_rate).mean(1), low=np.nan, high=np.nan)
-    table = pd.concat([rows, dead], ignore_index=True)
-    return Quality(table.assign(unit=table["measure"].map(MEASURES)), rates)
+    dead = pd.DataFrame({"step": steps, "mean": (rates < least_rate).mean(1)})
+    about = {"measure": "dead_share", "count": rates.shape[1]}
+    found = [estimates(rows, UNITS, "states"), estimates(dead, UNITS, "features", **about)]
+    return Quality(pd.concat(found, ignore_index=True), rates)
 
 
 def principal_components(pooled: PooledStates) -> Components:
@@ -114,13 +111,13 @@ def _columns(
 
 def _rows(steps: list[int], sums: Float[np.ndarray, "S P 5"], count: int) -> pd.DataFrame:
     """The measures with an interval, all checkpoints from the same resamples."""
-    names = [name for name in MEASURES if name != "dead_share"]
+    measure, against = zip(*_RATIOS, strict=True)
     counts = resamples(sums.shape[1], 0)
     drawn = _ratios(np.einsum("rp,spk->rsk", counts, sums)).reshape(len(counts), -1)
     low, high = interval(drawn)
     ends = {"mean": _ratios(sums.sum(1)).ravel(), "low": low, "high": high}
-    keys = {"step": np.repeat(steps, len(names)), "measure": names * len(steps)}
-    return pd.DataFrame({**keys, **ends, "count": count})
+    keys = {"step": np.repeat(steps, len(_RATIOS)), "measure": measure * len(steps)}
+    return pd.DataFrame({**keys, "against": against * len(steps), **ends, "count": count})
 
 
 def _ratios(sums: Float[np.ndarray, "... 5"]) -> Float[np.ndarray, "... 4"]:

@@ -21,12 +21,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
+from circuit.estimates import estimates
 from circuit.measures.features.autoencoder import Fit, fit_autoencoder
 from circuit.measures.features.families import (
     choose_families,
-    families_table,
+    family_rows,
+    feature_rows,
     features_table,
     scores,
+    tallies,
     tell_all,
 )
 from circuit.measures.features.pooled_states import pool_states
@@ -39,25 +42,17 @@ from circuit.scalars.features import Dictionary
 from circuit.scalars.subspace import state_site
 from circuit.task.vocabulary import Vocabulary
 
-ROW_UNITS = {
-    "step": "step",
-    **dict.fromkeys(("mean", "low", "high"), "unit of the measure"),
-    "count": "1",
-}
+_KEYS = ("family", "role", "label", "named_by", "members")
 
 
 class Shared(NamedTuple):
-    """A dictionary and what is known of it.
-
-    ``rows``: step, measure, family (empty but for scores), unit, mean, low, high, count.
-    ``features``: one row per feature, ``families``: one per family
-    (:mod:`circuit.measures.features.families`).
+    """A dictionary and what is known of it: estimates about the whole, its families and labels
+    (``rows``), and about single ``features`` (:mod:`circuit.measures.features.families`).
     """
 
     dictionary: Dictionary
     rows: pd.DataFrame
     features: pd.DataFrame
-    families: pd.DataFrame
 
 
 class DictionaryAsked(Fit, Grouping, Protocol):
@@ -115,12 +110,13 @@ def shared_features(
             expected="features that fire at the last checkpoint",
             do="lower sparsity, or fit for more steps",
         )
-    rows = pd.concat([judged.rows, scores(dictionary, pooled, families)], ignore_index=True)
-    features = features_table(labels, halves).join(lives(judged.rates, kept, settings.least_rate))
+    features = features_table(labels, halves, lives(judged.rates, kept, settings.least_rate))
+    parts = [
+        judged.rows,
+        family_rows(families, labels, halves, kept[-1]),
+        scores(dictionary, pooled, families),
+        tallies(features, kept[-1]),
+    ]
+    rows = estimates(pd.concat(parts, ignore_index=True).fillna(dict.fromkeys(_KEYS, "")))
     members = {name: tuple(found.members.tolist()) for name, found in families.items()}
-    return Shared(
-        replace(dictionary, families=members),
-        rows.fillna({"family": ""}),
-        features,
-        families_table(families, labels, halves),
-    )
+    return Shared(replace(dictionary, families=members), rows, feature_rows(features, kept[-1]))

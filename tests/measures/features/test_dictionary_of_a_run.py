@@ -8,6 +8,7 @@ from planted import untrained_twin
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.kinds.shared_features.settings import Settings
+from circuit.measures.features.families import CONTEXT, OTHERS, SHUFFLED
 from circuit.measures.features.shared import shared_features
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.model.counting import CountingDecoder
@@ -75,25 +76,33 @@ def answered(planted, planted_benchmark):
 
 
 def family(found, name):
-    return found.families.set_index("family").loc[name]
+    """Its share, that of shuffled labels, and how many of its features are told."""
+    rows = found.rows[found.rows["family"] == name].set_index(["measure", "against"])
+    share, shuffled = (rows.loc[("label_share", of)] for of in ("", SHUFFLED))
+    told = rows.loc[("members_told", ""), "mean"]
+    return {**share, "shuffled_high": shuffled["high"], "members_told": told}
 
 
-def score(found, name, measure="score"):
-    rows = found.rows[(found.rows["family"] == name) & (found.rows["measure"] == measure)]
-    return rows.set_index("step")
+def score(found, name, against=""):
+    rows = found.rows[(found.rows["family"] == name) & (found.rows["measure"] == "score")]
+    return rows[rows["against"] == against].set_index("step")
+
+
+def features(found):
+    return found.features[found.features["against"] == ""]
 
 
 def test_features_of_a_written_values_key_are_found_once_the_previous_token_head_writes_it(formed):
     """Planted: L0H1 writes the key of a written value onto it, in a block of its own."""
     name = "query_key@support_value"
     told = family(formed, name)
-    assert not told["by_token"]
+    assert told["named_by"] == CONTEXT
     assert told["members_told"] == N_KEYS
     assert told["low"] > 0.8 > told["shuffled_high"]
     mine = score(formed, name)
     assert mine.loc[[0, 600], "high"].max() < 0.1 * mine.loc[1200, "low"]
-    assert score(formed, name, "score_control").loc[1200, "high"] < 0.5 * mine.loc[1200, "low"]
-    members = formed.features.loc[list(formed.dictionary.families[name])]
+    assert score(formed, name, OTHERS).loc[1200, "high"] < 0.5 * mine.loc[1200, "low"]
+    members = features(formed).loc[list(formed.dictionary.families[name])]
     assert set(members["group"]) == {"K00", "K01", "K02", "K03"}  # one feature for each key
     assert (members["role"] == "support_value").all()
 
@@ -106,10 +115,11 @@ def test_no_feature_tells_an_answer_at_the_prediction_before_the_matching_head_w
 
 def test_features_of_the_answer_are_found_where_the_matching_head_wrote_it(answered, planted):
     told = family(answered, "answer@prediction")
-    assert not told["by_token"]
+    assert told["named_by"] == CONTEXT
     assert told["low"] > 0.5 > told["shuffled_high"]
-    tells = (answered.features["role"] == "prediction") & (answered.features["label"] == "answer")
-    values = answered.features.loc[tells & answered.features["told"], "group"]
+    every = features(answered)
+    tells = (every["role"] == "prediction") & (every["label"] == "answer")
+    values = every.loc[tells & (every["told"] == "yes"), "group"]
     assert values.nunique() > 0.7 * planted.vocabulary.n_values
     mine = score(answered, "answer@prediction")
     assert mine.loc[600, "high"] < 0.2 * mine.loc[1200, "low"]
@@ -125,23 +135,24 @@ def test_in_the_untrained_twins_no_features_tell_the_answer(planted, planted_ben
             planted, [twin] * 3, planted_benchmark, stage="layer_1_post_attn", first=1200, steps=200
         )
         told = family(found, "answer@prediction")
-        more.append(told["share"] - told["shuffled_high"])
+        more.append(told["mean"] - told["shuffled_high"])
         assert told["low"] < told["shuffled_high"]
     assert np.mean(more) < 0.02
 
 
 def test_the_dictionary_is_judged_at_every_checkpoint(formed):
-    quality = formed.rows[formed.rows["family"] == ""]
+    about = formed.rows["measure"].isin(("r2", "active_features", "dead_share"))
+    quality = formed.rows[about]
     assert len(quality) == len(STEPS) * 5
-    r2 = quality[quality["measure"] == "r2"].set_index("step")
+    of_r2 = (quality["measure"] == "r2") & (quality["against"] == "")
+    r2 = quality[of_r2].set_index("step")
     assert (r2["low"] <= r2["mean"]).all()
     assert (r2["mean"] <= r2["high"]).all()
     assert (r2["mean"] > 0.5).all()
     assert formed.dictionary.stage == "layer_0_post_attn"
-    assert len(formed.features) == formed.dictionary.size == 96
-    assert formed.features["feature"].tolist() == list(range(96))
-    alive = formed.features[formed.features["born"].notna()]
-    assert set(alive["born"]) <= set(STEPS)
+    assert len(features(formed)) == formed.dictionary.size == 96
+    assert features(formed)["feature"].tolist() == list(range(96))
+    assert set(features(formed)["born"].dropna()) <= set(STEPS)
 
 
 def test_it_costs_one_pass_per_checkpoint(formed, passes):
