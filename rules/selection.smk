@@ -1,29 +1,10 @@
-rule route_features:
+use rule measure as route_features with:
     input:
-        unpack(early_inputs),
-        unpack(lambda w: tables(w, "probes", PLAN.runs[w.study, w.run].recipe.train_split)),
+        unpack(needs(early, probes, train)),
     output:
-        **analysis_files("route_features"),
-    log:
-        "logs/route_features/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/route_features/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("route_features"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=60,
+        **leaves("route_features"),
     params:
-        *code("route_features"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "What can be known early: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/route_features.py"
+        **asks("route_features"),
 
 
 rule foretold:

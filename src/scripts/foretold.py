@@ -14,6 +14,7 @@ with job(snakemake, torch=False) as facts:
     runs, given, out = snakemake.params.runs, snakemake.input, snakemake.output
     settings = Settings.model_validate_json(facts.settings)
     features = [read_rows(file) for file in given.features]
+    features = [rows[(rows["against"] == "") & (rows["feature"] == "")] for rows in features]
     scans = [read_rows(file) for file in given.scans]
     cutoffs = sorted({int(step) for table in features for step in table["step"]})
     of_study = partial(foretold, features, scans, runs, settings.measure)

@@ -13,10 +13,11 @@ from circuit.config.recipe import OptimizerSettings
 from circuit.config.scalar import ScalarSettings
 from circuit.config.terms import COMPONENTS
 from circuit.errors import AnalysisError
+from circuit.estimates import EXCESS
 from circuit.kinds.route_features.settings import Settings
 from circuit.measures.routes.competition import expand_routes
 from circuit.measures.routes.descent import LossGradient, loss_gradient, objective_batches
-from circuit.measures.routes.early import UNITS, known_until, route_features, run_features
+from circuit.measures.routes.early import OTHERS, known_until, route_features, run_features
 from circuit.measures.routes.next_update import (
     first_order_growth,
     growth_with_others,
@@ -191,6 +192,11 @@ def features(circuit, state, events, batches) -> pd.DataFrame:
     return rows.set_index(["measure", "part", "head"]).sort_index()
 
 
+def alone(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without what they are compared with."""
+    return rows[rows["against"] == ""]
+
+
 def test_memory_of_the_planted_circuit_is_found_to_build_its_three_heads(
     untrained, planted, events, batches
 ):
@@ -210,9 +216,10 @@ def test_the_planted_route_is_strongest_and_its_untrained_twin_has_none(
     untrained, planted, events, batches
 ):
     rows = features(planted, state_of(planted.flat), events, batches)
-    strength = rows.loc[("strength", "")]
+    strength = alone(rows).loc[("strength", "")]
     assert strength["mean"].idxmax() == planted.matching_head
-    twin = features(untrained, state_of(untrained.flat), events, batches).loc[("strength", "")]
+    twin = features(untrained, state_of(untrained.flat), events, batches)
+    twin = alone(twin).loc[("strength", "")]
     assert twin["mean"].abs().max() < 0.01 * strength["mean"].max()
 
 
@@ -226,16 +233,31 @@ def test_rows_are_complete_and_the_control_is_there(untrained, events, batches):
         *routes(untrained),
         batches,
     )
-    assert set(rows.select_dtypes("number")) == set(UNITS)
-    assert (rows.groupby(["measure", "part"]).size() == 8).all()
+    assert (rows.groupby(["measure", "part", "against"]).size() == 8).all()
     assert ("alignment", "shuffled_answers") in set(zip(rows["measure"], rows["part"], strict=True))
     told = rows.dropna(subset="low")
     assert (told["low"] <= told["mean"] + 1e-12).all()
     assert (told["mean"] <= told["high"] + 1e-12).all()
     parts = rows[(rows["measure"] == "growth") & rows["part"].isin(COMPONENTS)]
-    whole = rows[(rows["measure"] == "growth") & (rows["part"] == "")].set_index("head")["mean"]
+    whole = rows[(rows["measure"] == "growth") & (rows["part"] == "") & (rows["against"] == "")]
+    whole = whole.set_index("head")["mean"]
     np.testing.assert_allclose(parts.groupby("head")["mean"].sum(), whole, rtol=1e-9, atol=1e-15)
     assert set(rows.loc[rows["measure"] == "growth", "unit"]) == {"score per step"}
+
+
+def test_growth_and_strength_stand_beside_the_mean_of_the_others(
+    untrained, planted, events, batches
+):
+    rows = features(untrained, state_of(untrained.flat, toward=planted.flat), events, batches)
+    for measure in ("growth", "strength"):
+        at = rows.loc[(measure, "")].reset_index().pivot(index="head", columns="against")
+        mean, low, high = at["mean"], at["low"], at["high"]
+        for head in mean.index:
+            others = mean[""].drop(head).mean()
+            assert mean[OTHERS][head] == pytest.approx(others, abs=1e-12)
+            assert mean[EXCESS][head] == pytest.approx(mean[""][head] - others, abs=1e-12)
+        assert (low[EXCESS] <= mean[EXCESS]).all()
+        assert (mean[EXCESS] <= high[EXCESS]).all()
 
 
 def test_one_route_has_nobody_to_compete_with(untrained, events, batches):

@@ -75,7 +75,6 @@ _SECTION_OF = {
     "example_gradients": TRAINING_DATA,
     "functional_write": WRITES,
     "foretold": FORETOLD,
-    "route_features": FORETOLD,
     "cross_seed": REPEATS,
     "reference_model": REFERENCE,
 }

@@ -22,7 +22,7 @@ class Settings(AnalysisSettings):
     ``train_programs`` of the training split, cut into ``chunks`` that are resampled for intervals.
     """
 
-    figures: ClassVar[tuple[str, ...]] = ("route_features",)
+    job_memory_mb: ClassVar[int] = 2000
     kind: Literal["route_features"]
     cutoffs: Annotated[tuple[Step, ...], Field(min_length=1)]
     route: Route

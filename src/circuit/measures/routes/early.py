@@ -20,7 +20,9 @@ programs:
    is what a route gains (or, below 0, loses) by sharing directions with others.
 
 Intervals of a strength resample events, all others chunks of programs. Norms and cosines between
-routes have none: noise lengthens a resampled vector.
+routes have none: noise lengthens a resampled vector. Strength and growth, by which a first route is
+named, stand beside the mean of the other routes'; the excess over it has intervals that hold for
+all routes at once.
 
 Forward passes at a cutoff: one over the events, and one per chunk and objective.
 """
@@ -40,6 +42,7 @@ from circuit.config.recipe import OptimizerSettings
 from circuit.config.scalar import ScalarSettings
 from circuit.config.terms import COMPONENTS
 from circuit.errors import AnalysisError
+from circuit.estimates import EXCESS, estimates
 from circuit.measures.routes.competition import expand_routes
 from circuit.measures.routes.descent import align, loss_gradient, objective_batches
 from circuit.measures.routes.next_update import (
@@ -54,24 +57,22 @@ from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import scalar_gradients
 from circuit.scalars.registry import ScalarContext, build_scalar
-from circuit.statistics import bootstrap_means, told
+from circuit.statistics import bootstrap_means, draws, simultaneous_interval, told
 from circuit.task.events import ReadEvents
 from circuit.training.batches import Batch
 from circuit.training.checkpoints import TrainState
 from circuit.training.records import RunRecord
 
-UNITS = {
-    "step": "step",
-    **dict.fromkeys(("mean", "low", "high"), "unit of the measure"),
-    "count": "1",
-}
 TRAINED = "tokens"
 """The objective that training descends on."""
+OTHERS = "other routes"
+"""The control of a route's strength and growth: the mean of the other candidates'."""
+_CHUNKS, _SHARE = "chunks of programs", "signed share"
 
 
 class Features(NamedTuple):
-    """``rows``: step, route, head, measure, part (objective or component), unit, mean, low, high,
-    count (events, or chunks of programs). ``backward``: backward passes made.
+    """``rows``: estimates by route, head and part (objective or component). ``backward``: backward
+    passes made.
     """
 
     rows: pd.DataFrame
@@ -181,19 +182,23 @@ def route_features(
             do="take a model with more heads",
         )
     seen = scalar_gradients(decoder, state.theta, events, value_ids, scalars)
-    gradients = seen.gradients.double()
+    gradients, values = seen.gradients.double(), seen.values.double().numpy().T
     losses = {name: loss_gradient(decoder, state.theta, chunks) for name, chunks in batches.items()}
     table = _Rows(state.step, heads, next(iter(scalars.values())).unit)
 
-    table.add("strength", table.unit, bootstrap_means(seen.values.double().numpy().T), len(events))
+    over_events = (len(events), "events")
+    table.add("strength", table.unit, bootstrap_means(values), *over_events)
+    table.add_others(
+        "strength", table.unit, draws(len(values)) @ values / len(values), *over_events
+    )
     norms = gradients.norm(dim=1).numpy()
-    table.add("gradient_norm", f"{table.unit} per parameter unit", norms, len(events))
+    table.add("gradient_norm", f"{table.unit} per parameter unit", norms, *over_events)
     for objective, loss in losses.items():
-        found, chunks = align(seen.gradients, loss), len(loss.targets)
-        table.add("alignment", "1", found.alignment, chunks, objective)
-        table.add("push", f"{table.unit} per learning rate", found.push, chunks, objective)
+        found, chunks = align(seen.gradients, loss), (len(loss.targets), _CHUNKS)
+        table.add("alignment", "cosine", found.alignment, *chunks, objective)
+        table.add("push", f"{table.unit} per learning rate", found.push, *chunks, objective)
     _add_growth(table, decoder.layout, gradients, next_update(optimizer, state, losses[TRAINED]))
-    return pd.concat(table.frames, ignore_index=True)
+    return estimates(pd.concat(table.frames, ignore_index=True))
 
 
 class _Rows:
@@ -203,7 +208,16 @@ class _Rows:
         self.step, self.heads, self.unit = step, heads, unit
         self.frames: list[pd.DataFrame] = []
 
-    def add(self, measure: str, unit: str, found: object, count: int, part: str = "") -> None:
+    def add(
+        self,
+        measure: str,
+        unit: str,
+        found: object,
+        count: int,
+        noun: str,
+        part: str = "",
+        against: str = "",
+    ) -> None:
         """``found``: value, low and high, [S] each, or the values [S] alone."""
         values = np.asarray(found, dtype=np.float64)
         if values.ndim == 1:
@@ -214,36 +228,46 @@ class _Rows:
             "head": list(self.heads.values()),
             "measure": measure,
             "part": part,
+            "against": against,
             "unit": unit,
             "mean": values[0],
             "low": values[1],
             "high": values[2],
             "count": count,
+            "noun": noun,
         }
         self.frames.append(pd.DataFrame(table))
+
+    def add_others(
+        self, measure: str, unit: str, drawn: Float[np.ndarray, "r+1 S"], count: int, noun: str
+    ) -> None:
+        """The mean of the other routes, and how far each lies beyond it: at once for all."""
+        others = (drawn.sum(1, keepdims=True) - drawn) / (drawn.shape[1] - 1)
+        self.add(measure, unit, told(others), count, noun, against=OTHERS)
+        beyond = drawn - others
+        ends = simultaneous_interval(beyond[0], beyond[1:])
+        self.add(measure, unit, [beyond[0], *ends], count, noun, against=EXCESS)
 
 
 def _add_growth(
     table: _Rows, layout: Layout, gradients: Float[Tensor, "S P"], update: NextUpdate
 ) -> None:
     """What the next update gives every route, through what, and beside whom."""
-    heads, chunks, per_step = (
-        list(table.heads.values()),
-        len(update.targets),
-        f"{table.unit} per step",
-    )
+    heads, chunks = list(table.heads.values()), (len(update.targets), _CHUNKS)
+    per_step = f"{table.unit} per step"
     found = first_order_growth(layout, gradients, update, heads)
     whole, shares = found.whole, share(found.components)
-    table.add("growth", per_step, told(whole), chunks)
+    table.add("growth", per_step, told(whole), *chunks)
+    table.add_others("growth", per_step, whole, *chunks)
     for i, name in enumerate(COMPONENTS):
-        table.add("growth", per_step, told(found.components[..., i]), chunks, name)
+        table.add("growth", per_step, told(found.components[..., i]), *chunks, name)
         if name != "rounding":  # float32's own part, which foretells nothing
-            table.add("component_share", "1", told(shares[..., i]), chunks, name)
-    table.add("own_update_norm", "parameter unit", own_norms(layout, update, heads), chunks)
+            table.add("component_share", _SHARE, told(shares[..., i]), *chunks, name)
+    table.add("own_update_norm", "parameter unit", own_norms(layout, update, heads), *chunks)
     through = share(np.stack([found.own, whole - found.own], -1))[..., 0]
-    table.add("own_growth_share", "1", told(through), chunks)
+    table.add("own_growth_share", _SHARE, told(through), *chunks)
     directions = torch.nn.functional.normalize(gradients, dim=1)
     others = len(heads) - 1
     cosines = (directions @ directions.T).fill_diagonal_(0).sum(1) / others
-    table.add("shared_cosine", "1", cosines.numpy(), others)
-    table.add("unique_growth", per_step, told(found.unique), chunks)
+    table.add("shared_cosine", "cosine", cosines.numpy(), others, "routes")
+    table.add("unique_growth", per_step, told(found.unique), *chunks)
