@@ -7,30 +7,10 @@ use rule measure as weight_svd with:
         **asks("weight_svd"),
 
 
-rule contextual_geometry:
+use rule measure as contextual_geometry with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, PLAN.analysis(w.study, w.analysis).split)),
-        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
+        unpack(needs(run, split, heads)),
     output:
-        **analysis_files("contextual_geometry"),
-    log:
-        "logs/contextual_geometry/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/contextual_geometry/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("contextual_geometry"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=60,
+        **leaves("contextual_geometry"),
     params:
-        *code("contextual_geometry"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "How states fall into groups: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/contextual_geometry.py"
+        **asks("contextual_geometry"),

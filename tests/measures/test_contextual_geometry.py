@@ -13,7 +13,7 @@ from program_text import reads_of
 from circuit.errors import AnalysisError
 from circuit.kinds.contextual_geometry.settings import Settings
 from circuit.measures.states.contextual import contextual_geometry
-from circuit.measures.states.control_table import UNITS
+from circuit.measures.states.control_table import RANDOM, SHUFFLED
 from circuit.measures.states.group_pictures import SHOWN
 from circuit.measures.states.grouped_states import role_states
 from circuit.measures.states.head_views import places, token_rows
@@ -53,21 +53,31 @@ def found(planted, untrained, planted_benchmark):
     return look(planted, states, split_of(planted_benchmark), settings())
 
 
+def beside(rows, keys):
+    """Estimates with their controls as columns: ``shuffled``, ``shuffled_low``, …"""
+    found = rows[rows["against"] == ""].set_index(keys)[["mean", "low", "high", "count"]]
+    for name, against in (("shuffled", SHUFFLED), ("random", RANDOM)):
+        part = rows[rows["against"] == against].set_index(keys)
+        names = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
+        found = found.join(part[list(names)].rename(columns=names))
+    return found.sort_index()
+
+
 @pytest.fixture(scope="module")
 def probe(found):
     """Rows of the probe in the whole space, by step, role, group and site."""
     rows = found[0].rows
-    full = rows[(rows["space"] == "full") & (rows["measure"] == "probe_accuracy")]
-    return full.set_index(["step", "role", "group", "site"]).sort_index()
+    full = rows[(rows["head"] == "") & (rows["measure"] == "probe_accuracy")]
+    return beside(full, ["step", "role", "group", "site"])
 
 
 @pytest.fixture(scope="module")
 def share(found):
     """Share of the variance between the groups that a side should see, by step, chosen, side."""
-    rows = found[0].alignment
-    asked = rows["compared"] == "group_means:" + rows["side"].map(MATCHED)
-    rows = rows[asked & (rows["measure"] == "variance_share")]
-    return rows.set_index(["step", "chosen", "side"]).sort_index()
+    rows = found[0].rows
+    rows = rows[(rows["matched"] == "yes") & (rows["measure"] == "variance_share")]
+    assert (rows["group"] == rows["side"].map(MATCHED)).all()
+    return beside(rows, ["step", "chosen", "side"])
 
 
 def test_the_answer_appears_at_prediction_only_once_the_matching_head_has_written(probe):
@@ -129,8 +139,8 @@ def test_the_untrained_twin_does_not_know_the_answer(probe):
 def test_between_share_of_what_is_not_known_is_what_shuffled_labels_give(found):
     """The key at hand says which values are held out; the control has that too."""
     rows = found[0].rows
-    chosen = (rows["space"] == "full") & (rows["measure"] == "between_share")
-    at = rows[chosen & (rows["site"] == "embedding")].set_index(["step", "role", "group"])
+    chosen = (rows["head"] == "") & (rows["measure"] == "between_share")
+    at = beside(rows[chosen & (rows["site"] == "embedding")], ["step", "role", "group"])
     for step in (0, 1):
         for cell in (("prediction", "answer"), ("support_value", "query_key")):
             row = at.loc[(step, *cell)]
@@ -171,7 +181,7 @@ def test_each_side_is_measured_where_it_acts():
         ("ov_input", "layer_1_attn_input", "support_value"),
         ("ov_output", "layer_1_post_attn", "prediction"),
     ]
-    assert found[0].space == "L1H2.qk_query"
+    assert (found[0].labels["head"], found[0].labels["chosen"]) == ("L1H2", "winner")
 
 
 def test_groups_are_those_of_the_programs_words(planted_benchmark):
@@ -215,25 +225,50 @@ def test_shuffles_hand_values_round_among_writes_to_the_same_key(planted_benchma
             assert sorted(of_writes.values()) == sorted(drawn.values())
 
 
-def test_tables_are_whole_and_have_a_unit_for_every_number(found):
-    tables = found[0]
-    for frame in (tables.rows, tables.alignment):
-        numeric = set(frame.select_dtypes("number"))
-        assert numeric <= UNITS.keys()
-        core = frame[["mean", "low", "high", "random" if frame is tables.alignment else "shuffled"]]
-        assert np.isfinite(core.to_numpy()).all()
-        assert (frame["low"] <= frame["mean"] + 1e-9).all()
-        assert (frame["mean"] <= frame["high"] + 1e-9).all()
-    ids = ["step", "site", "role", "group", "space", "measure"]
-    assert not tables.rows.duplicated(ids).any()
-    inside = tables.rows["space"] != "full"
-    assert tables.rows["random"].notna().eq(inside).all()
-    scored = tables.rows.set_index("measure")["count"]
+def test_rows_are_whole_and_beside_the_controls_that_make_sense(found):
+    rows = found[0].rows
+    rows = rows[rows["unit"] != "step"]
+    assert np.isfinite(rows[["mean", "low", "high"]].to_numpy()).all()
+    assert (rows["low"] <= rows["mean"] + 1e-9).all()
+    assert (rows["mean"] <= rows["high"] + 1e-9).all()
+    keys = ["step", "site", "role", "group", "head", "side", "compared", "measure"]
+    assert not rows.duplicated([*keys, "against"]).any()
+    every = beside(rows, keys).reset_index()
+    assert every["random"].notna().eq(every["head"] != "").all()
+    labelled = (every["compared"] == "") | (every["compared"] == "group means")
+    untrained = every["measure"].eq("clearest_probe_accuracy") & every["step"].eq(0)
+    assert every["shuffled"].notna().eq(labelled & ~untrained).all()
+    scored = every[every["compared"] == ""].set_index("measure")["count"]
     assert scored["probe_accuracy"].max() < scored["between_share"].min()
-    ids = ["step", "head", "side", "role", "compared", "measure"]
-    assert not tables.alignment.duplicated(ids).any()
-    of_states = tables.alignment["compared"].str.startswith("group_means")
-    assert tables.alignment["shuffled"].notna().eq(of_states).all()
+
+
+def test_the_clearest_stage_is_the_first_that_reaches_the_best(found, probe):
+    rows = found[0].rows
+    told = rows[(rows["role"] == "prediction") & (rows["group"] == "answer")]
+    onset = told[told["measure"] == "separates_from"]
+    assert (onset["site"].item(), onset["mean"].item()) == ("layer_1_post_attn", 1)
+    last = told[(told["measure"] == "clearest_probe_accuracy") & (told["step"] == 1)]
+    assert set(last["site"]) == {"layer_1_post_attn"}
+    assert set(last["against"]) == {"", SHUFFLED}
+    before = told[told["measure"] == "accuracy_one_stage_before"].set_index("against")["mean"]
+    assert before[""] == probe.loc[(1, "prediction", "answer", "layer_0_post_mlp"), "mean"]
+
+
+def test_an_interval_of_the_clearest_stage_holds_all_stages_at_once(planted, planted_benchmark):
+    """Half-way between noise and circuit, stages have intervals of some width."""
+    flat = planted.flat + 0.4 * torch.randn(
+        len(planted.flat), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    split = split_of(planted_benchmark, 60)
+    rows = look(planted, [flat], split, settings(draws=3))[0].rows
+    rows = rows[(rows["against"] == "") & (rows["head"] == "")]
+    keys = ["role", "group", "site"]
+    single = rows[rows["measure"] == "probe_accuracy"].set_index(keys)
+    every = rows[rows["measure"] == "clearest_probe_accuracy"].set_index(keys)
+    width = every["high"] - every["low"]
+    wide = width[every["mean"] < 0.9]
+    assert len(wide)
+    assert (wide > (single["high"] - single["low"])[wide.index]).all()
 
 
 def test_pairs_are_apart_where_the_circuit_put_them_apart(found):
@@ -272,8 +307,8 @@ def test_one_role_and_one_group_are_enough(planted, planted_benchmark):
     split = split_of(planted_benchmark, 24)
     chosen = settings(roles=["support_value"], groups=["answer"], draws=2)
     found, _ = look(planted, [planted.flat], split, chosen)
-    assert set(found.alignment["side"]) == {"qk_key", "ov_input"}
-    assert set(found.rows["group"]) == {"answer"}
+    assert set(found.rows["side"]) == {"qk_key", "ov_input", ""}
+    assert set(found.rows["group"]) == {"answer", ""}
 
 
 def test_states_that_form_no_groups_are_refused(planted, planted_benchmark):

@@ -21,13 +21,8 @@ class Settings(AnalysisSettings):
     probe adds to the covariance within groups.
     """
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "alignment", "pairwise", "projections")
-    figures: ClassVar[tuple[str, ...]] = (
-        "separability",
-        "alignment_curves",
-        "group_distances",
-        "axes",
-    )
+    tables: ClassVar[tuple[str, ...]] = ("rows", "pairwise", "projections")
+    job_memory_mb: ClassVar[int] = 2000
     kind: Literal["contextual_geometry"]
     heads: HeadScanName
     split: SplitName = "validation_iid"

@@ -10,6 +10,10 @@
    measured too.
 4. Controls beside every number: shuffled labels, and random subspaces of the same rank. Both are
    the same at every checkpoint.
+5. Groups *separate* at a stage from the first checkpoint on from which the probe's interval lies
+   above that of shuffled labels and above that of the run's first checkpoint, to the end. They do
+   so most clearly from the first stage on whose interval at the last checkpoint reaches that of the
+   best stage; since it is picked from all stages, its interval holds all of them at once.
 
 A token's own identity separates its states without any circuit: keys at ``prediction`` and
 ``support_key``, values at ``support_value``. All else came from elsewhere in the program.
@@ -17,7 +21,7 @@ A token's own identity separates its states without any circuit: keys at ``predi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -26,8 +30,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit.estimates import estimates
+from circuit.landmarks import from_then_on
 from circuit.measures.states.alignment import random_subspaces
-from circuit.measures.states.control_table import Cell, table
+from circuit.measures.states.control_table import SHUFFLED, Cell, table
 from circuit.measures.states.group_pictures import pair_distances, projected
 from circuit.measures.states.grouped_states import Grouping, role_states
 from circuit.measures.states.head_views import Look, aligned, places, token_rows
@@ -37,21 +43,32 @@ from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.routing import Head, require_rank
 from circuit.scalars.subspace import head_bases
+from circuit.statistics import resamples, simultaneous_interval
 from circuit.task.vocabulary import Vocabulary
 
-FULL = "full"
+TOKEN_GROUPS = (
+    ("prediction", "query_key"),
+    ("support_key", "query_key"),
+    ("support_value", "answer"),
+)
+"""(role, group) whose groups the token at the role names by itself."""
+_PROBE = "probe_accuracy"
+_NOWHERE = dict.fromkeys(("head", "chosen", "side", "compared", "matched"), "")
 
 
 class Geometry(NamedTuple):
     """What was found; every table has a column ``step``.
 
-    ``rows``: separability by site, role, group, space, measure. ``alignment``: by head, side, what
-    it is compared with, measure. ``pairwise`` and ``projections``: of the first and last checkpoint
-    only (:mod:`circuit.measures.states.group_pictures`).
+    ``rows``: estimates by site, role and group. Separability is of the whole space where ``head``
+    is empty, else of the subspace of one side of a head; ``compared`` is what that subspace is
+    aligned with, ``matched`` whether the side should see the group. ``known_by`` says whether the
+    token itself names the group. Of the clearest stage there are ``clearest_probe_accuracy``
+    (beside its controls, and at the first checkpoint) and ``separates_from``, a step, and of the
+    stage before it ``accuracy_one_stage_before``. ``pairwise`` and ``projections``: of the first
+    and last checkpoint only (:mod:`circuit.measures.states.group_pictures`).
     """
 
     rows: pd.DataFrame
-    alignment: pd.DataFrame
     pairwise: pd.DataFrame
     projections: pd.DataFrame
 
@@ -106,16 +123,57 @@ def contextual_geometry(
         of_heads = {chosen: head_bases(params, head, rank) for chosen, head in heads.items()}
         bases = {place: of_heads[place.chosen][f"head_{place.side}"] for place in where}
         look = Look(states, by_role, bases, random)
-        tables["rows"].append(table(_separability(look, settings.shrinkage), step))
+        cells = _separability(look, settings.shrinkage)
         tokens = token_rows(params, vocabulary, read)
-        tables["alignment"].append(table(aligned(look, tokens), step))
+        tables["rows"] += [table(cells, step), table(aligned(look, tokens), step)]
         if step in (steps[0], steps[-1]):
             for role, site in shown.items():
                 for name, groups in by_role[role].groups.items():
                     labels = {"step": step, "site": site, "role": role, "group": name}
                     tables["pairwise"].append(pair_distances(states[site, role], groups, labels))
                     tables["projections"].append(projected(states[site, role], groups, labels))
-    return Geometry(**{name: pd.concat(t, ignore_index=True) for name, t in tables.items()})
+    found = {name: pd.concat(t, ignore_index=True) for name, t in tables.items()}
+    rows = pd.concat([found["rows"], _clearest(found["rows"], cells)], ignore_index=True)
+    for frame in (rows, found["pairwise"], found["projections"]):
+        known = [pair in TOKEN_GROUPS for pair in zip(frame["role"], frame["group"], strict=True)]
+        frame.insert(0, "known_by", np.where(known, "token", "context"))
+    return Geometry(**{**found, "rows": rows})
+
+
+def _clearest(rows: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
+    """Rows of the clearest stage of every role and group; ``cells`` are of the last checkpoint."""
+    probes = rows[(rows["measure"] == _PROBE) & (rows["head"] == "")]
+    last, column = int(rows["step"].max()), list(MEASURES).index(_PROBE)
+    parts = []
+    for (role, group), part in probes.groupby(["role", "group"], sort=False):
+        at = {"role": role, "group": group}
+        own = [c for c in cells if at.items() <= c.labels.items() and not c.labels["head"]]
+        per_program = np.stack([cell.columns[:, column] for cell in own], axis=1)
+        mean, sites = per_program.mean(0), [cell.labels["site"] for cell in own]
+        drawn = resamples(len(per_program), 0) @ per_program / len(per_program)
+        low, high = np.clip(simultaneous_interval(mean, drawn), 0, 1)
+        i = int((high >= low[mean.argmax()]).argmax())
+        here = part[part["site"] == sites[i]].assign(measure=f"clearest_{_PROBE}")
+        told = here["step"].eq(last) & here["against"].eq("")
+        here.loc[told, ["low", "high"]] = low[i], high[i]
+        start = here["step"].eq(rows["step"].min()) & here["against"].eq("")
+        parts.append(here[here["step"].eq(last) | start])
+        if i:
+            before = part[(part["site"] == sites[i - 1]) & part["step"].eq(last)]
+            parts.append(before.assign(measure="accuracy_one_stage_before"))
+        named = {**at, **_NOWHERE, "site": sites[i], "measure": "separates_from", "step": last}
+        onset = {"mean": _onset(part[part["site"] == sites[i]]), "unit": "step"}
+        parts.append(estimates(pd.DataFrame([{**named, **onset}])))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _onset(rows: pd.DataFrame) -> float:
+    """Step from which the probe at one stage stays beyond its controls; NaN if it never does."""
+    seen = rows[rows["against"] == ""].set_index("step").sort_index()
+    chance = rows[rows["against"] == SHUFFLED].set_index("step")["high"]
+    beyond = (seen["low"] > chance[seen.index]) & (seen["low"] > seen["high"].iloc[0])
+    onset = from_then_on(seen.index.to_numpy(), beyond.to_numpy())
+    return np.nan if onset is None else onset
 
 
 def _separability(look: Look, shrinkage: float) -> list[Cell]:
@@ -123,15 +181,14 @@ def _separability(look: Look, shrinkage: float) -> list[Cell]:
     cells = []
 
     def add(
-        at: tuple[str, str],
-        space: str,
+        labels: Mapping[str, str],
         seen: Float[Tensor, "N r"],
         outside: Mapping[str, Float[np.ndarray, "K m"]],
     ) -> None:
-        for name, groups in look.by_role[at[1]].groups.items():
+        for name, groups in look.by_role[labels["role"]].groups.items():
             cells.append(
                 Cell(
-                    {"site": at[0], "role": at[1], "group": name, "space": space},
+                    {**_NOWHERE, **labels, "group": name},
                     MEASURES,
                     program_columns(seen, groups, shrinkage),
                     groups.measures(seen[None], groups.shuffled, shrinkage).numpy(),
@@ -142,7 +199,7 @@ def _separability(look: Look, shrinkage: float) -> list[Cell]:
 
     for (site, role), seen in look.states.items():
         if not site.endswith("_attn_input"):  # the stage before it, LayerNorm'd
-            add((site, role), FULL, seen, {})
+            add({"site": site, "role": role}, seen, {})
     for at, here in look.shared.items():
         drawn = look.states[at] @ look.random
         outside = {
@@ -150,5 +207,5 @@ def _separability(look: Look, shrinkage: float) -> list[Cell]:
             for name, groups in look.by_role[at[1]].groups.items()
         }
         for place in here:
-            add(at, place.space, look.states[at] @ look.bases[place], outside)
+            add(place.labels, look.states[at] @ look.bases[place], outside)
     return cells

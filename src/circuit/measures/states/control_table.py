@@ -1,4 +1,4 @@
-"""Tables whose every number stands beside its controls.
+"""Estimates of which every one stands beside its controls.
 
 Many numbers of one checkpoint share one bootstrap: programs are resampled together.
 """
@@ -12,17 +12,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from circuit.estimates import estimates
 from circuit.statistics import band, bootstrap_means
 
-_MEASURED = "unit of the measure"
-CONTROLS = ("shuffled", "random")
-UNITS = {
-    "step": "step",
-    **dict.fromkeys(("mean", "low", "high"), _MEASURED),
-    "count": "1",
-    **{f"{c}{end}": _MEASURED for c in CONTROLS for end in ("", "_low", "_high")},
-}
-"""Units of the columns of :func:`table`."""
+SHUFFLED, RANDOM = "shuffled labels", "random directions"
 
 
 class Cell(NamedTuple):
@@ -34,6 +27,7 @@ class Cell(NamedTuple):
         columns: [P, m] per program; means over programs are the measures.
         shuffled, random: [K, m] of draws, None where the control makes no sense.
         counts: states (or tokens) behind each measure.
+        noun: what is counted.
     """
 
     labels: Mapping[str, str]
@@ -42,36 +36,39 @@ class Cell(NamedTuple):
     shuffled: Float[np.ndarray, "K m"] | None
     random: Float[np.ndarray, "K m"] | None
     counts: Sequence[int]
+    noun: str = "states"
 
 
 def table(cells: Sequence[Cell], step: int) -> pd.DataFrame:
-    """Rows of step, the cells' labels, measure, mean, low, high, count and both controls.
+    """Estimates of the cells' measures, and below them those of either control.
 
     A control is the mean of its draws with their 2.5% and 97.5% quantiles. No measure is negative
     and no share above 1, and so are no ends of intervals.
     """
     columns = np.concatenate([cell.columns for cell in cells], axis=1)
-    shares = np.array([unit == "share" for cell in cells for unit in cell.units.values()])
+    units = [unit for cell in cells for unit in cell.units.values()]
     mean, low, high = bootstrap_means(columns)
-    ceiling = np.where(shares, 1.0, np.inf)
-    names = [
-        {"step": step, **cell.labels, "measure": measure}
-        for cell in cells
-        for measure in cell.units
+    ceiling = np.where([unit == "share" for unit in units], 1.0, np.inf)
+    names = pd.DataFrame(
+        [{**cell.labels, "measure": measure} for cell in cells for measure in cell.units]
+    ).assign(unit=units)
+    parts = [
+        names.assign(
+            against="",
+            mean=mean,
+            low=np.clip(low, 0, ceiling),
+            high=np.clip(high, 0, ceiling),
+            count=[count for cell in cells for count in cell.counts],
+            noun=[cell.noun for cell in cells for _ in cell.units],
+        )
     ]
-    found = pd.DataFrame(names).assign(
-        mean=mean,
-        low=np.clip(low, 0, ceiling),
-        high=np.clip(high, 0, ceiling),
-        count=[count for cell in cells for count in cell.counts],
-    )
-    for control in CONTROLS:
-        bands = np.concatenate([_band(getattr(cell, control), len(cell.units)) for cell in cells])
-        found[[control, f"{control}_low", f"{control}_high"]] = bands
-    return found
-
-
-def _band(draws: Float[np.ndarray, "K m"] | None, measures: int) -> Float[np.ndarray, "m 3"]:
-    if draws is None:
-        return np.full((measures, 3), np.nan)
-    return band(draws).T
+    for field, against in (("shuffled", SHUFFLED), ("random", RANDOM)):
+        drawn = [(cell, getattr(cell, field)) for cell in cells]
+        known = np.array([draws is not None for cell, draws in drawn for _ in cell.units])
+        if not known.any():
+            continue
+        bands = np.concatenate([band(draws) for _, draws in drawn if draws is not None], axis=1)
+        counts = [len(draws) for cell, draws in drawn if draws is not None for _ in cell.units]
+        ends = dict(zip(("mean", "low", "high"), bands, strict=True))
+        parts.append(names[known].assign(against=against, count=counts, noun="draws", **ends))
+    return estimates(pd.concat(parts), step=step)

@@ -37,6 +37,18 @@ _SITES = {
 }
 
 
+MATCHED = {
+    "qk_query": "query_key",
+    "qk_key": "query_key",
+    "ov_input": "answer",
+    "ov_output": "answer",
+}
+"""The groups that each side of a lookup head's maps should see."""
+
+
+GROUP_MEANS = "group means"
+
+
 class Place(NamedTuple):
     """A side of a chosen head's maps, with the states that it reads or writes."""
 
@@ -47,9 +59,15 @@ class Place(NamedTuple):
     role: str
 
     @property
-    def space(self) -> str:
-        """``L1H2.qk_query``."""
-        return f"{head_name(self.head)}.{self.side}"
+    def labels(self) -> dict[str, str]:
+        """Columns that identify it."""
+        return {
+            "site": self.site,
+            "role": self.role,
+            "head": head_name(self.head),
+            "chosen": self.chosen,
+            "side": self.side,
+        }
 
     @property
     def where(self) -> tuple[str, str]:
@@ -82,14 +100,16 @@ class Compared(NamedTuple):
     """Something that subspaces are compared with.
 
     ``form`` is None where nothing was sampled, ``shuffled`` where there are no labels; ``size`` is
-    the number of states or tokens.
+    the number of states or tokens, which ``noun`` says; ``group`` is empty where there is none.
     """
 
     name: str
+    group: str
     axes: Axes
     form: Form | None
     shuffled: Axes | None
     size: int
+    noun: str = "states"
 
 
 def places(heads: Mapping[str, Head], roles: Iterable[str]) -> list[Place]:
@@ -127,40 +147,44 @@ def aligned(look: Look, tokens: Mapping[tuple[str, str], Float[Tensor, "n d"]]) 
                 cells.append(
                     Cell(
                         {
-                            "head": head_name(place.head),
-                            "chosen": place.chosen,
-                            "side": place.side,
-                            "site": site,
-                            "role": role,
+                            **place.labels,
+                            "group": compared.group,
                             "compared": compared.name,
+                            "matched": _matches(place.side, compared.group),
                         },
                         MEASURES,
                         columns.numpy(),
                         None if control is None else control.measures(basis[None]).numpy(),
                         random,
                         [compared.size] * len(MEASURES),
+                        compared.noun,
                     )
                 )
     return cells
+
+
+def _matches(side: str, group: str) -> str:
+    """Whether a side should see a group; empty where there is none."""
+    return ("yes" if MATCHED[side] == group else "no") if group else ""
 
 
 def _of_states(states: Float[Tensor, "N d"], known: States, rank: int) -> Iterator[Compared]:
     """PCA axes, and the means of every grouping, which span a direction less than there are."""
     centred = states - states.mean(0)
     total = Form(centred, None)
-    yield Compared("pca", axes(total.matrix[None], rank), total, None, len(states))
+    yield Compared("pca", "", axes(total.matrix[None], rank), total, None, len(states))
     for name, groups in known.groups.items():
         k = min(rank, len(groups.names) - 1)
         means = group_means(states[None], groups.codes[None], len(groups.names)).means[0]
         form = Form(centred, centred - means[groups.codes])
         found, shuffled = axes(form.matrix[None], k), axes(_shuffled(states, groups), k)
-        yield Compared(f"group_means:{name}", found, form, shuffled, len(states))
+        yield Compared(GROUP_MEANS, name, found, form, shuffled, len(states))
 
 
 def _of_tokens(static: Mapping[str, Float[Tensor, "n d"]], rank: int) -> Iterator[Compared]:
     for kind, rows in static.items():
         found = axes((rows.T @ rows)[None], min(rank, len(rows) - 1))
-        yield Compared(f"token_embedding:{kind}", found, None, None, len(rows))
+        yield Compared(f"embeddings of {kind}", "", found, None, None, len(rows), "tokens")
 
 
 def _shuffled(states: Float[Tensor, "N d"], groups: Groups) -> Float[Tensor, "K d d"]:
