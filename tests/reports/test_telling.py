@@ -74,6 +74,22 @@ class TestEffects:
         assert found.control == "L1H1 bottom"
         assert found.verdict == "shown"
 
+    @pytest.mark.parametrize(
+        ("size", "verdict"), [(0.0, "shown"), (4.9, "open"), (9.0, "open"), (None, "shown")]
+    )
+    def test_of_several_controls_every_one_must_be_beaten(self, size, verdict):
+        """By the paired difference from each that has one, else by its interval."""
+        found = Estimates(100, {"effect": "logit"})
+        found.add(5 + NOISE, "effect", head="L1H2")
+        found.add(NOISE[::-1], "effect", "random change", head="L1H2")
+        found.excess("random change", "excess over random change")
+        if size is not None:
+            found.add(size + NOISE[::-1], "effect", "another", head="L1H2")
+        both = (*CONTROL, {"against": "another"})
+        [one] = told(finding(where={"head": "L1H2"}, control=both, says=""), found.frame())
+        assert one.verdict == verdict
+        assert "effect, beyond random change" in [number.name for number in one.numbers]
+
     def test_a_bound_may_be_a_setting(self):
         table = rows(excess=False)
         asked = finding(bound="$least", control=(), uncontrolled="it is asked for", says="")

@@ -26,6 +26,7 @@ from circuit.reports.saying import Context, Said
 from circuit.reports.style import words
 
 _RANKED = {"largest": "largest", "smallest": "smallest", "size": "largest in size"}
+_ONLY = "the control"
 _SMALL = 0.001  # of the largest part; what is less is in the tables alone
 
 
@@ -143,16 +144,10 @@ def _effect(finding: Finding, rows: pd.DataFrame, context: Context) -> Outcome:
     row, again, compared = _picked(finding, rows, table)
     asked = (_beside(table, row, control) for control in finding.control)
     other = [control for control in asked if control is not None]
-    paired = _beside(table, row, {"against": EXCESS})
     effect, controls = Said(row), [Said(control) for control in other]
-    excess = None if paired is None else Said(paired)
-    came = verdict(
-        effect.estimate,
-        [control.estimate for control in controls],
-        None if excess is None else excess.estimate,
-        context.bound(finding.bound),
-    )
-    fields = {**_fields(row, rows), "effect": effect, "excess": excess}
+    excesses, bound = _excesses(table, row, other), context.bound(finding.bound)
+    came = _came(effect, list(zip(map(_against, other), controls, strict=True)), excesses, bound)
+    fields = {**_fields(row, rows), "effect": effect, "excess": next(iter(excesses.values()), None)}
     fields |= {"of": compared, "again": ", ".join(map(str, again))}
     if other:
         fields |= {f"control_{key}": value for key, value in _keys(other[0]).items()}
@@ -164,8 +159,10 @@ def _effect(finding: Finding, rows: pd.DataFrame, context: Context) -> Outcome:
         unseen = "; events that did not choose it" if row["half"] == CONFIRMATION else ""
         notes.append(f"{_RANKED[finding.rank]} of {compared:,}{unseen}")
     numbers = [effect.number(name, "; ".join(notes))]
-    if excess is not None:
-        numbers.append(excess.number(f"{name}, beyond the control", "paired difference"))
+    numbers += [
+        excess.number(f"{name}, beyond {over}", "paired difference")
+        for over, excess in excesses.items()
+    ]
     numbers += [
         said.number(f"{name}, control: {told}") for said, told in zip(controls, named, strict=True)
     ]
@@ -180,6 +177,33 @@ def _effect(finding: Finding, rows: pd.DataFrame, context: Context) -> Outcome:
         finding, came, row, fields, context, numbers,
         marks=marks, control="; ".join(named), compared=compared,
     )  # fmt: skip
+
+
+def _came(
+    effect: Said,
+    controls: Sequence[tuple[str, Said]],
+    excesses: Mapping[str, Said],
+    bound: float | None,
+) -> Verdict:
+    """The verdict beside all controls: by the excess where there is one, unpaired where not."""
+    found = {verdict(effect.estimate, (), one.estimate) for one in excesses.values()}
+    left = [one.estimate for name, one in controls if name not in excesses]
+    if not excesses or (left and _ONLY not in excesses):
+        found.add(verdict(effect.estimate, left, bound=bound))
+    return found.pop() if len(found) == 1 else "open"
+
+
+def _excesses(
+    table: pd.DataFrame, row: pd.Series, controls: Sequence[pd.Series]
+) -> dict[str, Said]:
+    """Paired differences from the control, or where there are several, from each that has one."""
+    names = {EXCESS: _ONLY, **{f"{EXCESS} over {_against(one)}": _against(one) for one in controls}}
+    found = {told: _beside(table, row, {"against": name}) for name, told in names.items()}
+    return {told: Said(paired) for told, paired in found.items() if paired is not None}
+
+
+def _against(control: pd.Series) -> str:
+    return str(control["against"])
 
 
 def _picked(
