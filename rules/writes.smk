@@ -27,33 +27,13 @@ rule scalar_progress:
         "../src/scripts/scalar_progress.py"
 
 
-rule functional_write:
+use rule measure as functional_write with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes", PLAN.analysis(w.study, w.analysis).split)),
-        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
+        unpack(needs(run, probes, split, heads)),
     output:
-        **analysis_files("functional_write"),
-    log:
-        "logs/functional_write/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/functional_write/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("functional_write"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=60,
+        **leaves("functional_write"),
     params:
-        *code("functional_write"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "What a write does: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/functional_write.py"
+        **asks("functional_write"),
 
 
 use rule measure as shared_features with:

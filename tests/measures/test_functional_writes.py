@@ -1,7 +1,6 @@
 """What writes do later: found where they were planted, with exact parts, and not in twins."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from planted import untrained_twin
@@ -10,8 +9,7 @@ from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.kinds.functional_write.settings import Settings
 from circuit.measures.writes.controls import role_masks
-from circuit.measures.writes.functional import UNITS, effect_sites, follow_writes
-from circuit.measures.writes.subspaces import SUBSPACE_UNITS
+from circuit.measures.writes.functional import effect_sites, follow_writes
 from circuit.model.counting import CountingDecoder
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.registry import ScalarContext, build_scalar, resolve_write
@@ -92,9 +90,12 @@ def formed(planted, states, events):
 
 
 def at(table, step, **chosen):
-    """The one row that is meant."""
+    """The one row that is meant: of effects themselves, where nothing else is said."""
     row = table[table["step"] == step]
-    for name, value in chosen.items():
+    meant = {"measure": "effect", "side": "", "against": "", "part": "whole"}
+    if chosen.get("measure", "effect") != "effect":
+        meant = {"against": ""}
+    for name, value in {**meant, **chosen}.items():
         row = row[row[name] == value]
     assert len(row) == 1
     return row.iloc[0]
@@ -102,39 +103,39 @@ def at(table, step, **chosen):
 
 def test_the_matching_heads_write_is_worth_what_its_removal_costs(formed):
     """Nothing lies between its target and the answer, and the gradient is integrated."""
-    own = at(formed.rows, 100, write="answer", of="write", part="whole")
-    cost = at(formed.rows, 100, write="answer", of="ablation")
+    own = at(formed, 100, write="answer")
+    cost = at(formed, 100, write="answer", against="ablation")
     assert own["low"] > 5
     assert own["mean"] == pytest.approx(cost["mean"], rel=1e-6)
-    bottom = at(formed.rows, 100, write="answer", of="bottom head", part="whole")
-    assert bottom["source"] == BOTTOM
+    bottom = at(formed, 100, write="answer", against="bottom head")
     assert abs(bottom["mean"]) < 0.01 * own["mean"]
 
 
 def test_another_events_gradient_reads_nothing_of_it(formed):
-    foreign = at(formed.rows, 100, write="answer", of="gradient of another event", part="whole")
+    foreign = at(formed, 100, write="answer", against="gradient of another event")
     assert foreign["low"] < 0 < foreign["high"]
 
 
 def test_parts_sum_to_the_whole_at_every_checkpoint(formed):
-    wide = formed.rows.pivot_table(
-        index=["step", "write", "of", "source"], columns="part", values="mean"
+    effects = formed[(formed["measure"] == "effect") & (formed["side"] == "")]
+    wide = effects.pivot_table(
+        index=["step", "write", "against"], columns="part", values="mean"
     ).dropna()
     assert len(wide) > 20
     np.testing.assert_allclose(wide["skip"] + wide["mlp"], wide["whole"], rtol=1e-11, atol=1e-14)
-    planted = wide.loc[(100, "answer", "write")].iloc[0]
+    planted = wide.loc[(100, "answer", "")]
     assert abs(planted["mlp"]) < 0.05 * planted["skip"]  # the planted MLPs are noise
 
 
 def test_the_previous_token_heads_write_acts_from_the_written_values(formed):
     """The matching head meets it at the support value; what it writes elsewhere does nothing."""
-    positions = formed.positions
+    positions = formed
     source = {
         role: at(positions, 100, write="previous_key", side="source", role=role)["mean"]
         for role in (*ROLES, "other", "together")
     }
     assert max(source, key=source.get) == "support_value"
-    whole = at(formed.rows, 100, write="previous_key", of="write", part="whole")["mean"]
+    whole = at(formed, 100, write="previous_key")["mean"]
     assert sum(source.values()) == pytest.approx(whole, rel=1e-9)
     assert abs(source["support_key"]) < 0.01 * whole
     target = {
@@ -142,28 +143,45 @@ def test_the_previous_token_heads_write_acts_from_the_written_values(formed):
         for role in ROLES
     }
     assert max(target, key=target.get) == "support_value"
-    own = at(formed.rows, 100, write="key_of_the_value", of="write", part="whole")["mean"]
+    own = at(formed, 100, write="key_of_the_value")["mean"]
     assert target["support_value"] == pytest.approx(own, rel=1e-9)
 
 
 def test_a_write_in_the_last_layer_acts_from_its_own_position_only(formed):
-    source = formed.positions[
-        (formed.positions["write"] == "answer") & (formed.positions["side"] == "source")
-    ]
+    source = formed[(formed["write"] == "answer") & (formed["side"] == "source")]
     elsewhere = source[source["role"] != "prediction"]
     assert elsewhere["mean"].abs().max() < 1e-12
 
 
+def test_an_excess_is_what_the_control_does_not_have(formed):
+    for control in ("gradient of another event", "bottom head"):
+        excess = at(formed, 100, write="answer", against=f"excess over {control}")
+        own, other = (at(formed, 100, write="answer", against=name) for name in ("", control))
+        assert excess["mean"] == pytest.approx(own["mean"] - other["mean"])
+        assert 0 < excess["low"] < excess["mean"] < excess["high"]
+
+
+def test_the_effect_is_half_way_where_it_stays_at_half_its_last_value(formed):
+    found = at(formed, 100, write="answer", measure="half_way")
+    curve = [at(formed, step, write="answer")["mean"] for step in (0, 50, 100)]
+    assert found["mean"] == (50 if curve[1] >= curve[2] / 2 else 100)
+    assert found["unit"] == "step"
+
+
 def test_write_subspaces_turn_from_chance_to_the_mature_ones(formed):
-    start = at(formed.subspaces, 0, write="answer", role="prediction")
-    end = at(formed.subspaces, 100, write="answer", role="prediction")
-    assert start["overlap"] < 0.3
-    assert end["overlap"] == pytest.approx(1)
+    overlaps = {"write": "answer", "measure": "overlap"}
+    start = at(formed, 0, **overlaps, role="prediction")
+    end = at(formed, 100, **overlaps, role="prediction")
+    assert start["mean"] < 0.3
+    assert end["mean"] == pytest.approx(1)
     assert end["low"] == pytest.approx(1)
-    assert start["chance"] == 4 / 64
-    assert start["chance_low"] < 4 / 64 < start["chance_high"]
-    assert (formed.subspaces["low"] <= formed.subspaces["overlap"]).all()
-    assert (formed.subspaces["overlap"] <= formed.subspaces["high"] + 1e-12).all()
+    chance = at(formed, 0, **overlaps, against="random subspaces")
+    assert chance["mean"] == 4 / 64
+    assert chance["low"] < 4 / 64 < chance["high"]
+    of = formed[formed["measure"] == "overlap"]
+    assert (of["low"] <= of["mean"]).all()
+    assert (of["mean"] <= of["high"] + 1e-12).all()
+    assert set(of.loc[of["role"] == "support_value", "side"]) == {"own role", "other role"}
 
 
 def test_a_write_subspace_is_that_of_numpy(planted, states, formed, events):
@@ -178,8 +196,8 @@ def test_a_write_subspace_is_that_of_numpy(planted, states, formed, events):
         _, _, vh = np.linalg.svd(rows - rows.mean(0))
         bases.append(vh[:4])
     overlap = np.linalg.norm(bases[0] @ bases[1].T) ** 2 / 4
-    found = at(formed.subspaces, 50, write="answer", role="support_value")
-    assert found["overlap"] == pytest.approx(overlap, rel=1e-9)
+    found = at(formed, 50, write="answer", role="support_value", measure="overlap")
+    assert found["mean"] == pytest.approx(overlap, rel=1e-9)
 
 
 def test_the_untrained_twins_writes_do_nothing_beyond_their_intervals(planted, events):
@@ -188,7 +206,8 @@ def test_the_untrained_twins_writes_do_nothing_beyond_their_intervals(planted, e
     for seed in range(3):
         states = {0: untrained_twin(planted, seed).flat, 100: planted.flat}
         found = followed(planted, states, events.select(range(12)))
-        own = found.rows[(found.rows["of"] == "write") & (found.rows["part"] == "whole")]
+        chosen = (found["measure"] == "effect") & (found["part"] == "whole")
+        own = found[chosen & (found["side"] == "") & (found["against"] == "")]
         means += own.loc[own["step"] == 0, "mean"].tolist()
         largest = own.groupby("step")["mean"].max()
         assert largest[0] < 0.15 * largest[100]
@@ -209,20 +228,16 @@ def test_effects_are_the_scalars_own(planted, states, formed, events):
     )
     for name, row in zip(scalars, values, strict=True):
         write, _, part = name.rpartition(" ")
-        found = at(formed.rows, 50, write=write, of="write", part=part)["mean"]
+        found = at(formed, 50, write=write, part=part)["mean"]
         assert found == pytest.approx(float(row.mean()), rel=1e-9, abs=1e-12)
 
 
-def test_every_number_has_an_interval_a_count_and_a_unit(formed, events):
-    for table, units in (
-        (formed.rows, UNITS),
-        (formed.positions, UNITS),
-        (formed.subspaces, SUBSPACE_UNITS),
-    ):
-        numeric = [c for c in table if pd.api.types.is_numeric_dtype(table[c])]
-        assert set(numeric) == set(units)
-        assert (table["count"] == len(events)).all()
-        assert not table.isna().any().any()
+def test_every_effect_has_an_interval_and_a_count(formed, events):
+    effects = formed[formed["measure"] == "effect"]
+    assert (effects["count"] == len(events)).all()
+    assert not effects.isna().any().any()
+    keys = ["step", "write", "measure", "side", "role", "against", "part"]
+    assert not formed.duplicated(keys).any()
 
 
 def test_one_whole_pass_per_checkpoint(planted, states, events):
@@ -233,7 +248,7 @@ def test_one_whole_pass_per_checkpoint(planted, states, events):
 
 
 def test_a_bottom_head_that_does_not_reach_the_target_is_no_control(planted, formed):
-    controls = formed.rows[formed.rows["of"] == "bottom head"]
+    controls = formed[formed["against"] == "bottom head"]
     assert set(controls["write"]) == {"answer", "previous_key", "noise"}
     writes = {}
     assert effect_sites(planted.decoder, writes, BOTTOM) == {"final_norm"}

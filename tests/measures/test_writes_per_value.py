@@ -8,8 +8,7 @@ from planted import untrained_twin
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.measures.writes.per_value import (
-    SPREAD_UNITS,
-    VALUE_UNITS,
+    EXCHANGED,
     Observations,
     effects_per_value,
     variance_shares,
@@ -54,6 +53,19 @@ def formed(planted, events):
     return measured(planted, events, {0: untrained_twin(planted).flat, 1: planted.flat})
 
 
+def values(found, step):
+    """Effects by value."""
+    rows = found[(found["step"] == step) & (found["measure"] == "value_effect")]
+    return rows.set_index("value")
+
+
+def spread_of(rows):
+    """The numbers of all values, by measure, and what 95% of exchanges stay below."""
+    own = rows[(rows["against"] == "") & (rows["measure"] != "value_effect")]
+    [control] = rows.loc[rows["against"] == EXCHANGED, "high"]
+    return {**own.set_index("measure")["mean"], "by_chance": control}
+
+
 def test_every_value_gets_the_mean_over_programs(formed, planted, events):
     found, effects = formed
     table = pd.DataFrame(
@@ -64,28 +76,27 @@ def test_every_value_gets_the_mean_over_programs(formed, planted, events):
         }
     )
     by_hand = table.groupby(["program", "value"])["effect"].mean().groupby("value")
-    now = found.values[found.values["step"] == 1].set_index("value")
+    now = values(found, 1)
     np.testing.assert_allclose(now["mean"], by_hand.mean().loc[now.index], rtol=1e-9)
     assert (now["count"] == by_hand.size().loc[now.index]).all()
     assert (now["low"] <= now["mean"]).all()
     assert (now["mean"] <= now["high"]).all()
-    assert set(found.values.columns) >= set(VALUE_UNITS)
-    assert set(found.spread.columns) == {"write", "unit", *SPREAD_UNITS}
 
 
 def test_the_planted_copy_helps_every_value(formed):
     """V000 and V001 lie on the weakest axis, the last two on the strongest."""
     found, _ = formed
-    now = found.values[found.values["step"] == 1].set_index("value")
+    now = values(found, 1)
     assert (now["low"] > 1).all()
-    told = found.spread[found.spread["step"] == 1].iloc[0]
-    assert told["count"] == now["count"].sum()
-    assert told["values"] == len(now)
+    rows = found[found["step"] == 1]
+    assert spread_of(rows)["values"] == len(now)
+    [observed] = rows.loc[rows["measure"] == "within_values", "count"]
+    assert observed == now["count"].sum()
 
 
 def test_the_untrained_twin_helps_no_value(formed):
     found, _ = formed
-    start, end = (found.values[found.values["step"] == step] for step in (0, 1))
+    start, end = (values(found, step) for step in (0, 1))
     assert start["mean"].abs().max() < 0.1 * end["mean"].min()
 
 
@@ -99,19 +110,21 @@ def observations(programs, values):
 def test_known_variances_are_found():
     rng = np.random.default_rng(0)
     means = rng.normal(0, 2, 60)
-    told = observations(200, 60).spread(means + rng.normal(0, 3, (200, 60)), 0)
-    assert told["between"] == pytest.approx(means.std(ddof=1), rel=0.05)
-    assert told["within"] == pytest.approx(3, rel=0.02)
-    assert told["share"] == pytest.approx(means.var(ddof=1) / (means.var(ddof=1) + 9), rel=0.06)
-    assert told["chance"] == 0
+    told = spread_of(observations(200, 60).spread(means + rng.normal(0, 3, (200, 60)), 0, "logit"))
+    assert told["between_values"] == pytest.approx(means.std(ddof=1), rel=0.05)
+    assert told["within_values"] == pytest.approx(3, rel=0.02)
+    assert told["value_share"] == pytest.approx(
+        means.var(ddof=1) / (means.var(ddof=1) + 9), rel=0.06
+    )
+    assert told["exchanges_that_reach_it"] == 0
 
 
 def test_values_that_do_nothing_stay_below_chance():
     above = 0
     for seed in range(20):
         noise = np.random.default_rng(seed).normal(0, 1, (30, 12))
-        told = observations(30, 12).spread(noise, seed)
-        above += told["share"] > told["chance_high"]
+        told = spread_of(observations(30, 12).spread(noise, seed, "logit"))
+        above += told["value_share"] > told["by_chance"]
     assert above <= 3  # 1 of 20 is expected
 
 
@@ -132,4 +145,4 @@ def test_the_analysis_of_variance_is_scipys():
 @pytest.mark.parametrize("shape", [(1, 5), (5, 1)])
 def test_nothing_to_compare_is_refused(shape):
     with pytest.raises(AnalysisError, match="raise programs"):
-        observations(*shape).spread(np.ones(shape), 0)
+        observations(*shape).spread(np.ones(shape), 0, "logit")

@@ -71,7 +71,6 @@ _SECTION_OF = {
     "optimizer_trace": UPDATES,
     "data_attribution": TRAINING_DATA,
     "example_gradients": TRAINING_DATA,
-    "functional_write": WRITES,
     "foretold": FORETOLD,
     "cross_seed": REPEATS,
     "reference_model": REFERENCE,

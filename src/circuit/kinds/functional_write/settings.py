@@ -23,13 +23,7 @@ class Settings(AnalysisSettings):
     split tell the effect per answer value. ``seed`` draws the controls.
     """
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "positions", "subspaces", "values", "value_spread")
-    figures: ClassVar[tuple[str, ...]] = (
-        "write_effect",
-        "write_positions",
-        "write_subspace",
-        "write_values",
-    )
+    job_memory_mb: ClassVar[int] = 2000
     kind: Literal["functional_write"]
     heads: HeadScanName
     writes: Annotated[dict[Name, ScalarSettings], Field(min_length=1)]

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.errors import AnalysisError
+from circuit.estimates import estimates
 from circuit.model.transformer import Decoder
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.write import Write, functional_write
@@ -29,32 +30,10 @@ from circuit.statistics import LEVEL, draws, interval, shuffled
 from circuit.task.events import ReadEvents
 from circuit.task.vocabulary import Vocabulary
 
-VALUE_UNITS = {
-    "step": "step",
-    **dict.fromkeys(("mean", "low", "high"), "unit of the measure"),
-    "count": "1",
-}
-SPREAD_UNITS = {
-    "step": "step",
-    **dict.fromkeys(("mean", "between", "within"), "unit of the measure"),
-    **dict.fromkeys(("share", "chance_high"), "share"),
-    **dict.fromkeys(("chance", "values", "count"), "1"),
-}
+EXCHANGED = "exchanged values"
 _EXCHANGES = 1000
 _CHUNK = 256  # events whose gradients are held at a time
 Theta = Callable[[int], Float[Tensor, " P"]]
-
-
-class PerValue(NamedTuple):
-    """``values``: step, write, value (its token), unit, mean, low, high, count (programs).
-
-    ``spread``: step, write, unit, mean, between and within (standard deviations, between values and
-    between observations of one value), share, chance_high (95% of exchanges lie below), chance
-    (share of exchanges that reach the share), values, count (observations).
-    """
-
-    values: pd.DataFrame
-    spread: pd.DataFrame
 
 
 def effects_per_value(
@@ -65,8 +44,13 @@ def effects_per_value(
     vocabulary: Vocabulary,
     writes_of: Callable[[ReadEvents], Mapping[str, Write]],
     seed: int,
-) -> PerValue:
+) -> pd.DataFrame:
     """Effects of writes per answer value at some steps; see the module.
+
+    Estimates by write and value (its token, empty for what is told of all values). Measures:
+    ``value_effect``, its ``mean_over_observations``, standard deviations ``between_values`` and
+    ``within_values``, ``value_share``, whose control has the exchanges below it of which 95% are
+    the lowest, and the share of ``exchanges_that_reach_it``.
 
     Args:
         events: all reads of some programs.
@@ -84,17 +68,16 @@ def effects_per_value(
                 whole = found.setdefault((step, name, scalar.unit), np.empty(len(events)))
                 whole[chosen.numpy()] = row.double().numpy()
     seen = Observations.of(events, vocabulary)
-    frames, spread = [], []
+    frames = []
     for (step, name, unit), effects in found.items():
         grid = seen.grid(effects)
-        table = seen.per_value(grid)
-        frames.append(table.assign(step=step, write=name, unit=unit))
-        spread.append({"step": step, "write": name, "unit": unit, **seen.spread(grid, seed)})
-    values = pd.concat(frames, ignore_index=True)
-    return PerValue(
-        values[["step", "write", "value", "unit", "mean", "low", "high", "count"]],
-        pd.DataFrame(spread),
-    )
+        told = {"step": step, "write": name}
+        per_value = estimates(
+            seen.per_value(grid), unit, "programs", measure="value_effect", **told
+        )
+        frames += [per_value, seen.spread(grid, seed, unit).assign(**told)]
+    rows = pd.concat(frames, ignore_index=True)
+    return rows.fillna({"value": ""})
 
 
 class Observations(NamedTuple):
@@ -135,23 +118,30 @@ class Observations(NamedTuple):
         columns = {"value": self.tokens, "mean": means[0], "low": low, "high": high}
         return pd.DataFrame({**columns, "count": held.sum(0).astype(np.int64)})
 
-    def spread(self, grid: Float[np.ndarray, "P V"], seed: int) -> dict[str, float]:
-        """Variance between values and within them, and the share by chance."""
+    def spread(self, grid: Float[np.ndarray, "P V"], seed: int, unit: str) -> pd.DataFrame:
+        """Variance between values and within them, and the share by chance, as estimates.
+
+        A share is compared with its exchanges, so it stands as it is: what was observed.
+        """
         program, value = np.nonzero(self.reads)
         observed = grid[program, value]
         belongs = np.eye(len(self.tokens))[value]
         orders = shuffled(observed, _EXCHANGES, seed)
         between, within, share = variance_shares(np.vstack([observed, orders]), belongs)
-        return {
-            "mean": float(observed.mean()),
-            "between": float(np.sqrt(max(between[0], 0))),
-            "within": float(np.sqrt(within[0])),
-            "share": float(share[0]),
-            "chance_high": float(np.quantile(share[1:], LEVEL)),
-            "chance": float((share[1:] >= share[0]).mean()),
-            "values": len(self.tokens),
-            "count": len(observed),
-        }
+        by_chance = share[1:]
+        rows = [
+            ("mean_over_observations", unit, observed.mean(), len(observed)),
+            ("between_values", unit, np.sqrt(max(between[0], 0)), len(observed)),
+            ("within_values", unit, np.sqrt(within[0]), len(observed)),
+            ("value_share", "share", share[0], 0),
+            ("exchanges_that_reach_it", "share", (by_chance >= share[0]).mean(), 0),
+            ("values", "1", len(self.tokens), 0),
+        ]
+        frame = pd.DataFrame(rows, columns=["measure", "unit", "mean", "count"])
+        ends = {"low": by_chance.min(), "high": np.quantile(by_chance, LEVEL)}
+        control = {"measure": "value_share", "unit": "share", "mean": by_chance.mean(), **ends}
+        frame = pd.concat([frame, pd.DataFrame([{**control, "against": EXCHANGED}])])
+        return estimates(frame.fillna({"against": ""}), noun="written values", step=0)
 
 
 def variance_shares(

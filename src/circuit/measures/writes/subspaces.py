@@ -14,27 +14,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
+from circuit.estimates import estimates
 from circuit.scalars.base import Seen
 from circuit.scalars.write import Write, component_write
 from circuit.statistics import interval
 from circuit.task.events import ReadEvents
 
-SUBSPACE_UNITS = {
-    "step": "step",
-    **dict.fromkeys(("overlap", "low", "high"), "1"),
-    "explained": "share",
-    **dict.fromkeys(("chance", "chance_low", "chance_high"), "1"),
-    "count": "1",
-}
+RANDOM = "random subspaces"
 _GROUPS, _DRAWS = 10, 400
 _NORMAL = 1.96  # standard errors to either end of a 95% interval
 Masks = Mapping[str, Bool[Tensor, "E T"]]
@@ -102,12 +98,19 @@ def _fit(written: Float[Tensor, "E T d"], mask: Bool[Tensor, "E T"], rank: int) 
 
 
 def overlap_rows(
-    found: Mapping[tuple[str, str], Fitted], mature: Mapping[tuple[str, str], Fitted], seed: int
-) -> Iterator[dict[str, object]]:
-    """Overlap of every subspace with the mature one of the same write and role.
+    found: Mapping[tuple[str, str], Fitted],
+    mature: Mapping[tuple[str, str], Fitted],
+    step: int,
+    events: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Overlap of every subspace with the mature one of the same write and role, and its variance.
 
-    Fields: write, role, overlap, low, high, explained, chance, chance_low, chance_high.
+    Estimates by write and role. The control, random subspaces, is the same for all roles of a
+    write, and so has none.
     """
+    rows: list[dict[str, object]] = []
+    chance: dict[str, tuple[int, int]] = {}
     for (name, role), now in found.items():
         last = mature[name, role].bases
         rank = last.shape[-1]
@@ -116,23 +119,24 @@ def overlap_rows(
         folds = len(left_out)
         error = float(left_out.var(unbiased=False) * (folds - 1)) ** 0.5
         low, high = (min(max(value + sign * _NORMAL * error, 0), 1) for sign in (-1, 1))
-        yield {
-            "write": name,
-            "role": role,
-            "overlap": value,
-            "low": low,
-            "high": high,
-            "explained": now.explained,
-            **_chance(last.shape[-2], rank, seed),
-        }
+        where = {"write": name, "role": role, "count": events}
+        rows += [
+            {**where, "measure": "overlap", "mean": value, "low": low, "high": high},
+            {**where, "measure": "explained", "mean": now.explained},
+        ]
+        chance[name] = last.shape[-2], rank
+    for name, shape in chance.items():
+        rows.append({"write": name, "role": "", "measure": "overlap", **_chance(*shape, seed)})
+    frame = pd.DataFrame(rows).fillna({"against": ""})
+    return estimates(frame, {"overlap": "1", "explained": "share"}, "events", step=step)
 
 
 @lru_cache(maxsize=8)
-def _chance(d: int, rank: int, seed: int) -> dict[str, float]:
+def _chance(d: int, rank: int, seed: int) -> dict[str, object]:
     """Overlap of random subspaces with a fixed one, which may be that of the first axes."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(_DRAWS, d, rank, generator=generator, dtype=torch.float64)
     bases = torch.linalg.qr(drawn).Q
     overlaps = bases[:, :rank].square().sum((1, 2)).numpy() / rank
     low, high = interval(overlaps)
-    return {"chance": rank / d, "chance_low": float(low), "chance_high": float(high)}
+    return {"against": RANDOM, "mean": rank / d, "low": float(low), "high": float(high)}
