@@ -17,7 +17,6 @@ import report_frames as frames
 from circuit.attribution.window import top_groups
 from circuit.errors import AnalysisError
 from circuit.reports import (
-    figures_attention,
     figures_attribution,
     figures_behaviour,
     figures_closure,
@@ -35,8 +34,6 @@ DRAW: dict[str, Callable[[Path], None]] = {
     "splits": lambda p: figures_behaviour.splits(frames.evaluation(), p),
     "separation": lambda p: figures_heads.separation(frames.head_scan(), frames.ROLES, p),
     "head_map": lambda p: figures_heads.heads(frames.head_scan(), frames.ROLES, p),
-    "patterns": lambda p: figures_attention.patterns(frames.patterns(), p),
-    "roles": lambda p: figures_attention.roles(frames.attention_roles(), p),
     "trace": lambda p: figures_training.trace(frames.trace(), p),
     "components": lambda p: figures_training.components(frames.trace(), p),
     "growth": lambda p: figures_attribution.growth(
@@ -80,8 +77,6 @@ SAYS = {
     ],
     "separation": ["QK separation (score)", "L1H2 winner", "L0H3 bottom", "n = 415 events"],
     "head_map": ["QK separation (score)", "L1H0  runner up", "18 checkpoints", "White is zero"],
-    "patterns": ["attention (probability)", "R K01 → V060", "stale value", "&lt;bos&gt;", "step"],
-    "roles": ["attention mass (probability)", "of L1H2", "n = 415 events", "support value"],
     "trace": ["nat/token", "parameter unit", "Clip coefficient", "clipped in", "n = 1,200 steps"],
     "components": ["norm (parameter unit)", "weight decay", "rounding is 0 in 172 steps"],
     "growth": ["(score)", "(logit)", "route: +7.16 score", "closure residual", "800 intervals"],
@@ -192,21 +187,6 @@ def test_heads_are_drawn_from_all_events_not_from_a_half(draw, tmp_path):
     first = svg(lambda p: draw(rows, frames.ROLES, p), tmp_path / "a.svg")
     assert svg(lambda p: draw(changed, frames.ROLES, p), tmp_path / "b.svg") == first
     assert "model" not in first
-
-
-def test_patterns_outline_each_support_value(tmp_path):
-    text = svg(lambda p: figures_attention.patterns(frames.patterns(3), p), tmp_path / "a.svg")
-    assert text.count("stroke: #d55e00") == 3
-
-
-def test_patterns_of_many_checkpoints_are_thinned_and_say_so(tmp_path):
-    few = frames.patterns(1)
-    many = pd.concat([few.assign(step=few["step"] + 2000 * i) for i in range(3)])
-    text = svg(lambda p: figures_attention.patterns(many, p), tmp_path / "a.svg")
-    assert "20 of 54 checkpoints" in text
-    assert "checkpoints," not in svg(
-        lambda p: figures_attention.patterns(few, p), tmp_path / "b.svg"
-    ).replace("rows: checkpoints,", "")
 
 
 def test_growth_draws_summands_and_never_comparators(tmp_path):

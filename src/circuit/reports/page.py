@@ -63,7 +63,6 @@ _SECTION_OF = {
     "checkpoint_sweep": BEHAVIOUR,
     "full_evaluation": BEHAVIOUR,
     "birth_windows": BEHAVIOUR,
-    "attention_geometry": MECHANISM,
     "prompt_trace": MECHANISM,
     "scalar_progress": UPDATES,
     "update_attribution": UPDATES,
