@@ -39,8 +39,11 @@ def _spread(
     table = rows.pivot_table(
         index=keys, columns=view.across, values="mean", sort=False, aggfunc="first"
     )
-    units = rows.drop_duplicates(view.across).set_index(view.across)["unit"]
-    frame = table.reset_index()
+    units = rows.groupby(view.across)["unit"].agg(
+        lambda each: each.iloc[0] if each.nunique() == 1 else ROW_UNIT
+    )
+    # A pivot sorts lines by each key on its own; rows have an order of their own.
+    frame = rows[keys].drop_duplicates().merge(table.reset_index(), on=keys)
     frame.columns = [str(column) for column in frame.columns]
     return frame, {str(column): str(unit) for column, unit in units.items()}
 

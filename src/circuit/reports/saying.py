@@ -17,7 +17,7 @@ from circuit.reports.quantities import format_interval, format_number, format_va
 from circuit.reports.rows import select
 from circuit.reports.templates import fill
 
-_DECIMALS = 6  # of shares: float32's rounding would make an interval of its own
+_DECIMALS = 6  # of estimated shares: float32's rounding would make an interval of its own
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Said:
 
     def __init__(self, row: pd.Series) -> None:
         self.unit, self.count = str(row["unit"]), int(row["count"])
-        digits = _DECIMALS if self.unit == "share" else None
+        digits = _DECIMALS if self.unit == "share" and row["low"] == row["low"] else None
         self.mean, self.low, self.high = (
             float(row[end]) if digits is None else round(float(row[end]), digits)
             for end in ("mean", "low", "high")

@@ -311,14 +311,15 @@ def share_axis(ax: Axes, label: str, axis: str = "y", whole: bool = True) -> Non
         (ax.set_ylim if axis == "y" else ax.set_xlim)(-0.03, 1.03)
 
 
-def log_axis(ax: Axes) -> None:
+def log_axis(ax: Axes, percent: bool = False) -> None:
     """Make the vertical axis logarithmic, with labels that say their number plainly."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     few = high / low < 150
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _power(v)))
+    scale, sign = (100, "%") if percent else (1, "")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{_power(scale * v)}{sign}"))
 
 
 def _power(value: float) -> str:

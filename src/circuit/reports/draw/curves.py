@@ -52,7 +52,7 @@ def draw_curves(shown: Shown) -> None:
                 ax.set_yscale("log")
             frame.value_axis(ax, panel)
             if view.log:
-                style.log_axis(ax)
+                style.log_axis(ax, panel.percent)
             ax.set_title(panel.title)
             _x_axis(ax, x, places, columns)
         frame.align(axes, panels)

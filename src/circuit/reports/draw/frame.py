@@ -339,7 +339,7 @@ def sentence(parts: Sequence[str]) -> str:
 def steps_note(rows: pd.DataFrame, along: bool) -> str:
     """How many checkpoints there are along an axis, or which one it is that is shown."""
     steps = rows["step"].nunique()
-    if (rows["unit"] == "step").all():
+    if (rows["unit"] == "step").all() or (rows["noun"] == "steps").all():
         return ""
     if along:
         return f"{steps:,} checkpoints." if steps > 1 else f"One checkpoint, step {_only(rows)}."
