@@ -7,13 +7,33 @@ use rule measure as head_scan with:
         **asks("head_scan"),
 
 
-use rule measure as attention_geometry with:
+rule attention_geometry:
     input:
-        unpack(needs(run, probes, heads)),
+        unpack(run_inputs),
+        unpack(lambda w: tables(w, "probes")),
+        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
     output:
-        **leaves("attention_geometry"),
+        **analysis_files("attention_geometry"),
+    log:
+        "logs/attention_geometry/{study}/{run}/{analysis}.log",
+    benchmark:
+        "logs/attention_geometry/{study}/{run}/{analysis}.tsv"
+    wildcard_constraints:
+        study=of_kind("attention_geometry"),
+    conda:
+        "../envs/circuit.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
     params:
-        **asks("attention_geometry"),
+        *code("attention_geometry"),
+        settings=settings,
+        versions=NUMERICS,
+    message:
+        "Where a head looks, over training: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+    script:
+        "../src/scripts/attention_geometry.py"
 
 
 use rule measure as path_logits with:

@@ -70,100 +70,37 @@ rule chords:
         "../src/scripts/chords.py"
 
 
-rule optimizer_trace:
+use rule measure as optimizer_trace with:
     input:
-        verification=lambda w: stretches(w, "verification"),
-        trace=lambda w: stretches(w, "trace"),
-        batches=lambda w: stretches(w, "batches"),
-        top_parameters=lambda w: stretches(w, "top_parameters"),
+        unpack(looked_at("verification", "trace", "batches", "top_parameters")),
     output:
-        **analysis_files("optimizer_trace"),
-    log:
-        "logs/optimizer_trace/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/optimizer_trace/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("optimizer_trace"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
+        **leaves("optimizer_trace"),
     params:
-        *code("optimizer_trace"),
-        settings=settings,
-        versions=TABLES,
-    message:
-        "Optimizer trace: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/optimizer_trace.py"
+        **asks("optimizer_trace"),
 
 
-rule update_attribution:
+use rule measure as update_attribution with:
     input:
-        verification=lambda w: stretches(w, "verification"),
-        components=lambda w: stretches(w, "components"),
-        values=lambda w: stretches(w, "values"),
-        groups=lambda w: stretches(w, "groups"),
-        summed_groups=lambda w: stretches(w, "summed_groups"),
-        events=lambda w: stretches(w, "events"),
-        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
+        unpack(needs(heads, looked_at("verification", *CHORD_TABLES))),
     output:
-        **analysis_files("update_attribution"),
-    log:
-        "logs/update_attribution/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/update_attribution/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("update_attribution"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=10,
+        **leaves("update_attribution"),
     params:
-        *code("update_attribution"),
-        settings=settings,
-        versions=TABLES,
-    message:
-        "What built the route: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/update_attribution.py"
+        **asks("update_attribution"),
 
 
-rule data_attribution:
+use rule measure as data_attribution with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes", PLAN.runs[w.study, w.run].recipe.train_split)),
-        unpack(dictionaries),
-        verification=lambda w: stretches(w, "verification"),
-        components=lambda w: stretches(w, "components"),
-        values=lambda w: stretches(w, "values"),
-        groups=lambda w: stretches(w, "groups"),
-        summed_groups=lambda w: stretches(w, "summed_groups"),
-        events=lambda w: stretches(w, "events"),
-        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
+        unpack(
+            needs(
+                run,
+                probes,
+                train,
+                dictionaries,
+                heads,
+                looked_at("verification", *CHORD_TABLES),
+            )
+        ),
     output:
-        **analysis_files("data_attribution"),
-    log:
-        "logs/data_attribution/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/data_attribution/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("data_attribution"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=60,
+        **leaves("data_attribution"),
     params:
-        *code("data_attribution"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "Which data built the route: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/data_attribution.py"
+        **asks("data_attribution"),

@@ -16,7 +16,6 @@ rule cross_seed:
         sweep_rows=of_every_run("sweep", "rows"),
         heads=of_every_run("scan", "heads"),
         attributions=of_every_run("attribution", "rows"),
-        values=of_every_run("attribution", "values"),
     output:
         **analysis_files("cross_seed", "study"),
     log:

@@ -1,7 +1,7 @@
 """The route's growth and its component shares over seeds."""
 
 from circuit.artifacts import read_json, read_rows, write_rows
-from circuit.attribution.window import window_sums
+from circuit.config.terms import REBINDINGS
 from circuit.job import job
 from circuit.kinds.cross_seed.settings import Settings
 from circuit.measures.replication.seeds import UNITS, SeedResult, compare_seeds
@@ -15,15 +15,19 @@ with job(snakemake, torch=False) as facts:
     results = []
     for i, run in enumerate(p.runs):
         given = snakemake.input
-        sums = window_sums(read_rows(given.attributions[i]), read_rows(given.values[i]))
-        main = next(s for s in sums if s.scalar == settings.scalar)
+        rows = read_rows(given.attributions[i])
+        chosen = (rows["measure"] == "contribution") & (rows["against"] == "")
+        chosen &= ~rows["component"].isin(["whole", *REBINDINGS])
+        parts = rows[chosen & (rows["scalar"] == settings.scalar)]
+        # The main path rule comes first.
+        parts = parts[parts["path_rule"] == parts["path_rule"].iloc[0]]
         sweep = read_json(given.sweeps[i])["settings"]
         results.append(
             SeedResult(
                 run=run,
                 seed=read_json(given.manifests[i])["seed"],
                 selection=read_json(given.heads[i]),
-                components={**main.components, "residual": main.residual},
+                components=dict(zip(parts["component"], parts["mean"], strict=True)),
                 birth_step=birth_step(
                     read_rows(given.sweep_rows[i]), sweep["splits"][0], sweep["birth_threshold"]
                 ),

@@ -5,13 +5,14 @@ from multiprocessing import get_context
 import numpy as np
 import pandas as pd
 import pytest
-from stretches import replay_stretch
+from stretches import SELECTIONS, replay_stretch
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 
 from circuit.artifacts import read_units
 from circuit.attribution.tables import OUTPUTS, gather
-from circuit.attribution.window import event_growth, sum_groups, window_sums
+from circuit.attribution.window import Window, event_growth, sum_groups
 from circuit.config.terms import COMPARATORS, COMPONENTS
+from circuit.kinds.update_attribution.settings import Settings
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.routing import qk_separation
 from circuit.task.publish import write_benchmark
@@ -78,9 +79,15 @@ def files(trained, tmp_path_factory):
     return paths
 
 
+def window_of(files):
+    """The window of the analysis ``growth``."""
+    settings = Settings.model_validate(REQUESTS["growth"])
+    return Window(files, "growth", settings, (0, 20), SELECTIONS["scan"])
+
+
 def test_the_window_sums_to_the_growth_between_its_checkpoints(record, files):
     """Per event, from files alone, against the scalar at the two checkpoints."""
-    rows, values = gather(files["components"], "growth"), gather(files["values"], "growth")
+    values = gather(files["values"], "growth")
     events = gather(files["events"], "growth")
     probes = record.probes("validation_iid").select(range(1, 18, 2))
     first, last = (
@@ -97,21 +104,43 @@ def test_the_window_sums_to_the_growth_between_its_checkpoints(record, files):
     assert grown.mean == pytest.approx(float((last - first).mean()), abs=1e-6)
     assert grown.count == 9
     assert grown.low < grown.mean < grown.high
-    sums = {(s.scalar, s.path_rule): s for s in window_sums(rows, values)}
-    assert set(sums) == {(s, r) for s in ("route", "own", "margin") for r in ("simpson", "left")}
-    for (scalar, rule), found in sums.items():
-        expected = event_growth(events, scalar, (0, 20)).mean
-        assert found.growth == pytest.approx(expected, abs=1e-6)
-        total = sum((*found.components.values(), *found.terms.values(), found.residual))
-        assert total == pytest.approx(found.growth, abs=1e-9)
-        assert tuple(found.components) == COMPONENTS
-        assert tuple(found.comparators) == COMPARATORS
+    window = window_of(files)
+    rows = window.sums()
+    main = rows[rows["against"] == ""].set_index(["scalar", "path_rule", "measure", "component"])
+    mean = main["mean"].to_dict()
+    for scalar in ("route", "own", "margin"):
+        growth = mean[scalar, "", "growth", ""]
+        assert growth == pytest.approx(event_growth(events, scalar, (0, 20)).mean, abs=1e-6)
+        movement = mean[scalar, "", "movement", ""]
         changes = values.loc[values["scalar"] == scalar, "growth"]
-        assert found.movement == pytest.approx(changes.abs().sum())
-        assert found.movement >= abs(found.growth)
-        relative = abs(found.residual) / found.movement
-        assert found.relative_residual == pytest.approx(relative)
-        assert (found.relative_residual < 0.01) or rule == "left"
+        assert movement == pytest.approx(changes.abs().sum())
+        assert movement >= abs(growth)
+        for rule in ("simpson", "left"):
+            parts = main.loc[(scalar, rule, "contribution"), "mean"]
+            assert tuple(parts.index[: len(COMPONENTS)]) == COMPONENTS
+            assert parts.drop("whole").sum() == pytest.approx(growth, abs=1e-9)
+            assert parts["whole"] == pytest.approx(parts[list(COMPONENTS)].sum())
+            share = mean[scalar, rule, "residual_of_movement", ""]
+            assert share == pytest.approx(abs(parts["residual"]) / movement)
+            assert share < 0.01 or rule == "left"
+    assert set(rows["against"]) == {"", *COMPARATORS}
+    assert rows.set_index("scalar")["head"].to_dict() == {
+        "route": "L1H0",
+        "own": "L1H0",
+        "margin": "model",
+    }
+
+
+def test_intervals_sum_to_the_window(files):
+    window = window_of(files)
+    keys = ["scalar", "path_rule", "component", "against"]
+    intervals, rows = (
+        table[table["measure"] == "contribution"].groupby(keys)["mean"].sum()
+        for table in (window.intervals(), window.sums())
+    )
+    pd.testing.assert_series_equal(intervals, rows, rtol=1e-9, atol=1e-12)
+    ends = window.intervals()
+    assert (ends["stop"] == ends["step"] + 1).all()
 
 
 def test_groups_of_two_jobs_add_up_to_the_components(files):
@@ -174,17 +203,8 @@ def test_a_job_without_analyses_leaves_typed_empty_tables():
         }
 
 
-def test_a_window_that_did_not_move_has_no_relative_residual():
-    rows = pd.DataFrame(
-        {
-            "step": 0,
-            "scalar": "s",
-            "path_rule": "left",
-            "component": [*COMPONENTS, "residual"],
-            "attribution": [1.0, 2.0, 0.0, 0.0, -3.0],
-        }
-    )
-    values = pd.DataFrame({"step": [0], "scalar": "s", "before": 1.0, "after": 1.0, "growth": 0.0})
-    (found,) = window_sums(rows, values)
-    assert found.residual == -3
-    assert found.relative_residual == float("inf")
+def test_what_is_left_of_no_movement_is_without_bound(files):
+    window = window_of(files)
+    window.values = window.values.assign(growth=0.0)
+    shares = window.sums().query("measure == 'residual_of_movement'")["mean"]
+    assert np.isinf(shares).all()

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from circuit.attribution.data_labels import OTHER, label_programs
-from circuit.attribution.first_order import FIRST_ORDER_UNITS, first_order, pushed_programs
+from circuit.attribution.first_order import SHUFFLED, first_order, pushed_programs
 from circuit.errors import AnalysisError
+from circuit.estimates import EXCESS
 from circuit.scalars.evaluate import scalar_gradients
 from circuit.scalars.routing import qk_separation
 from circuit.statistics import bootstrap_means
@@ -14,7 +15,6 @@ from circuit.task.events import read_events
 from circuit.training.trajectory import batch_gradient
 
 KNOWN = ("token", "query_key", "lag", "sample")
-CONTROL = "push_shuffled_answers"
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +55,20 @@ def test_pushes_and_alignments_are_products_with_the_groups_gradients(
     found, world, programs, gradients
 ):
     labels, rows = found
-    table = rows.set_index(["scalar", "measure", "data_group"])["mean"].sort_index()
+    keys = ["scalar", "measure", "against", "data_group"]
+    table = rows.set_index(keys)["mean"].sort_index()
     groups = labels.of(programs.batch)
-    for suffix, batch in (("", programs.batch), ("_shuffled_answers", programs.exchanged)):
+    for against, batch in (("", programs.batch), (SHUFFLED, programs.exchanged)):
         for number, group in enumerate(labels.groups):
             own = mean_gradient(world, batch, groups == number)
             for name, slope in gradients.items():
                 push = -float(own @ slope)
-                if suffix and (name, CONTROL, group) not in table.index:
+                if against and (name, "push", against, group) not in table.index:
                     assert group in (OTHER, "operation", "key", "written_value", "end")
                     continue
-                assert table[name, f"push{suffix}", group] == pytest.approx(push, rel=1e-8)
+                assert table[name, "push", against, group] == pytest.approx(push, rel=1e-8)
                 cosine = push / float(own.norm() * slope.norm())
-                found_cosine = table[name, f"alignment{suffix}", group]
+                found_cosine = table[name, "alignment", against, group]
                 assert found_cosine == pytest.approx(cosine, rel=1e-8)
 
 
@@ -83,7 +84,9 @@ def test_contribution_is_push_times_share_of_targets(found):
     _, rows = found
     share = rows[rows["measure"] == "share_of_targets"].set_index("data_group")["mean"]
     assert share.sum() == pytest.approx(1.0)
-    lead = rows[rows["scalar"] == "a"].pivot(index="data_group", columns="measure", values="mean")
+    lead = rows[(rows["scalar"] == "a") & (rows["against"] == "")].pivot(
+        index="data_group", columns="measure", values="mean"
+    )
     np.testing.assert_allclose(lead["contribution"], lead["push"] * share[lead.index], rtol=1e-9)
 
 
@@ -125,6 +128,7 @@ def test_who_supports_has_the_sign_it_was_grouped_by(world, split, programs, gra
     divides = {"first": drawn - (drawn @ whole) * whole / (whole @ whole), **gradients}
     _, rows = rows_of(world, split, programs, divides, "supports_opposes")
     lead = rows[(rows["scalar"] == "first") & (rows["measure"] == "push")]
+    lead = lead[lead["against"] == ""]
     lead = lead.set_index("data_group")["mean"]
     assert lead["supports"] > 0 > lead["opposes"]
     share = rows[rows["measure"] == "share_of_targets"]
@@ -133,15 +137,14 @@ def test_who_supports_has_the_sign_it_was_grouped_by(world, split, programs, gra
 
 def test_rows_have_units_and_finite_intervals(found):
     _, rows = found
-    assert set(rows.select_dtypes("number").columns) == set(FIRST_ORDER_UNITS)
     assert np.isfinite(rows[["mean", "low", "high"]].to_numpy()).all()
     assert (rows["low"] <= rows["high"]).all()
-    cosines = rows[rows["measure"].str.startswith("alignment")]
-    assert cosines[["low", "high"]].abs().to_numpy().max() <= 1
-    assert (cosines["unit"] == "1").all()
+    cosines = rows[rows["measure"] == "alignment"]
+    assert cosines.loc[cosines["against"] != EXCESS, ["low", "high"]].abs().to_numpy().max() <= 1
+    assert (cosines["unit"] == "cosine").all()
     pushes = rows[rows["measure"] == "push"]
     assert (pushes["unit"] == "score per unit of learning rate").all()
-    assert not rows.duplicated(["scalar", "data_group", "measure"]).any()
+    assert not rows.duplicated(["scalar", "data_group", "measure", "against"]).any()
 
 
 def test_a_group_that_was_not_drawn_has_no_row(world, split, gradients):
@@ -183,16 +186,17 @@ def pushes_of_answers(circuit, benchmark):
         {"looking": slope},
         {"looking": "score"},
     )
-    return rows[rows["data_group"] == "answer"].set_index("measure")
+    rows = rows[(rows["data_group"] == "answer") & (rows["measure"] == "push")]
+    return rows.set_index("against")
 
 
 def test_a_circuit_that_looks_up_is_pushed_by_wrong_answers_only(planted, planted_benchmark):
     """The planted look-up is done: right answers ask for no more of it, exchanged ones for less."""
     found = pushes_of_answers(planted, planted_benchmark)
-    assert abs(found.loc["push", "mean"]) < 0.05 * abs(found.loc[CONTROL, "mean"])
-    assert found.loc[CONTROL, "high"] < 0
+    assert abs(found.loc["", "mean"]) < 0.05 * abs(found.loc[SHUFFLED, "mean"])
+    assert found.loc[SHUFFLED, "high"] < 0
 
 
 def test_an_untrained_model_cannot_tell_right_answers_from_wrong_ones(untrained, planted_benchmark):
     found = pushes_of_answers(untrained, planted_benchmark)
-    assert found.loc["push", "low"] < found.loc[CONTROL, "mean"] < found.loc["push", "high"]
+    assert found.loc["", "low"] < found.loc[SHUFFLED, "mean"] < found.loc["", "high"]

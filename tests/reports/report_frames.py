@@ -141,68 +141,24 @@ def patterns(events: int = 4) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def trace(steps: int = 1200) -> pd.DataFrame:
-    rng = np.random.default_rng(3)
-    step = np.arange(300, 300 + steps)
-    noise = rng.standard_normal(steps)
-    gradient = np.exp(0.25 * noise) * rise(step, 0.5, 700, 100, 1.1)
-    update = 0.6 * np.exp(0.05 * noise)
-    return pd.DataFrame(
-        {
-            "step": step,
-            "loss": rise(step, 1.9, 650, 80, 2.9) + 0.03 * noise,
-            "token_accuracy": rise(step, 0.52, 650, 80, 0.3) + 0.01 * noise,
-            "learning_rate": np.minimum(1.0, step / 400) * 2e-3,
-            "gradient_norm": gradient,
-            "clip_coefficient": np.minimum(1.0, 1 / gradient),
-            "update_norm": update,
-            "current_gradient_norm": 0.35 * update * np.exp(0.1 * noise),
-            "momentum_norm": 0.8 * update,
-            "weight_decay_norm": np.full(steps, 4e-4),
-            "rounding_norm": np.where(step % 7 == 0, 0.0, 3e-7 * np.exp(0.1 * noise)),
-        }
-    )
-
-
-def attribution() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows and values whose components and residual sum to the growth, by construction."""
-    rng = np.random.default_rng(4)
-    steps = np.arange(300, 1100)
-    rows, values = [], []
-    for scalar, top, start in (("route", 7.4, 0.2), ("margin", 6.5, -4.0)):
-        curve = rise(np.append(steps, 1100), top, 620, 60, start)
-        growth = np.diff(curve)
-        ends = {"before": curve[:-1], "after": curve[1:], "growth": growth}
-        values.append(pd.DataFrame({"step": steps, "scalar": scalar, **ends}))
-        for rule, miss in (("trapezoid", 0.001), ("left", 0.25)):
-            residual = growth * miss * (1 + 0.3 * rng.standard_normal(len(steps)))
-            explained = growth - residual
-            parts = {c: explained * s for c, s in SHARES.items()}
-            parts["current_gradient"] = parts["current_gradient"] + 0.02 * rng.standard_normal(
-                len(steps)
-            )
-            parts["momentum"] = explained - sum(v for c, v in parts.items() if c != "momentum")
-            parts |= {"residual": residual, "raw_sgd": 0.1 * growth, "clipped_sgd": 0.08 * growth}
-            for component, attribution in parts.items():
-                labels = {"scalar": scalar, "component": component, "path_rule": rule}
-                rows.append(pd.DataFrame({"step": steps, "attribution": attribution, **labels}))
-    return pd.concat(rows, ignore_index=True), pd.concat(values, ignore_index=True)
-
-
-def parameter_groups() -> pd.DataFrame:
-    rng = np.random.default_rng(5)
-    names = [f"{head}.{part}" for head in HEADS for part in "qkvo"] + ["wte", "wpe", "L0MLP", "ln"]
-    size = {name: rng.exponential(0.08) * rng.choice([-0.4, 1]) for name in names}
-    size |= {"L1H2.q": 2.1, "L1H2.k": 1.7, "wte": 1.2, "L0H1.o": 0.7}
+def attention_roles() -> pd.DataFrame:
+    tops = {
+        "query_key": (0.04, 0.02),
+        "support_op": (0.03, 0.01),
+        "support_key": (0.04, 0.03),
+        "support_value": (0.05, 0.84),
+        "stale_value": (0.08, 0.05),
+        "value_distractors": (0.32, 0.08),
+        "key_distractors": (0.25, 0.02),
+        "prior_answers": (0.06, 0.01),
+    }
     rows = [
-        (scalar, component, name, "head_projection", scale * size[name] * share)
-        for scalar, scale in (("route", 1.0), ("margin", 0.8))
-        for name in names
-        for component, share in SHARES.items()
+        (step, "L1H2", role, mean, max(mean - 0.015, 0), mean + 0.015, 415)
+        for step in STEPS
+        for role, (start, top) in tops.items()
+        for mean in [float(rise(step, top, 600, 80, start))]
     ]
-    rows += [("route", c, "everything", "module", s) for c, s in SHARES.items()]
-    columns = ["scalar", "component", "group", "grouping", "attribution"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["step", "head", "role", "mean", "low", "high", "count"])
 
 
 def seeds(runs: tuple[int, ...] = (7, 11, 13)) -> pd.DataFrame:

@@ -9,15 +9,12 @@ from typing import Any
 import pandas as pd
 import report_frames as frames
 
-from circuit.attribution.window import top_groups
 from circuit.reports import (
-    figures_attribution,
+    figures_attention,
     figures_behaviour,
     figures_closure,
     figures_heads,
-    figures_training,
 )
-from circuit.reports.bespoke import attention
 from circuit.reports.document import Figure, Number, Report, Table, read_report, write_report
 from circuit.reports.page import Filed
 
@@ -66,8 +63,7 @@ def provenance(seed: int, digest: str = "5b" * 32) -> dict[str, Any]:
 
 def build_study(root: str | os.PathLike[str]) -> list[Filed]:
     """Draw and write everything below ``root``; folders of the reports are relative to it."""
-    rows, values = frames.attribution()
-    sweep, scan, trace = frames.sweep(), frames.head_scan(), frames.trace()
+    sweep, scan = frames.sweep(), frames.head_scan()
     draw_sweep = {
         "learning_curve": lambda p: figures_behaviour.learning_curve(sweep, 700, 0.5, p),
         "slices": lambda p: figures_behaviour.slices(sweep, p),
@@ -120,7 +116,8 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "From the prediction position, L1H2 puts 84% of its attention on the support value at "
             "step 1,500 (5% untrained).",
             {
-                "patterns": lambda p: attention.patterns(frames.patterns(), p),
+                "patterns": lambda p: figures_attention.patterns(frames.patterns(), p),
+                "roles": lambda p: figures_attention.roles(frames.attention_roles(), p),
             },
             (Number("attention on support_value", 0.84, "probability", 0.825, 0.855, 415),),
         ),
@@ -131,15 +128,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "Which part of which update built the route?",
             "The separation of L1H2 grew by +7.16 score from step 300 to 1,100: momentum +5.3 "
             "score (74%), current gradient +2.2 score (31%), weight decay −0.36 score (−5%).",
-            {
-                "growth": lambda p: figures_attribution.growth(
-                    rows, values, frames.UNITS, p, "trapezoid", int(rows["step"].max()) + 1
-                ),
-                "parameter_groups": lambda p: figures_attribution.parameter_groups(
-                    top_groups(frames.parameter_groups(), 12), frames.UNITS, p, "head_projection"
-                ),
-                "residual": lambda p: figures_attribution.residual(rows, values, p),
-            },
+            {},
             tuple(
                 Number(f"{scalar}: {component}", share * total, unit, note="trapezoid; summand")
                 for scalar, total, unit in (("route", 7.16, "score"), ("margin", 10.4, "logit"))
@@ -160,10 +149,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "trace",
             "What did the optimizer do at every step?",
             "Steps 300 to 1,499 were replayed and arrive bit for bit at 12 of 12 checkpoints.",
-            {
-                "trace": lambda p: figures_training.trace(trace, p),
-                "components": lambda p: figures_training.components(trace, p),
-            },
+            {},
             (Number("share of steps with clipping", 0.18, "share", count=1200),),
         ),
         _report(

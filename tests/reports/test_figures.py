@@ -9,24 +9,18 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import report_frames as frames
 
-from circuit.attribution.window import top_groups
 from circuit.errors import AnalysisError
 from circuit.reports import (
-    figures_attribution,
+    figures_attention,
     figures_behaviour,
     figures_closure,
     figures_heads,
-    figures_training,
 )
 
-ROWS, VALUES = frames.attribution()
-LAST = int(ROWS["step"].max()) + 1
-TOP_GROUPS = top_groups(frames.parameter_groups(), 12)
 DRAW: dict[str, Callable[[Path], None]] = {
     "learning_curve": lambda p: figures_behaviour.learning_curve(frames.sweep(), 700, 0.5, p),
     "slices": lambda p: figures_behaviour.slices(frames.sweep(), p),
@@ -34,15 +28,8 @@ DRAW: dict[str, Callable[[Path], None]] = {
     "splits": lambda p: figures_behaviour.splits(frames.evaluation(), p),
     "separation": lambda p: figures_heads.separation(frames.head_scan(), frames.ROLES, p),
     "head_map": lambda p: figures_heads.heads(frames.head_scan(), frames.ROLES, p),
-    "trace": lambda p: figures_training.trace(frames.trace(), p),
-    "components": lambda p: figures_training.components(frames.trace(), p),
-    "growth": lambda p: figures_attribution.growth(
-        ROWS, VALUES, frames.UNITS, p, "trapezoid", LAST
-    ),
-    "parameter_groups": lambda p: figures_attribution.parameter_groups(
-        TOP_GROUPS, frames.UNITS, p, "head_projection"
-    ),
-    "residual": lambda p: figures_attribution.residual(ROWS, VALUES, p, 0.01),
+    "patterns": lambda p: figures_attention.patterns(frames.patterns(), p),
+    "roles": lambda p: figures_attention.roles(frames.attention_roles(), p),
     "seeds": lambda p: figures_closure.seeds(frames.seeds(), p),
 }
 SAYS = {
@@ -77,11 +64,8 @@ SAYS = {
     ],
     "separation": ["QK separation (score)", "L1H2 winner", "L0H3 bottom", "n = 415 events"],
     "head_map": ["QK separation (score)", "L1H0  runner up", "18 checkpoints", "White is zero"],
-    "trace": ["nat/token", "parameter unit", "Clip coefficient", "clipped in", "n = 1,200 steps"],
-    "components": ["norm (parameter unit)", "weight decay", "rounding is 0 in 172 steps"],
-    "growth": ["(score)", "(logit)", "route: +7.16 score", "closure residual", "800 intervals"],
-    "parameter_groups": ["contribution (score)", "L1H2.q", "rest", "total"],
-    "residual": ["% of total absolute movement", "trapezoid", "left", "bound", "log scale"],
+    "patterns": ["attention (probability)", "R K01 → V060", "stale value", "&lt;bos&gt;", "step"],
+    "roles": ["attention mass (probability)", "of L1H2", "n = 415 events", "support value"],
     "seeds": ["n = 3 runs", "growth (score)", "share of the winner", "birth", "mean"],
 }
 
@@ -189,54 +173,19 @@ def test_heads_are_drawn_from_all_events_not_from_a_half(draw, tmp_path):
     assert "model" not in first
 
 
-def test_growth_draws_summands_and_never_comparators(tmp_path):
-    def picture(rows):
-        def draw(path):
-            figures_attribution.growth(rows, VALUES, frames.UNITS, path, "trapezoid", LAST)
-
-        return svg(draw, tmp_path / "a.svg")
-
-    def doubled(component, rule):
-        rows = ROWS.copy()
-        chosen = (rows["component"] == component) & (rows["path_rule"] == rule)
-        rows.loc[chosen, "attribution"] *= 2
-        return picture(rows)
-
-    assert doubled("raw_sgd", "trapezoid") == doubled("momentum", "left") == picture(ROWS)
-    assert doubled("momentum", "trapezoid") != picture(ROWS)
-    assert doubled("residual", "trapezoid") != picture(ROWS)
+def test_patterns_outline_each_support_value(tmp_path):
+    text = svg(lambda p: figures_attention.patterns(frames.patterns(3), p), tmp_path / "a.svg")
+    assert text.count("stroke: #d55e00") == 3
 
 
-def test_growth_refuses_a_rule_that_was_not_computed(tmp_path):
-    with pytest.raises(AnalysisError, match="under simpson"):
-        figures_attribution.growth(ROWS, VALUES, frames.UNITS, tmp_path / "a.svg", "simpson", LAST)
-
-
-def test_of_many_scalars_the_first_are_drawn_and_the_others_counted(tmp_path):
-    rows, values = (
-        pd.concat([t[t["scalar"] == "route"].assign(scalar=f"route {i}") for i in range(8)])
-        for t in (ROWS, VALUES)
-    )
-    units = {f"route {i}": "score" for i in range(8)}
-
-    def draw(path):
-        figures_attribution.growth(rows, values, units, path, "trapezoid", LAST)
-
-    text = svg(draw, tmp_path / "a.svg")
-    assert "the first 6 of 8 scalars" in text
-    assert "route 5:" in text
-    assert "route 6:" not in text
-
-
-def test_binning_keeps_the_mean_the_range_and_every_step():
-    rows = frames.trace(1200).sample(frac=1, random_state=0)
-    line = figures_training.binned(rows, "loss", bins=300)
-    assert line.size == 4
-    assert len(line.mean) == 300
-    assert line.mean.mean() == pytest.approx(rows["loss"].mean())
-    assert line.high.max() == rows["loss"].max()
-    assert line.low.min() == rows["loss"].min()
-    assert (np.diff(line.step) > 0).all()
+def test_patterns_of_many_checkpoints_are_thinned_and_say_so(tmp_path):
+    few = frames.patterns(1)
+    many = pd.concat([few.assign(step=few["step"] + 2000 * i) for i in range(3)])
+    text = svg(lambda p: figures_attention.patterns(many, p), tmp_path / "a.svg")
+    assert "20 of 54 checkpoints" in text
+    assert "checkpoints," not in svg(
+        lambda p: figures_attention.patterns(few, p), tmp_path / "b.svg"
+    ).replace("rows: checkpoints,", "")
 
 
 def test_short_traces_are_drawn_step_by_step(tmp_path):

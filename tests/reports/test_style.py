@@ -180,8 +180,7 @@ def test_reports_start_without_torch():
     modules = [
         "document",
         "page",
-        *(f"figures_{name}" for name in ("behaviour", "heads", "attention", "training")),
-        "figures_attribution",
+        *(f"figures_{name}" for name in ("behaviour", "attention")),
         "figures_closure",
     ]
     script = "import sys\n" + "".join(f"import circuit.reports.{name}\n" for name in modules)

@@ -266,7 +266,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     ),
     "attribution.residual_bound": (
         setting(f"{ANALYSIS}.attribution.residual_bound", 0.5),
-        {"update_attribution": 2, **SEEDS},
+        {"view_update_attribution": 2, **PAGE},
     ),
     "between.path_rule": (
         setting(f"{ANALYSIS}.between.path_rule", "gauss_16"),

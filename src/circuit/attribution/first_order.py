@@ -9,9 +9,10 @@ group i.
 2. Its *contribution* is the push times the group's share of all targets; contributions of all
    groups sum to the push of the training loss, -⟨∇S, ∇L⟩.
 3. Its *alignment* is the cosine of ∇S and -∇L_i, which needs the group's gradient itself.
-4. Control: ``…_shuffled_answers`` have every answer replaced by another read's, so that the loss
-   asks for values at answers, but not for the right one. Only groups that hold answers have them.
-   A trained model is far from wrong answers, so compare alignments, not the longer pushes.
+4. Control ``shuffled answers``: every answer replaced by another read's, so that the loss asks for
+   values at answers, but not for the right one. Only groups that hold answers have it. A trained
+   model is far from wrong answers, so alignments are compared (``excess``, paired by resample), not
+   the longer pushes.
 5. Intervals resample programs, groups' sizes with them. The cosine's length is held: a resampled
    gradient is longer than the whole one (see :mod:`circuit.measures.routes.descent`).
 
@@ -34,19 +35,16 @@ from circuit.attribution.data_labels import DataLabels
 from circuit.attribution.group_gradients import group_gradients
 from circuit.attribution.pushes import label_batch, motion
 from circuit.errors import AnalysisError
+from circuit.estimates import EXCESS, estimates
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import scalar_gradients
-from circuit.statistics import bootstrap_means, interval_of_found, resamples
+from circuit.statistics import bootstrap_means, interval_of_found, resamples, told
 from circuit.task.events import ReadEvents, answer_positions, token_matrix
 from circuit.task.vocabulary import Vocabulary
 from circuit.training.batches import Batch, make_batch
 
-FIRST_ORDER_UNITS = {
-    "step": "step",
-    **dict.fromkeys(("mean", "low", "high"), "unit of the measure"),
-    "count": "1",
-}
+SHUFFLED = "shuffled answers"
 _BATCH = 128  # programs whose gradients are taken at once
 
 
@@ -97,7 +95,7 @@ def first_order_along(
     events: ReadEvents,
     value_ids: range,
 ) -> pd.DataFrame:
-    """Rows of :func:`first_order` at several checkpoints, for scalars on some read events."""
+    """Estimates of :func:`first_order` at several checkpoints, for scalars on some read events."""
     frames = []
     for step in steps:
         at = theta(step)
@@ -118,7 +116,7 @@ def first_order(
     gradients: Mapping[str, Float[Tensor, " P"]],
     units: Mapping[str, str],
 ) -> pd.DataFrame:
-    """Rows of step, scalar, data_group, measure, unit, mean, low, high, count.
+    """Estimates with the keys scalar and data_group.
 
     Measures are those of the module docstring and ``share_of_targets``, which belongs to no scalar.
     ``count`` is the number of programs that have a target of the group; groups that these programs
@@ -139,12 +137,9 @@ def first_order(
     table = _Table(step, tuple(labels.groups[g] for g in present), counts)
     total = counts.sum()
     each = len(counts) / total  # a program's sum over its targets, as a share of the mean loss
-    table.add("", "share_of_targets", "share", _means(counts * each))
-    asked = {"": batch, "_shuffled_answers": programs.exchanged}
-    asks = {
-        name: np.ones(len(present), dtype=bool) if name == "" else _differ(programs, marks)
-        for name in asked
-    }
+    table.add("", "share_of_targets", "share", bootstrap_means(counts * each))
+    asked = {"": batch, SHUFFLED: programs.exchanged}
+    changed = _differ(programs, marks)
     sizes = {
         name: _gradient_sizes(decoder, theta, some, groups, len(labels.groups))[present]
         for name, some in asked.items()
@@ -152,29 +147,22 @@ def first_order(
     for scalar, gradient in gradients.items():
         unit = f"{units[scalar]} per unit of learning rate"
         moved = motion(decoder, theta, batch.tokens[:, :-1], gradient)
+        drawn = {}
         for name, some in asked.items():
             per_target = -total * moved.pushes(some.targets).double()
             sums = torch.einsum("bt,btg->bg", per_target, marks).numpy()
-            push = _ratios(sums, counts)
+            push, of = _ratios(sums, counts), changed if name else None
             length = sizes[name] * float(gradient.double().norm())
-            table.add(scalar, f"push{name}", unit, push, asks[name])
-            table.add(scalar, f"alignment{name}", "1", push.cosine(length), asks[name])
+            pushed = told(push, interval_of_found)
+            table.add(scalar, "push", unit, pushed, name, of)
+            cosine = [_over(end, length).clip(-1, 1) for end in pushed]
+            table.add(scalar, "alignment", "cosine", cosine, name, of)
+            drawn[name] = _over(push, length)
             if name == "":
-                table.add(scalar, "contribution", unit, _means(sums * each))
+                table.add(scalar, "contribution", unit, bootstrap_means(sums * each))
+        paired = told(drawn[""] - drawn[SHUFFLED], interval_of_found)
+        table.add(scalar, "alignment", "cosine", paired, EXCESS, changed)
     return pd.concat(table.frames, ignore_index=True)
-
-
-class _Estimate(NamedTuple):
-    """Numbers of all groups with their intervals."""
-
-    mean: Float[np.ndarray, " G"]
-    low: Float[np.ndarray, " G"]
-    high: Float[np.ndarray, " G"]
-
-    def cosine(self, length: Float[np.ndarray, " G"]) -> _Estimate:
-        """These products over a length; 0 where there is no length, and nothing beyond 1."""
-        shares = (np.divide(x, length, out=np.zeros_like(x), where=length > 0) for x in self)
-        return _Estimate(*(share.clip(-1, 1) for share in shares))
 
 
 @dataclass(frozen=True)
@@ -191,14 +179,17 @@ class _Table:
         scalar: str,
         measure: str,
         unit: str,
-        found: _Estimate,
+        found: Sequence[Float[np.ndarray, " G"]],
+        against: str = "",
         of: Bool[np.ndarray, " G"] | None = None,
     ) -> None:
-        """Rows of one measure, of all groups or just of some."""
-        labels = {"step": self.step, "scalar": scalar, "data_group": self.groups}
-        frame = pd.DataFrame({**labels, "measure": measure, "unit": unit, **found._asdict()})
-        frame = frame.assign(count=(self.counts > 0).sum(0))
-        self.frames.append(frame if of is None else frame[of])
+        """Rows of one measure (mean, low and high), of all groups or just of some."""
+        numbers = dict(zip(("mean", "low", "high"), found, strict=True))
+        frame = pd.DataFrame({"scalar": scalar, "data_group": self.groups, **numbers})
+        frame["count"] = (self.counts > 0).sum(0)
+        fixed = {"step": self.step, "measure": measure, "against": against}
+        found_rows = frame if of is None else frame[of]
+        self.frames.append(estimates(found_rows, unit, "programs", **fixed))
 
 
 def _differ(programs: PushedPrograms, marks: Float[Tensor, "B T-1 G"]) -> Bool[np.ndarray, " G"]:
@@ -222,16 +213,24 @@ def _gradient_sizes(
     return sizes
 
 
-def _ratios(sums: Float[np.ndarray, "B G"], counts: Float[np.ndarray, "B G"]) -> _Estimate:
-    """Σ sums / Σ counts of every column, with its interval over programs.
+def _ratios(
+    sums: Float[np.ndarray, "B G"], counts: Float[np.ndarray, "B G"]
+) -> Float[np.ndarray, "r+1 G"]:
+    """Σ sums / Σ counts of every column, and again of every resample of the programs.
 
     A resample that draws no program of a group tells nothing about it, and is left out.
     """
     drawn = resamples(len(sums), 0)
     below, above = drawn @ counts, drawn @ sums
     ratio = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-    return _Estimate(sums.sum(0) / counts.sum(0), *interval_of_found(ratio))
+    return np.vstack([sums.sum(0) / counts.sum(0), ratio])
 
 
-def _means(values: Float[np.ndarray, "B G"]) -> _Estimate:
-    return _Estimate(*bootstrap_means(values))
+def _over(
+    products: Float[np.ndarray, "*r G"], length: Float[np.ndarray, " G"]
+) -> Float[np.ndarray, "*r G"]:
+    """Products over a length; 0 where there is no length."""
+    found: Float[np.ndarray, "*r G"] = np.divide(
+        products, length, out=np.zeros_like(products), where=length > 0
+    )
+    return found

@@ -4,15 +4,15 @@
 2. For a data group i and a share s, the step is *redone* with g - s g_i in place of g. g_i comes
    from a loss that leaves the group's targets out, not from the attribution's own split.
 3. The attribution says that i's part of the current gradient, a ⊙ c g_i, is then missing from the
-   update: S changes by ``attributed`` = -s ⟨∇S(θ'), a ⊙ c g_i⟩. It holds the preconditioner D and
-   the clip coefficient c as they were; so does the step behind ``actual_held``.
-4. Really redone (``actual``), D and c follow the gradient. To first order (:func:`push_update`),
+   update: S changes by -s ⟨∇S(θ'), a ⊙ c g_i⟩. It holds the preconditioner D and the clip
+   coefficient c as they were; so does the step that its prediction is compared with.
+4. Really redone, ``in full``, D and c follow the gradient. To first order (:func:`push_update`),
 
        dĝ = c dg + g dc            dc = -c ⟨g, dg⟩ / (‖g‖ (‖g‖ + 1e-6)) where the norm was clipped
        dm' = (1-β₁) dĝ             dD = (1-β₂) ĝ dĝ / (b₂ √(v'/b₂))
        dΔ = -(η/b₁) (dm' / D - m' dD / D²)
 
-   for AdamW, and dΔ = -η dĝ for SGD; with dg = -s g_i they give ``predicted``.
+   for AdamW, and dΔ = -η dĝ for SGD; with dg = -s g_i they give the prediction.
 
 Both predictions are first order: what they miss, relative to what they say, vanishes with s.
 """
@@ -30,6 +30,7 @@ from circuit.attribution.data_labels import DataLabels
 from circuit.attribution.group_gradients import group_gradients
 from circuit.attribution.pushes import label_batch
 from circuit.config.recipe import OptimizerSettings
+from circuit.estimates import estimates
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import scalar_gradients, scalar_values
@@ -39,14 +40,8 @@ from circuit.training.checkpoints import TrainState
 from circuit.training.optimizers import ClippedGradient, advance, clip, gains, learning_rate
 from circuit.training.trajectory import Trajectory, batch_gradient
 
-_SCALAR = "unit of the scalar"
-REMOVAL_UNITS = {
-    "step": "step",
-    "share": "share",
-    **dict.fromkeys(("attributed", "actual_held", "predicted", "actual"), _SCALAR),
-    "parameters_missed_held": "share",
-    "parameters_missed": "share",
-}
+HELD, FULL = "D and c held", "in full"
+"""How a step is redone; the attribution's own prediction is the one that is held."""
 
 
 def removal_oracle(
@@ -58,10 +53,11 @@ def removal_oracle(
     events: ReadEvents,
     value_ids: range,
 ) -> pd.DataFrame:
-    """Rows of step, scalar, unit, data_group, share and the columns of the module docstring.
+    """Estimates with the keys scalar, data_group, share and redone, all of them exact.
 
-    ``parameters_missed`` is ‖what redoing changed of θ' less its prediction‖ / ‖prediction‖, and
-    ``parameters_missed_held`` the same with D and c held, where only rounding is missed.
+    Measures are ``predicted`` and ``actual`` change of the scalar, both also ``…_per_share``, and,
+    of no scalar, ``parameters_missed``: ‖what redoing changed of θ' less its prediction‖ /
+    ‖prediction‖. With D and c held only rounding is missed.
 
     Args:
         state: a recorded state of the run; its next step is redone.
@@ -100,23 +96,19 @@ def removal_oracle(
             held = compare(after.theta - share * gain * own, -share * gain * split[group])
             redone, _ = _step(settings, start, whole - share * own)
             free = compare(redone.theta, -share * pushed)
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "step": state.step,
-                        "scalar": list(scalars),
-                        "unit": [scalar.unit for scalar in scalars.values()],
-                        "data_group": name,
-                        "share": float(share),
-                        "attributed": held[0].numpy(),
-                        "actual_held": held[1].numpy(),
-                        "predicted": free[0].numpy(),
-                        "actual": free[1].numpy(),
-                        "parameters_missed_held": held[2],
-                        "parameters_missed": free[2],
-                    }
-                )
-            )
+            for how, (said, came, missed) in ((HELD, held), (FULL, free)):
+                changes = {"predicted": said.numpy(), "actual": came.numpy()}
+                wide = pd.DataFrame({"scalar": list(scalars), **changes})
+                for measure in changes:
+                    wide[f"{measure}_per_share"] = wide[measure] / share
+                long = wide.melt("scalar", var_name="measure", value_name="mean")
+                units = long["scalar"].map({n: scalar.unit for n, scalar in scalars.items()})
+                each = long["measure"].str.endswith("_per_share")
+                long["unit"] = units.where(~each, units + " per share")
+                of_none = {"scalar": "", "measure": "parameters_missed", "unit": "share"}
+                long = pd.concat([long, pd.DataFrame([{**of_none, "mean": missed}])])
+                long = long.assign(data_group=name, share=float(share), redone=how)
+                frames.append(estimates(long, step=state.step))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -96,19 +96,20 @@ class RequestedOfData(Requested):
 class Attribution(Requested, AnalysisSettings):
     """What the settings of every attribution have.
 
-    The ``top_groups`` largest groups are told, with the rest in one row. A window is marked whose
-    residual exceeds ``residual_bound`` of the scalar's total absolute movement, the sum of the
-    sizes of its intervals' changes.
+    The ``top_groups`` largest groups have rows of their own, with the rest in one. A window is
+    marked whose residual exceeds ``residual_bound`` of the scalar's total absolute movement, the
+    sum of the sizes of its intervals' changes.
     """
 
     tables: ClassVar[tuple[str, ...]] = (
         "rows",
-        "values",
+        "intervals",
+        "largest_groups",
         "groups",
         "summed_groups",
-        "top_groups_table",
         "events",
     )
+    told: ClassVar[frozenset[str]] = frozenset({"residual_bound"})
     reads_dictionaries: ClassVar[bool] = True
     top_groups: Annotated[int, Field(ge=1)] = 12
     residual_bound: Annotated[float, Field(gt=0)] = 0.01

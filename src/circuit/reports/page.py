@@ -38,6 +38,7 @@ from circuit.reports.sections import (
     SECTIONS,
     TRAINING_DATA,
     UPDATES,
+    WRITES,
 )
 from circuit.reports.tables import (
     NUMBER_HEADER,
@@ -63,11 +64,9 @@ _SECTION_OF = {
     "checkpoint_sweep": BEHAVIOUR,
     "full_evaluation": BEHAVIOUR,
     "birth_windows": BEHAVIOUR,
+    "attention_geometry": MECHANISM,
     "prompt_trace": MECHANISM,
     "scalar_progress": UPDATES,
-    "update_attribution": UPDATES,
-    "optimizer_trace": UPDATES,
-    "data_attribution": TRAINING_DATA,
     "example_gradients": TRAINING_DATA,
     "foretold": FORETOLD,
     "cross_seed": REPEATS,

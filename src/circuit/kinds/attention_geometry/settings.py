@@ -21,7 +21,20 @@ class Settings(AnalysisSettings):
     ``tokens`` tokens are named on each side.
     """
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "maps", "directions_table", "patterns_table")
+    tables: ClassVar[tuple[str, ...]] = (
+        "rows",
+        "maps",
+        "moves",
+        "directions_table",
+        "patterns_table",
+    )
+    figures: ClassVar[tuple[str, ...]] = (
+        "patterns",
+        "roles",
+        "chain",
+        "maps_by_role",
+        "directions",
+    )
     kind: Literal["attention_geometry"]
     heads: HeadScanName
     split: SplitName = "test_iid"

@@ -18,12 +18,7 @@ class Settings(RequestedOfData, Attribution):
     """
 
     tables: ClassVar[tuple[str, ...]] = (*Attribution.tables, "first_order", "removal")
-    figures: ClassVar[tuple[str, ...]] = (
-        "data_growth",
-        "data_memory",
-        "first_order_pushes",
-        "removal_oracle",
-    )
+    job_memory_mb: ClassVar[int] = 4000
     kind: Literal["data_attribution"]
     programs: Annotated[int, Field(ge=8)] = 256
     removal_shares: Annotated[

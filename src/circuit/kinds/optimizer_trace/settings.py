@@ -12,9 +12,10 @@ from circuit.config.analysis import AnalysisSettings, Window
 class Settings(AnalysisSettings):
     """One row per replayed step: loss, rate, gradient and update norms, components, batch ids."""
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "batches", "top_parameters")
-    figures: ClassVar[tuple[str, ...]] = ("trace", "components")
+    tables: ClassVar[tuple[str, ...]] = ("rows", "trace", "batches", "top_parameters")
     torch: ClassVar[bool] = False
+    job_memory_mb: ClassVar[int] = 1000
+    job_minutes: ClassVar[int] = 10
     kind: Literal["optimizer_trace"]
     window: Window
     top_parameters: Annotated[int, Field(ge=0)] = 5

@@ -15,8 +15,9 @@ class Settings(Attribution):
     each and need no replay, but a path rule with many nodes.
     """
 
-    figures: ClassVar[tuple[str, ...]] = ("growth", "parameter_groups", "residual")
     torch: ClassVar[bool] = False
+    job_memory_mb: ClassVar[int] = 4000
+    job_minutes: ClassVar[int] = 10
     kind: Literal["update_attribution"]
     update: Literal["optimizer_step", "checkpoint_difference"] = "optimizer_step"
 
