@@ -38,7 +38,6 @@ from circuit.reports.sections import (
     SECTIONS,
     TRAINING_DATA,
     UPDATES,
-    WRITES,
 )
 from circuit.reports.tables import (
     NUMBER_HEADER,
