@@ -71,7 +71,7 @@ include: "rules/weights.smk"
 include: "rules/replay.smk"
 include: "rules/examples.smk"
 include: "rules/writes.smk"
-include: "rules/selection.smk"
+include: "rules/foretold.smk"
 include: "rules/synthesis.smk"
 
 

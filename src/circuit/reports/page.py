@@ -31,7 +31,6 @@ from circuit.reports.page_template import PAGE
 from circuit.reports.sections import (
     BEHAVIOUR,
     DATA,
-    FORETOLD,
     MECHANISM,
     REFERENCE,
     REPEATS,
@@ -67,7 +66,6 @@ _SECTION_OF = {
     "prompt_trace": MECHANISM,
     "scalar_progress": UPDATES,
     "example_gradients": TRAINING_DATA,
-    "foretold": FORETOLD,
     "cross_seed": REPEATS,
     "reference_model": REFERENCE,
 }

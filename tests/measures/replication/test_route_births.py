@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 
 from circuit.errors import AnalysisError
-from circuit.measures.replication.selection import (
+from circuit.measures.replication.route_births import (
     BASELINES,
-    BIRTH_UNITS,
     RANKED,
     RANKING,
     ROW_UNITS,
+    birth_rows,
     births,
     foretold,
     predictions,
@@ -29,12 +29,12 @@ CURVES = {
 def scan(curves=CURVES, width=0.5):
     """Rows of a head scan in which intervals have a half width."""
     rows = [
-        (step, head, "qk_separation", half, value, value - width, value + width, 96)
+        (step, head, "qk_separation", half, value, value - width, value + width, 96, "score")
         for head, values in curves.items()
         for step, value in zip(STEPS, values, strict=True)
         for half in ("all", "selection")
     ]
-    columns = ["step", "head", "measure", "half", "mean", "low", "high", "count"]
+    columns = ["step", "head", "measure", "half", "mean", "low", "high", "count", "unit"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -55,12 +55,22 @@ def test_a_route_is_born_where_it_begins_to_stay_above_the_level():
     assert found["order"].to_dict() == {"L0H0": 1, "L0H1": 3, "L1H0": 4.5, "L1H1": 2, "L1H2": 4.5}
     assert (found["level"] == 2).all()
     assert found["final"].to_dict() == {head: curve[-1] for head, curve in CURVES.items()}
-    assert set(births(scan(), "qk_separation", 0.25).select_dtypes("number")) == set(BIRTH_UNITS)
 
 
 def test_a_birth_needs_an_interval_clear_of_zero():
     found = births(scan(width=4.5), "qk_separation", 0.25).set_index("head")
     assert found["step"].dropna().to_dict() == {"L0H0": 100, "L0H1": 300}
+
+
+def test_births_are_rows_and_who_is_never_born_has_no_step():
+    rows = birth_rows(births(scan(), "qk_separation", 0.25).assign(run="a"))
+    assert (rows["step"] == STEPS[-1]).all()
+    by = rows.set_index(["measure", "head"])
+    assert by.loc[("birth", "L1H1"), ["mean", "unit"]].tolist() == [200, "step"]
+    assert np.isnan(by.loc[("birth", "L1H0"), "mean"])
+    strength = by.loc[("final_strength", "L1H1"), ["mean", "low", "high", "count", "unit"]]
+    assert strength.tolist() == [4.0, 3.5, 4.5, 96, "score"]
+    assert by.loc[("birth_level", ""), "mean"] == 2
 
 
 def test_where_no_route_is_above_zero_none_is_born():

@@ -24,9 +24,9 @@ class Settings(AnalysisSettings):
     """
 
     scope: ClassVar[Literal["run", "study"]] = "study"
-    tables: ClassVar[tuple[str, ...]] = ("rows", "births_table", "scores")
-    figures: ClassVar[tuple[str, ...]] = ("predicted_order", "selection_scores")
+    tables: ClassVar[tuple[str, ...]] = ("rows", "predictions")
     torch: ClassVar[bool] = False
+    job_memory_mb: ClassVar[int] = 1000
     kind: Literal["foretold"]
     features: Annotated[Name, Ref("route_features")]
     scan: HeadScanName

@@ -6,28 +6,26 @@
 2. Pooled: the mean over the runs that have a correlation. Its interval resamples runs, and the
    candidates of every run drawn. All predictors share the resamples, and the *advantage* of the
    ranking over a baseline is a difference within each run that has both, so its interval is paired.
-3. *Chance*: the same mean for births in an order drawn at random. Its 95% range shows what so few
-   routes, with ties as they are, give by chance alone. A bootstrap does not: where one route is
-   born, a predictor that puts it first has no resample that says otherwise.
+3. *Random orders*: the same mean for births in an order drawn at random, and the excess of the
+   correlation over it, resample by resample. Their range shows what so few routes, with ties as
+   they are, give by chance alone. A bootstrap does not: where one route is born, a predictor that
+   puts it first has no resample that says otherwise.
 4. *First born* and *strongest at the end*: whether the candidate that is predicted first is among
    the first to be born, or becomes the strongest. k of n runs, with the exact interval of Clopper &
    Pearson (1934), beside the share of hits that drawing a candidate would have. A predictor whose
    first place is shared names nobody, and that run does not count for it.
-5. *Verdict* at a cutoff: ``could be known`` if the pooled correlation of the ranking lies with its
-   interval above 0, itself above the range of chance, and its advantage over every baseline with
-   its interval above 0 (over each that has a correlation: one that ties all candidates foretells
-   nothing); ``no better than a baseline`` if only the last fails; else ``could not be told from
-   chance``. Without an order in any run (or with a ranking that is tied in all):
-   ``nothing left to foretell``. Who looks at k cutoffs for the earliest that tells must not be
-   misled by one of them, so the verdict takes the *strict* ends of intervals and ranges, those of
-   level 1 - 5%/k (Bonferroni).
+5. Who looks at k cutoffs for the earliest that tells must not be misled by one of them: rows that
+   hold ``at once`` have intervals of level 1 - 5%/k (Bonferroni), beside those of 95% that hold
+   ``alone``. It *could be known* from the first cutoff at which they show the ranking beyond random
+   orders and ahead of every baseline. A baseline that ties all candidates foretells nothing, and
+   the ranking is ahead of it by all of its own correlation. Where there is no order in any run, or
+   the ranking is tied in all, nothing is left to foretell, and there are no rows.
 
 Heads of one model are no independent draws, and with few runs an interval over them is rough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,29 +33,24 @@ import pandas as pd
 from jaxtyping import Float, Int
 from scipy.stats import binomtest
 
-from circuit.measures.replication.selection import BASELINES, RANKING
-from circuit.statistics import LEVEL, RESAMPLES, TINY, correlations, draws, interval, shuffled
+from circuit.estimates import EXCESS, estimates
+from circuit.evidence import Estimate, verdict
+from circuit.measures.replication.route_births import BASELINES, RANKING
+from circuit.statistics import LEVEL, RESAMPLES, TINY, correlations, draws, shuffled
 
-_ENDS = ("value", "low", "high", "strict_low", "strict_high", "strict_chance", "chance")
-SCORE_UNITS = {"step": "step", **dict.fromkeys((*_ENDS, "count"), "1")}
 POOLED = "pooled"
-CHANCE = "chance"
-CORRELATION, FIRST_BORN, STRONGEST = "rank_correlation", "first_born", "strongest_at_end"
-KNOWN = "could be known"
-NO_BETTER = "no better than a baseline"
-NOT_TOLD = "could not be told from chance"
-NOTHING = "nothing left to foretell"
-
-
-def advantage(baseline: str) -> str:
-    """Name of the score: correlation of the ranking less that of a baseline."""
-    return f"advantage over {baseline}"
+RANDOM, DRAWN = "random orders", "drawing a candidate"
+CORRELATION, ADVANTAGE = "rank_correlation", "advantage"
+FIRST_BORN, STRONGEST = "first_born", "strongest_at_end"
+ALONE, AT_ONCE = "alone", "at once"
+_KEYS = ("run", "predictor", "over", "holds")
+_NUMBERS = {"step": int, "count": int, **dict.fromkeys(("mean", "low", "high"), float)}
 
 
 class _Run(NamedTuple):
     """Correlations at one cutoff, in r resamples and with r random orders.
 
-    Of P predictors, then the ranking's advantages over ``BASELINES``, which chance has none of.
+    Of P predictors, then the ranking's advantages over ``BASELINES``, for which there is no chance.
     ``counts`` are the candidates, or the runs, behind each value.
     """
 
@@ -71,12 +64,12 @@ def scores(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Scores of every predictor at every cutoff, by run and pooled; see the module.
 
     Args:
-        rows: run, and the columns of :func:`circuit.measures.replication.selection.predictions`.
+        rows: run, and the columns of :func:`circuit.measures.replication.route_births.predictions`.
 
     Returns:
-        run (or ``pooled``), step, predictor (or ``chance``), score, value, low, high, strict_low,
-        strict_high, strict_chance (upper end of the predictor's range of chance), chance (what
-        drawing would give), count (candidates of a run, or runs).
+        Estimates by run (or ``pooled``), predictor, over (the baseline that the ranking is ahead
+        of) and holds (``alone`` or ``at once``, for all cutoffs). Measures are
+        ``rank_correlation``, ``advantage``, ``first_born`` and ``strongest_at_end``.
     """
     found: list[dict[str, object]] = []
     cutoffs = rows["step"].nunique()
@@ -93,47 +86,25 @@ def scores(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
         for run, result in ordered.items():
             found += _rows(run, int(step), predictors, result, cutoffs)
         found += _hits(runs, int(step), predictors)
-    columns = ["run", "step", "predictor", "score", *list(SCORE_UNITS)[1:]]
-    numbers = dict.fromkeys(_ENDS, float)
-    return pd.DataFrame(found, columns=columns).astype({"step": int, **numbers, "count": int})
+    columns = [*_KEYS, "step", "measure", "against", "unit", "mean", "low", "high", "count", "noun"]
+    return estimates(pd.DataFrame(found, columns=columns).astype(_NUMBERS))
 
 
 def judged(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that verdicts need: those of the ranking and the baselines."""
+    """Of the predictions, those of the ranking and the baselines."""
     return rows[rows["predictor"].isin((RANKING, *BASELINES))]
 
 
-def verdicts(scored: pd.DataFrame, cutoffs: Sequence[int]) -> pd.DataFrame:
-    """What the ranking could tell at every cutoff, by the predicate in the module's docstring.
-
-    Returns:
-        step, verdict, baselines (those that tell by themselves, with a comma between them), value,
-        strict_low, strict_high, strict_chance (of the ranking's pooled correlation), count (runs).
-    """
-    pooled = scored[scored["run"] == POOLED].set_index(["step", "predictor", "score"])
-    ends = ("value", "strict_low", "strict_high", "strict_chance")
-    found = []
-    for step in cutoffs:
-        if (step, RANKING, CORRELATION) not in pooled.index:
-            found.append((step, NOTHING, "", *[np.nan] * 4, 0))
-            continue
-        at = pooled.loc[step]
-        rivals = [advantage(b) for b in BASELINES if (RANKING, advantage(b)) in at.index]
-        better = all(at.loc[(RANKING, rival), "strict_low"] > 0 for rival in rivals)
-        verdict = (KNOWN if better else NO_BETTER) if _tells(at, RANKING) else NOT_TOLD
-        alone = ", ".join(baseline for baseline in BASELINES if _tells(at, baseline))
-        row = at.loc[(RANKING, CORRELATION)]
-        found.append((step, verdict, alone, *(float(row[end]) for end in ends), int(row["count"])))
-    columns = ["step", "verdict", "baselines", *ends, "count"]
-    return pd.DataFrame(found, columns=columns)
-
-
-def _tells(at: pd.DataFrame, predictor: str) -> bool:
-    """Whether a predictor's pooled correlation is above 0 and above its own range of chance."""
-    if (predictor, CORRELATION) not in at.index:
-        return False
-    row = at.loc[(predictor, CORRELATION)]
-    return bool(row["strict_low"] > 0 and row["value"] > row["strict_chance"] + TINY)
+def known_from(scored: pd.DataFrame) -> int | None:
+    """The first cutoff at which it could be known, by the last paragraph of the module; or none."""
+    own = (scored["run"] == POOLED) & (scored["predictor"] == RANKING)
+    rows = scored[own & (scored["holds"] == AT_ONCE)]
+    asked = (rows["measure"] == ADVANTAGE) | (rows["against"] == EXCESS)
+    for step, at in rows[asked].groupby("step"):
+        tests = (Estimate(*row) for row in at[["mean", "low", "high", "count"]].to_numpy())
+        if all(verdict(test) == "shown" for test in tests):
+            return int(step)
+    return None
 
 
 def _correlated(part: pd.DataFrame, predictors: list[str], seed: int) -> _Run | None:
@@ -209,33 +180,36 @@ def _mean(values: Float[np.ndarray, "R ..."]) -> Float[np.ndarray, "..."]:
 def _rows(
     run: str, step: int, predictors: list[str], result: _Run, cutoffs: int
 ) -> list[dict[str, object]]:
-    """Correlations of all predictors, the ranking's by chance, and the ranking's advantages."""
+    """Correlations of all predictors beside random orders, and the ranking's advantages."""
     found: list[dict[str, object]] = []
-    tail = (1 - LEVEL) / 2 / cutoffs
+    tails = {ALONE: (1 - LEVEL) / 2, AT_ONCE: (1 - LEVEL) / 2 / cutoffs}
+    noun = "runs" if run == POOLED else "candidates"
 
     def add(
-        predictor: str,
-        score: str,
-        value: float,
-        drawn: Float[np.ndarray, " r"],
-        count: int,
-        by_chance: Float[np.ndarray, " r"] | None = None,
+        predictor: str, value: float, drawn: Float[np.ndarray, " r"], count: int, **keys: str
     ) -> None:
         present = drawn[np.isfinite(drawn)]
+        about = {"run": run, "step": step, "predictor": predictor, "over": "", "against": ""}
+        about |= {"measure": CORRELATION, "unit": "correlation", "noun": noun, **keys}
         if np.isfinite(value) and len(present):
-            strict = np.quantile(present, [tail, 1 - tail])
-            chance = np.nan if by_chance is None else np.nanquantile(by_chance, 1 - tail)
-            ends = dict(zip(_ENDS, (value, *interval(present), *strict, chance, 0.0), strict=True))
-            about = {"run": run, "step": step, "predictor": predictor, "score": score}
-            found.append({**about, **ends, "count": int(count)})
+            for holds, tail in tails.items():
+                low, high = np.quantile(present, [tail, 1 - tail])
+                ends = {"mean": value, "low": low, "high": high, "count": int(count)}
+                found.append({**about, **ends, "holds": holds})
 
     own = predictors.index(RANKING)
     for i, predictor in enumerate(predictors):
-        of, chance = (result.values[i], result.drawn[:, i]), result.chance[:, i]
-        add(predictor, CORRELATION, *of, result.counts[i], chance)
-    add(CHANCE, CORRELATION, 0.0, result.chance[:, own], result.counts[own])
+        value, drawn, chance = result.values[i], result.drawn[:, i], result.chance[:, i]
+        add(predictor, value, drawn, result.counts[i])
+        if np.isfinite(value):
+            add(predictor, 0.0, chance, result.counts[i], against=RANDOM)
+            beyond = drawn - chance
+            beyond = np.where(np.abs(beyond) < TINY, 0.0, beyond)
+            add(predictor, value, beyond, result.counts[i], against=EXCESS)
     for i, baseline in enumerate(BASELINES, start=len(predictors)):
-        add(RANKING, advantage(baseline), result.values[i], result.drawn[:, i], result.counts[i])
+        at = i if np.isfinite(result.values[i]) else own
+        ahead = {"measure": ADVANTAGE, "over": baseline}
+        add(RANKING, result.values[at], result.drawn[:, at], result.counts[at], **ahead)
     return found
 
 
@@ -245,11 +219,11 @@ def _hits(
     """Whether whom a predictor puts first is first born, and strongest at the end."""
     found: list[dict[str, object]] = []
     for predictor in predictors:
-        for score in (FIRST_BORN, STRONGEST):
+        for measure in (FIRST_BORN, STRONGEST):
             told = {}
             for run, part in runs.items():
                 own = part[part["predictor"] == predictor]
-                if score == STRONGEST:
+                if measure == STRONGEST:
                     target = own["final"] == own["final"].max()
                 else:
                     target = own["arrives"] & (own["actual"] == own["actual"].min())
@@ -257,14 +231,24 @@ def _hits(
                 # Two candidates at least, one of them named, and one that arrives.
                 if len(own) > 1 and first.sum() == 1 and target.any():
                     told[run] = (float(target[first].iloc[0]), float(target.mean()), len(own))
-            about = {"step": step, "predictor": predictor, "score": score}
+            about = {"step": step, "predictor": predictor, "over": "", "holds": ALONE}
+            about |= {"measure": measure, "unit": "share"}
             for run, (hit, chance, count) in told.items():
-                ends = {"value": hit, "low": np.nan, "high": np.nan}
-                found.append({"run": run, **about, **ends, "chance": chance, "count": count})
+                found += _beside({**about, "run": run, "noun": "candidates"}, hit, chance, count)
             if told:
                 hits, chances, _ = (np.array(column) for column in zip(*told.values(), strict=True))
                 exact = binomtest(int(hits.sum()), len(hits)).proportion_ci(LEVEL, "exact")
-                ends = {"value": hits.mean(), "low": exact.low, "high": exact.high}
-                pooled = {"chance": chances.mean(), "count": len(hits)}
-                found.append({"run": POOLED, **about, **ends, **pooled})
+                ends = {"run": POOLED, "noun": "runs", "low": exact.low, "high": exact.high}
+                found += _beside({**about, **ends}, hits.mean(), chances.mean(), len(hits))
     return found
+
+
+def _beside(
+    about: dict[str, object], hit: float, chance: float, count: int
+) -> list[dict[str, object]]:
+    """A share of hits, and that of a candidate drawn, which is exact."""
+    bare = {key: value for key, value in about.items() if key not in ("low", "high", "noun")}
+    return [
+        {**about, "against": "", "mean": hit, "count": count},
+        {**bare, "against": DRAWN, "mean": chance, "count": 0, "noun": ""},
+    ]

@@ -136,7 +136,7 @@ def early_signs(
                 one = _spearman(pairs["sign"].to_numpy(), pairs["size"].to_numpy(), seed)
                 found.append((name, f"{key[0]}_size_correlation", *key[1:], *one, len(pairs)))
     frame = pd.DataFrame(found, columns=["among", *keys, "mean", "low", "high", "count"])
-    return estimates(frame, "rank correlation", "routes", step=int(rows["step"].min()))
+    return estimates(frame, "correlation", "routes", step=int(rows["step"].min()))
 
 
 def _sizes(

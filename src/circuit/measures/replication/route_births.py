@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from circuit.errors import AnalysisError
+from circuit.estimates import estimates
 from circuit.landmarks import stays_from, step_at
 
 RANKED = (
@@ -46,12 +47,6 @@ ROW_UNITS = {
     **dict.fromkeys(("predicted", "actual"), "1"),
     "final": "unit of the measure",
 }
-BIRTH_UNITS = {
-    "step": "step",
-    "order": "1",
-    **dict.fromkeys(("level", "final", "low", "high"), "unit of the measure"),
-    "count": "1",
-}
 _COLUMNS = ["step", "head", "predictor", "value", "predicted", "actual", "arrives", "final"]
 _LEFT_OUT = "rounding"  # float32's own part of an update foretells nothing
 
@@ -65,8 +60,8 @@ def births(scan: pd.DataFrame, measure: str, fraction: float) -> pd.DataFrame:
 
     Returns:
         head, born, step (NaN where not born), order (1 is first; the censored share the last
-        ranks), level, final, low, high, count: the strength at the last checkpoint with its
-        interval over events.
+        ranks), level, final, low, high, count, unit, last: the strength at the last checkpoint,
+        that checkpoint, and the interval over events.
 
     Raises:
         AnalysisError: the scan has no such measure.
@@ -96,15 +91,36 @@ def births(scan: pd.DataFrame, measure: str, fraction: float) -> pd.DataFrame:
             "low": found["low"].to_numpy(),
             "high": found["high"].to_numpy(),
             "count": found["count"].to_numpy(),
+            "unit": found["unit"].to_numpy(),
+            "last": found["step"].to_numpy(),
         }
     )
+
+
+def birth_rows(born: pd.DataFrame) -> pd.DataFrame:
+    """Estimates by run and head: ``birth`` (a step; missing where a route is not born),
+    ``birth_order``, ``final_strength``, and by run the ``birth_level``, the strength to be reached.
+
+    Args:
+        born: run, and the columns of :func:`births`.
+    """
+    at = born[["run", "head"]].assign(step=born["last"])
+    level = at.assign(measure="birth_level", mean=born["level"], unit=born["unit"], head="")
+    strength = born[["low", "high", "count", "unit"]].assign(mean=born["final"], noun="events")
+    parts = [
+        at.assign(measure="birth", mean=born["step"], unit="step"),
+        at.assign(measure="birth_order", mean=born["order"], unit="1"),
+        at.assign(measure="final_strength").join(strength),
+        level.drop_duplicates(),
+    ]
+    return pd.concat([estimates(part) for part in parts], ignore_index=True)
 
 
 def predictions(features: pd.DataFrame, born: pd.DataFrame) -> pd.DataFrame:
     """The candidates of a run in the order that every predictor gives them, at every cutoff.
 
     Args:
-        features: ``rows`` of :class:`circuit.measures.routes.early.Features`.
+        features: ``rows`` of :class:`circuit.measures.routes.early.Features`, no controls.
         born: of :func:`births`.
 
     Returns:

@@ -7,23 +7,22 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from circuit.estimates import EXCESS
 from circuit.measures.replication.foretold import (
-    CHANCE,
+    ADVANTAGE,
+    ALONE,
+    AT_ONCE,
     CORRELATION,
+    DRAWN,
     FIRST_BORN,
-    KNOWN,
-    NO_BETTER,
-    NOT_TOLD,
-    NOTHING,
     POOLED,
-    SCORE_UNITS,
+    RANDOM,
     STRONGEST,
     _spearman,
-    advantage,
+    known_from,
     scores,
-    verdicts,
 )
-from circuit.measures.replication.selection import BASELINES, RANKING
+from circuit.measures.replication.route_births import BASELINES, RANKING
 from circuit.statistics import resamples
 
 HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
@@ -69,8 +68,14 @@ def many(foresight, runs=6, seed=0, steps=(100,), baseline=0.0):
     return pd.concat(frames, ignore_index=True)
 
 
-def verdict(rows, cutoffs=(100,)):
-    return verdicts(scores(rows, 0), cutoffs)["verdict"].tolist()
+def indexed(found, holds=ALONE, against="", measure=CORRELATION):
+    """Estimates of one kind, by run, predictor and the baseline that they are over."""
+    kept = (found["holds"] == holds) & (found["against"] == against)
+    return found[kept & (found["measure"] == measure)].set_index(["run", "predictor", "over"])
+
+
+def known(rows):
+    return known_from(scores(rows, 0))
 
 
 def test_correlations_are_spearmans_and_resamples_list_items_as_often_as_drawn():
@@ -92,23 +97,23 @@ def test_correlations_are_spearmans_and_resamples_list_items_as_often_as_drawn()
 def test_an_order_without_births_has_no_correlation():
     rows = told({RANKING: range(1, 9), **{b: range(1, 9) for b in BASELINES}}, [8] * 8, never=8)
     found = scores(rows, 0)
-    assert set(found["score"]) == {STRONGEST}
-    assert verdicts(found, [100])["verdict"].tolist() == [NOTHING]
+    assert set(found["measure"]) == {STRONGEST}
+    assert known_from(found) is None
 
 
 def test_foresight_over_many_runs_could_be_known():
     rows = many(foresight=5.0)
-    assert verdict(rows) == [KNOWN]
-    found = scores(rows, 0).set_index(["run", "predictor", "score"])
-    own = found.loc[(POOLED, RANKING, CORRELATION)]
-    assert own["count"] == 6
-    assert own["strict_low"] == own["low"]  # one cutoff needs no correction
-    single = found.loc[[f"run{i}" for i in range(6)]].xs((RANKING, CORRELATION), level=[1, 2])
-    assert own["value"] == pytest.approx(single["value"].mean())
+    assert known(rows) == 100
+    found = scores(rows, 0)
+    alone = indexed(found)
+    own = alone.loc[(POOLED, RANKING, "")]
+    assert (own["count"], own["noun"]) == (6, "runs")
+    assert own.equals(indexed(found, AT_ONCE).loc[(POOLED, RANKING, "")].replace(AT_ONCE, ALONE))
+    single = alone.loc[[f"run{i}" for i in range(6)]].xs((RANKING, ""), level=[1, 2])
+    assert own["mean"] == pytest.approx(single["mean"].mean())
     assert (single["count"] == 8).all()
-    ahead = found.loc[(POOLED, RANKING, advantage("strength"))]
-    other = found.loc[(POOLED, "strength", CORRELATION), "value"]
-    assert ahead["value"] == pytest.approx(own["value"] - other)
+    ahead = indexed(found, measure=ADVANTAGE).loc[(POOLED, RANKING, "strength")]
+    assert ahead["mean"] == pytest.approx(own["mean"] - alone.loc[(POOLED, "strength", ""), "mean"])
 
 
 def test_an_advantage_is_over_the_runs_that_have_both_correlations():
@@ -116,52 +121,64 @@ def test_an_advantage_is_over_the_runs_that_have_both_correlations():
     rows = many(foresight=5.0, runs=2)
     tied = (rows["run"] == "run1") & rows["predictor"].isin(BASELINES)
     rows.loc[tied, "predicted"] = 4.5
-    found = scores(rows, 0).set_index(["run", "predictor", "score"])
-    ahead = found.loc[(POOLED, RANKING, advantage("strength"))]
-    assert ahead["count"] == 1
-    assert ahead["value"] == found.loc[("run0", RANKING, advantage("strength")), "value"]
-    own, other = (found.loc[("run0", name, CORRELATION), "value"] for name in (RANKING, "strength"))
-    assert ahead["value"] == pytest.approx(own - other)
-    assert found.loc[(POOLED, RANKING, CORRELATION), "count"] == 2
+    found = scores(rows, 0)
+    alone, ahead = indexed(found), indexed(found, measure=ADVANTAGE)
+    assert ahead.loc[(POOLED, RANKING, "strength"), "count"] == 1
+    own, other = (alone.loc[("run0", name, ""), "mean"] for name in (RANKING, "strength"))
+    assert ahead.loc[(POOLED, RANKING, "strength"), "mean"] == pytest.approx(own - other)
+    assert alone.loc[(POOLED, RANKING, ""), "count"] == 2
+
+
+def test_of_a_baseline_that_foretells_nothing_the_ranking_is_ahead_by_all_it_knows():
+    rows = many(foresight=5.0)
+    rows.loc[rows["predictor"] == "layer", "predicted"] = 4.5
+    found = scores(rows, 0)
+    own = indexed(found).loc[(POOLED, RANKING, ""), ["mean", "low", "high"]]
+    ahead = indexed(found, measure=ADVANTAGE).loc[(POOLED, RANKING, "layer")]
+    assert ahead[["mean", "low", "high"]].tolist() == own.tolist()
+    assert known_from(found) == 100
 
 
 def test_a_ranking_that_a_baseline_equals_is_no_better():
     rows = many(foresight=5.0, baseline=5.0)
-    found = verdicts(scores(rows, 0), [100])
-    assert found["verdict"].tolist() == [NO_BETTER]
-    assert found["baselines"].iloc[0].split(", ") == list(BASELINES)
+    found = scores(rows, 0)
+    assert known_from(found) is None
+    beyond = indexed(found, AT_ONCE, EXCESS)["low"].loc[POOLED]
+    assert (beyond > 0).all()
 
 
 @pytest.mark.parametrize("foresight", [0.0, -5.0])
-def test_noise_and_reversed_orders_are_not_told_from_chance(foresight):
-    assert verdict(many(foresight)) == [NOT_TOLD]
+def test_noise_and_reversed_orders_are_not_known(foresight):
+    rows = many(foresight)
+    assert known(rows) is None
+    assert indexed(scores(rows, 0), AT_ONCE, EXCESS).loc[(POOLED, RANKING, ""), "low"] <= 0
 
 
 def test_chance_alone_is_rarely_taken_for_knowledge():
     """Twenty studies of three runs and four cutoffs with nothing behind them."""
     steps = (10, 20, 30, 40)
-    found = [v for s in range(20) for v in verdict(many(0.0, 3, 100 + s, steps), steps)]
-    assert sum(v != NOT_TOLD for v in found) <= 2
+    found = [indexed(scores(many(0.0, 3, 100 + s, steps), 0), AT_ONCE, EXCESS) for s in range(20)]
+    assert sum((rows.loc[(POOLED, RANKING), "low"] > 0).sum() for rows in found) <= 2
 
 
 def test_more_cutoffs_ask_for_more():
-    one = scores(many(1.0, 3, 5), 0)
-    four = scores(many(1.0, 3, 5, steps=(10, 20, 30, 40)), 0)
+    one, four = (scores(many(1.0, 3, 5, steps=steps), 0) for steps in ((10,), (10, 20, 30, 40)))
     for found in (one, four):
-        part = found[found["score"] == CORRELATION]
-        assert (part["strict_low"] <= part["low"]).all()
-        assert (part["strict_high"] >= part["high"]).all()
-    part = four[(four["score"] == CORRELATION) & (four["run"] == POOLED)]
-    assert (part["strict_low"] < part["low"]).all()
+        alone, at_once = indexed(found), indexed(found, AT_ONCE)
+        assert (at_once["low"] <= alone["low"]).all()
+        assert (at_once["high"] >= alone["high"]).all()
+    pooled = (indexed(four, holds).loc[POOLED]["low"] for holds in (AT_ONCE, ALONE))
+    assert (np.diff(list(pooled), axis=0) > 0).all()
 
 
-def test_chance_is_the_range_of_random_orders():
+def test_random_orders_have_the_range_of_all_orders():
     actual = np.array([1, 2, 3, 4, 5, 6, 7, 8])
     orders = {RANKING: actual, **dict.fromkeys(BASELINES, actual)}
-    row = scores(told(orders, actual), 0).set_index(["run", "predictor"]).loc[(POOLED, CHANCE)]
+    row = indexed(scores(told(orders, actual), 0), against=RANDOM).loc[(POOLED, RANKING, "")]
     every = np.array(list(itertools.permutations(range(8))), dtype=float)
     exact = np.quantile(1 - 6 * ((every - np.arange(8)) ** 2).sum(1) / (8 * 63), [0.025, 0.975])
     np.testing.assert_allclose([row["low"], row["high"]], exact, atol=0.06)
+    assert row["mean"] == 0
 
 
 def test_one_birth_that_was_put_first_is_no_knowledge():
@@ -171,12 +188,13 @@ def test_one_birth_that_was_put_first_is_no_knowledge():
         [1, 5, 5, 5, 5],
         never=1,
     )
-    row = (
-        scores(rows, 0).set_index(["run", "predictor", "score"]).loc[(POOLED, RANKING, CORRELATION)]
-    )
-    assert row["strict_low"] > 0
-    assert row["strict_chance"] == pytest.approx(row["value"])
-    assert verdict(rows) == [NOT_TOLD]
+    found = scores(rows, 0)
+    row = indexed(found).loc[(POOLED, RANKING, "")]
+    assert row["low"] > 0
+    chance = indexed(found, against=RANDOM).loc[(POOLED, RANKING, "")]
+    assert chance["high"] == pytest.approx(row["mean"])
+    assert indexed(found, against=EXCESS).loc[(POOLED, RANKING, ""), "low"] <= 0
+    assert known_from(found) is None
 
 
 def test_hits_are_k_of_n_runs_with_the_exact_interval():
@@ -186,25 +204,31 @@ def test_hits_are_k_of_n_runs_with_the_exact_interval():
     rows = pd.concat(
         [told({RANKING: o, **dict.fromkeys(BASELINES, o)}, actual, run, never=2) for run, o in runs]
     )
-    found = scores(rows, 0).set_index(["run", "predictor", "score"])
-    row = found.loc[(POOLED, RANKING, FIRST_BORN)]
+    found = scores(rows, 0)
+    hits = indexed(found, measure=FIRST_BORN)
+    row = hits.loc[(POOLED, RANKING, "")]
     exact = scipy.stats.binomtest(2, 3).proportion_ci(0.95, "exact")
-    assert (row["value"], row["count"], row["chance"]) == (pytest.approx(2 / 3), 3, 0.25)
+    assert (row["mean"], row["count"]) == (pytest.approx(2 / 3), 3)
     assert (row["low"], row["high"]) == (exact.low, exact.high)
-    assert ("d", RANKING, FIRST_BORN) not in found.index
-    assert found.loc[("b", RANKING, STRONGEST), "value"] == 0
+    drawn = indexed(found, against=DRAWN, measure=FIRST_BORN)
+    assert drawn.loc[(POOLED, RANKING, ""), ["mean", "count"]].tolist() == [0.25, 0]
+    assert ("d", RANKING, "") not in hits.index
+    assert indexed(found, measure=STRONGEST).loc[("b", RANKING, ""), "mean"] == 0
 
 
 def test_routes_born_together_are_all_first():
     rows = told({RANKING: [2, 1, 3, 4], **{b: [1, 2, 3, 4] for b in BASELINES}}, [1, 1, 3, 4])
-    row = scores(rows, 0).set_index(["run", "predictor", "score"]).loc[("a", RANKING, FIRST_BORN)]
-    assert (row["value"], row["chance"]) == (1, 0.5)
+    found = scores(rows, 0)
+    hit, drawn = (
+        indexed(found, against=against, measure=FIRST_BORN).loc[("a", RANKING, ""), "mean"]
+        for against in ("", DRAWN)
+    )
+    assert (hit, drawn) == (1, 0.5)
 
 
-def test_the_same_seed_gives_the_same_scores_and_every_number_has_a_unit():
+def test_the_same_seed_gives_the_same_scores():
     rows = many(1.0)
     found = scores(rows, 3)
     pd.testing.assert_frame_equal(found, scores(rows, 3), check_exact=True)
     assert not found.equals(scores(rows, 4))
-    assert set(found.select_dtypes("number")) == set(SCORE_UNITS)
     assert scores(rows.iloc[:0], 0).empty

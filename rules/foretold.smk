@@ -1,0 +1,16 @@
+use rule measure as route_features with:
+    input:
+        unpack(needs(early, probes, train)),
+    output:
+        **leaves("route_features"),
+    params:
+        **asks("route_features"),
+
+
+use rule compare as foretold with:
+    input:
+        unpack(needs(others("features", features="rows"), others("scan", scans="rows"))),
+    output:
+        **leaves("foretold"),
+    params:
+        **asks("foretold"),
