@@ -7,33 +7,13 @@ use rule measure as head_scan with:
         **asks("head_scan"),
 
 
-rule attention_geometry:
+use rule measure as attention_geometry with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes")),
-        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
+        unpack(needs(run, probes, heads)),
     output:
-        **analysis_files("attention_geometry"),
-    log:
-        "logs/attention_geometry/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/attention_geometry/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("attention_geometry"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=1500,
-        runtime=60,
+        **leaves("attention_geometry"),
     params:
-        *code("attention_geometry"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "Where a head looks, over training: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/attention_geometry.py"
+        **asks("attention_geometry"),
 
 
 use rule measure as path_logits with:

@@ -7,6 +7,15 @@ use rule measure as weight_svd with:
         **asks("weight_svd"),
 
 
+use rule measure as embedding_alignment with:
+    input:
+        unpack(needs(run, heads)),
+    output:
+        **leaves("embedding_alignment"),
+    params:
+        **asks("embedding_alignment"),
+
+
 use rule measure as contextual_geometry with:
     input:
         unpack(needs(run, split, heads)),

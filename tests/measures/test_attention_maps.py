@@ -1,13 +1,12 @@
 """Role maps: against a loop over positions, and what they say about the planted heads."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from program_text import reads_of
 
 from circuit.measures.heads.attention import attention_sites
-from circuit.measures.heads.maps import KEYS, MAP_UNITS, QUERIES, map_rows
+from circuit.measures.heads.maps import KEYS, QUERIES, map_rows
 from circuit.model.tap import Tap
 from circuit.scalars.base import look
 from circuit.task.events import read_events
@@ -21,7 +20,8 @@ def maps_of(circuit, events):
     seen = look(
         circuit.decoder, circuit.flat, events, circuit.vocabulary.value_ids, attention_sites(2)
     )
-    return map_rows(seen).set_index(["head", "query_role", "key_role"])
+    rows = map_rows(seen).set_index(["head", "query_role", "key_role"])
+    return rows[rows.pop("against") == ""]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,12 @@ def test_a_role_that_never_occurs_has_no_rows(untrained, planted_events):
     assert set(rows["query_role"]) == set(QUERIES) - {"prior_answers"}
 
 
-def test_every_number_has_a_unit(planted_maps):
-    rows = planted_maps.reset_index().assign(step=0)
-    assert isinstance(rows, pd.DataFrame)
-    assert set(rows.select_dtypes("number")) == set(MAP_UNITS)
+def test_what_a_head_has_beyond_even_attention_is_paired(planted, planted_events):
+    ids = planted.vocabulary.value_ids
+    seen = look(planted.decoder, planted.flat, planted_events, ids, attention_sites(2))
+    rows = map_rows(seen).set_index(["head", "query_role", "key_role", "against"])
+    mean = rows["mean"].unstack("against")
+    even = mean.loc["even", ""]
+    assert set(mean.index[mean["excess"].notna()].unique("head")) == set(HEADS)
+    for head in HEADS:
+        np.testing.assert_allclose(mean.loc[head, "excess"], mean.loc[head, ""] - even, atol=1e-12)

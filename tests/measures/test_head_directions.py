@@ -155,4 +155,5 @@ def test_more_directions_than_the_head_is_wide_are_refused(planted, planted_even
 
 def test_every_number_has_a_unit(planted_rows):
     rows = planted_rows.assign(step=0)
-    assert set(rows.select_dtypes("number")) == set(DIRECTION_UNITS)
+    agreement = ("agreement", "agreement_low", "agreement_high")  # rows of their own
+    assert set(rows.select_dtypes("number")) == {*DIRECTION_UNITS, *agreement}

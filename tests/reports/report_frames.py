@@ -141,26 +141,6 @@ def patterns(events: int = 4) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def attention_roles() -> pd.DataFrame:
-    tops = {
-        "query_key": (0.04, 0.02),
-        "support_op": (0.03, 0.01),
-        "support_key": (0.04, 0.03),
-        "support_value": (0.05, 0.84),
-        "stale_value": (0.08, 0.05),
-        "value_distractors": (0.32, 0.08),
-        "key_distractors": (0.25, 0.02),
-        "prior_answers": (0.06, 0.01),
-    }
-    rows = [
-        (step, "L1H2", role, mean, max(mean - 0.015, 0), mean + 0.015, 415)
-        for step in STEPS
-        for role, (start, top) in tops.items()
-        for mean in [float(rise(step, top, 600, 80, start))]
-    ]
-    return pd.DataFrame(rows, columns=["step", "head", "role", "mean", "low", "high", "count"])
-
-
 def seeds(runs: tuple[int, ...] = (7, 11, 13)) -> pd.DataFrame:
     rng = np.random.default_rng(7)
     tops = {"winner": 7.0, "runner_up": 2.6, "bottom": -0.6}

@@ -10,11 +10,11 @@ import pandas as pd
 import report_frames as frames
 
 from circuit.reports import (
-    figures_attention,
     figures_behaviour,
     figures_closure,
     figures_heads,
 )
+from circuit.reports.bespoke import attention
 from circuit.reports.document import Figure, Number, Report, Table, read_report, write_report
 from circuit.reports.page import Filed
 
@@ -116,8 +116,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "From the prediction position, L1H2 puts 84% of its attention on the support value at "
             "step 1,500 (5% untrained).",
             {
-                "patterns": lambda p: figures_attention.patterns(frames.patterns(), p),
-                "roles": lambda p: figures_attention.roles(frames.attention_roles(), p),
+                "patterns": lambda p: attention.patterns(frames.patterns(), p),
             },
             (Number("attention on support_value", 0.84, "probability", 0.825, 0.855, 415),),
         ),

@@ -15,7 +15,6 @@ import report_frames as frames
 
 from circuit.errors import AnalysisError
 from circuit.reports import (
-    figures_attention,
     figures_behaviour,
     figures_closure,
     figures_heads,
@@ -28,8 +27,6 @@ DRAW: dict[str, Callable[[Path], None]] = {
     "splits": lambda p: figures_behaviour.splits(frames.evaluation(), p),
     "separation": lambda p: figures_heads.separation(frames.head_scan(), frames.ROLES, p),
     "head_map": lambda p: figures_heads.heads(frames.head_scan(), frames.ROLES, p),
-    "patterns": lambda p: figures_attention.patterns(frames.patterns(), p),
-    "roles": lambda p: figures_attention.roles(frames.attention_roles(), p),
     "seeds": lambda p: figures_closure.seeds(frames.seeds(), p),
 }
 SAYS = {
@@ -64,8 +61,6 @@ SAYS = {
     ],
     "separation": ["QK separation (score)", "L1H2 winner", "L0H3 bottom", "n = 415 events"],
     "head_map": ["QK separation (score)", "L1H0  runner up", "18 checkpoints", "White is zero"],
-    "patterns": ["attention (probability)", "R K01 → V060", "stale value", "&lt;bos&gt;", "step"],
-    "roles": ["attention mass (probability)", "of L1H2", "n = 415 events", "support value"],
     "seeds": ["n = 3 runs", "growth (score)", "share of the winner", "birth", "mean"],
 }
 
@@ -171,21 +166,6 @@ def test_heads_are_drawn_from_all_events_not_from_a_half(draw, tmp_path):
     first = svg(lambda p: draw(rows, frames.ROLES, p), tmp_path / "a.svg")
     assert svg(lambda p: draw(changed, frames.ROLES, p), tmp_path / "b.svg") == first
     assert "model" not in first
-
-
-def test_patterns_outline_each_support_value(tmp_path):
-    text = svg(lambda p: figures_attention.patterns(frames.patterns(3), p), tmp_path / "a.svg")
-    assert text.count("stroke: #d55e00") == 3
-
-
-def test_patterns_of_many_checkpoints_are_thinned_and_say_so(tmp_path):
-    few = frames.patterns(1)
-    many = pd.concat([few.assign(step=few["step"] + 2000 * i) for i in range(3)])
-    text = svg(lambda p: figures_attention.patterns(many, p), tmp_path / "a.svg")
-    assert "20 of 54 checkpoints" in text
-    assert "checkpoints," not in svg(
-        lambda p: figures_attention.patterns(few, p), tmp_path / "b.svg"
-    ).replace("rows: checkpoints,", "")
 
 
 def test_short_traces_are_drawn_step_by_step(tmp_path):

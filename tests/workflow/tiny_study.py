@@ -124,6 +124,13 @@ TINY: dict[str, Any] = {
                     "top": 2,
                     "baseline_draws": 4,
                 },
+                "embeddings": {
+                    "kind": "embedding_alignment",
+                    "runs": ["seed7"],
+                    "heads": "head_scan",
+                    "rank": 2,
+                    "draws": 20,
+                },
                 "contextual": {
                     "kind": "contextual_geometry",
                     "runs": ["seed7"],

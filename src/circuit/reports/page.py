@@ -62,7 +62,6 @@ _SECTION_OF = {
     "checkpoint_sweep": BEHAVIOUR,
     "full_evaluation": BEHAVIOUR,
     "birth_windows": BEHAVIOUR,
-    "attention_geometry": MECHANISM,
     "prompt_trace": MECHANISM,
     "scalar_progress": UPDATES,
     "example_gradients": TRAINING_DATA,

@@ -21,20 +21,7 @@ class Settings(AnalysisSettings):
     ``tokens`` tokens are named on each side.
     """
 
-    tables: ClassVar[tuple[str, ...]] = (
-        "rows",
-        "maps",
-        "moves",
-        "directions_table",
-        "patterns_table",
-    )
-    figures: ClassVar[tuple[str, ...]] = (
-        "patterns",
-        "roles",
-        "chain",
-        "maps_by_role",
-        "directions",
-    )
+    tables: ClassVar[tuple[str, ...]] = ("rows", "maps", "directions_table", "patterns_table")
     kind: Literal["attention_geometry"]
     heads: HeadScanName
     split: SplitName = "test_iid"

@@ -8,7 +8,7 @@
    margin is the best other value at each checkpoint; ``over_mean`` is against the mean of all
    other values, where a head that knows nothing is at 0 rather than below.
 3. ``even`` stands beside the heads: attention spread evenly over the causal prefix, the mass and
-   entropy of a head that does not choose.
+   entropy of a head that does not choose. What heads have beyond it is paired by event.
 4. All columns of a checkpoint, and their changes since the checkpoint before, are averaged over one
    set of resamples of events.
 5. The same pass serves the role maps (:mod:`circuit.measures.heads.maps`), the pictured
@@ -29,9 +29,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit.estimates import EXCESS, estimates
 from circuit.measures.heads.chain import LINKS, chain_moves
 from circuit.measures.heads.directions import head_directions
-from circuit.measures.heads.maps import EVEN, map_rows
+from circuit.measures.heads.maps import EVEN, looks_back, map_rows
 from circuit.measures.heads.patterns import pattern_labels, pictured_patterns
 from circuit.model.sites import every_head, head_name, parse_head
 from circuit.model.transformer import Decoder
@@ -74,30 +75,26 @@ MEASURES = {
     "head_value_margin_dla": "logit",
     "head_value_over_mean_dla": "logit",
 }
-ROW_UNITS = {
-    "step": "step",
-    **dict.fromkeys(
-        ("mean", "low", "high", "delta", "delta_low", "delta_high"), "unit of the measure"
-    ),
-    "count": "1",
-}
+LEVEL, CHANGE = "level", "change"
 _KEY = ("head", "role", "measure")
+_KEYS = ("head", "role", "link", "quantity", "direction")
 Columns = dict[tuple[str, str, str], Float[Tensor, " E"]]
 
 
 class Geometry(NamedTuple):
     """What the analysis leaves.
 
-    ``rows``: step, head, role, measure, mean, low, high, delta, delta_low, delta_high, count, where
-    delta is the change since the checkpoint before (missing at the first) and count are events.
-    ``maps``, ``directions``, ``moves`` and ``patterns`` are those of :func:`map_rows`,
-    :func:`head_directions`, :func:`chain_moves` and :func:`pictured_patterns`, with their step.
+    ``rows``: estimates of ``MEASURES`` by head, role and, where it is one, link of the retrieval
+    chain: with the quantity ``level``, the excess over ``even``, and ``change`` since the
+    checkpoint before. Then the landmarks of :func:`chain_moves`, at the last step what
+    :func:`looks_back` finds, and the ``agreement`` of :func:`head_directions`.
+    ``maps``: estimates of :func:`map_rows`. ``directions`` and ``patterns`` are those of
+    :func:`head_directions` and :func:`pictured_patterns`, with their step.
     """
 
     rows: pd.DataFrame
     maps: pd.DataFrame
     directions: pd.DataFrame
-    moves: pd.DataFrame
     patterns: pd.DataFrame
 
 
@@ -141,14 +138,19 @@ def attention_geometry(
             if step in (steps[0], steps[-1]):
                 found = head_directions(seen, parameters, vocabulary, directions, tokens)
                 named.append(found.assign(step=step))
+            if step == steps[-1]:
+                rows.append(looks_back(seen, pictured[0]).assign(step=step))
         links.append(_links(list(columns), values, chain))
         previous = values
-    order = ["step", *_KEY, *(c for c in ROW_UNITS if c != "step")]
+    rows.append(chain_moves(np.stack(links, axis=2), steps, chain, MEASURES))
+    sides = pd.concat(named, ignore_index=True)
+    rows.append(_agreements(sides, len(events)))
+    every = pd.concat(rows, ignore_index=True).fillna(dict.fromkeys((*_KEYS, "against"), ""))
+    masses = pd.concat(maps, ignore_index=True)
     return Geometry(
-        pd.concat(rows, ignore_index=True)[order],
-        pd.concat(maps, ignore_index=True),
-        pd.concat(named, ignore_index=True),
-        chain_moves(np.stack(links, axis=2), steps, chain),
+        estimates(every[[*_KEYS, *every.columns.drop(list(_KEYS))]], noun="events"),
+        estimates(masses, "probability", "events", measure="attention_mass"),
+        sides.drop(columns=["agreement", "agreement_low", "agreement_high"]),
         pd.concat(patterns, ignore_index=True),
     )
 
@@ -208,18 +210,30 @@ def _rows(
     values: Float[np.ndarray, "E K"],
     previous: Float[np.ndarray, "E K"] | None,
 ) -> pd.DataFrame:
-    """Means of a checkpoint's columns and of their changes, over one set of resamples."""
-    change = np.full_like(values, np.nan) if previous is None else values - previous
-    mean, low, high = (
-        part.reshape(2, -1) for part in bootstrap_means(np.concatenate([values, change], 1))
-    )
+    """Means of columns, of masses beyond ``even``, and of changes, over one set of resamples."""
     frame = pd.DataFrame(keys, columns=list(_KEY))
-    return frame.assign(
-        mean=mean[0],
-        low=low[0],
-        high=high[0],
-        delta=mean[1],
-        delta_low=low[1],
-        delta_high=high[1],
-        count=len(values),
-    )
+    link = {place: name for name, place in LINKS.items()}
+    places = zip(frame["role"], frame["measure"], strict=True)
+    frame["link"] = [link.get(place, "") for place in places]
+    frame["unit"] = frame["measure"].map(MEASURES)
+    masses = {key[:2]: i for i, key in enumerate(keys) if key[2] == "attention_mass"}
+    beside = [i for (head, _), i in masses.items() if head != EVEN]
+    excess = values[:, beside] - values[:, [masses[EVEN, keys[i][1]] for i in beside]]
+    blocks = [
+        (frame.assign(quantity=LEVEL), values),
+        (frame.iloc[beside].assign(quantity=LEVEL, against=EXCESS), excess),
+    ]
+    if previous is not None:
+        blocks.append((frame.assign(quantity=CHANGE), values - previous))
+    mean, low, high = bootstrap_means(np.concatenate([columns for _, columns in blocks], 1))
+    labels = pd.concat([labels for labels, _ in blocks], ignore_index=True)
+    return labels.assign(mean=mean, low=low, high=high, count=len(values))
+
+
+def _agreements(sides: pd.DataFrame, events: int) -> pd.DataFrame:
+    """How far both sides of each direction agree over tokens, with events resampled."""
+    each = sides.drop_duplicates(["step", "head", "matrix", "direction"])
+    names = each["matrix"] + " " + each["direction"].astype(str)
+    called = {"agreement": "mean", "agreement_low": "low", "agreement_high": "high"}
+    found = each[["step", "head", *called]].rename(columns=called)
+    return found.assign(direction=names, measure="agreement", unit="1", count=events)

@@ -2,24 +2,26 @@
 
 1. The links are ``LINKS``, from the score that finds the support value to the logit it gives. Each
    is one value per event and checkpoint; the curve of a link is its mean over events.
-2. A link *moved* if its last value exceeds its first beyond the interval of the difference. What
-   did not move has no time.
+2. ``rise`` is a link's last value less its first. A link *moved* if that lies above 0 with its
+   interval. What did not move has no time.
 3. ``half_way`` is the step from which the curve stays at or above half-way between its first and
    its last value: after the checkpoint ``half_way_after``, by the checkpoint ``half_way_by``, and
    interpolated linearly between them. Events do not say how far the line is from the truth, so the
    order of two links between the same checkpoints stays open, whatever their intervals.
-4. ``jump`` is the pair of neighbouring checkpoints with the largest rise, named by the later one.
-5. ``lag`` is a link's half-way step less that of the head's first link to get half-way, the first
-   by the curves of all events.
+4. ``jump`` is the pair of neighbouring checkpoints with the largest rise, ``jump_size``, named by
+   the later one.
+5. ``first_half_way`` is the half-way step of the head's first link to get there, by the curves of
+   all events; ``lag`` is that of every other link less it, called ``lag_within_checkpoints`` where
+   both lie between the same two.
 
 Intervals resample events, all links, checkpoints and heads together, and find every landmark anew,
 so a lag's interval is paired. A resample in which a link does not rise has no half-way step and is
-left out; ``resamples`` counts those that have one. No torch here.
+left out; ``resamples_half_way`` are those that have one. No torch here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -36,68 +38,73 @@ LINKS = {
     "direct logit": ("prediction", "head_value_margin_dla"),
 }
 """Role and measure of every link, in the order in which the mechanism uses them."""
-MOVE_UNITS = {
-    **dict.fromkeys(("first", "last", "change", "change_low", "change_high"), "unit of the link"),
-    **dict.fromkeys(("half_way", "half_way_low", "half_way_high"), "step"),
-    **dict.fromkeys(("half_way_after", "half_way_by"), "step"),
-    **dict.fromkeys(("lag", "lag_low", "lag_high"), "steps"),
-    **dict.fromkeys(("jump", "jump_low", "jump_high"), "step"),
-    "jump_size": "unit of the link",
-    "resamples": "1",
-    "count": "1",
-}
 
 
 def chain_moves(
-    values: Float[np.ndarray, "H L S E"], steps: Sequence[int], heads: Sequence[str]
+    values: Float[np.ndarray, "H L S E"],
+    steps: Sequence[int],
+    heads: Sequence[str],
+    units: Mapping[str, str],
 ) -> pd.DataFrame:
-    """When each link of each head moved: one row per head and link.
+    """When each link of each head moved: rows of head, link, measure, unit, mean, low, high, count.
 
-    Columns: head, link, moved, and those of ``MOVE_UNITS``; count are events. Times are missing
-    where a link did not move.
+    Landmarks are missing where a link did not move: ``half_way`` is not defined, and of the others
+    there is no row.
 
     Args:
         values: every link of ``LINKS`` on every event at every checkpoint.
+        units: of every measure.
     """
     count = values.shape[-1]
     at = np.asarray(steps, dtype=np.float64)
     drawn = values @ (resamples(count, 0).T / count)  # [H, L, S, B]
     curves = np.concatenate([values.mean(-1, keepdims=True), drawn], -1).swapaxes(-1, -2)
+    link_units = [units[measure] for _, measure in LINKS.values()]
     frames = []
     for head, links, by_event in zip(heads, curves, values, strict=True):
         change = by_event[:, -1] - by_event[:, 0]
-        mean, low, high = bootstrap_means(change.T)
-        moved = low > 0
+        rise = bootstrap_means(change.T)
+        moved = rise[1] > 0
         half = np.where(moved[:, None], half_way_step(links, at), np.nan)
-        lag = half - half[np.nanargmin(half[:, 0])] if moved.any() else half
+        first = int(np.nanargmin(half[:, 0])) if moved.any() else 0
+        lag = half - half[first]
         by = np.clip(np.searchsorted(at, half[:, 0]), 1, len(at) - 1)
-        frame = pd.DataFrame(
-            {
-                "head": head,
-                "link": list(LINKS),
-                "moved": moved,
-                "first": links[:, 0, 0],
-                "last": links[:, 0, -1],
-                "change": mean,
-                "change_low": low,
-                "change_high": high,
-                **_with_interval("half_way", half),
-                "half_way_after": np.where(moved, at[by - 1], np.nan),
-                "half_way_by": np.where(moved, at[by], np.nan),
-                **_with_interval("lag", lag),
-                **_with_interval("jump", np.where(moved[:, None], at[largest_jump(links)], np.nan)),
-                "jump_size": np.where(moved, np.diff(links[:, 0], axis=-1).max(-1), np.nan),
-                "resamples": np.isfinite(half[:, 1:]).sum(-1),
-                "count": count,
-            }
+        jump = np.where(moved[:, None], at[largest_jump(links)], np.nan)
+        size = np.where(moved, np.diff(links[:, 0], axis=-1).max(-1), np.nan)
+        exact = {
+            "half_way_after": ("step", np.where(moved, at[by - 1], np.nan)),
+            "half_way_by": ("step", np.where(moved, at[by], np.nan)),
+            "jump_size": (link_units, size),
+            "resamples_half_way": ("1", np.isfinite(half[:, 1:]).sum(-1)),
+        }
+        found = {
+            "rise": (link_units, *rise),
+            "half_way": ("step", *_with_interval(half)),
+            "first_half_way": ("step", *_with_interval(half)),
+            "lag": ("steps", *_with_interval(lag)),
+            "jump": ("step", *_with_interval(jump)),
+        }
+        parts = [
+            pd.DataFrame({"link": list(LINKS), "measure": name, "unit": unit, "mean": numbers[0]})
+            for name, (unit, *numbers) in (found | exact).items()
+        ]
+        for part, (_, _, *ends) in zip(parts, found.values(), strict=False):
+            part["low"], part["high"] = ends
+            part["count"] = count
+        rows = pd.concat(parts, ignore_index=True)
+        lead = rows["link"] == list(LINKS)[first]
+        lags, alone = rows["measure"] == "lag", rows["measure"] == "first_half_way"
+        same = rows["link"].isin(
+            [link for link, i in zip(LINKS, by, strict=True) if i == by[first]]
         )
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+        rows.loc[lags & same, "measure"] = "lag_within_checkpoints"
+        kept = rows["mean"].notna() | (rows["measure"] == "half_way") | alone
+        frames.append(rows[kept & (lead | ~alone) & ~(lead & lags)].assign(head=head))
+    return pd.concat(frames, ignore_index=True).assign(step=steps[-1])
 
 
 def _with_interval(
-    name: str, found: Float[np.ndarray, "L B"]
-) -> dict[str, Float[np.ndarray, " L"]]:
+    found: Float[np.ndarray, "L B"],
+) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " L"], Float[np.ndarray, " L"]]:
     """A landmark of the curves, then the interval over those resamples that have it."""
-    names = (name, f"{name}_low", f"{name}_high")
-    return dict(zip(names, told(found.T, interval_of_found), strict=True))
+    return told(found.T, interval_of_found)

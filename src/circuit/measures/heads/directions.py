@@ -57,7 +57,6 @@ DIRECTION_UNITS = {
     "singular_value": "unit of the map",
     "offset": "token",
     "explained": "share",
-    **dict.fromkeys(("agreement", "agreement_low", "agreement_high"), "1"),
     "rank": "id",
     **dict.fromkeys(("projection", "low", "high"), "1"),
     "count": "1",

@@ -6,7 +6,8 @@
    ``two_back``. So a previous-token head shows at support_value → support_key, and as one_back at
    every query role.
 3. Entries are averaged over the events in which the query role occurs, and their count says so.
-4. ``even`` is the map of attention spread evenly over what a position may see.
+4. ``even`` is the map of attention spread evenly over what a position may see. What a head has
+   beyond it is paired by event.
 
 Key roles overlap, so a row need not sum to 1. Where the key role can only follow the query, the
 entry is 0 in every head.
@@ -20,9 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit.estimates import EXCESS
 from circuit.model.sites import every_head, head_name
 from circuit.scalars.base import Seen
-from circuit.statistics import bootstrap_means
+from circuit.statistics import bootstrap_means, resamples, simultaneous_interval
 from circuit.task.events import ReadEvents
 
 QUERIES = (
@@ -46,11 +48,6 @@ KEY_ROLES = (
 PLACES = ("bos", "self", "one_back", "two_back")
 KEYS = (*KEY_ROLES, *PLACES)
 EVEN = "even"
-MAP_UNITS = {
-    "step": "step",
-    **dict.fromkeys(("mean", "low", "high"), "probability"),
-    "count": "1",
-}
 
 
 def role_maps(pattern: Float[Tensor, "E H T T"], events: ReadEvents) -> Float[Tensor, "E H q k"]:
@@ -69,7 +66,7 @@ def role_maps(pattern: Float[Tensor, "E H T T"], events: ReadEvents) -> Float[Te
 
 
 def map_rows(seen: Seen) -> pd.DataFrame:
-    """Rows of head, query_role, key_role, mean, low, high, count (events); ``even`` last.
+    """Rows of head, query_role, key_role, against, mean, low, high, count (events), ``even`` too.
 
     Args:
         seen: a pass with every layer's ``pattern``.
@@ -80,7 +77,14 @@ def map_rows(seen: Seen) -> pd.DataFrame:
         + [_even_map(events)],
         1,
     ).numpy()
-    heads = [*map(head_name, every_head(s)), EVEN]
+    names = [head_name(head) for head in every_head(s)]
+    levels = _means(maps, [*names, EVEN]).assign(against="")
+    beyond = _means(maps[:, :-1] - maps[:, -1:], names).assign(against=EXCESS)
+    return pd.concat([levels, beyond], ignore_index=True)
+
+
+def _means(maps: Float[np.ndarray, "E H q k"], heads: list[str]) -> pd.DataFrame:
+    """Means of every entry over the events that have its query role."""
     mean = np.full(maps.shape[1:], np.nan)
     low, high, count = mean.copy(), mean.copy(), np.zeros(mean.shape, dtype=np.int64)
     present = ~np.isnan(maps[:, 0, :, 0])
@@ -99,6 +103,31 @@ def map_rows(seen: Seen) -> pd.DataFrame:
     columns = {"mean": mean, "low": low, "high": high, "count": count}
     frame = pd.DataFrame({name: table.ravel() for name, table in columns.items()}, index=index)
     return frame[frame["count"] > 0].reset_index()
+
+
+def looks_back(seen: Seen, layer: int) -> pd.DataFrame:
+    """Attention from the support value back to its key, of all heads below a layer.
+
+    Rows of head, measure, against, unit, mean, low, high, count, at least for ``even``. Intervals
+    hold for all heads at once, so that one of them may be picked.
+    """
+    place = QUERIES.index("support_value"), KEYS.index("support_key")
+    even = _even_map(seen.events)[:, 0, *place].numpy()
+    found = [_mean_of(even[:, None], [EVEN], "")]
+    if layer:
+        maps = [role_maps(seen.sites[f"layer_{n}_pattern"], seen.events) for n in range(layer)]
+        entries = torch.cat(maps, 1)[:, :, *place].numpy()
+        heads = [head_name(h) for h in every_head(seen.decoder.settings) if h[0] < layer]
+        found += [_mean_of(entries, heads, ""), _mean_of(entries - even[:, None], heads, EXCESS)]
+    rows = pd.concat(found, ignore_index=True)
+    return rows.assign(measure="support_value_to_its_key", unit="probability", count=len(even))
+
+
+def _mean_of(values: Float[np.ndarray, "E h"], heads: list[str], against: str) -> pd.DataFrame:
+    """Means with simultaneous intervals."""
+    mean = values.mean(0)
+    low, high = simultaneous_interval(mean, resamples(len(values), 0) @ values / len(values))
+    return pd.DataFrame({"head": heads, "mean": mean, "low": low, "high": high, "against": against})
 
 
 def _even_map(events: ReadEvents) -> Float[Tensor, "E 1 q k"]:

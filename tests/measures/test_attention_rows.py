@@ -15,7 +15,6 @@ from circuit.errors import AnalysisError
 from circuit.measures.heads.attention import (
     MEASURES,
     ROLES,
-    ROW_UNITS,
     attention_geometry,
     attention_sites,
 )
@@ -116,9 +115,15 @@ def slow(circuit, read, seen):
     }
 
 
+def levels_of(geometry):
+    rows = geometry.rows
+    return rows[(rows["quantity"] == "level") & (rows["against"] == "")]
+
+
 def test_role_attention_equals_a_slow_loop_on_ten_programs(found, programs, reads, whole):
     assert len(programs) == 10
-    masses = found.rows[found.rows["measure"] == "attention_mass"]
+    masses = levels_of(found)
+    masses = masses[masses["measure"] == "attention_mass"]
     at = masses.set_index(["step", "head", "role"])
     assert len(at) == len(STEPS) * (len(HEADS) + 1) * len(ROLES)
     for step in STEPS:
@@ -135,7 +140,7 @@ def test_role_attention_equals_a_slow_loop_on_ten_programs(found, programs, read
 
 
 def test_every_other_measure_equals_its_slow_computation(found, reads, whole, planted, untrained):
-    at = found.rows.set_index(["step", "head", "role", "measure"])["mean"]
+    at = levels_of(found).set_index(["step", "head", "role", "measure"])["mean"]
     for step, circuit in zip(STEPS, (untrained, planted), strict=True):
         for head in HEADS:
             values = [
@@ -147,7 +152,7 @@ def test_every_other_measure_equals_its_slow_computation(found, reads, whole, pl
 
 
 def test_the_even_head_spreads_its_attention(found, reads):
-    at = found.rows.set_index(["step", "head", "role"])
+    at = levels_of(found).set_index(["step", "head", "role"])
     for role in ROLES:
         share = np.mean([len(read.roles[role]) / (read.prediction + 1) for read in reads])
         assert at.loc[(40, "even", role), "mean"] == pytest.approx(share, rel=1e-12)
@@ -157,15 +162,29 @@ def test_the_even_head_spreads_its_attention(found, reads):
 
 def test_changes_are_between_neighbouring_checkpoints_and_paired(found):
     keys = ["head", "role", "measure"]
-    first, last = (
-        found.rows[found.rows["step"] == step].set_index(keys).sort_index() for step in STEPS
-    )
-    assert first[["delta", "delta_low", "delta_high"]].isna().all(axis=None)
-    np.testing.assert_allclose(last["delta"], last["mean"] - first["mean"], atol=1e-12)
-    assert (last["delta_low"] <= last["delta"] + 1e-12).all()
-    assert (last["delta"] <= last["delta_high"] + 1e-12).all()
-    still = last.xs("even")
-    assert (still[["delta", "delta_low", "delta_high"]] == 0).all(axis=None)
+    levels = levels_of(found)
+    first, last = (levels[levels["step"] == at].set_index(keys)["mean"] for at in STEPS)
+    change = found.rows[found.rows["quantity"] == "change"]
+    assert set(change["step"]) == {40}
+    change = change.set_index(keys)
+    np.testing.assert_allclose(change["mean"], (last - first)[change.index], atol=1e-12)
+    assert (change["low"] <= change["mean"] + 1e-12).all()
+    assert (change["mean"] <= change["high"] + 1e-12).all()
+    still = change.xs("even")
+    assert (still[["mean", "low", "high"]] == 0).all(axis=None)
+
+
+def test_what_masses_have_beyond_even_attention_is_paired(found):
+    keys = ["step", "head", "role"]
+    excess = found.rows[found.rows["against"] == "excess"].query("role != ''").set_index(keys)
+    levels = levels_of(found).query("measure == 'attention_mass'").set_index(keys)["mean"]
+    assert len(excess) == len(STEPS) * len(HEADS) * len(ROLES)
+    for (step, head, role), row in excess.iterrows():
+        beyond = levels[step, head, role] - levels[step, "even", role]
+        assert row["mean"] == pytest.approx(beyond, abs=1e-12)
+    # Where a head puts nothing, what it lacks varies as even attention does, and no more.
+    sure = excess.loc[(40, "L1H2", "support_value")]
+    assert sure["high"] - sure["low"] < 0.05
 
 
 def test_one_forward_pass_serves_a_checkpoint(found, counting):
@@ -202,7 +221,7 @@ def planted_found(planted, untrained, planted_events):
 
 def chain_of(geometry, step):
     """By head, whether each link lies beyond 0 (mass: beyond even attention) with its interval."""
-    at = geometry.rows[geometry.rows["step"] == step].set_index(["head", "role", "measure"])
+    at = levels_of(geometry).query(f"step == {step}").set_index(["head", "role", "measure"])
     even = at.loc[("even", "support_value", "attention_mass"), "high"]
     return {
         head: np.array(
@@ -258,6 +277,23 @@ def test_a_head_that_does_not_exist_is_refused(planted, events):
 
 
 def test_every_number_has_a_unit(found):
-    for frame, units in ((found.rows, ROW_UNITS), (found.patterns, PATTERN_UNITS)):
-        assert set(frame.select_dtypes("number")) == set(units)
-    assert set(found.rows["measure"]) == set(MEASURES)
+    assert set(found.patterns.select_dtypes("number")) == set(PATTERN_UNITS)
+    assert set(MEASURES) < set(found.rows["measure"])
+    units = found.rows.drop_duplicates("measure").set_index("measure")["unit"]
+    assert units[list(MEASURES)].to_dict() == MEASURES
+    assert units["half_way"] == "step"
+
+
+def test_earlier_heads_that_look_back_to_the_key_have_intervals_that_hold_at_once(planted_found):
+    found = planted_found.rows.query("measure == 'support_value_to_its_key'")
+    assert set(found["head"]) == {*HEADS[:4], "even"}
+    beyond = found[found["against"] == "excess"].set_index("head")
+    assert beyond["mean"].idxmax() == "L0H1"
+    assert beyond.loc["L0H1", "low"] > 0.8
+    one = planted_found.maps.query(
+        "query_role == 'support_value' and key_role == 'support_key' and step == 40 and "
+        "against == 'excess'"
+    ).set_index("head")
+    np.testing.assert_allclose(beyond["mean"], one.loc[beyond.index, "mean"], atol=1e-12)
+    width = beyond["high"] - beyond["low"]
+    assert (width > (one["high"] - one["low"])[beyond.index] * 0.99).all()

@@ -1,34 +1,32 @@
-"""Figures of attention: real patterns over training, and attention mass by role."""
+"""Pictures of attention: real patterns over training, and what singular directions tell apart."""
 
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from circuit.reports.style import (
     ATTENTION_ROLE_COLOURS,
+    DIVERGING,
     GRID,
     SEQUENTIAL,
     SOFT,
-    SPARE_COLOURS,
-    counts,
     every_nth,
-    interval_line,
     need,
     picture,
+    readable_on,
     role_colour,
     role_legend,
-    side_legend,
-    step_axis,
     thinned,
-    words,
 )
 
 StrPath = str | os.PathLike[str]
@@ -36,6 +34,10 @@ StrPath = str | os.PathLike[str]
 CHECKPOINTS = 20  # rows of a strip; more are thinned, and the figure says so
 _COLUMNS = ("step", "event", "sample_id", "position", "token", "role", "attention")
 _OUTLINE = "#d55e00"
+_LEVELS = {
+    "place": "Places (share of variance)",
+    "token": "Tokens at one place (share of the rest, how far back)",
+}
 
 
 def patterns(patterns: pd.DataFrame, path: StrPath) -> None:
@@ -71,33 +73,6 @@ def patterns(patterns: pd.DataFrame, path: StrPath) -> None:
             image = _strip(ax, bars, part, shown, last=i == len(events) - 1)
         foot = body.add_subplot(grid[len(events), :])
         _key(body, foot, image, patterns)
-
-
-def roles(rows: pd.DataFrame, path: StrPath) -> None:
-    """Draw attention mass by role over training, one panel per head."""
-    need(rows, ("step", "head", "role", "mean", "low", "high", "count"), "attention by role")
-    names = list(dict.fromkeys(rows["head"]))
-    note = (
-        "Lines: means. Bands: bootstrap 95% intervals over events; "
-        f"{counts(rows['count'], 'events')} per step. Roles overlap, so masses need not sum to 1."
-    )
-    title = f"Attention mass of {', '.join(names)} from the prediction position, by role"
-    with picture(path, title, note, height=0.6 + 2.9 * len(names)) as body:
-        axes = body.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
-        for ax, head in zip(axes, names, strict=True):
-            part = rows[rows["head"] == head]
-            end = part[part["step"] == part["step"].max()].set_index("role")["mean"]
-            for i, role in enumerate(end.sort_values(ascending=False).index):
-                colour = ATTENTION_ROLE_COLOURS.get(role, SPARE_COLOURS[i % len(SPARE_COLOURS)])
-                width = 2.2 if role == "support_value" else 1.3
-                line = part[part["role"] == role]
-                interval_line(ax, line, words(role), colour, linewidth=width)
-            ax.set_ylim(-0.03, 1.03)
-            ax.set_ylabel("attention mass (probability)")
-            if len(names) > 1:
-                ax.set_title(head)
-            side_legend(ax, "role, by final mass")
-        step_axis(axes[-1])
 
 
 def _strip(ax: Axes, bars: Axes, part: pd.DataFrame, steps: list[int], last: bool) -> AxesImage:
@@ -186,3 +161,53 @@ def _key(body: SubFigure, foot: Axes, image: AxesImage | None, patterns: pd.Data
         bar.set_label("attention (probability)", fontsize=8)
         bar.set_ticks([0, 0.25, 0.5, 0.75, 1])
         bar.outline.set(linewidth=0.5, edgecolor=SOFT)
+
+
+def directions(rows: pd.DataFrame, head: str, path: StrPath) -> None:
+    """Draw what both sides of each singular direction of one head have of places and tokens."""
+    need(rows, ("step", "head", "matrix", "direction", "side", "level", "item"), "directions")
+    last = int(rows["step"].max())
+    part = rows[(rows["step"] == last) & (rows["head"] == head)]
+    sides = list(part.groupby(["matrix", "direction", "side"], sort=False))
+    widths = {level: int(part[part["level"] == level]["rank"].max()) for level in _LEVELS}
+    note = (
+        "Projections of states on each side, signed; a direction's two sides share one sign. "
+        "Colour: relative to the largest of its row and level.\nPlaces: mean of a kind of position "
+        "less that of all. Tokens: positions of one place, by the token so many places before."
+    )
+    title = f"Top singular directions of {head} at step {last:,}"
+    with picture(path, title, note, width=9.0, height=1.35 + 0.4 * len(sides)) as body:
+        axes = body.subplots(1, 2, width_ratios=list(widths.values()), sharey=True)
+        for ax, (level, title_of) in zip(axes, _LEVELS.items(), strict=True):
+            for y, (_, items) in enumerate(sides):
+                _cells(ax, y, items[items["level"] == level].sort_values("rank"), level)
+            ax.set_xlim(-0.5, widths[level] + 0.4)  # room for the share
+            ax.set_ylim(len(sides) - 0.5, -0.5)
+            ax.set_title(title_of)
+            ax.set_xticks([])
+            ax.grid(visible=False)
+            ax.tick_params(length=0)
+            ax.spines[:].set_visible(False)
+        names = [
+            f"{matrix} {number} {side}  σ {items['singular_value'].iloc[0]:.2f}"
+            for (matrix, number, side), items in sides
+        ]
+        axes[0].set_yticks(range(len(sides)), names)
+
+
+def _cells(ax: Axes, y: int, items: pd.DataFrame, level: str) -> None:
+    """One row of cells: an item and its projection in each."""
+    colours, scale = colormaps[DIVERGING], Normalize(-1, 1)
+    largest = float(items["projection"].abs().max()) or 1.0
+    for x, row in enumerate(items.itertuples()):
+        colour = to_hex(colours(scale(0.75 * row.projection / largest)))
+        ax.add_patch(Rectangle((x - 0.5, y - 0.44), 0.96, 0.88, facecolor=colour, linewidth=0))
+        text = f"{row.item}\n{row.projection:+.2f}".replace("-", "−")
+        middle = {"ha": "center", "va": "center", "size": 6.5, "linespacing": 1.05}
+        ax.text(x, y, text, color=readable_on(colour), **middle)
+    explained = items["explained"].iloc[0]
+    text = "" if math.isnan(explained) else f"{explained:.0%}"
+    if level == "token" and text:
+        back = int(items["offset"].iloc[0])
+        text += "\nitself" if back == 0 else f"\n{back} back"
+    ax.text(len(items) - 0.4, y, text, ha="left", va="center", size=6.5, color=SOFT)
