@@ -89,6 +89,8 @@ def _resolved(
     ends = steps.values if isinstance(steps, Not) else _several(steps)
     if any(isinstance(one, str) and one in _ENDS for one in ends):
         left = _meeting(rows, {name: value for name, value in wanted.items() if name != "step"})
+        if left.empty and not some:
+            return wanted
         if left.empty:
             raise _nothing(rows, wanted)
         found = tuple(int(_ENDS[one](left["step"])) if one in _ENDS else one for one in ends)
@@ -105,14 +107,15 @@ def _put_in(value: Any, settings: Mapping[str, Any]) -> Any:
         return tuple(one for part in value for one in _several(_put_in(part, settings)))
     if not (isinstance(value, str) and value.startswith("$")):
         return value
-    if value[1:] not in settings:
+    name, _, place = value[1:].removesuffix("]").partition("[")
+    if name not in settings:
         raise AnalysisError(
-            f"the analysis has no setting {value[1:]!r}",
+            f"the analysis has no setting {name!r}",
             where=value,
             expected=f"one of {', '.join(settings)}",
             do="name a setting of this kind after the $",
         )
-    return _put_in(settings[value[1:]], {})
+    return _put_in(settings[name][int(place)] if place else settings[name], {})
 
 
 def _several(value: Any) -> tuple[Any, ...]:

@@ -80,7 +80,9 @@ class Said:
 
     @property
     def short(self) -> str:
-        """The number with its unit, in the digits that its interval allows."""
+        """The number with its unit, in the digits that its interval allows; ``step 1,200``."""
+        if self.unit == "step" and not self._signed and not math.isnan(self.mean):
+            return f"step {self.mean:,.0f}"
         return format_value(self.mean, self.unit, self.low, self.high, signed=self._signed)
 
     @property
@@ -97,6 +99,11 @@ class Said:
     def number(self, name: str, note: str = "") -> Number:
         """As a number of the report."""
         low, high = (None if math.isnan(end) else end for end in (self.low, self.high))
+        if (low is None) != (high is None):
+            end = self.high if low is None else self.low
+            told = format_value(end, self.unit, signed=self._signed)
+            bounded = f"interval {'up to' if low is None else 'from'} {told}, open at its other end"
+            note, low, high = "; ".join(filter(None, (note, bounded))), None, None
         mean = None if math.isnan(self.mean) else self.mean
         count = self.count or None
         return Number(name, mean, self.unit, low, high, count, note, signed=self._signed)

@@ -21,10 +21,11 @@ from typing import Any, ClassVar, Literal
 Where = Mapping[str, Any]
 """Which rows: column → the value wanted, a tuple of values, or :class:`Not` of such.
 
-The text ``$name`` stands for the setting ``name``. ``step`` may be ``first`` or ``last`` (of the
-rows that the other conditions leave). A column that the rows lack is an error, and so are
-conditions that no row meets. Where ``half`` or ``against`` is not named, ``half`` is ``all`` and
-``against`` empty. A tuple also says in which order panels, series and lines follow each other.
+The text ``$name`` stands for the setting ``name``, ``$name[0]`` for the first of its values.
+``step`` may be ``first`` or ``last`` (of the rows that the other conditions leave). A column that
+the rows lack is an error, and so are conditions that no row meets. Where ``half`` or ``against`` is
+not named, ``half`` is ``all`` and ``against`` empty. A tuple also says in which order panels,
+series and lines follow each other.
 """
 
 
