@@ -1,116 +1,46 @@
-rule checkpoint_sweep:
+use rule measure as checkpoint_sweep with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes", *PLAN.analysis(w.study, w.analysis).splits)),
+        unpack(needs(run, probes, splits)),
     output:
-        **analysis_files("checkpoint_sweep"),
-    log:
-        "logs/checkpoint_sweep/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/checkpoint_sweep/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("checkpoint_sweep"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=1500,
-        runtime=60,
+        **leaves("checkpoint_sweep"),
     params:
-        *code("checkpoint_sweep"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "Behaviour at every checkpoint: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/checkpoint_sweep.py"
+        **asks("checkpoint_sweep"),
 
 
-rule full_evaluation:
+use rule measure as full_evaluation with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, *PLAN.analysis(w.study, w.analysis).splits)),
-        sweep=lambda w: result(w, PLAN.analysis(w.study, w.analysis).sweep, "rows"),
+        unpack(needs(run, splits, other("sweep", sweep="rows"))),
     output:
-        **analysis_files("full_evaluation"),
-    log:
-        "logs/full_evaluation/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/full_evaluation/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("full_evaluation"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=1500,
-        runtime=60,
+        **leaves("full_evaluation"),
     params:
-        *code("full_evaluation"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "Whole splits at one checkpoint: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/full_evaluation.py"
+        **asks("full_evaluation"),
 
 
-rule reference_model:
+use rule compare as reference_model with:
     input:
-        sweeps=lambda w: [
-            result(w, PLAN.analysis(w.study, w.analysis).sweep, "rows", run)
-            for run in PLAN.runs_of(w.study, w.analysis)
-        ],
+        unpack(needs(others("sweep", sweeps="rows"))),
     output:
-        **analysis_files("reference_model", "study"),
-    log:
-        "logs/reference_model/{study}/{analysis}.log",
-    benchmark:
-        "logs/reference_model/{study}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("reference_model"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=5,
+        **leaves("reference_model"),
     params:
-        *code("reference_model"),
-        settings=settings,
-        runs=lambda w: list(PLAN.runs_of(w.study, w.analysis)),
-        versions=TABLES,
-    message:
-        "Choosing the reference model of {wildcards.study}"
-    script:
-        "../src/scripts/reference_model.py"
+        **asks("reference_model"),
 
 
-rule birth_windows:
+use rule measure as birth_windows with:
     input:
-        unpack(lambda w: sweep_tables(w, "rows", "stages", "components")),
+        unpack(
+            needs(
+                other(
+                    "sweep",
+                    sweep_rows="rows",
+                    sweep_stages="stages",
+                    sweep_components="components",
+                )
+            )
+        ),
     output:
-        **analysis_files("birth_windows"),
-    log:
-        "logs/birth_windows/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/birth_windows/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("birth_windows"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=15,
+        **leaves("birth_windows"),
     params:
-        *code("birth_windows"),
-        settings=settings,
-        versions=TABLES,
-    message:
-        "When things were born: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/birth_windows.py"
+        **asks("birth_windows"),
 
 
 use rule measure as birth_window_compare with:

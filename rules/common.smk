@@ -208,12 +208,6 @@ def study_benchmark(w):
     }
 
 
-def sweep_tables(w, *names):
-    """Tables of the sweep that the analysis reads."""
-    files = PLAN.files(w.study, w.run, PLAN.analysis(w.study, w.analysis).sweep)
-    return {f"sweep_{name}": files[name] for name in names}
-
-
 def measured_window(w):
     """The windows that another analysis found, where this one's window is one of them."""
     found = PLAN.measured_windows(w.study, w.run, w.analysis)

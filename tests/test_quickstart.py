@@ -28,6 +28,7 @@ def finished():
 def overall(run: str, split: str) -> pd.Series:
     rows = pd.read_parquet(STUDY / run / "behaviour" / "rows.parquet")
     chosen = (rows["slice"] == "all") & (rows["measure"] == "accuracy") & (rows["split"] == split)
+    chosen &= rows["against"] == ""
     return rows[chosen].set_index("step")["mean"].sort_index()
 
 

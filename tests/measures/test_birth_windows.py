@@ -10,7 +10,7 @@ from birth_curves import STEPS, sweep_tables
 from circuit.errors import AnalysisError
 from circuit.measures.births.evidence import Evidence, evidence_rows, gather
 from circuit.measures.births.sweep_curves import read_curves
-from circuit.measures.births.windows import WINDOW_UNITS, merged_windows, window_table
+from circuit.measures.births.windows import merged_windows, window_rows
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.measures.sweep.checkpoints import SweepInputs, checkpoint_sweep
 from circuit.measures.sweep.probes import ProbeReads
@@ -103,17 +103,30 @@ def test_where_nothing_was_born_main_is_the_whole_run_and_says_so():
     assert not any(window["found"] for window in found.values())
 
 
-def test_the_table_tells_the_share_of_accuracys_change_and_the_line_for_the_settings():
-    tables = sweep_tables({"accuracy": 600, "r": 300, "q": 300})
-    table = window_table(windows(tables), curves(tables)[0]).set_index("window")
-    assert table.loc["accuracy", "share"] == pytest.approx(1)
-    assert table.loc["main", "share"] == pytest.approx(0)
-    assert table.loc["main", "evidence"] == "q, r"
-    assert table.loc["main", "setting"] == "main: [200, 300]"
-    assert table["pieces"].to_dict()["accuracy"] == 1
-    assert set(WINDOW_UNITS) <= set(table.columns)
-    still = sweep_tables({})
-    assert window_table(windows(still), curves(still)[0])["share"].isna().all()
+def test_windows_are_estimates_with_their_share_of_accuracys_change():
+    def rows(births):
+        of = curves(sweep_tables(births))
+        evidence = [gather(one, 50, 0) for one in of]
+        return window_rows(merged_windows(evidence, RUN), evidence, of[0], 1300)
+
+    found = rows({"accuracy": 600, "r": 300, "q": 300})
+    at = found.set_index(["window", "measure"])
+    assert at.loc[("accuracy", "share"), "mean"] == pytest.approx(1)
+    assert at.loc[("main", "share"), "mean"] == pytest.approx(0)
+    assert tuple(at.loc[("main", "start"), ["role", "setting", "evidence"]]) == (
+        "main", "[200, 300]", "q, r"
+    )  # fmt: skip
+    assert (at.loc[("main", "start"), "mean"], at.loc[("main", "stop"), "mean"]) == (200, 300)
+    assert at.loc[("accuracy", "pieces"), "mean"] == 1
+    assert set(found.loc[found["role"] == "apart", "evidence"]) == {"accuracy"}
+    missing = at.loc[("", "not_born")]
+    assert (missing["mean"], missing["evidence"]) == (
+        5, "heldout_accuracy, w, importance, drift, ranks"
+    )  # fmt: skip
+    outside = at.loc[("", "largest_change_outside_main")]
+    assert (outside["mean"], outside["evidence"]) == (1, "accuracy")
+    still = rows({})
+    assert still.loc[still["measure"] == "share", "mean"].isna().all()
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +184,7 @@ def test_an_untrained_run_that_only_trembles_gives_birth_to_nothing(swept, untra
 def test_births_need_no_torch():
     code = (
         "import sys; import circuit.measures.births.evidence, circuit.measures.births.windows; "
-        "import circuit.measures.births.sweep_curves, circuit.reports.accounts_births, "
-        "circuit.reports.figures_births; sys.exit('torch' in sys.modules)"
+        "import circuit.kinds.birth_windows.measure, circuit.kinds.reference_model.measure; "
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,11 +1,12 @@
 """Births of curves: known ones are found within their intervals, and noise has none."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from birth_curves import STEPS, curve, jump, ramp
 
 from circuit.landmarks import fit_ramps
-from circuit.measures.births.evidence import ALWAYS, BELOW, STILL, UNITS, gather
+from circuit.measures.births.evidence import ALWAYS, BELOW, STILL, UNITS, birth_rows, gather
 
 DRAWS = 200
 
@@ -153,3 +154,23 @@ def test_the_seed_decides_the_draws():
     first, again, other = (gather(one, DRAWS, seed).rows for seed in (0, 0, 1))
     assert first.equals(again)
     assert not first.equals(other)
+
+
+def test_rows_are_estimates_with_unit_step():
+    born, still = curve(ramp(300, 900), level=0.5), curve(lambda _: 0.5, name="w", unit="logit")
+    evidence = [gather(one, DRAWS, 0) for one in (born, still)]
+    rows = birth_rows(evidence, 1300).set_index(["evidence", "method", "measure", "against"])
+    at = rows.loc[("accuracy", "change_point", "at", "")]
+    wide = evidence[0].rows.set_index("method").loc["change_point"]
+    assert (at["mean"], at["low"], at["high"], at["unit"]) == (
+        wide["step"], wide["low"], wide["high"], "step"
+    )  # fmt: skip
+    extent = rows.loc[("accuracy", "change_point", "at", "extent")]
+    assert (extent["low"], extent["high"]) == (300, 900)
+    assert pd.isna(extent["mean"])
+    size = rows.loc[("accuracy", "change_point", "size", "")]
+    assert (size["mean"], size["low"]) == (wide["value"], wide["value_low"])
+    missing = rows.loc[("w", "threshold", "at", "")]
+    assert pd.isna(missing["mean"])
+    assert missing["why"] == STILL
+    assert rows.loc[("w", "threshold", "level", ""), "unit"] == "logit"

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from circuit.artifacts import read_rows, write_rows
+from circuit.estimates import FIXED
+from circuit.estimates import UNITS as FIXED_UNITS
 from circuit.measures.sweep.behaviour import (
     COARSE,
     MEASURES,
@@ -13,7 +15,7 @@ from circuit.measures.sweep.behaviour import (
     read_pass,
     summarise,
 )
-from circuit.measures.sweep.checkpoints import PART_UNITS, UNITS, SweepInputs, checkpoint_sweep
+from circuit.measures.sweep.checkpoints import CHANGE, SweepInputs, checkpoint_sweep
 from circuit.measures.sweep.curves import best_step, birth_step
 from circuit.measures.sweep.event_pass import event_rows, event_states
 from circuit.measures.sweep.probes import ProbeReads
@@ -27,6 +29,11 @@ KEYS = {
     "stages": ["stage", "role", "target", "measure"],
     "components": ["component", "role", "measure"],
 }
+
+
+def own(frame):
+    """The estimates themselves: neither changes nor controls, on all events."""
+    return frame[(frame["against"] == "") & (frame["half"] == "all")]
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +78,13 @@ def test_the_behaviour_is_born_where_the_circuit_is_planted(rows):
     for split in SPLITS:
         assert birth_step(rows, split, 0.9) == 30
         assert best_step(rows, split) == 30
-    coarse = rows[rows["split"] == "probes"].set_index(["step", "measure"])["mean"]
+    coarse = own(rows[rows["split"] == "probes"]).set_index(["step", "measure"])["mean"]
     assert coarse[30, "r"] > 0.99 > 0.2 > coarse[0, "r"]
     assert coarse[30, "w"] > 0 > coarse[0, "w"]
 
 
 def test_every_split_step_and_measure_is_there_once(rows):
-    assert not rows.duplicated(["step", *KEYS["rows"]]).any()
-    whole = rows[rows["slice"] == "all"]
+    whole = own(rows[rows["slice"] == "all"])
     expected = {(step, split, m) for step in STEPS for split in SPLITS for m in (*MEASURES, *FLAGS)}
     expected |= {(step, "probes", m) for step in STEPS for m in COARSE}
     assert set(zip(whole["step"], whole["split"], whole["measure"], strict=True)) == expected
@@ -87,26 +93,30 @@ def test_every_split_step_and_measure_is_there_once(rows):
 @pytest.mark.parametrize("table", KEYS)
 def test_the_tables_have_their_columns_and_can_be_written(sweep, table, tmp_path):
     frame = getattr(sweep, table)
-    assert list(frame.columns) == ["step", *KEYS[table], "mean", "low", "high", "count", "delta"]
-    assert not frame.duplicated(["step", *KEYS[table]]).any()
-    assert not frame.drop(columns="delta").isna().any(axis=None)
-    write_rows(tmp_path / "a.parquet", frame, UNITS if table == "rows" else PART_UNITS)
+    chosen = ["chosen"] if table == "components" else []
+    keys = [key for key in KEYS[table] if key != "measure"]
+    assert list(frame.columns) == [*keys, *chosen, *FIXED]
+    assert not frame.duplicated([*keys, "step", "measure", "against", "half"]).any()
+    assert not own(frame).isna().any(axis=None)
+    write_rows(tmp_path / "a.parquet", frame, FIXED_UNITS)
     pd.testing.assert_frame_equal(read_rows(tmp_path / "a.parquet"), frame)
 
 
 @pytest.mark.parametrize("table", KEYS)
-def test_delta_is_the_change_since_the_previous_checkpoint(sweep, table):
+def test_every_change_since_the_previous_checkpoint_stands_beside_its_estimate(sweep, table):
     frame = getattr(sweep, table)
-    for _, line in frame.groupby(KEYS[table]):
-        expected = [np.nan, *np.diff(line["mean"])]
-        np.testing.assert_array_equal(line["delta"], expected)
-    assert frame.loc[frame["step"] == 0, "delta"].isna().all()
-    last = frame[frame["step"] == 60]
+    changes = frame[frame["against"] == CHANGE].groupby(KEYS[table])["mean"]
+    for key, line in own(frame).groupby(KEYS[table]):
+        expected = np.diff(line["mean"])
+        found = changes.get_group(key) if len(expected) else []
+        np.testing.assert_array_equal(found, expected)
+    last = frame[(frame["step"] == 60) & (frame["against"] == CHANGE)]
     compared = last["measure"].str.contains("previous|rank_correlation")
-    assert (last.loc[~compared, "delta"] == 0).all()  # the same parameters as before
+    assert (last.loc[~compared, "mean"] == 0).all()  # the same parameters as before
 
 
 def test_flags_say_which_accuracies_have_been_reached(rows):
+    rows = own(rows)
     flags = rows[rows["measure"].isin(FLAGS)]
     accuracy = rows[(rows["slice"] == "all") & (rows["measure"] == "accuracy")]
     of = accuracy.set_index(["step", "split"])["mean"]
@@ -121,7 +131,7 @@ def test_flags_say_which_accuracies_have_been_reached(rows):
 def test_a_splits_rows_are_its_own(rows, planted, inputs):
     for name, split in inputs.splits.items():
         alone = summarise(read_measures(planted.decoder, planted.flat, split))
-        found = rows[(rows["step"] == 60) & (rows["split"] == name)]
+        found = own(rows[(rows["step"] == 60) & (rows["split"] == name)])
         found = found[~found["measure"].isin(FLAGS)]
         found = found[alone.columns].reset_index(drop=True)
         pd.testing.assert_frame_equal(found, alone)
@@ -134,13 +144,14 @@ def test_the_probe_events_rows_are_those_of_the_pass_alone(sweep, planted, input
     alone = event_rows(*args)
     for table in ("stages", "components"):
         frame = getattr(sweep, table)
-        found = frame[frame["step"] == 30].merge(getattr(alone, table), on=KEYS[table])
+        found = own(frame[frame["step"] == 30]).merge(getattr(alone, table), on=KEYS[table])
         assert len(found) == len(getattr(alone, table))
         np.testing.assert_array_equal(found["mean_x"], found["mean_y"])
 
 
 def test_checkpoints_are_compared_with_the_one_before_and_with_the_reference(sweep):
-    drift = sweep.stages[sweep.stages["measure"].str.startswith("drift")]
+    stages = own(sweep.stages)
+    drift = stages[stages["measure"].str.startswith("drift")]
     drift = drift.groupby(["measure", "step"])["mean"].max()
     assert drift["drift_reference", 0] > 0.5
     assert drift["drift_reference", 30] == drift["drift_reference", 60] == 0
@@ -150,15 +161,34 @@ def test_checkpoints_are_compared_with_the_one_before_and_with_the_reference(swe
 
 
 def test_components_are_ranked_by_events_that_do_not_measure_them(sweep, planted):
-    ranking = sweep.ranking
+    rows = sweep.components[sweep.components["half"] != "all"]
+    by = {key: part.set_index("component") for key, part in rows.groupby(["half", "against"])}
+    choosing, confirming = by["selection", ""], by["confirmation", ""]
     needed = [planted.previous_token_head, planted.matching_head]
-    assert ranking["component"].head(2).tolist() == needed
-    assert ranking["selection"].is_monotonic_decreasing
-    assert (ranking["count"] == 9).all()  # of 19 events, ten choose
-    effects = sweep.components.query("step == 60 and measure == 'ablation_effect'")
-    both = effects.set_index("component")["mean"][ranking["component"]].to_numpy()
+    assert list(choosing.index[:2]) == needed
+    assert choosing["mean"].is_monotonic_decreasing
+    assert choosing["chosen"].tolist()[:2] == ["winner", "runner_up"]
+    assert confirming["chosen"].value_counts()["bottom"] == 1
+    assert (confirming["count"] == 9).all()  # of 19 events, ten choose
+    effects = own(sweep.components).query("step == 60 and measure == 'ablation_effect'")
+    both = effects.set_index("component")["mean"][choosing.index].to_numpy()
+    halves = (10 * choosing["mean"] + 9 * confirming["mean"][choosing.index]) / 19
+    np.testing.assert_allclose(halves, both, rtol=1e-9, atol=1e-12)
+    bottom = confirming["mean"][confirming["chosen"] == "bottom"].iloc[0]
+    excess = by["confirmation", "excess"]["mean"]
+    np.testing.assert_allclose(excess, confirming["mean"][excess.index] - bottom, atol=1e-12)
+
+
+def test_a_guess_stands_beside_the_lens_and_shuffled_labels_beside_the_probes(sweep, inputs):
+    stages = sweep.stages
+    guess = stages[stages["against"] == "guess"]
+    assert set(guess["measure"]) == {"lens_accuracy"}
+    assert (guess["mean"] == 1 / len(inputs.value_ids)).all()
+    keys = ["step", *KEYS["stages"]]
+    by = {name: part.set_index(keys)["mean"] for name, part in stages.groupby("against")}
+    excess = by["excess"]
     np.testing.assert_allclose(
-        (10 * ranking["selection"] + 9 * ranking["mean"]) / 19, both, rtol=1e-9, atol=1e-12
+        excess, by[""][excess.index] - by["shuffled labels"][excess.index], atol=1e-12
     )
 
 

@@ -1,16 +1,23 @@
-"""Birth and best steps, and the choice of the reference model, on curves made by hand."""
+"""Landmarks of a sweep, and the choice of the reference model, on curves made by hand."""
 
 import pandas as pd
 import pytest
 
+from circuit.estimates import estimates
 from circuit.measures.sweep.choice import (
-    CANDIDATE_UNITS,
     POLICY,
+    candidate_rows,
     candidates,
     choose,
     rank_candidates,
 )
-from circuit.measures.sweep.curves import best_step, birth_step, overall
+from circuit.measures.sweep.curves import (
+    best_step,
+    birth_step,
+    landmark_rows,
+    overall,
+    readable_rows,
+)
 
 
 def sweep_rows(**curves):
@@ -20,12 +27,14 @@ def sweep_rows(**curves):
         for i, value in enumerate(values):
             wide = (max(value - 0.1, 0), min(value + 0.1, 1), 50)
             rows += [
-                (10 * i, split, "all", -1, "accuracy", value, *wide),
-                (10 * i, split, "active_keys", 2, "accuracy", 1 - value, *wide),
-                (10 * i, split, "all", -1, "margin", 9.0, *wide),
+                (10 * i, split, "all", "", "accuracy", value, *wide),
+                (10 * i, split, "active_keys", "2", "accuracy", 1 - value, *wide),
+                (10 * i, split, "all", "", "margin", 9.0, *wide),
             ]
     columns = ["step", "split", "slice", "slice_value", "measure", "mean", "low", "high", "count"]
-    return pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=0)
+    frame = estimates(pd.DataFrame(rows, columns=columns), unit="1", noun="reads")
+    control = frame.assign(against="guess", mean=99.0)
+    return pd.concat([frame, control]).sample(frac=1, random_state=0)
 
 
 def test_birth_and_best_are_read_off_the_split_over_all_reads():
@@ -42,7 +51,38 @@ def test_the_best_step_is_the_earliest_of_equals():
     assert best_step(sweep_rows(iid=[0.1, 0.8, 0.5, 0.8]), "iid") == 10
 
 
-def candidate_rows(*rows):
+def test_landmarks_are_estimates_of_unit_step():
+    rows = sweep_rows(iid=[0.1, 0.9, 0.8], heldout=[0.2, 0.3, 0.7])
+    flags = rows[(rows["measure"] == "accuracy") & (rows["split"] == "iid")]
+    for level in (0.5, 0.85, 0.95):
+        reached = flags.assign(measure=f"reaches_{level:g}", mean=1.0 * (flags["mean"] >= level))
+        rows = pd.concat([rows, reached])
+    found = landmark_rows(rows, "iid", 0.85, (0.5, 0.85, 0.95), "heldout")
+    assert set(found["unit"]) == {"step"}
+    at = found.set_index(["split", "measure"])["mean"]
+    assert pd.isna(at["iid", "birth"])  # it is left again
+    assert at["heldout", "best_checkpoint"] == 20
+    assert at["iid", "first_reaches_0.5"] == at["iid", "first_reaches_0.85"] == 10
+    assert pd.isna(at["iid", "first_reaches_0.95"])
+
+
+@pytest.mark.parametrize(("lows", "stage"), [([0.1, 0.6, 0.9], "b"), ([0.1, 0.4, 0.3], "b")])
+def test_readable_is_the_first_stage_beyond_half_or_else_the_best(lows, stage):
+    frame = pd.DataFrame({"stage": list("abc"), "low": lows, "mean": lows, "high": 1.0})
+    keys = {"step": 9, "role": "prediction"}
+    probe = frame.assign(measure="probe_accuracy", target="answer", **keys)
+    lens = frame.assign(measure="lens_accuracy", target="", **keys)
+    control = probe.assign(against="shuffled labels", mean=0.0, low=0.0)
+    rows = estimates(pd.concat([probe, lens, control]).fillna({"against": ""}), unit="share")
+    found = readable_rows(rows).set_index(["measure", "against"])["stage"]
+    assert dict(found) == {
+        ("probe_first_readable", ""): stage,
+        ("probe_first_readable", "shuffled labels"): stage,
+        ("lens_first_readable", ""): stage,
+    }
+
+
+def candidates_of(*rows):
     """Candidates from (run, step, validation, held-out) accuracies."""
     columns = ["run", "step", "validation", "heldout"]
     frame = pd.DataFrame(rows, columns=columns)
@@ -67,20 +107,20 @@ def candidate_rows(*rows):
     ],
 )
 def test_the_reference_is_the_best_heldout_checkpoint_that_reaches_the_floor(rows, chosen):
-    choice = choose(candidate_rows(*rows), floor=0.9)
+    choice = choose(candidates_of(*rows), floor=0.9)
     assert (choice["run"], choice["step"]) == chosen
     assert choice["floor_reached"]
 
 
 def test_without_a_checkpoint_at_the_floor_validation_decides_and_the_choice_says_so():
-    rows = candidate_rows(("a", 10, 0.4, 0.8), ("b", 20, 0.6, 0.1), ("b", 30, 0.6, 0.2))
+    rows = candidates_of(("a", 10, 0.4, 0.8), ("b", 20, 0.6, 0.1), ("b", 30, 0.6, 0.2))
     choice = choose(rows, floor=0.9)
     assert (choice["run"], choice["step"]) == ("b", 30)
     assert choice["floor_reached"] is False
 
 
 def test_the_choice_carries_the_numbers_of_its_own_row():
-    rows = candidate_rows(("a", 10, 0.95, 0.4), ("b", 30, 0.97, 0.6))
+    rows = candidates_of(("a", 10, 0.95, 0.4), ("b", 30, 0.97, 0.6))
     choice = choose(rows, floor=0.9)
     assert choice == {
         "run": "b",
@@ -100,7 +140,7 @@ def test_the_choice_carries_the_numbers_of_its_own_row():
 
 
 def test_ranking_begins_with_the_choice_and_leaves_out_what_could_not_be_chosen():
-    rows = candidate_rows(("a", 10, 0.8, 0.99), ("a", 20, 0.95, 0.4), ("a", 30, 0.93, 0.7))
+    rows = candidates_of(("a", 10, 0.8, 0.99), ("a", 20, 0.95, 0.4), ("a", 30, 0.93, 0.7))
     assert rank_candidates(rows, 0.9)["step"].tolist() == [30, 20]
     assert rank_candidates(rows, 0.99)["step"].tolist() == [20, 30, 10]
 
@@ -108,7 +148,6 @@ def test_ranking_begins_with_the_choice_and_leaves_out_what_could_not_be_chosen(
 def test_candidates_join_both_splits_by_step():
     rows = sweep_rows(iid=[0.1, 0.95, 0.8], heldout=[0.2, 0.3, 0.7])
     found = candidates("seed7", rows, "iid", "heldout")
-    assert list(found.columns) == ["run", *CANDIDATE_UNITS]
     assert found["run"].tolist() == ["seed7"] * 3
     assert found["step"].tolist() == [0, 10, 20]
     assert found["validation"].tolist() == [0.1, 0.95, 0.8]
@@ -116,3 +155,15 @@ def test_candidates_join_both_splits_by_step():
     assert found["validation_high"].tolist() == pytest.approx([0.2, 1, 0.9])
     assert found["heldout_low"].tolist() == pytest.approx([0.1, 0.2, 0.6])
     assert set(found["heldout_count"]) == {50}
+
+
+def test_rows_of_candidates_have_their_place_the_choice_first():
+    every = candidates_of(("a", 10, 0.8, 0.99), ("a", 20, 0.95, 0.4), ("b", 30, 0.93, 0.7))
+    found = candidate_rows(every, 0.9)
+    heldout = found[found["split"] == "heldout"]
+    assert heldout["place"].tolist() == ["1", "2", ""]
+    assert heldout["mean"].tolist() == [0.7, 0.4, 0.99]
+    assert heldout["count"].tolist() == [102, 101, 100]
+    reached = found[found["measure"] == "reaches_floor"].iloc[0]
+    assert (reached["run"], reached["step"], reached["mean"], reached["count"]) == ("b", 30, 1, 0)
+    assert candidate_rows(every, 0.99)["mean"].iloc[-1] == 0

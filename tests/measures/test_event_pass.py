@@ -218,7 +218,7 @@ def test_rank_correlation_is_spearmans_of_the_means():
 def test_every_row_is_there_once_with_its_interval(found, events):
     for table, keys in KEYS.items():
         rows = getattr(found, table)
-        assert list(rows.columns) == [*keys, "mean", "low", "high", "count"]
+        assert list(rows.columns) == [*keys, "mean", "low", "high", "count", "noun"]
         assert not rows.duplicated(list(keys)).any()
         assert (rows["count"] == len(events)).all()
         averages = rows[~rows["measure"].str.startswith("rank")]

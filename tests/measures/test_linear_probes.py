@@ -7,7 +7,15 @@ from program_text import reads_of
 from sklearn.linear_model import RidgeClassifier
 
 from circuit.measures.sweep.behaviour import Keep, SplitReads, read_pass
-from circuit.measures.sweep.probes import LATEST, TARGETS, Labelled, ProbeReads, probe_rows, ridge
+from circuit.measures.sweep.probes import (
+    LATEST,
+    SHUFFLED,
+    TARGETS,
+    Labelled,
+    ProbeReads,
+    probe_rows,
+    ridge,
+)
 from circuit.model.sites import stages
 from circuit.statistics import bootstrap_means
 
@@ -27,7 +35,14 @@ def probe_reads(programs, planted_benchmark):
 def rows_of(circuit, programs, reads, penalty=1.0):
     split = SplitReads(programs, circuit.vocabulary)
     seen = read_pass(circuit.decoder, circuit.flat, split, Keep(STAGES, reads.at))
-    return probe_rows(reads, seen.states, penalty).set_index(["stage", "role", "target", "measure"])
+    return indexed(probe_rows(reads, seen.states, penalty))
+
+
+def indexed(rows):
+    """By what a row is of; the probe or what it is compared with comes last."""
+    assert set(rows["measure"]) == {"probe_accuracy"}
+    name = rows["against"].replace({"": "probe_accuracy"})
+    return rows.assign(which=name).set_index(["stage", "role", "target", "which"])
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +162,7 @@ def test_the_answer_is_read_at_prediction_only_after_the_matching_head(found):
     after = ["layer_1_post_attn", "layer_1_post_mlp", "final_norm"]
     before = ["embedding", "layer_0_post_attn", "layer_0_post_mlp"]
     assert (answer[after] == 1).all()
-    control = found.xs(("prediction", "answer", "probe_control"), level=(1, 2, 3))
+    control = found.xs(("prediction", "answer", SHUFFLED), level=(1, 2, 3))
     assert (answer[before] <= control.loc[before, "high"]).all()
 
 
@@ -177,9 +192,18 @@ def test_the_untrained_twin_does_not_know_the_answer(untrained_found):
     """Its heads mix all values a little; less than a tenth of reads can be made out of that."""
     accuracy = untrained_found.xs(("prediction", "answer", "probe_accuracy"), level=(1, 2, 3))
     assert accuracy["mean"].max() < 0.1
-    control = untrained_found.xs("probe_control", level=3)
+    control = untrained_found.xs(SHUFFLED, level=3)
     values = control.loc[(slice(None), slice(None), ["answer", "stale_value"]), "mean"]
     assert values.max() < 0.06
+
+
+def test_the_excess_over_shuffled_labels_is_paired(found):
+    by = {which: part.droplevel("which") for which, part in found.groupby("which")}
+    excess = by["excess"]
+    means = [by[which]["mean"][excess.index] for which in ("probe_accuracy", SHUFFLED)]
+    np.testing.assert_allclose(excess["mean"], means[0] - means[1], atol=1e-12)
+    certain = found.sort_index().xs(("final_norm", "prediction", "answer"))
+    assert certain.loc["excess", "low"] == pytest.approx(1 - certain.loc[SHUFFLED, "high"])
 
 
 def test_intervals_resample_programs(planted, programs, probe_reads):
@@ -188,8 +212,8 @@ def test_intervals_resample_programs(planted, programs, probe_reads):
     split = SplitReads(once, planted.vocabulary)
     reads = ProbeReads.of(once, planted.vocabulary, 100)
     seen = read_pass(planted.decoder, planted.flat, split, Keep(("embedding",), reads.at))
-    row = probe_rows(reads, seen.states, 1.0).set_index(["role", "target", "measure"])
-    row = row.loc[("support_value", "query_key", "probe_accuracy")]
+    rows = indexed(probe_rows(reads, seen.states, 1.0)).droplevel("stage")
+    row = rows.loc[("support_value", "query_key", "probe_accuracy")]
     right = reads.by_role.correct(seen.states["embedding"][:, 1], 1.0).accuracy[0].numpy()
     assert row["count"] == len(right)
     assert row["mean"] == pytest.approx(right.mean(), rel=1e-12)

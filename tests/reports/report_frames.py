@@ -11,68 +11,11 @@ ROLES = {"winner": "L1H2", "runner_up": "L1H0", "bottom": "L0H3"}
 COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding")
 SHARES = dict(zip(COMPONENTS, (0.27, 0.78, -0.05, 1e-6), strict=True))
 UNITS = {"route": "score", "margin": "logit"}
-SWEEP = ["step", "split", "slice", "slice_value", "measure", "mean", "low", "high", "count"]
 
 
 def rise(step, top: float, middle: float, width: float, start: float = 0.0):
     """A logistic rise, the shape of most things that are learned."""
     return start + (top - start) / (1 + np.exp(-(np.asarray(step, float) - middle) / width))
-
-
-def sweep() -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    rows = []
-
-    def add(step, split, name, value, measure, mean, spread, count):
-        mean += spread / 4 * rng.standard_normal()
-        if measure == "accuracy":
-            mean = float(np.clip(mean, 0, 1))
-            low, high = max(mean - spread, 0), min(mean + spread, 1)
-        else:
-            low, high = mean - spread, mean + spread
-        rows.append((step, split, name, value, measure, mean, low, high, count))
-
-    values = {
-        "active_keys": (2, 3),
-        "writes_since_support": (1, 2),
-        "tokens_since_support": (3, 4, 6, 7, 9, 10, 12),
-        "slot_after_write": (4, 5, 6, 7, 8),
-    }
-    for step in STEPS:
-        for split, top in (("validation_iid", 0.975), ("heldout_pairs", 0.9)):
-            add(step, split, "all", -1, "accuracy", rise(step, top, 640, 70, 0.03), 0.02, 1204)
-            add(step, split, "all", -1, "margin", rise(step, 6.5, 660, 90, -4), 0.2, 1204)
-            add(step, split, "all", -1, "entropy", rise(step, 0.2, 640, 90, 3.5), 0.1, 1204)
-            for name, options in values.items():
-                for i, value in enumerate(options):
-                    late = 600 + 60 * i
-                    accuracy = rise(step, top - 0.02 * i, late, 70, 0.03)
-                    add(step, split, name, value, "accuracy", accuracy, 0.03, 1204 // len(options))
-        for measure, mean, spread in (
-            ("q", rise(step, 0.55, 300, 80, 0.06), 0.03),
-            ("r", rise(step, 0.86, 600, 70, 0.05), 0.02),
-            ("w", rise(step, 7.1, 650, 90, -3), 0.3),
-        ):
-            add(step, "probes", "all", -1, measure, mean, spread, 415)
-    return pd.DataFrame(rows, columns=SWEEP)
-
-
-def evaluation() -> pd.DataFrame:
-    rows = []
-    for split, accuracy, margin, n in (
-        ("validation_iid", 0.974, 6.4, 2315),
-        ("test_iid", 0.969, 6.3, 2293),
-        ("heldout_pairs", 0.903, 4.1, 2308),
-        ("structural_ood", 0.412, -0.6, 2317),
-        ("counterfactual", 0.966, 6.2, 2293),
-    ):
-        rows += [
-            (1500, split, "all", -1, "accuracy", accuracy, accuracy - 0.012, accuracy + 0.011, n),
-            (1500, split, "all", -1, "margin", margin, margin - 0.15, margin + 0.15, n),
-            (1500, split, "all", -1, "value_margin", margin + 0.3, margin, margin + 0.5, n),
-            (1500, split, "active_keys", 2, "accuracy", accuracy, accuracy, accuracy, n // 2),
-        ]
-    return pd.DataFrame(rows, columns=SWEEP)
 
 
 def head_scan() -> pd.DataFrame:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import report_frames as frames
 
-from circuit.reports import (
-    figures_behaviour,
-    figures_closure,
-    figures_heads,
-)
-from circuit.reports.bespoke import attention
+from circuit.config.registry import VIEWS
 from circuit.reports.document import Figure, Number, Report, Table, read_report, write_report
 from circuit.reports.page import Filed
+from circuit.reports.style import picture
 
 STUDY, FOCUS = "quickstart", "formation_seed0007"
 AUDIT = {
@@ -61,14 +57,15 @@ def provenance(seed: int, digest: str = "5b" * 32) -> dict[str, Any]:
     }
 
 
+def some_figure(path: str | os.PathLike[str]) -> None:
+    """A figure of ours, whatever it shows."""
+    with picture(path, "Accuracy over training", "n = 1,204 reads") as body:
+        body.add_subplot().plot([0, 1500], [0.0, 0.97])
+
+
 def build_study(root: str | os.PathLike[str]) -> list[Filed]:
     """Draw and write everything below ``root``; folders of the reports are relative to it."""
-    sweep, scan = frames.sweep(), frames.head_scan()
-    draw_sweep = {
-        "learning_curve": lambda p: figures_behaviour.learning_curve(sweep, 700, 0.5, p),
-        "slices": lambda p: figures_behaviour.slices(sweep, p),
-        "coarse": lambda p: figures_behaviour.coarse(sweep, p),
-    }
+    of_sweep = ("learning_curve", "slices", "coarse")
     accuracy = Number(
         "accuracy on validation_iid, at step 1,500", 0.974, "share", 0.967, 0.981, 1204
     )
@@ -81,7 +78,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "What behaviour is there, and when does it appear?",
             "Answer accuracy on validation_iid stays at or above 50% from step 700; it is 3.1% "
             "untrained and 97.4% at step 1,500. The best checkpoint is step 1,400.",
-            draw_sweep,
+            of_sweep,
             (accuracy, Number("birth step", 700, "step", note="accuracy stays at 50% or above")),
         ),
         _report(
@@ -91,7 +88,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "How well does the checkpoint at step 1,400 do on whole splits?",
             "97.4% on validation_iid, 90.3% on held-out pairs and 41.2% on longer programs with "
             "more active keys.",
-            {"splits": lambda p: figures_behaviour.splits(frames.evaluation(), p)},
+            ("splits",),
             (accuracy,),
             marks=("Accuracy on structural_ood lies below the shortcut's.",),
         ),
@@ -102,10 +99,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "Which attention head learned to look up the right value?",
             "L1H2: its QK separation grew by +7.16 score on events that did not choose it, against "
             "+3.20 for the runner-up L1H0 and −0.90 for the bottom control L0H3.",
-            {
-                "separation": lambda p: figures_heads.separation(scan, frames.ROLES, p),
-                "head_map": lambda p: figures_heads.heads(scan, frames.ROLES, p),
-            },
+            ("separation", "head_map"),
             (growth,),
         ),
         _report(
@@ -115,9 +109,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "Where does L1H2 look when it must answer?",
             "From the prediction position, L1H2 puts 84% of its attention on the support value at "
             "step 1,500 (5% untrained).",
-            {
-                "patterns": lambda p: attention.patterns(frames.patterns(), p),
-            },
+            ("patterns", "roles"),
             (Number("attention on support_value", 0.84, "probability", 0.825, 0.855, 415),),
         ),
         _report(
@@ -127,7 +119,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "Which part of which update built the route?",
             "The separation of L1H2 grew by +7.16 score from step 300 to 1,100: momentum +5.3 "
             "score (74%), current gradient +2.2 score (31%), weight decay −0.36 score (−5%).",
-            {},
+            ("growth", "parameter_groups", "residual"),
             tuple(
                 Number(f"{scalar}: {component}", share * total, unit, note="trapezoid; summand")
                 for scalar, total, unit in (("route", 7.16, "score"), ("margin", 10.4, "logit"))
@@ -148,7 +140,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "trace",
             "What did the optimizer do at every step?",
             "Steps 300 to 1,499 were replayed and arrive bit for bit at 12 of 12 checkpoints.",
-            {},
+            ("trace", "components"),
             (Number("share of steps with clipping", 0.18, "share", count=1200),),
         ),
         _report(
@@ -157,7 +149,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "closure",
             "How much of behaviour's change does the route explain?",
             "86% of the answer margin's change (control head 31%), on events the fit never saw.",
-            {},
+            ("closure",),
             (Number("R² of answer_margin, routes, pooled", 0.86, "1", 0.81, 0.9, 96),),
         ),
         _report(
@@ -166,7 +158,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "seeds",
             "Does it repeat over seeds?",
             "In 3 of 3 runs a head's separation grows, by +6.7 score on average.",
-            {"seeds": lambda p: figures_closure.seeds(frames.seeds(), p)},
+            ("seeds",),
             (Number("growth of the winner", 6.7, "score", 6.5, 6.9, 3, "over seeds"),),
             run=None,
             marks=("3 seeds: the interval over seeds is rough.",),
@@ -177,7 +169,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "reference",
             "Which checkpoint is the reference model?",
             "Run formation_seed0011 at step 1,400: held-out accuracy 91.2%.",
-            {},
+            (),
             (Number("held-out accuracy", 0.912, "share", 0.9, 0.923, 2308),),
             run=None,
         ),
@@ -187,7 +179,7 @@ def build_study(root: str | os.PathLike[str]) -> list[Filed]:
             "behaviour",
             "What behaviour is there, and when does it appear?",
             "Answer accuracy on validation_iid stays at or above 50% from step 800.",
-            draw_sweep,
+            of_sweep,
             (accuracy,),
             run="formation_seed0011",
         ),
@@ -200,7 +192,7 @@ def _report(
     name: str,
     question: str,
     answer: str,
-    figures: dict[str, Any],
+    figures: Sequence[str],
     numbers: tuple[Number, ...],
     *,
     run: str | None = FOCUS,
@@ -208,14 +200,15 @@ def _report(
 ) -> Filed:
     inside = f"results/{STUDY}/{run}/{name}" if run else f"results/{STUDY}/{name}"
     folder = Path(root, inside)
-    for figure, draw in figures.items():
-        draw(folder / f"{figure}.svg")
+    for figure in figures:
+        some_figure(folder / f"{figure}.svg")
     table = pd.DataFrame({"head": ["L1H2", "L1H0"], "growth": [7.16, 3.2], "step": [1500, 1500]})
     report = Report(
         kind=kind,
         name=name,
         study=STUDY,
         run=run,
+        section=VIEWS[kind].SECTION if kind in VIEWS else "",
         question=question,
         answer=answer,
         numbers=numbers,

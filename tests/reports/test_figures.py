@@ -9,58 +9,17 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import report_frames as frames
 
-from circuit.errors import AnalysisError
 from circuit.reports import (
-    figures_behaviour,
     figures_closure,
-    figures_heads,
 )
 
 DRAW: dict[str, Callable[[Path], None]] = {
-    "learning_curve": lambda p: figures_behaviour.learning_curve(frames.sweep(), 700, 0.5, p),
-    "slices": lambda p: figures_behaviour.slices(frames.sweep(), p),
-    "coarse": lambda p: figures_behaviour.coarse(frames.sweep(), p),
-    "splits": lambda p: figures_behaviour.splits(frames.evaluation(), p),
-    "separation": lambda p: figures_heads.separation(frames.head_scan(), frames.ROLES, p),
-    "head_map": lambda p: figures_heads.heads(frames.head_scan(), frames.ROLES, p),
     "seeds": lambda p: figures_closure.seeds(frames.seeds(), p),
 }
 SAYS = {
-    "learning_curve": [
-        "answer accuracy (% of reads)",
-        "training step",
-        "n = 1,204 reads",
-        "95% intervals over programs",
-        "birth: step 700",
-        "threshold 50%",
-        "validation_iid",
-        "heldout_pairs",
-    ],
-    "slices": [
-        "on validation_iid by slice",
-        "tokens since support",
-        "over programs; n = 172–602 reads",
-    ],
-    "coarse": [
-        "attention (probability)",
-        "margin (logit)",
-        "n = 415 events",
-        "q: to the query key",
-    ],
-    "splits": [
-        "at step 1,500",
-        "over programs",
-        "n = 2,317",
-        "41.2%",
-        "(logit)",
-        "over values only",
-    ],
-    "separation": ["QK separation (score)", "L1H2 winner", "L0H3 bottom", "n = 415 events"],
-    "head_map": ["QK separation (score)", "L1H0  runner up", "18 checkpoints", "White is zero"],
     "seeds": ["n = 3 runs", "growth (score)", "share of the winner", "birth", "mean"],
 }
 
@@ -124,48 +83,6 @@ def digests() -> dict[str, str]:
         name: hashlib.sha256(svg(draw, folder / f"{name}.svg").encode()).hexdigest()
         for name, draw in DRAW.items()
     }
-
-
-def test_a_run_without_birth_says_so(tmp_path):
-    def draw(path):
-        figures_behaviour.learning_curve(frames.sweep(), None, 0.5, path)
-
-    text = svg(draw, tmp_path / "a.svg")
-    assert "No birth: accuracy never stays at 50%." in text
-    assert "birth: step" not in text
-
-
-def test_slices_shows_the_first_split_only(tmp_path):
-    sweep = frames.sweep()
-    other = sweep.copy()
-    other.loc[other["split"] == "heldout_pairs", "mean"] = 0.0
-    first = svg(lambda p: figures_behaviour.slices(sweep, p), tmp_path / "a.svg")
-    assert svg(lambda p: figures_behaviour.slices(other, p), tmp_path / "b.svg") == first
-
-
-def test_rows_without_slices_are_refused(tmp_path):
-    sweep = frames.sweep()
-    with pytest.raises(AnalysisError, match="have no slices"):
-        figures_behaviour.slices(sweep[sweep["slice"] == "all"], tmp_path / "a.svg")
-
-
-def test_splits_takes_the_last_of_several_steps(tmp_path):
-    last = frames.evaluation()
-    both = pd.concat([last.assign(step=100, mean=0.0), last])
-    one = svg(lambda p: figures_behaviour.splits(last, p), tmp_path / "a.svg")
-    assert svg(lambda p: figures_behaviour.splits(both, p), tmp_path / "b.svg") == one
-    bare = last.drop(columns="step")
-    assert "at step" not in svg(lambda p: figures_behaviour.splits(bare, p), tmp_path / "c.svg")
-
-
-@pytest.mark.parametrize("draw", [figures_heads.separation, figures_heads.heads])
-def test_heads_are_drawn_from_all_events_not_from_a_half(draw, tmp_path):
-    rows = frames.head_scan()
-    changed = rows.copy()
-    changed.loc[changed["half"] != "all", "mean"] = 99.0
-    first = svg(lambda p: draw(rows, frames.ROLES, p), tmp_path / "a.svg")
-    assert svg(lambda p: draw(changed, frames.ROLES, p), tmp_path / "b.svg") == first
-    assert "model" not in first
 
 
 def test_short_traces_are_drawn_step_by_step(tmp_path):

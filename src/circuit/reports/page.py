@@ -29,10 +29,8 @@ from circuit.reports.origins import JOB_HEADER, origins
 from circuit.reports.page_style import CSS
 from circuit.reports.page_template import PAGE
 from circuit.reports.sections import (
-    BEHAVIOUR,
     DATA,
     MECHANISM,
-    REFERENCE,
     REPEATS,
     SECTIONS,
     TRAINING_DATA,
@@ -59,14 +57,10 @@ class Filed(NamedTuple):
 _SECTION_OF = {
     AUDIT: DATA,
     "dataset_geometry": DATA,
-    "checkpoint_sweep": BEHAVIOUR,
-    "full_evaluation": BEHAVIOUR,
-    "birth_windows": BEHAVIOUR,
     "prompt_trace": MECHANISM,
     "scalar_progress": UPDATES,
     "example_gradients": TRAINING_DATA,
     "cross_seed": REPEATS,
-    "reference_model": REFERENCE,
 }
 
 

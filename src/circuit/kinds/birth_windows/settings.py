@@ -22,9 +22,11 @@ class Settings(AnalysisSettings):
     ``bootstrap`` the number of curves drawn for an interval.
     """
 
+    tables: ClassVar[tuple[str, ...]] = ("rows", "spans")
     records: ClassVar[tuple[str, ...]] = ("windows",)
-    figures: ClassVar[tuple[str, ...]] = ("timeline",)
     torch: ClassVar[bool] = False
+    job_memory_mb: ClassVar[int] = 500
+    job_minutes: ClassVar[int] = 15
     kind: Literal["birth_windows"]
     sweep: SweepName
     split: MeasuredSplit = "validation_iid"

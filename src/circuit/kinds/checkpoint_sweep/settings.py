@@ -23,16 +23,6 @@ class Settings(AnalysisSettings):
     """
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "stages", "components")
-    figures: ClassVar[tuple[str, ...]] = (
-        "learning_curve",
-        "slices",
-        "coarse",
-        "probes",
-        "lens",
-        "drift",
-        "localisation",
-        "ablations",
-    )
     kind: Literal["checkpoint_sweep"]
     splits: tuple[SplitName, ...] = ("validation_iid", "heldout_pairs")
     best_by: Annotated[SplitName, MeasuredMark(None)] = "heldout_pairs"

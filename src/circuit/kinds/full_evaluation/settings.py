@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from circuit.config.analysis import AnalysisSettings
 from circuit.config.benchmark import SplitName
@@ -12,7 +12,6 @@ from circuit.config.marks import FinalOrStep, MeasuredSplit, SweepName
 class Settings(AnalysisSettings):
     """Every program of every split at one checkpoint."""
 
-    figures: ClassVar[tuple[str, ...]] = ("splits",)
     kind: Literal["full_evaluation"]
     checkpoint: Literal["best"] | FinalOrStep = "best"
     sweep: SweepName

@@ -21,6 +21,8 @@ class Settings(AnalysisSettings):
     scope: ClassVar[Literal["run", "study"]] = "study"
     records: ClassVar[tuple[str, ...]] = ("choice",)
     torch: ClassVar[bool] = False
+    job_memory_mb: ClassVar[int] = 500
+    job_minutes: ClassVar[int] = 5
     kind: Literal["reference_model"]
     sweep: SweepName
     validation_split: MeasuredSplit = "validation_iid"

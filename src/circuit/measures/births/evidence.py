@@ -35,6 +35,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from circuit.estimates import estimates
 from circuit.landmarks import beyond, fit_ramps, largest_jump, stays_from
 from circuit.measures.births.sweep_curves import Curve
 from circuit.statistics import LEVEL, interval
@@ -49,7 +50,7 @@ UNITS = {
 }
 STILL = "does not move beyond its interval"
 BELOW = "never stays at this level"
-ALWAYS = "there from the first checkpoint on"
+ALWAYS = "was there from the first checkpoint on"
 
 
 class Evidence(NamedTuple):
@@ -57,8 +58,8 @@ class Evidence(NamedTuple):
 
     ``rows`` has one row per method: evidence, method, found, step, low, high (of the step), start,
     stop (the crossing, the ramp or the jump itself), value (the level, or the size of the change),
-    value_low, value_high, share (of the curve's change from first to last checkpoint), count, unit,
-    note (why there is none). ``birth`` is the step of the threshold or stabilisation; it, the
+    value_low, value_high, share (of the curve's change from first to last checkpoint), count, noun,
+    unit, note (why there is none). ``birth`` is the step of the threshold or stabilisation; it, the
     moment and the extent are None where nothing was born.
     """
 
@@ -192,6 +193,7 @@ def _row(curve: Curve, method: str, values: Mapping[str, float], note: str = "")
         **values,
         "count": curve.count,
         "unit": curve.unit,
+        "noun": curve.noun,
         "note": note,
     }
 
@@ -199,3 +201,40 @@ def _row(curve: Curve, method: str, values: Mapping[str, float], note: str = "")
 def evidence_rows(evidence: Sequence[Evidence]) -> pd.DataFrame:
     """The rows of all evidence, one after another."""
     return pd.concat([one.rows for one in evidence], ignore_index=True)
+
+
+def birth_rows(evidence: Sequence[Evidence], last: int) -> pd.DataFrame:
+    """All evidence as estimates.
+
+    Keys: evidence, method, why (nothing was found; else empty). Measures: ``at`` (the step, with
+    its interval; missing where nothing was found; its control ``extent`` is the range from start to
+    stop), ``start`` and ``stop``, ``level`` or ``size``, and ``share`` of the curve's whole change.
+
+    Args:
+        last: the run's last checkpoint step.
+    """
+    rows = evidence_rows(evidence).rename(columns={"note": "why"})
+    keys = rows[["evidence", "method", "why"]]
+    counted = {name: rows[name] for name in ("count", "noun")}
+    ends = {name: rows[name] for name in ("low", "high")}
+    step = {"unit": "step", "measure": "at"}
+    exact = {"count": 0, "noun": ""}
+    sized = np.where(rows["method"].isin(("threshold", "stabilisation")), "level", "size")
+    whole = {"low": rows["value_low"], "high": rows["value_high"], "unit": rows["unit"]}
+    parts = [
+        keys.assign(mean=rows["step"], **ends, **counted, **step),
+        keys.assign(
+            mean=np.nan, low=rows["start"], high=rows["stop"], against="extent", **exact, **step
+        ),
+        *(
+            keys.assign(mean=rows[name], measure=name, unit="step", **exact)[rows["found"]]
+            for name in ("start", "stop")
+        ),
+        keys.assign(mean=rows["value"], measure=sized, **whole, **counted)[rows["value"].notna()],
+        keys.assign(mean=rows["share"], measure="share", unit="share", **counted)[
+            rows["share"].notna()
+        ],
+    ]
+    found = pd.concat(parts, ignore_index=True).fillna({"against": ""})
+    found.loc[found["measure"] == "level", ["count", "noun"]] = [0, ""]
+    return estimates(found, step=last)

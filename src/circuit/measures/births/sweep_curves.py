@@ -20,6 +20,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from circuit.errors import AnalysisError
+from circuit.estimates import ALL
 from circuit.landmarks import half_level
 from circuit.measures.sweep.curves import overall
 
@@ -34,7 +35,7 @@ class Curve:
         rule: ``level`` for a birth by threshold and change point, ``stays`` for a stabilisation.
         direction: 1 where larger is better, −1 where smaller is.
         level: of the threshold; None for half-way between the first and the last value.
-        count: observations behind each mean, the fewest of any checkpoint.
+        count, noun: observations behind each mean, the fewest of any checkpoint.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Curve:
     rule: Literal["level", "stays"] = "level"
     direction: Literal[1, -1] = 1
     level: float | None = None
+    noun: str = "events"
 
     @property
     def better(self) -> Float[np.ndarray, " C"]:
@@ -95,12 +97,15 @@ def read_curves(
         AnalysisError: a table has no rows of a measure, or they are of fewer than two checkpoints.
     """
     found = [
-        _curve("accuracy", "1", overall(rows, split), level=threshold),
-        _curve("heldout_accuracy", "1", overall(rows, heldout_split), level=threshold),
+        _curve("accuracy", "share", overall(rows, split), level=threshold),
+        _curve("heldout_accuracy", "share", overall(rows, heldout_split), level=threshold),
     ]
     units = {"q": "probability", "r": "probability", "w": "logit"}
     found += [_curve(name, units[name], overall(rows, "probes", name)) for name in units]
 
+    stages, components = (
+        part[(part["against"] == "") & (part["half"] == ALL)] for part in (stages, components)
+    )
     effects = components[components["measure"] == "ablation_effect"]
     effects = effects[effects["component"].str.fullmatch(_HEAD)]
     largest = effects.loc[effects.groupby("step")["mean"].idxmax()]
@@ -113,7 +118,7 @@ def read_curves(
 
     chosen = components["component"] == "heads"
     ranks = components[chosen & (components["measure"] == "rank_correlation_ablation")]
-    if len(ranks) > 1:
+    if ranks["mean"].notna().sum() > 1:
         found.append(_curve("ranks", "1", ranks, rule="stays", level=stable))
     return found
 
@@ -135,5 +140,6 @@ def _curve(name: str, unit: str, rows: pd.DataFrame, **how: Any) -> Curve:
         rows["low"].to_numpy(dtype=np.float64),
         rows["high"].to_numpy(dtype=np.float64),
         int(rows["count"].min()),
+        noun=str(rows["noun"].iloc[0]),
         **how,
     )

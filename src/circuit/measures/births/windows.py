@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from circuit.estimates import estimates
 from circuit.measures.births.evidence import Evidence
 from circuit.measures.births.sweep_curves import Curve
 
-WINDOW_UNITS = {"start": "step", "stop": "step", "pieces": "1", "share": "share"}
+_UNITS = {"start": "step", "stop": "step", "pieces": "1", "share": "share"}
 
 
 def merged_windows(evidence: Sequence[Evidence], run: tuple[int, int]) -> dict[str, dict[str, Any]]:
@@ -53,26 +54,39 @@ def merged_windows(evidence: Sequence[Evidence], run: tuple[int, int]) -> dict[s
     return windows
 
 
-def window_table(windows: dict[str, dict[str, Any]], curve: Curve) -> pd.DataFrame:
-    """Every window, with how much of a curve's change lies inside.
+def window_rows(
+    windows: dict[str, dict[str, Any]], evidence: Sequence[Evidence], curve: Curve, last: int
+) -> pd.DataFrame:
+    """Every window as estimates, and what the windows leave out.
 
-    Columns: window, found, start, stop, pieces (of evidence), evidence, share (of the curve's
-    change from first to last checkpoint; missing where the curve does not move), setting (the line
-    that gives the window a name of its own in a study's ``windows``).
+    Keys: window, role (``main``, ``apart`` for other merged ones, ``own``), setting (the steps as a
+    study's ``windows`` name them), evidence. Measures: start, stop, pieces (of evidence), share (of
+    the curve's change from first to last checkpoint; missing where it does not move). Without a
+    window: ``not_born``, and ``largest_change_outside_main``, whose mean is how many curves the
+    evidence names.
+
+    Args:
+        last: the run's last checkpoint step.
     """
-    moves = curve.moves
     at = dict(zip(curve.steps.tolist(), curve.mean.tolist(), strict=True))
-    rows = [
-        {
-            "window": name,
-            "found": window["found"],
-            "start": window["start"],
-            "stop": window["stop"],
-            "pieces": len(window["evidence"]),
-            "evidence": ", ".join(window["evidence"]),
-            "share": (at[window["stop"]] - at[window["start"]]) / curve.change if moves else np.nan,
-            "setting": f"{name}: [{window['start']}, {window['stop']}]",
-        }
-        for name, window in windows.items()
-    ]
-    return pd.DataFrame(rows)
+    main = windows["main"]
+    rows = []
+    for name, window in windows.items():
+        start, stop = window["start"], window["stop"]
+        is_main = not name.startswith("window_") or (start, stop) == (main["start"], main["stop"])
+        role = "own" if "birth" in window else "main" if is_main else "apart"
+        keys = (name, role, f"[{start}, {stop}]", ", ".join(window["evidence"]))
+        share = (at[stop] - at[start]) / curve.change if curve.moves else np.nan
+        values = (start, stop, len(window["evidence"]), share)
+        rows += [(*keys, *pair) for pair in zip(_UNITS, values, strict=True)]
+    jumps = pd.concat([one.rows for one in evidence])
+    jumps = jumps[jumps["method"].str.startswith("largest_") & jumps["found"].astype(bool)]
+    outside = (jumps["start"] >= main["stop"]) | (jumps["stop"] <= main["start"])
+    for measure, names in (
+        ("not_born", [one.name for one in evidence if one.extent is None]),
+        ("largest_change_outside_main", list(jumps.loc[outside, "evidence"])),
+    ):
+        rows.append(("", "", "", ", ".join(names), measure, len(names)))
+    columns = ["window", "role", "setting", "evidence", "measure", "mean"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return estimates(frame.assign(unit=frame["measure"].map(_UNITS).fillna("1")), step=last)

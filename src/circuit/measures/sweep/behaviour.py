@@ -31,20 +31,16 @@ from circuit.task.events import AnswerPositions, answer_positions, token_matrix
 from circuit.task.vocabulary import Vocabulary
 
 MEASURES = {
-    "accuracy": "1",
+    "accuracy": "share",
     "margin": "logit",
     "value_margin": "logit",
     "entropy": "nat",
     "answer_loss": "nat",
     "confidence": "probability",
 }
-UNITS = {
-    "step": "step",
-    "slice_value": "1",
-    **dict.fromkeys(("mean", "low", "high"), "unit of the measure"),
-    "count": "1",
-}
 COARSE = {"q": "probability", "r": "probability", "w": "logit"}
+GUESS = "guess"
+"""The control of an accuracy: a guess among the values."""
 SLICES = ("active_keys", "writes_since_support", "tokens_since_support", "slot_after_write")
 
 
@@ -140,13 +136,13 @@ def answer_measures(
 def summarise(reads: pd.DataFrame, sliced: bool = True) -> pd.DataFrame:
     """Means over all reads and, if asked, per value of each slice.
 
-    Columns: slice, slice_value, measure, mean, low, high, count (reads); ``slice`` is ``all`` with
-    ``slice_value`` -1 for the whole.
+    Columns: slice, slice_value, measure, mean, low, high, count (reads), noun; ``slice`` is ``all``
+    without a ``slice_value`` for the whole.
     """
-    groups: list[tuple[str, int, np.ndarray]] = [("all", -1, np.arange(len(reads)))]
+    groups: list[tuple[str, str, np.ndarray]] = [("all", "", np.arange(len(reads)))]
     if sliced:
         for name in SLICES:
-            groups += [(name, int(v), rows) for v, rows in reads.groupby(name).indices.items()]
+            groups += [(name, str(v), rows) for v, rows in reads.groupby(name).indices.items()]
     programs, n = reads["program"].factorize()[0], reads["program"].nunique()
     values = reads[list(MEASURES)].to_numpy()
     rows = []
@@ -154,9 +150,16 @@ def summarise(reads: pd.DataFrame, sliced: bool = True) -> pd.DataFrame:
         mean, low, high = means_over_reads(values[chosen], programs[chosen], n)
         for i, measure in enumerate(MEASURES):
             rows.append((name, value, measure, mean[i], low[i], high[i], len(chosen)))
-    return pd.DataFrame(
-        rows, columns=["slice", "slice_value", "measure", "mean", "low", "high", "count"]
+    columns = ["slice", "slice_value", "measure", "mean", "low", "high", "count"]
+    return pd.DataFrame(rows, columns=columns).assign(noun="reads")
+
+
+def with_guess(rows: pd.DataFrame, measure: str, n_values: int) -> pd.DataFrame:
+    """Estimates, and after them the control of one measure: a guess is right in 1 of n_values."""
+    guess = rows[(rows["measure"] == measure) & (rows["against"] == "")].assign(
+        against=GUESS, mean=1 / n_values, low=np.nan, high=np.nan, count=0, noun=""
     )
+    return pd.concat([rows, guess], ignore_index=True)
 
 
 def means_over_reads(

@@ -9,8 +9,8 @@ At each checkpoint
 2. one pass over the probe events, with its ablations, gives everything else
    (:mod:`circuit.measures.sweep.event_pass`).
 
-Then every row gets its change since the previous checkpoint. The components with the largest
-ablation effects at the last checkpoint are chosen on half of the events and told by the other.
+Then every row gets its change since the previous checkpoint beside it. The components with the
+largest ablation effects at the last one are chosen on half of the events and told by the other.
 :mod:`circuit.measures.sweep.curves` reads birth and best steps off the rows.
 """
 
@@ -18,14 +18,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.measures.sweep.behaviour import UNITS as READ_UNITS
-from circuit.measures.sweep.behaviour import Keep, SplitReads, measured_reads, read_pass, summarise
+from circuit.estimates import CONFIRMATION, EXCESS, SELECTION, estimates
+from circuit.measures.sweep.behaviour import (
+    COARSE,
+    MEASURES,
+    Keep,
+    SplitReads,
+    measured_reads,
+    read_pass,
+    summarise,
+    with_guess,
+)
+from circuit.measures.sweep.curves import flag
 from circuit.measures.sweep.event_pass import KEYS, Kept, event_rows, event_states
 from circuit.measures.sweep.probes import ProbeReads, probe_rows
 from circuit.measures.sweep.stages import StageStates
@@ -35,9 +46,19 @@ from circuit.scalars.write import Baseline
 from circuit.statistics import bootstrap_means, halves
 from circuit.task.events import ReadEvents
 
-UNITS = {**READ_UNITS, "delta": "unit of the measure"}
-PART_UNITS = {name: unit for name, unit in UNITS.items() if name != "slice_value"}
-"""Units of the tables of stages and of components."""
+UNITS = {
+    **MEASURES,
+    **COARSE,
+    "probe_accuracy": "share",
+    "lens_accuracy": "share",
+    "lens_margin": "logit",
+    **dict.fromkeys(("drift_previous", "drift_reference"), "1"),
+    **dict.fromkeys(("attention_query_key", "attention_support_value"), "probability"),
+    **dict.fromkeys(("ablation_effect", "answer_contribution"), "logit"),
+    "write_norm": "state unit",
+    **dict.fromkeys(("rank_correlation_ablation", "rank_correlation_support"), "1"),
+}
+CHANGE = "excess over previous checkpoint"
 _KEYS = {"rows": ("split", "slice", "slice_value", "measure"), **KEYS}
 
 
@@ -73,18 +94,16 @@ class CheckpointRows(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """All checkpoints; ``delta`` is the change of ``mean`` since the previous one, NaN at first.
+    """Estimates at all checkpoints, each with its change since the previous one (``CHANGE``).
 
-    ``rows``: step, split, slice, slice_value, measure, mean, low, high, count, delta; the probe
-    events appear as split ``probes``. ``stages``: step, stage, role, target, measure, then as in
-    ``rows``. ``components``: step, component, role, measure, then as in ``rows``. ``ranking``: see
-    :func:`rank_components`.
+    Keys of ``rows``: split, slice, slice_value; the probe events appear as split ``probes``. Of
+    ``stages``: stage, role, target. Of ``components``: component, role, chosen (see
+    :func:`ranked_rows`).
     """
 
     rows: pd.DataFrame
     stages: pd.DataFrame
     components: pd.DataFrame
-    ranking: pd.DataFrame
 
 
 def checkpoint_sweep(
@@ -108,8 +127,18 @@ def checkpoint_sweep(
         for name, tables in parts.items():
             tables.append(getattr(found, name).assign(step=step))
     assert kept is not None
-    joined = {name: _with_changes(pd.concat(part), _KEYS[name]) for name, part in parts.items()}
-    return Sweep(**joined, ranking=rank_components(kept))
+    units = {**UNITS, **{flag(level): "1" for level in inputs.thresholds}}
+    rows, by_stage, by_component = (
+        estimates(_with_changes(pd.concat(part), _KEYS[name]), unit=units)
+        for name, part in parts.items()
+    )
+    ranked = estimates(ranked_rows(kept).assign(step=steps[-1]), unit=units, noun="events")
+    by_component.insert(2, "chosen", "")
+    return Sweep(
+        rows,
+        with_guess(by_stage, "lens_accuracy", len(inputs.value_ids)),
+        pd.concat([by_component, ranked], ignore_index=True),
+    )
 
 
 def sweep_checkpoint(
@@ -144,18 +173,13 @@ def sweep_checkpoint(
         previous,
         reference,
     )
-    rows.append(found.coarse.assign(split="probes", slice="all", slice_value=-1))
+    rows.append(found.coarse.assign(split="probes", slice="all", slice_value=""))
     return CheckpointRows(
         pd.concat(rows, ignore_index=True),
         pd.concat([*probed, found.stages], ignore_index=True),
         found.components,
         found.kept,
     )
-
-
-def flag(threshold: float) -> str:
-    """``0.5`` → ``"reaches_0.5"``."""
-    return f"reaches_{threshold:g}"
 
 
 def _flags(summary: pd.DataFrame, thresholds: tuple[float, ...]) -> pd.DataFrame:
@@ -165,38 +189,59 @@ def _flags(summary: pd.DataFrame, thresholds: tuple[float, ...]) -> pd.DataFrame
     return pd.DataFrame(
         {
             "slice": "all",
-            "slice_value": -1,
+            "slice_value": "",
             "measure": [flag(threshold) for threshold in thresholds],
             **dict.fromkeys(("mean", "low", "high"), reached),
             "count": whole["count"],
+            "noun": "reads",
         }
     )
 
 
 def _with_changes(table: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
-    """All checkpoints' rows in their columns' order, with the change since the one before."""
-    table = table.reset_index(drop=True)
-    table["delta"] = table.groupby(list(keys), sort=False)["mean"].diff()
-    return table[["step", *keys, "mean", "low", "high", "count", "delta"]]
+    """All checkpoints' rows, and below them how each mean changed since the checkpoint before."""
+    if "against" not in table:
+        table = table.assign(against="")
+    table = table.fillna({"against": ""}).reset_index(drop=True)
+    own = table[table["against"] == ""]
+    change = own.groupby(list(keys), sort=False)["mean"].diff()
+    moved = own.assign(against=CHANGE, mean=change, low=np.nan, high=np.nan)
+    columns = ["step", *keys, "against", "mean", "low", "high", "count", "noun"]
+    return pd.concat([table, moved[change.notna()]], ignore_index=True)[columns]
 
 
-def rank_components(kept: Kept) -> pd.DataFrame:
-    """Components by ablation effect, largest first on the events that choose (even numbers).
+def ranked_rows(kept: Kept) -> pd.DataFrame:
+    """Ablation effects on either half of the events, the largest of the half that chooses first.
 
-    Columns: component, selection, then mean, low, high, count on the other events, in logits.
+    On that half (even numbers) are chosen ``winner`` and ``runner_up``, and, of the others, the
+    one that matters least: ``bottom``, as far as there are so many. The paired excess is over it.
+
+    Columns: component, role, chosen, measure, against, half, mean, low, high, count.
     """
     effects = kept.ranked["ablation_effect"]
     choosing, confirming = halves(len(effects))
-    selection = effects.iloc[choosing].mean().sort_values(ascending=False, kind="stable")
-    values = effects.iloc[confirming][selection.index].to_numpy()
-    mean, low, high = bootstrap_means(values)
-    return pd.DataFrame(
-        {
-            "component": selection.index,
-            "selection": selection.to_numpy(),
-            "mean": mean,
-            "low": low,
-            "high": high,
-            "count": len(confirming),
-        }
-    )
+    order = effects.iloc[choosing].mean().sort_values(ascending=False, kind="stable")
+    names = list(order.index)
+    chosen = dict(zip(names, ("winner", "runner_up"), strict=False))
+    values = {SELECTION: effects.iloc[choosing], CONFIRMATION: effects.iloc[confirming]}
+    parts = []
+    for half, part in values.items():
+        mean, low, high = bootstrap_means(part[names].to_numpy())
+        mean = order.to_numpy() if half == SELECTION else mean
+        parts.append(_of_half(names, half, mean, low, high, len(part), ""))
+    if len(names) > len(chosen):
+        bottom = order.iloc[len(chosen) :].abs().idxmin()
+        part = values[CONFIRMATION]
+        others = [name for name in names if name != bottom]
+        paired = bootstrap_means(part[others].to_numpy() - part[[bottom]].to_numpy())
+        parts.append(_of_half(others, CONFIRMATION, *paired, len(part), EXCESS))
+        chosen[bottom] = "bottom"
+    rows = pd.concat(parts, ignore_index=True)
+    rows.insert(2, "chosen", rows["component"].map(chosen).fillna(""))
+    return rows
+
+
+def _of_half(names: Sequence[str], half: str, *columns: Any) -> pd.DataFrame:
+    numbers = dict(zip(("mean", "low", "high", "count", "against"), columns, strict=True))
+    keys = {"component": names, "role": "prediction", "measure": "ablation_effect", "half": half}
+    return pd.DataFrame({**keys, **numbers})

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from circuit.estimates import estimates
 from circuit.measures.sweep.curves import overall
 
 POLICY = (
@@ -17,29 +18,20 @@ POLICY = (
     "to the run's name. If no checkpoint reaches the floor, the highest validation accuracy wins "
     "and the choice says so."
 )
-CANDIDATE_UNITS = {
-    "step": "step",
-    "validation": "1",
-    "validation_low": "1",
-    "validation_high": "1",
-    "validation_count": "1",
-    "heldout": "1",
-    "heldout_low": "1",
-    "heldout_high": "1",
-    "heldout_count": "1",
-}
+_ENDS = ("low", "high", "count")
 
 
 def candidates(run: str, rows: pd.DataFrame, validation: str, heldout: str) -> pd.DataFrame:
     """Every checkpoint of a run with both accuracies, from its sweep's rows.
 
-    Columns: run and those of ``CANDIDATE_UNITS``.
+    Columns: run, step, and for ``validation`` and ``heldout`` the mean under that name, and its
+    ``_low``, ``_high`` and ``_count`` (reads).
     """
-    kept = ["mean", "low", "high", "count"]
     both = []
     for name, split in (("validation", validation), ("heldout", heldout)):
-        columns = [name, *(f"{name}_{part}" for part in kept[1:])]
-        both.append(overall(rows, split).set_index("step")[kept].set_axis(columns, axis=1))
+        columns = [name, *(f"{name}_{end}" for end in _ENDS)]
+        kept = overall(rows, split).set_index("step")[["mean", *_ENDS]]
+        both.append(kept.set_axis(columns, axis=1))
     every = both[0].join(both[1], validate="one_to_one").reset_index()
     every.insert(0, "run", run)
     return every
@@ -73,3 +65,36 @@ def choose(rows: pd.DataFrame, floor: float) -> dict[str, Any]:
         "floor_reached": bool(best["validation"] >= floor),
         "policy": POLICY,
     }
+
+
+def candidate_rows(rows: pd.DataFrame, floor: float) -> pd.DataFrame:
+    """Estimates of every candidate's two accuracies.
+
+    Keys: run, split (``validation`` or ``heldout``), place (1 is the choice; empty where the
+    checkpoint could not be chosen); those with a place come first. The measure ``reaches_floor``
+    of the choice is 1 or 0.
+    """
+    ranked = rank_candidates(rows, floor)
+    places = pd.Series([str(i + 1) for i in range(len(ranked))], index=ranked.index)
+    ordered = rows.loc[[*ranked.index, *rows.index.difference(ranked.index)]]
+    ordered = ordered.assign(place=places).fillna({"place": ""})
+    parts = [
+        pd.DataFrame(
+            {
+                **{key: ordered[key] for key in ("run", "step", "place")},
+                "split": name,
+                "measure": "accuracy",
+                "mean": ordered[name],
+                **{end: ordered[f"{name}_{end}"] for end in _ENDS},
+                "noun": "reads",
+                "unit": "share",
+            }
+        )
+        for name in ("heldout", "validation")
+    ]
+    best = ordered.iloc[:1]
+    reached = best[["run", "step", "place"]].assign(
+        split="validation", measure="reaches_floor", mean=1.0 * (best["validation"] >= floor),
+        unit="1", count=0, noun="",
+    )  # fmt: skip
+    return estimates(pd.concat([*parts, reached], ignore_index=True))

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import astuple
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -35,7 +36,7 @@ from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look
 from circuit.scalars.write import Baseline
-from circuit.statistics import bootstrap_means
+from circuit.statistics import Mean, bootstrap_means
 from circuit.task.events import ReadEvents
 
 KEYS = {
@@ -57,10 +58,7 @@ class Kept(NamedTuple):
 
 
 class EventRows(NamedTuple):
-    """Rows of one checkpoint on the probe events: the columns of ``KEYS``, mean, low, high, count.
-
-    Counts are events.
-    """
+    """Rows of one checkpoint on the probe events: ``KEYS``, then mean, low, high, count, noun."""
 
     coarse: pd.DataFrame
     stages: pd.DataFrame
@@ -136,7 +134,7 @@ def averaged(tables: Mapping[str, Columns]) -> dict[str, pd.DataFrame]:
     for table, columns in tables.items():
         part = numbers.iloc[start : start + len(columns)].reset_index(drop=True)
         keys = pd.DataFrame(list(columns), columns=list(KEYS[table]))
-        frames[table] = pd.concat([keys, part.assign(count=len(values))], axis=1)
+        frames[table] = pd.concat([keys, part.assign(count=len(values), noun="events")], axis=1)
         start += len(columns)
     return frames
 
@@ -156,14 +154,15 @@ def _ranked(by_component: Columns) -> dict[str, pd.DataFrame]:
 
 
 def _rank_rows(now: Mapping[str, pd.DataFrame], before: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Rank correlations with the previous checkpoint, where there is an order to compare."""
+    """Rank correlations with the previous checkpoint, missing where there is no order."""
     found = []
     for correlation, measure in RANKED.items():
         names = now[measure].columns
         is_mlp = names.str.endswith("MLP")
         for group, chosen in (("heads", names[~is_mlp]), ("mlps", names[is_mlp])):
             pair = (table[measure][chosen].to_numpy() for table in (now, before))
-            value = rank_correlation(*pair)
-            if value is not None:
+            if len(chosen):
+                value = rank_correlation(*pair) or Mean(np.nan, np.nan, np.nan, 0)
                 found.append((group, "prediction", correlation, *astuple(value)))
-    return pd.DataFrame(found, columns=[*KEYS["components"], "mean", "low", "high", "count"])
+    frame = pd.DataFrame(found, columns=[*KEYS["components"], "mean", "low", "high", "count"])
+    return frame.assign(noun="events")

@@ -35,6 +35,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuit.estimates import EXCESS
 from circuit.measures.sweep.behaviour import means_over_reads
 from circuit.measures.sweep.stages import ROLES
 from circuit.task.events import read_events
@@ -42,7 +43,9 @@ from circuit.task.vocabulary import Vocabulary
 
 TARGETS = ("query_key", "answer", "stale_value")
 LATEST = "latest"
-MEASURES = ("probe_accuracy", "probe_control")
+MEASURE = "probe_accuracy"
+SHUFFLED = "shuffled labels"
+"""The control: probes fitted on shuffled labels."""
 
 
 class Correct(NamedTuple):
@@ -164,7 +167,9 @@ class ProbeReads:
 def probe_rows(
     reads: ProbeReads, states: Mapping[str, Float[Tensor, "R 3 d"]], penalty: float
 ) -> pd.DataFrame:
-    """Rows of stage, role, target, measure, mean, low, high, count (scored reads).
+    """Estimates of every probe, of its control, and of the paired excess over it.
+
+    Columns: stage, role, target, measure, against, mean, low, high, count (scored reads), noun.
 
     Args:
         states: at the positions ``reads.at``, by stage.
@@ -176,14 +181,22 @@ def probe_rows(
         state = every[reads.chosen]
         for place, role in enumerate(ROLES):
             found = reads.by_role.correct(state[:, place], penalty)
-            for measure, right in zip(MEASURES, found, strict=True):
-                names += [(stage, role, target, measure) for target in TARGETS]
+            for against, right in zip(("", SHUFFLED), found, strict=True):
+                names += [(stage, role, target, against) for target in TARGETS]
                 columns += list(right)
         found = reads.latest.correct(state[:, 1:].transpose(0, 1).flatten(0, 1), penalty)
-        for measure, right in zip(MEASURES, found, strict=True):
-            names.append((stage, "support_value", LATEST, measure))
+        for against, right in zip(("", SHUFFLED), found, strict=True):
+            names.append((stage, "support_value", LATEST, against))
             columns.append(right.view(2, -1).mean(0))
     values = torch.stack(columns, 1).numpy()
-    mean, low, high = means_over_reads(values, reads.program, int(reads.program.max()) + 1)
-    frame = pd.DataFrame(names, columns=["stage", "role", "target", "measure"])
-    return frame.assign(mean=mean, low=low, high=high, count=len(values))
+    fitted = [i for i, name in enumerate(names) if name[-1] == ""]
+    control = [names.index((*names[i][:-1], SHUFFLED)) for i in fitted]
+    paired = [(*names[i][:-1], EXCESS) for i in fitted]
+    parts = []
+    for keys, of in ((names, values), (paired, values[:, fitted] - values[:, control])):
+        mean, low, high = means_over_reads(of, reads.program, int(reads.program.max()) + 1)
+        frame = pd.DataFrame(keys, columns=["stage", "role", "target", "against"])
+        parts.append(frame.assign(mean=mean, low=low, high=high))
+    rows = pd.concat(parts, ignore_index=True).assign(count=len(values), noun="reads")
+    rows.insert(3, "measure", MEASURE)
+    return rows
