@@ -38,29 +38,10 @@ use rule measure as route_competition with:
         **asks("route_competition"),
 
 
-rule prompt_trace:
+use rule measure as prompt_trace with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes")),
+        unpack(needs(run, probes)),
     output:
-        **analysis_files("prompt_trace"),
-    log:
-        "logs/prompt_trace/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/prompt_trace/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("prompt_trace"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=1500,
-        runtime=10,
+        **leaves("prompt_trace"),
     params:
-        *code("prompt_trace"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "One program step by step: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/prompt_trace.py"
+        **asks("prompt_trace"),

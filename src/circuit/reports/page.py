@@ -30,7 +30,6 @@ from circuit.reports.page_style import CSS
 from circuit.reports.page_template import PAGE
 from circuit.reports.sections import (
     DATA,
-    MECHANISM,
     REPEATS,
     SECTIONS,
     TRAINING_DATA,
@@ -57,7 +56,6 @@ class Filed(NamedTuple):
 _SECTION_OF = {
     AUDIT: DATA,
     "dataset_geometry": DATA,
-    "prompt_trace": MECHANISM,
     "scalar_progress": UPDATES,
     "example_gradients": TRAINING_DATA,
     "cross_seed": REPEATS,

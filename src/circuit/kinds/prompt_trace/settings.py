@@ -27,8 +27,7 @@ class Settings(AnalysisSettings):
         "paths",
         "matching",
     )
-    pages: ClassVar[tuple[str, ...]] = ("trace",)
-    figures: ClassVar[tuple[str, ...]] = ("story",)
+    job_minutes: ClassVar[int] = 10
     kind: Literal["prompt_trace"]
     split: SplitName = "validation_iid"
     event: Annotated[int, Field(ge=0), ProbeMark()] = 0

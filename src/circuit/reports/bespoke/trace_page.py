@@ -7,19 +7,23 @@ position, each head with a strip of the tokens shaded by its attention; then the
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from circuit.artifacts import write_text
+from circuit.artifacts import read_units, write_text
+from circuit.reports.bespoke import trace_picture
+from circuit.reports.bespoke.trace_story import story, verdict
 from circuit.reports.inline import STYLE, inline_svg
 from circuit.reports.page_style import CSS
 from circuit.reports.quantities import format_value
 from circuit.reports.style import ATTENTION_ROLE_COLOURS, words
-from circuit.reports.trace_story import verdict
+from circuit.reports.viewing import Material
 
 _TITLES = {
     "program": "What is asked",
@@ -28,6 +32,7 @@ _TITLES = {
     "paths": "The largest paths to the margin",
     "answer": "The answer",
 }
+_TABLES = ("writes", "neurons", "lens", "paths", "matching")
 _LABELS = {
     "program": "the read",
     "lens": "logit lens",
@@ -115,23 +120,22 @@ not why it looked there; the score's parts tell that.</p></footer>
 """
 
 
-def write_trace_page(
-    path: str | os.PathLike[str],
-    where: str,
-    facts: Mapping[str, Any],
-    rows: pd.DataFrame,
-    attention: pd.DataFrame,
-    tables: Mapping[str, tuple[pd.DataFrame, Mapping[str, str]]],
-    figure: str | os.PathLike[str],
-) -> None:
+def write_trace_page(material: Material, path: str | os.PathLike[str]) -> None:
     """Write the page, whole or not at all.
 
     Args:
-        where: study, run and checkpoint, for the head of the page.
-        facts, attention: of the trace; rows: the story.
-        tables: title → table and its units, shown folded.
-        figure: the SVG that the page repeats.
+        material: the analysis' tables, settings and facts.
     """
+    facts, tables = material.facts, material.tables
+    rows, attention = story(facts, tables, material.settings["top"]), tables["attention"]
+    where = (
+        f"Study {facts['study']} · run {facts['run']} · step {facts['step']:,} · read "
+        f"{facts['read_index']} of {facts['sample_id']}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder) / "story.svg"
+        trace_picture.story(facts, attention, tables["paths"], drawn)
+        figure = inline_svg(drawn, "story", "Attention and margin of one program")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -150,11 +154,8 @@ def write_trace_page(
             }
             for name, title in _TITLES.items()
         ],
-        figure=inline_svg(figure, "story", "Attention and margin of one program"),
-        tables=[
-            {"title": title, "header": _header(frame, units), "rows": _rows(frame, units)}
-            for title, (frame, units) in tables.items()
-        ],
+        figure=figure,
+        tables=[_table(name, tables[name], read_units(material.paths[name])) for name in _TABLES],
     )
     write_text(path, html.lstrip())
 
@@ -205,6 +206,10 @@ def _step(step: pd.Series, attention: pd.DataFrame) -> dict[str, Any]:
             for _, row in attention[chosen].iterrows()
         ]
     return {"label": label, "text": step["text"], "strip": strip}
+
+
+def _table(title: str, frame: pd.DataFrame, units: Mapping[str, str]) -> dict[str, Any]:
+    return {"title": title, "header": _header(frame, units), "rows": _rows(frame, units)}
 
 
 def _header(frame: pd.DataFrame, units: Mapping[str, str]) -> list[str]:

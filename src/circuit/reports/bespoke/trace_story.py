@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-ROW_UNITS = {"order": "id", "value": "unit of the measure"}
 PARTS = ("program", "support_value", "prediction", "paths", "answer")
 NEURONS = 3  # told per MLP
 _FOCUSED = 0.25  # from this attention on a position is named, else the head is said to spread
@@ -22,49 +21,29 @@ _MADE = 4  # sources of a head's match that are told
 
 
 class Step(NamedTuple):
-    """One sentence: the part it belongs to, what it is about, and the number it rests on."""
+    """One sentence: the part it belongs to, and what it is about."""
 
     part: str
     component: str
     what: str
     text: str
-    value: float
-    unit: str
 
 
-def story(
-    facts: Mapping[str, Any],
-    attention: pd.DataFrame,
-    writes: pd.DataFrame,
-    neurons: pd.DataFrame,
-    lens: pd.DataFrame,
-    paths: pd.DataFrame,
-    matching: pd.DataFrame,
-    top: int,
-) -> pd.DataFrame:
-    """Rows of order, part, component, what, text, value, unit, in the order in which to read.
+def story(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], top: int) -> pd.DataFrame:
+    """Rows of part, component, what, text, in the order in which to read.
 
     Args:
-        facts, attention, writes, neurons, lens, paths, matching: the trace.
+        facts, tables: the trace.
         top: number of paths told.
     """
     steps = [_program(facts)]
+    columns = {"attention": "query_role", "writes": "role", "neurons": "role", "lens": "role"}
     for role in ("support_value", "prediction"):
-        at = {
-            name: frame[frame[column] == role]
-            for name, frame, column in (
-                ("attention", attention, "query_role"),
-                ("writes", writes, "role"),
-                ("neurons", neurons, "role"),
-                ("lens", lens, "role"),
-            )
-        }
-        steps += _at_position(facts, role, at, matching)
-    steps += [_path(row, facts) for _, row in paths.head(top).iterrows()]
+        at = {name: tables[name][tables[name][column] == role] for name, column in columns.items()}
+        steps += _at_position(facts, role, at, tables["matching"])
+    steps += [_path(row, facts) for _, row in tables["paths"].head(top).iterrows()]
     steps.append(_answer(facts))
-    rows = pd.DataFrame(steps, columns=Step._fields)
-    rows.insert(0, "order", range(len(rows)))
-    return rows
+    return pd.DataFrame(steps, columns=Step._fields)
 
 
 def verdict(facts: Mapping[str, Any]) -> str:
@@ -87,7 +66,7 @@ def _program(facts: Mapping[str, Any]) -> Step:
         f"to {key} put {answer} at position {at['support_value']}, {back} tokens back, and {came} "
         f"since: {answer} is the right answer."
     )
-    return Step("program", "", "program", stands, float(back), "token")
+    return Step("program", "", "program", stands)
 
 
 def _at_position(
@@ -129,7 +108,7 @@ def _head(
         looks = f"{name} looks at {' and '.join(places)}"
     its = "Its" if role == "prediction" else "its"
     text = f"{looks}. {_HOW[role].format(its)} {_adds(write)}."
-    return Step(role, name, "attention", text, float(seen["attention"].max()), "probability")
+    return Step(role, name, "attention", text)
 
 
 def _distance(back: int) -> str:
@@ -176,7 +155,7 @@ def _mlp(role: str, name: str, write: pd.Series, neurons: pd.DataFrame) -> Step:
     text = f"{_HOW[role].format(whose)} {_adds(write)}."
     if fired:
         text += f" The neurons that move the margin most are {', '.join(fired)}."
-    return Step(role, name, "neurons", text, float(write["value_margin"]), "logit")
+    return Step(role, name, "neurons", text)
 
 
 def _lens(facts: Mapping[str, Any], role: str, lens: pd.DataFrame, stage: str) -> Step:
@@ -187,7 +166,7 @@ def _lens(facts: Mapping[str, Any], role: str, lens: pd.DataFrame, stage: str) -
     if not first["is_answer"]:
         text += f"; the right answer {facts['answer']} has rank {right['rank']} "
         text += f"({_share(right['probability'])})"
-    return Step(role, "", "lens", f"{text}.", float(right["probability"]), "probability")
+    return Step(role, "", "lens", f"{text}.")
 
 
 def _stage(stage: str) -> str:
@@ -204,7 +183,7 @@ def _match(facts: Mapping[str, Any], matching: pd.DataFrame) -> Step:
         f"{facts['looker']} scores the support value {_signed(whole)} against the mean of the "
         f"other written values. By what was written at those keys, that is {made}."
     )
-    return Step("prediction", facts["looker"], "match", text, whole, "score")
+    return Step("prediction", facts["looker"], "match", text)
 
 
 def _path(row: pd.Series, facts: Mapping[str, Any]) -> Step:
@@ -215,7 +194,7 @@ def _path(row: pd.Series, facts: Mapping[str, Any]) -> Step:
         f"{kind} {row['path']}{where} adds {_signed(row['value_margin'])} logit to the margin over "
         f"{facts['rival']} and {_signed(row['correct_logit'])} to the logit of {facts['answer']}."
     )
-    return Step("paths", row["source"], "path", text, float(row["value_margin"]), "logit")
+    return Step("paths", row["source"], "path", text)
 
 
 def _answer(facts: Mapping[str, Any]) -> Step:
@@ -224,7 +203,7 @@ def _answer(facts: Mapping[str, Any]) -> Step:
         f"{_signed(facts['correct_logit'])}, {_signed(facts['value_margin'])} from "
         f"{facts['rival']}, the best other value."
     )
-    return Step("answer", "", "answer", text, float(facts["answer_probability"]), "probability")
+    return Step("answer", "", "answer", text)
 
 
 def _share(value: float) -> str:
