@@ -56,7 +56,7 @@ class AnalysisSettings(Frozen):
 
     ``scope`` says where an analysis' folder lies: in a run's folder (once per run listed in
     ``runs``) or in the study's folder (once, over the runs listed). ``tables``, ``records``,
-    ``tensors``, ``pages`` and ``figures`` name the files that it leaves beside ``report.json`` and
+    ``tensors`` and ``figures`` name the files that it leaves beside ``report.json`` and
     ``report.md``. ``torch`` says whether its script computes with tensors, and
     ``reads_dictionaries`` whether its scalars may name a dictionary of features. ``told`` are the
     settings that only its view reads, so that changing one measures nothing anew. ``job_memory_mb``
@@ -67,7 +67,6 @@ class AnalysisSettings(Frozen):
     tables: ClassVar[tuple[str, ...]] = ("rows",)
     records: ClassVar[tuple[str, ...]] = ()
     tensors: ClassVar[tuple[str, ...]] = ()
-    pages: ClassVar[tuple[str, ...]] = ()
     figures: ClassVar[tuple[str, ...]] = ()
     torch: ClassVar[bool] = True
     reads_dictionaries: ClassVar[bool] = False
@@ -111,7 +110,6 @@ class AnalysisSettings(Frozen):
             **{table: f"{table}.parquet" for table in cls.tables},
             **{record: f"{record}.json" for record in cls.records},
             **{tensor: f"{tensor}.safetensors" for tensor in cls.tensors},
-            **{page: f"{page}.html" for page in cls.pages},
             "report_json": "report.json",
             "report_md": "report.md",
             **{figure: f"{figure}.svg" for figure in cls.figures},

@@ -94,6 +94,7 @@ def view(kind: Any, facts: Facts) -> None:
         figures=tuple(
             Figure(one.file, context.say(one.caption, _steps(tables[one.table])))
             for one in kind.VIEWS
+            if one.file.endswith(View.suffix)
         ),
         marks=(
             *(mark for outcome in outcomes for mark in outcome.marks),
