@@ -62,8 +62,8 @@ for _study in STUDIES:
             f"Study {_study} is complete"
 
 
-include: "rules/benchmark.smk"
 include: "rules/kinds.smk"
+include: "rules/benchmark.smk"
 include: "rules/training.smk"
 include: "rules/behaviour.smk"
 include: "rules/mechanism.smk"

@@ -21,28 +21,10 @@ rule benchmark:
         "../src/scripts/benchmark.py"
 
 
-rule dataset_geometry:
+use rule compare as dataset_geometry with:
     input:
         unpack(study_benchmark),
     output:
-        **analysis_files("dataset_geometry", "study"),
-    log:
-        "logs/dataset_geometry/{study}/{analysis}.log",
-    benchmark:
-        "logs/dataset_geometry/{study}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("dataset_geometry"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=3000,
-        runtime=20,
+        **leaves("dataset_geometry"),
     params:
-        *code("dataset_geometry"),
-        settings=settings,
-        versions=TABLES,
-    message:
-        "What the data asks for: {wildcards.analysis} of {wildcards.study}"
-    script:
-        "../src/scripts/dataset_geometry.py"
+        **asks("dataset_geometry"),

@@ -5,9 +5,9 @@ import pytest
 from program_text import reads_of
 
 from circuit.errors import AnalysisError
-from circuit.measures.dataset import COUNTED, MEASURES, dataset_geometry
+from circuit.measures.dataset import COUNTED, MEASURES, SPREAD, dataset_geometry
 from circuit.statistics import RESAMPLES
-from circuit.task.demands import split_demands
+from circuit.task.demands import SHORTCUTS, split_demands
 from circuit.task.relations import RELATIONS
 from circuit.task.shortcuts import WRITTEN
 
@@ -20,13 +20,20 @@ def found(planted_benchmark):
 
 def compared(benchmark, **splits):
     """Rows of whole splits, by split and measure."""
-    rows = dataset_geometry(splits, benchmark.vocabulary, benchmark.heldout_pairs).rows
-    return rows[rows["slice"] == "all"].set_index(["split", "measure"])
+    return whole(dataset_geometry(splits, benchmark.vocabulary, benchmark.heldout_pairs))
 
 
 def whole(found):
+    """Every measure of whole splits, with what stands beside it as columns."""
     rows = found.rows
-    return rows[rows["slice"] == "all"].set_index(["split", "measure"])
+    rows = rows[(rows["active_keys"] == "") & (rows["group"] != "")]
+    rows = rows.set_index(["split", "measure"])
+    wide = rows[rows["against"] == ""][["mean", "low", "high", "count"]]
+    spread = rows[rows["against"] == SPREAD][["low", "high"]]
+    delta = rows[rows["against"] == "excess"][["mean", "low", "high", "differs"]]
+    wide = wide.join(spread.set_axis(["minimum", "maximum"], axis=1))
+    wide = wide.join(delta.set_axis(["delta", "delta_low", "delta_high", "differs"], axis=1))
+    return wide.assign(changed=wide["differs"].isin(["more", "less"]))
 
 
 def test_every_measure_of_every_split_once(found, planted_benchmark):
@@ -144,13 +151,16 @@ def test_identities_between_measures(found):
 
 
 def test_shortcuts_per_number_of_keys_add_up_to_the_whole(found):
-    sliced = found.rows[found.rows["slice"] == "active_keys"]
+    rows = found.rows[(found.rows["against"] == "") & (found.rows["group"] != "")]
+    sliced = rows[rows["active_keys"] != ""]
     weighted = sliced.assign(hits=sliced["mean"] * sliced["count"])
     sums = weighted.groupby(["split", "measure"])[["hits", "count"]].sum()
     expected = whole(found).loc[sums.index]
     np.testing.assert_allclose(sums["hits"] / sums["count"], expected["mean"], atol=1e-12)
     assert (sums["count"] == expected["count"]).all()
-    two = sliced[(sliced["slice_value"] == 2) & (sliced["measure"] == "second_last_written_value")]
+    two = sliced[
+        (sliced["active_keys"] == "2") & (sliced["measure"] == "second_last_written_value")
+    ]
     assert len(two) == 5
     assert (two["mean"] == 1).all()
 
@@ -158,12 +168,15 @@ def test_shortcuts_per_number_of_keys_add_up_to_the_whole(found):
 def test_histograms_have_the_means_and_counts_of_the_rows(found):
     table = found.histograms
     assert set(table["quantity"]) == set(COUNTED)
-    parts = table.assign(sum=table["value"] * table["share"]).groupby(["split", "quantity"])
+    share = table[table["measure"] == "share"]
+    parts = share.assign(sum=share["value"] * share["mean"]).groupby(["split", "quantity"])
     at = whole(found).loc[parts["sum"].sum().index]
     np.testing.assert_allclose(parts["sum"].sum(), at["mean"], rtol=1e-12)
-    assert (parts["count"].sum() == at["count"]).all()
+    assert (parts["count"].first() == at["count"]).all()
     assert (parts["value"].min() == at["minimum"]).all()
     assert (parts["value"].max() == at["maximum"]).all()
+    number = table[table["measure"] == "occurrences"].groupby(["split", "quantity"])["mean"]
+    assert (number.sum() == at["count"]).all()
 
 
 def test_the_graphs_edges_are_those_of_the_rows(found, planted_benchmark):
@@ -188,3 +201,31 @@ def test_train_alone_is_measured_and_compared_with_nothing(planted_benchmark):
     at = compared(planted_benchmark, train=planted_benchmark.splits["train"])
     assert at["delta"].isna().all()
     assert not at["changed"].any()
+
+
+def test_the_best_shortcut_is_followed_everywhere_and_each_splits_own_told(found):
+    at = whole(found)["mean"]
+    rows = found.rows[(found.rows["against"] == "") & (found.rows["active_keys"] == "")]
+    of_train = rows[rows["measure"] == "best_shortcut"].set_index("split")
+    assert set(of_train["shortcut"]) == {"second_last_written_value"}
+    own = rows[rows["measure"] == "best_shortcut_here"].set_index("split")
+    for split, row in own.iterrows():
+        scores = at[split][list(SHORTCUTS)]
+        assert (row["shortcut"], row["mean"]) == (scores.idxmax(), scores.max())
+        assert of_train.loc[split, "mean"] == at[split, "second_last_written_value"]
+    # Picked from all shortcuts, so its interval is wider.
+    alone = whole(found).loc[("train", own.loc["train", "shortcut"])]
+    assert own.loc["train", "high"] - own.loc["train", "low"] > alone["high"] - alone["low"]
+
+
+def test_sizes_are_those_of_the_splits(found, planted_benchmark):
+    rows = found.rows.set_index(["measure", "split"])["mean"]
+    changed = whole(found)["changed"].groupby(level="split").sum()
+    for split, frame in planted_benchmark.splits.items():
+        assert rows["programs", split] == len(frame)
+        reads = sum(1 for _ in reads_of(frame, planted_benchmark.vocabulary))
+        assert rows["reads_held", split] == reads
+        assert rows["wrong_answers", split] == 0
+        assert split == "train" or rows["measures_changed", split] == changed[split]
+    assert rows["jaccard_with_train", "train"] == 1
+    assert rows["pairs_in_train", "heldout_pairs"] == 0

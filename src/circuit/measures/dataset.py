@@ -8,14 +8,15 @@
 3. The difference to train is taken in every resample, splits being resampled independently of each
    other. Its interval holds for all measures and splits at once
    (:func:`circuit.statistics.simultaneous_interval`), so a split that follows train's rules leaves
-   none of them with 95% probability, however many there are. ``changed`` says that 0 lies outside.
-4. Shortcuts are also scored per number of active keys.
+   none of them with 95% probability, however many there are.
+4. Shortcuts are also scored per number of active keys. The best shortcut of a split is picked from
+   all, so its interval holds for all of them at once.
 5. Distributions, pair matrices, overlaps of pairs and the event graph are counted exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from circuit.errors import AnalysisError
+from circuit.estimates import EXCESS, FIXED, estimates
+from circuit.evidence import Estimate, Verdict, verdict
 from circuit.statistics import grouped_resamples, interval, simultaneous_interval
 from circuit.task.demands import (
     GUESSES,
@@ -38,6 +41,10 @@ from circuit.task.relations import RELATIONS
 from circuit.task.vocabulary import Vocabulary
 
 REFERENCE = "train"
+
+
+_DIFFERS: Mapping[Verdict, str] = {"shown": "more", "opposite": "less", "open": ""}
+_KEYS = ("split", "group", "shortcut", "active_keys", "differs")
 
 
 class Measure(NamedTuple):
@@ -66,9 +73,8 @@ COUNTED = tuple(
 )
 """Measures whose whole distribution is told."""
 
-_MEANS = ("mean", "low", "high", "minimum", "maximum", "delta", "delta_low", "delta_high")
-UNITS = {"slice_value": "1", **dict.fromkeys(_MEANS, "unit of the measure"), "count": "1"}
-HISTOGRAM_UNITS = {"value": "unit of the quantity", "count": "1", "share": "share"}
+SPREAD = "smallest to largest"
+"""In place of a control: from the smallest to the largest single value."""
 GRAPH_UNITS = {
     "distance": "events",
     "tokens": "tokens",
@@ -83,10 +89,13 @@ class DatasetTables:
     """What :func:`dataset_geometry` finds.
 
     Attributes:
-        rows: split, group, measure, unit, slice (``all`` or ``active_keys``), slice_value (−1 for
-            all), mean, low, high, count (programs or reads), minimum, maximum, and against train
-            delta, delta_low, delta_high (NaN for train and in slices) and changed (bool).
-        histograms: split, of (programs or reads), quantity, unit, value, count, share.
+        rows: estimates by split and group, of whole splits and, where ``active_keys`` says so, of
+            the reads with so many. ``excess`` is the difference to train, and ``differs`` says
+            where it is shown that there is ``more`` or ``less``. Measures of their own are the
+            sizes of splits, how many measures of a split differ from train (``measures_changed``),
+            the ``best_shortcut`` on train in every split and the ``best_shortcut_here`` of each,
+            which ``shortcut`` names, and ``wrong_answers``, reads on which a dictionary disagrees.
+        histograms: estimates by split, quantity and ``value``: the share of ``occurrences``.
         pairs: see :func:`circuit.task.pair_counts.pair_table`.
         overlaps: see :func:`circuit.task.pair_counts.overlap_table`.
         graph: split, programs, and the columns of :func:`circuit.task.relations.graph_table`.
@@ -128,11 +137,12 @@ def dataset_geometry(
         key = found.reads["query_key"].to_numpy() - vocabulary.key_ids.start
         value = found.reads["answer"].to_numpy() - vocabulary.value_ids.start
         found.reads["answer_pair_in_train"] = known[key, value]
+    overlaps = overlap_table(pairs)
     return DatasetTables(
-        rows=_rows(demands),
+        rows=pd.concat([_rows(demands), _sizes(demands, overlaps)], ignore_index=True),
         histograms=_histograms(demands),
         pairs=pairs,
-        overlaps=overlap_table(pairs),
+        overlaps=overlaps,
         graph=pd.concat(
             [
                 found.graph.assign(split=split, programs=len(found.programs))
@@ -155,13 +165,107 @@ def _rows(demands: Mapping[str, Demands]) -> pd.DataFrame:
         wholes.append(pd.concat([means for means, _ in parts]).assign(split=split))
         resampled[split] = np.concatenate([draws for _, draws in parts], axis=1)
         slices.append(_slices(found, seed).assign(split=split))
-    rows = pd.concat([_compared(pd.concat(wholes, ignore_index=True), resampled), *slices])
-    known = pd.DataFrame(MEASURES.values(), index=list(MEASURES)).loc[rows["measure"]]
-    rows["group"], rows["unit"] = known["group"].to_list(), known["unit"].to_list()
-    rows["changed"] = (rows["delta_low"] > 0) | (rows["delta_high"] < 0)
-    ids = ["split", "group", "measure", "unit", "slice", "slice_value"]
-    numbers = [name for name in UNITS if name != "slice_value"]
-    return rows[[*ids, *numbers, "changed"]].reset_index(drop=True)
+    compared = _compared(pd.concat(wholes, ignore_index=True), resampled)
+    rows = _estimates(pd.concat([compared, *slices], ignore_index=True))
+    others = rows[rows["against"] == EXCESS]
+    counts = others["differs"].ne("").groupby(others["split"], sort=False).sum()
+    wrong = {split: int((found.reads["oracle"] == 0).sum()) for split, found in demands.items()}
+    return pd.concat(
+        [
+            rows,
+            *_best(rows, resampled),
+            _exact(counts.to_dict(), "measures_changed", "1"),
+            _exact(wrong, "wrong_answers", "reads"),
+        ],
+        ignore_index=True,
+    )
+
+
+def _estimates(wide: pd.DataFrame) -> pd.DataFrame:
+    """Rows with their differences to train, and their spreads, below one another."""
+    known = pd.DataFrame(MEASURES.values(), index=list(MEASURES)).loc[wide["measure"]]
+    keys = {
+        "split": wide["split"],
+        "group": known["group"].to_numpy(),
+        "shortcut": "",
+        "active_keys": wide["active_keys"],
+        "measure": wide["measure"],
+        "unit": known["unit"].to_numpy(),
+        "noun": known["of"].to_numpy(),
+        "count": wide["count"],
+    }
+    ends = {
+        "": ("mean", "low", "high"),
+        EXCESS: ("delta", "delta_low", "delta_high"),
+        SPREAD: (None, "minimum", "maximum"),
+    }
+    parts = [
+        pd.DataFrame(
+            {
+                **keys,
+                "against": against,
+                **{
+                    to: wide[column] if column else np.nan
+                    for to, column in zip(("mean", "low", "high"), columns, strict=True)
+                },
+            }
+        ).dropna(subset="low")
+        for against, columns in ends.items()
+    ]
+    found = pd.concat(parts, ignore_index=True)
+    told = [
+        _DIFFERS[verdict(Estimate(row.mean, row.low, row.high, row.count))]
+        if row.against == EXCESS
+        else ""
+        for row in found[["against", "mean", "low", "high", "count"]].itertuples(index=False)
+    ]
+    found.insert(4, "differs", told)
+    return estimates(found, step=0)
+
+
+def _best(
+    rows: pd.DataFrame, resampled: Mapping[str, Float[np.ndarray, "r m"]]
+) -> Iterator[pd.DataFrame]:
+    """Rows of the best shortcut on train in every split, and of every split's own."""
+    names = [name for name, measure in MEASURES.items() if measure.group == "shortcut"]
+    order = [n for of in ("programs", "reads") for n, m in MEASURES.items() if m.of == of]
+    columns = [order.index(name) for name in names]
+    shortcuts = rows[rows["group"] == "shortcut"]
+    for split, drawn in resampled.items():
+        whole = shortcuts[(shortcuts["split"] == split) & (shortcuts["active_keys"] == "")]
+        mean = whole[whole["against"] == ""].set_index("measure")["mean"][names].to_numpy()
+        i = int(mean.argmax())
+        best = names[i]
+        if split == REFERENCE:
+            found = shortcuts[shortcuts["measure"] == best]
+            yield found.assign(group="", shortcut=best, differs="", measure="best_shortcut")
+        low, high = simultaneous_interval(mean, drawn[:, columns])
+        here = whole[(whole["measure"] == best) & (whole["against"] == "")]
+        here = here.assign(group="", shortcut=best, differs="", measure="best_shortcut_here")
+        yield here.assign(low=max(low[i], 0.0), high=min(high[i], 1.0))
+
+
+def _exact(numbers: Mapping[str, float], measure: str, unit: str) -> pd.DataFrame:
+    """Rows of numbers of splits that nothing was averaged for."""
+    frame = pd.DataFrame({"split": list(numbers), "mean": list(numbers.values())})
+    keys = frame.assign(group="", shortcut="", active_keys="", differs="")
+    found = estimates(keys, unit, measure=measure, step=0)
+    return found[[*_KEYS, *FIXED]]
+
+
+def _sizes(demands: Mapping[str, Demands], overlaps: pd.DataFrame) -> pd.DataFrame:
+    """Programs, events and answered pairs of every split, and how many of these train answers."""
+    of_train = overlaps[(overlaps["other"] == REFERENCE) & (overlaps["of"] == "answers")]
+    with_train = of_train.set_index("split")
+    numbers: dict[tuple[str, str], Mapping[str, float]] = {
+        ("programs", "1"): {split: len(found.programs) for split, found in demands.items()},
+        ("reads_held", "1"): {split: len(found.reads) for split, found in demands.items()},
+        ("writes_held", "1"): {split: len(found.written) for split, found in demands.items()},
+        ("pairs_answered", "pairs"): with_train["pairs"].to_dict(),
+        ("pairs_in_train", "pairs"): with_train["shared"].to_dict(),
+        ("jaccard_with_train", "share"): with_train["jaccard"].to_dict(),
+    }
+    return pd.concat([_exact(of, *what) for what, of in numbers.items()], ignore_index=True)
 
 
 def _means(
@@ -178,8 +282,7 @@ def _means(
     low, high = interval(draws)
     means = {
         "measure": names,
-        "slice": "all",
-        "slice_value": -1,
+        "active_keys": "",
         "mean": values.mean(0),
         "low": low,
         "high": high,
@@ -196,7 +299,7 @@ def _slices(found: Demands, seed: int) -> pd.DataFrame:
     n = len(found.programs)
     return pd.concat(
         [
-            _means(part, names, n, seed)[0].assign(slice="active_keys", slice_value=keys)
+            _means(part, names, n, seed)[0].assign(active_keys=f"{keys}")
             for keys, part in found.reads.groupby("active_keys")
         ]
     )
@@ -226,11 +329,14 @@ def _histograms(demands: Mapping[str, Demands]) -> pd.DataFrame:
     parts = []
     for split, found in demands.items():
         for name in COUNTED:
-            of, _, unit = MEASURES[name]
+            of = MEASURES[name].of
             table = found.programs if of == "programs" else found.reads
             value, count = np.unique(table[name].to_numpy(dtype=np.int64), return_counts=True)
-            about = {"split": split, "of": of, "quantity": name, "unit": unit}
-            parts.append(pd.DataFrame({**about, "value": value, "count": count}))
-    rows = pd.concat(parts, ignore_index=True)
-    rows["share"] = rows["count"] / rows.groupby(["split", "quantity"])["count"].transform("sum")
-    return rows
+            keys = {"split": split, "quantity": name, "value": value}
+            share = {"measure": "share", "unit": "share", "mean": count / count.sum()}
+            number = {"measure": "occurrences", "unit": "1", "mean": count}
+            parts += [
+                pd.DataFrame({**keys, **share, "count": len(table), "noun": of}),
+                pd.DataFrame({**keys, **number}),
+            ]
+    return estimates(pd.concat(parts).fillna({"count": 0, "noun": ""}), step=0)

@@ -55,7 +55,6 @@ class Filed(NamedTuple):
 
 _SECTION_OF = {
     AUDIT: DATA,
-    "dataset_geometry": DATA,
     "scalar_progress": UPDATES,
     "example_gradients": TRAINING_DATA,
     "cross_seed": REPEATS,

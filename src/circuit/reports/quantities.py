@@ -17,16 +17,22 @@ UNSIGNED_UNITS = frozenset(
         "1",
         "checkpoints",
         "degree",
+        "edges",
         "id",
+        "keys",
         "nat/token",
+        "pairs",
         "parameter unit",
         "parameter unit²",
         "probability",
+        "reads",
         "s",
         "share",
         "step",
         "steps",
+        "tokens",
         "unit of the measure",
+        "writes",
     }
 )
 """Units of quantities that are never negative, unless they are differences.

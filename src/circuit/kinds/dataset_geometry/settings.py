@@ -18,7 +18,8 @@ class Settings(AnalysisSettings):
 
     scope: ClassVar[Literal["run", "study"]] = "study"
     tables: ClassVar[tuple[str, ...]] = ("rows", "histograms", "pairs", "overlaps", "graph")
-    figures: ClassVar[tuple[str, ...]] = ("split_axes", "distractors", "event_graph", "pair_matrix")
+    job_memory_mb: ClassVar[int] = 3000
+    job_minutes: ClassVar[int] = 20
     torch: ClassVar[bool] = False
     kind: Literal["dataset_geometry"]
     splits: tuple[SplitName, ...] = (

@@ -1,8 +1,6 @@
-"""Figures of the data: which pairs are answered, and how events bear on a read."""
+"""Which pairs of keys and values are answered, and how earlier events bear on a read."""
 
 from __future__ import annotations
-
-import os
 
 import numpy as np
 import pandas as pd
@@ -12,13 +10,13 @@ from matplotlib.figure import SubFigure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from circuit.reports.figures_dataset import split_colour
 from circuit.reports.style import (
     ATTENTION_ROLE_COLOURS,
     INK,
     SEQUENTIAL,
     SOFT,
     SPARE_COLOURS,
+    SPLIT_COLOURS,
     counts,
     need,
     picture,
@@ -27,9 +25,7 @@ from circuit.reports.style import (
     words,
 )
 
-StrPath = str | os.PathLike[str]
-
-STREAM = {
+_STREAM = {
     "stale_write": ("W K a", ATTENTION_ROLE_COLOURS["stale_value"]),
     "stale_answer": ("R K a", SPARE_COLOURS[1]),
     "other_key_write": ("W J b", ATTENTION_ROLE_COLOURS["key_distractors"]),
@@ -42,7 +38,12 @@ STREAM = {
 _BARS = 0.45
 
 
-def pair_matrix(pairs: pd.DataFrame, overlaps: pd.DataFrame, path: StrPath) -> None:
+def _colour(split: str, number: int) -> str:
+    """Colour of a split; one outside the benchmark's six gets a spare colour by its number."""
+    return SPLIT_COLOURS.get(split, SPARE_COLOURS[number % len(SPARE_COLOURS)])
+
+
+def pair_matrix(pairs: pd.DataFrame, overlaps: pd.DataFrame, path: str) -> None:
     """Draw which (key, value) pairs each split answers, and how far splits share them."""
     need(pairs, ("split", "key", "value", "heldout", "answers"), "the pair matrix")
     need(overlaps, ("split", "other", "of", "share_of_pairs"), "the overlap of pairs")
@@ -66,7 +67,7 @@ def pair_matrix(pairs: pd.DataFrame, overlaps: pd.DataFrame, path: StrPath) -> N
             table = part.pivot(index="key", columns="value", values="rate").to_numpy()
             shown = np.ma.masked_equal(table, 0)
             image = ax.imshow(shown, cmap=SEQUENTIAL, norm=norm, aspect="auto")
-            ax.set_title(split, color=split_colour(split, i), fontsize=8.5, pad=3)
+            ax.set_title(split, color=_colour(split, i), fontsize=8.5, pad=3)
             ax.grid(visible=False)
             ax.set_ylabel("key")
             ax.set_yticks([0, len(table) - 1])
@@ -81,10 +82,10 @@ def pair_matrix(pairs: pd.DataFrame, overlaps: pd.DataFrame, path: StrPath) -> N
         _overlap(right, overlaps[overlaps["of"] == "answers"], splits)
 
 
-def event_graph(graph: pd.DataFrame, rows: pd.DataFrame, path: StrPath) -> None:
+def event_graph(graph: pd.DataFrame, rows: pd.DataFrame, path: str) -> None:
     """Draw the relations of earlier events to a read, and the distances that they span."""
     need(graph, ("split", "relation", "tokens", "share", "programs"), "the event graph")
-    edges = rows[(rows["group"] == "graph") & (rows["slice"] == "all")]
+    edges = rows[(rows["group"] == "graph") & (rows["against"] == "")]
     need(edges, ("split", "measure", "mean"), "the relations of the event graph")
     splits = list(dict.fromkeys(graph["split"]))
     first = splits[0]
@@ -104,7 +105,7 @@ def event_graph(graph: pd.DataFrame, rows: pd.DataFrame, path: StrPath) -> None:
             part = graph[graph["relation"] == relation]
             for i, split in enumerate(splits):
                 line = part[part["split"] == split]
-                colour = split_colour(split, i)
+                colour = _colour(split, i)
                 if i == 0:
                     ax.bar(line["tokens"], line["share"], width=2.4, color=colour, alpha=_BARS)
                 else:
@@ -114,9 +115,9 @@ def event_graph(graph: pd.DataFrame, rows: pd.DataFrame, path: StrPath) -> None:
             ax.yaxis.set_major_locator(MaxNLocator(3))
         for ax in axes[len(relations) :]:
             ax.axis("off")
-        handles = [Patch(color=split_colour(first, 0), alpha=_BARS, label=first)]
+        handles = [Patch(color=_colour(first, 0), alpha=_BARS, label=first)]
         for i, split in enumerate(splits[1:], start=1):
-            handles += axes[-1].plot([], [], ".-", color=split_colour(split, i), label=split)
+            handles += axes[-1].plot([], [], ".-", color=_colour(split, i), label=split)
         axes[-1].legend(handles=handles, loc="center left")
         for ax in axes[len(axes) // 2 - 1 : len(relations)]:
             ax.set_xlabel("distance (tokens)")
@@ -141,15 +142,15 @@ def _overlap(body: SubFigure, overlaps: pd.DataFrame, splits: list[str]) -> None
 
 def _stream(ax: Axes, mean: pd.Series) -> None:
     """Events in a line, with an arc from each to the read."""
-    target = len(STREAM)
-    for x, (relation, (text, colour)) in enumerate(STREAM.items()):
+    target = len(_STREAM)
+    for x, (relation, (text, colour)) in enumerate(_STREAM.items()):
         # Outer arcs arrive further right, so that none cross.
         arrives = target + 0.07 * (target / 2 - x - 0.5)
         _arc(ax, x, arrives, 0.2, 1.5 * (target - x) / target, colour, mean[relation] / mean.max())
         _box(ax, x, text, colour)
         under = f"{words(relation)}\n{mean[relation]:.3g} per program"
         ax.text(x, -1.0, under, ha="center", va="top", fontsize=7.5)
-    renewed = list(STREAM).index("support")
+    renewed = list(_STREAM).index("support")
     _arc(ax, 0, renewed, -0.2, -0.5, SOFT, mean["overwrite"] / mean.max())
     label = f"overwrite: {mean['overwrite']:.3g} per program"
     ax.text(renewed / 2, -0.63, label, ha="center", va="bottom", fontsize=7.5, color=SOFT)

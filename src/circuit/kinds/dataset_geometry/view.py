@@ -1,0 +1,207 @@
+"""What the data asks for: what splits change, and what a shortcut would get."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from circuit.reports.findings import Criteria, Finding, Test
+from circuit.reports.sections import DATA
+from circuit.reports.views import Curves, Dots, Drawn, Listing, Not
+
+SECTION = DATA
+QUESTION = (
+    "What does each split ask for, what does it change against train, and what would a shortcut "
+    "get?"
+)
+_STRONG = 0.5  # from this accuracy on a shortcut is marked: it is right more often than wrong
+# What the rules of generation set, one measure for each; everything else follows.
+_AXES = {
+    "active_keys": ("more active keys", "fewer active keys"),
+    "overwrites": ("more overwrites", "fewer overwrites"),
+    "reads": ("more reads", "fewer reads"),
+    "writes_since_support": ("a longer query lag", "a shorter query lag"),
+    "answer_pair_in_train": ("answers with train's pairs", "answers without train's pairs"),
+}
+_FOLLOWING = ("stale_distractors", "other_key_distractors")
+_WHOLE = {"active_keys": ""}
+_TRAIN, _OTHERS = {"split": "train"}, {"split": Not("train")}
+
+
+def _events(material: Any, path: str) -> None:
+    from circuit.reports.bespoke import events
+
+    events.event_graph(material.tables["graph"], material.tables["rows"], path)
+
+
+def _pairs(material: Any, path: str) -> None:
+    from circuit.reports.bespoke import events
+
+    events.pair_matrix(material.tables["pairs"], material.tables["overlaps"], path)
+
+
+FINDINGS = (
+    Finding(
+        name="a split differs from train",
+        where={"measure": "measures_changed"},
+        each=("split",),
+        uncontrolled="intervals of the differences hold for all measures and splits at once, so "
+        "that by chance none leaves out 0, 95% of the time",
+        number="measures that {split} changes",
+        says={
+            "shown": "{split} differs from train in {effect.short} of {facts[measures]} measures.",
+            "open": "{split} differs from train in nothing beyond chance.",
+        },
+    ),
+    Criteria(
+        name="which of the rules' axes a split changes",
+        where={"against": "excess", **_WHOLE, **_OTHERS},
+        each=("split",),
+        uncontrolled="the rows are differences to train",
+        tests=tuple(
+            Test(name, {"measure": measure, "against": "excess"}, **{bound: 0.0})
+            for measure, names in _AXES.items()
+            for name, bound in zip(names, ("above", "below"), strict=True)
+        ),
+        # One way is refuted where the other is met.
+        says={"opposite": "Of what the rules of generation set, {split} has {met}."},
+    ),
+    Finding(
+        name="the best shortcut on train",
+        where={"measure": "best_shortcut", **_WHOLE, **_TRAIN},
+        control=({"measure": "any_written_value", "group": "guess", "shortcut": ""},),
+        number="accuracy of {shortcut} on train",
+        says="Without look-up, the best shortcut on train, {shortcut}, is right in {effect} of its "
+        "reads, against {control.short} for a guess among the values written.",
+    ),
+    Finding(
+        name="where the best shortcut of train fails",
+        where={"measure": "best_shortcut", **_WHOLE, **_OTHERS},
+        pick=("split",),
+        rank="smallest",
+        control=(_TRAIN,),
+        bound=None,
+        number="accuracy of {shortcut} on {split}",
+        says={
+            "shown": "In no split is it right less often.",
+            "open": "In no split is it shown to be right less often.",
+            "opposite": "On {split} it is right in {effect.short}.",
+        },
+    ),
+    Finding(
+        name="the best shortcut of a split",
+        where={"measure": "best_shortcut_here", **_WHOLE},
+        each=("split",),
+        control=({"measure": "any_written_value", "group": "guess", "shortcut": ""},),
+        bound=_STRONG,
+        number="accuracy of the best shortcut on {split}, {shortcut}",
+        marks={
+            "shown": "{shortcut} looks up no key and is right in {effect.short} of the reads of "
+            "{split}: accuracy up to that is no evidence of look-up."
+        },
+        quiet=True,
+    ),
+    Finding(
+        name="answers that a dictionary gets wrong",
+        where={"measure": "wrong_answers"},
+        pick=("split",),
+        uncontrolled="every answer is checked",
+        number="answers on which a dictionary disagrees, most of any split",
+        says={
+            "shown": "A dictionary that follows the stream disagrees with {effect.short} of "
+            "{split}.",
+            "open": "A dictionary that follows the stream gives every answer in every split.",
+        },
+        marks={
+            "shown": "A dictionary disagrees with answers of {split}: the benchmark is damaged."
+        },
+    ),
+)
+VIEWS = (
+    Dots(
+        name="split_axes",
+        title="What each split changes against train",
+        caption="Mean of each axis of the generation rules, of two that follow from them and of "
+        "the best shortcut on train, in every split.",
+        where={"measure": (*_AXES, *_FOLLOWING, "best_shortcut"), **_WHOLE},
+        panels=("measure",),
+        y=("split",),
+        control=("smallest to largest",),
+    ),
+    Curves(
+        name="distractors",
+        title="What stands beside the answer: distractors of a read",
+        caption="How many stale writes, writes to other keys and prior answers stand before a "
+        "read: share of each split's reads.",
+        table="histograms",
+        where={
+            "measure": "share",
+            "quantity": (*_FOLLOWING, "prior_answers", "stale_answers"),
+        },
+        panels=("quantity",),
+        x="value",
+        series="split",
+    ),
+    Drawn(
+        name="event_graph",
+        title="The read/write event graph",
+        caption="How earlier events bear on a read, how often, and over which distances.",
+        table="graph",
+        draw=_events,
+    ),
+    Drawn(
+        name="pair_matrix",
+        title="Which pairs the splits answer",
+        caption="Which (key, value) pairs each split answers, and the share that splits have in "
+        "common.",
+        table="pairs",
+        draw=_pairs,
+    ),
+)
+TABLES = (
+    Listing(
+        title="What each split holds: programs, events and answered (key, value) pairs",
+        where={
+            "measure": (
+                *("programs", "reads_held", "writes_held"),
+                *("pairs_answered", "pairs_in_train", "jaccard_with_train"),
+            )
+        },
+        keys=("split",),
+        across="measure",
+    ),
+    Listing(
+        title="Means of programs and reads",
+        where={"group": ("program", "read", "pair"), **_WHOLE},
+        keys=("measure", "unit"),
+        across="split",
+    ),
+    Listing(
+        title="Differences to train that no chance explains, the event graph's left out; intervals "
+        "hold for all at once",
+        where={
+            "against": "excess",
+            "differs": ("more", "less"),
+            "group": Not("graph", ""),
+            **_WHOLE,
+        },
+        keys=("split", "measure"),
+    ),
+    Listing(
+        title="Accuracy of shortcuts, of blind guesses and of a dictionary",
+        where={"group": ("shortcut", "guess", "oracle"), **_WHOLE},
+        keys=("measure",),
+        across="split",
+    ),
+    Listing(
+        title="Accuracy of shortcuts and guesses by active keys",
+        where={"group": ("shortcut", "guess"), "active_keys": Not("")},
+        keys=("split", "active_keys", "count"),
+        across="measure",
+    ),
+    Listing(
+        title="Edges of the event graph per program",
+        where={"group": "graph", **_WHOLE},
+        keys=("measure",),
+        across="split",
+    ),
+)
