@@ -16,6 +16,19 @@ use rule measure as embedding_alignment with:
         **asks("embedding_alignment"),
 
 
+use rule measure as update_geometry with:
+    input:
+        unpack(needs(run, train, measured_window, heads)),
+    output:
+        **leaves("update_geometry"),
+    threads: lambda w: PLAN.runs[w.study, w.run].recipe.threads
+    resources:
+        mem_mb=lambda w: PLAN.analysis(w.study, w.analysis).job_memory_mb,
+        runtime=lambda w: PLAN.runs[w.study, w.run].minutes,
+    params:
+        **asks("update_geometry"),
+
+
 use rule measure as contextual_geometry with:
     input:
         unpack(needs(run, split, heads)),

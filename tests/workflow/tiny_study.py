@@ -131,6 +131,14 @@ TINY: dict[str, Any] = {
                     "rank": 2,
                     "draws": 20,
                 },
+                "updates": {
+                    "kind": "update_geometry",
+                    "runs": ["seed7"],
+                    "heads": "head_scan",
+                    "window": "formation",
+                    "top": 1,
+                    "draws": 20,
+                },
                 "contextual": {
                     "kind": "contextual_geometry",
                     "runs": ["seed7"],

@@ -64,8 +64,8 @@ def require_top(settings: ModelSettings, top: int) -> None:
         )
 
 
-def decompose(params: Params, settings: ModelSettings) -> dict[str, Svd]:
-    """Every matrix of ``MATRICES``, all heads or MLPs of a kind at once."""
+def matrices(params: Params, settings: ModelSettings) -> dict[str, Float[Tensor, "N m n"]]:
+    """Every matrix that is stored, by kind, all heads or MLPs of a kind at once; float64."""
     layers = range(settings.n_layers)
 
     def stacked(name: str) -> Tensor:
@@ -73,7 +73,26 @@ def decompose(params: Params, settings: ModelSettings) -> dict[str, Svd]:
 
     # Stored (out, in) with heads first; a head's matrices become [d_model, d_head] here.
     w_q, w_k, w_v = (w.flatten(0, 1).mT for w in stacked("attn.W_QKV").unbind(1))
-    w_o = stacked("attn.W_O").flatten(0, 1)
+    return {
+        "W_Q": w_q,
+        "W_K": w_k,
+        "W_V": w_v,
+        "W_O": stacked("attn.W_O").flatten(0, 1),
+        "W_in": stacked("mlp.W_in").mT,
+        "W_out": stacked("mlp.W_out"),
+    }
+
+
+def plain_svd(matrix: Float[Tensor, "N m n"]) -> Svd:
+    """Decomposition of matrices of which nothing is known."""
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+    return Svd(matrix, u, s, vh.mT)
+
+
+def decompose(params: Params, settings: ModelSettings) -> dict[str, Svd]:
+    """Every matrix of ``MATRICES``, all heads or MLPs of a kind at once."""
+    stored = matrices(params, settings)
+    w_q, w_k, w_v, w_o = (stored[name] for name in ("W_Q", "W_K", "W_V", "W_O"))
     (q, r_q), (k, r_k), (v, r_v), (o, r_o) = (torch.linalg.qr(w) for w in (w_q, w_k, w_v, w_o.mT))
     narrow = torch.eye(settings.d_head, dtype=torch.float64).expand_as(r_q)
     cores = {
@@ -88,10 +107,7 @@ def decompose(params: Params, settings: ModelSettings) -> dict[str, Svd]:
     for name, (matrix, before, core, after) in cores.items():
         u, s, vh = torch.linalg.svd(core)
         found[name] = Svd(matrix, before @ u, s, after @ vh.mT)
-    for name, matrix in (("W_in", stacked("mlp.W_in").mT), ("W_out", stacked("mlp.W_out"))):
-        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-        found[name] = Svd(matrix, u, s, vh.mT)
-    return found
+    return {**found, **{name: plain_svd(stored[name]) for name in MLP_MATRICES}}
 
 
 def effective_rank(values: Float[Tensor, "N r"]) -> Float[Tensor, " N"]:
