@@ -121,11 +121,13 @@ def palette_of(values: Iterable[Any]) -> Mapping[Any, Any]:
 def roles_of(rows: pd.DataFrame, column: str) -> dict[Any, str]:
     """The values of a column that the key ``chosen`` gives a role, the winner first.
 
-    Where all rows are of one chosen thing, it tells nothing apart.
+    Where all rows are of one chosen thing, or one value has several, it tells nothing apart.
     """
     if "chosen" not in rows or column == "chosen":
         return {}
     if rows["chosen"].nunique() == 1 and rows[column].nunique() > 1:
+        return {}
+    if rows.groupby(column)["chosen"].nunique().max() > 1:
         return {}
     found = rows[(rows["chosen"] != "") & rows["chosen"].notna()]
     roles = dict(zip(found[column], found["chosen"], strict=True))
