@@ -11,6 +11,10 @@ QUESTION = (
 )
 _RANDOM = ({"against": "random updates"},)
 _WINNER = {"chosen": "winner", "matrix": ("W_QK", "W_OV")}
+_IT = "{matrix} of {component}"
+_HOLD = "the top {top} hold {effect} of the change's squares (random updates {control:short})"
+_LIES = "the change of {matrix}"
+_TOP = "the final matrix' top directions (overlap {effect:short}, random updates {control:short})"
 FINDINGS = (
     Finding(
         name="few directions",
@@ -20,12 +24,9 @@ FINDINGS = (
         bound=None,
         number="share of {component}'s change of {matrix} in its top {top} directions",
         says={
-            "shown": "Updates moved {matrix} of {component} in few directions: the top {top} hold "
-            "{effect} of the change's squares (random updates {control:short}).",
-            "open": "Updates moved {matrix} of {component} in no fewer directions than random "
-            "ones: the top {top} hold {effect} of the change's squares (random updates {control:short}).",
-            "opposite": "Updates moved {matrix} of {component} in more directions than random "
-            "ones: the top {top} hold {effect} of the change's squares (random updates {control:short}).",
+            "shown": f"Updates moved {_IT} in few directions: {_HOLD}.",
+            "open": f"Updates moved {_IT} in no fewer directions than random ones: {_HOLD}.",
+            "opposite": f"Updates moved {_IT} in more directions than random ones: {_HOLD}.",
         },
     ),
     Finding(
@@ -44,12 +45,9 @@ FINDINGS = (
         control=_RANDOM,
         number="overlap of the change of {matrix} with the final matrix, {side}",
         says={
-            "shown": "On the {side}, the change of {matrix} lies in the final matrix' top "
-            "directions: overlap {effect:short} (random updates {control:short}).",
-            "open": "On the {side}, that the change of {matrix} lies in the final matrix' top "
-            "directions is not shown: overlap {effect:short} (random updates {control:short}).",
-            "opposite": "On the {side}, the change of {matrix} lies apart from the final matrix' "
-            "top directions: overlap {effect:short} (random updates {control:short}).",
+            "shown": f"On the {{side}}, {_LIES} lies in {_TOP}.",
+            "open": f"On the {{side}}, that {_LIES} lies in {_TOP}, is not shown.",
+            "opposite": f"On the {{side}}, {_LIES} lies apart from {_TOP}.",
         },
     ),
     Finding(
