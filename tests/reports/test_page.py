@@ -8,10 +8,10 @@ import pytest
 import report_study
 
 from circuit.errors import AnalysisError, ArtifactError
-from circuit.reports.audit_section import KIND as AUDIT
 from circuit.reports.inline import inline_svg
 from circuit.reports.origins import origins
-from circuit.reports.page import NUMBERS_SHOWN, SECTIONS, Filed, Section, write_page
+from circuit.reports.page import NUMBERS_SHOWN, Filed, write_page
+from circuit.reports.sections import EXPLAINED, FORETOLD, MECHANISM
 
 TITLE = "A latest-write lookup circuit forms"
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -151,9 +151,9 @@ def test_questions_are_headings_and_the_summary_is_made_of_answers(study, page, 
     assert "10 questions were asked of run formation_seed0007" in summary
     assert "stays at or above 50% from step 700; it is 3.1% untrained" in summary
     assert "The best checkpoint is step 1,400" not in summary
-    kinds = {AUDIT, *(report["kind"] for report in told)}
-    for section in SECTIONS:
-        assert (f"<b>{section.title}.</b>" in summary) == bool(kinds & set(section.kinds))
+    for section in {report["section"] for report in told} - {""}:
+        assert f"<b>{section}.</b>" in summary
+    assert FORETOLD not in summary
 
 
 def test_other_runs_are_folded(page):
@@ -222,22 +222,20 @@ def changed(filed: Filed, **fields) -> Filed:
     return filed._replace(report={**filed.report, **fields})
 
 
-def test_a_kind_that_no_section_names_is_told_at_the_end(study, tmp_path):
-    reports = [*study[1], changed(study[1][-2], kind="a_new_kind", question="How many directions?")]
+def test_a_section_that_is_not_known_is_told_at_the_end(study, tmp_path):
+    new = {"section": "A new part", "question": "How many directions?"}
+    reports = [changed(study[1][-2], **new), *study[1]]
     write_page(tmp_path / "a.html", "s", TITLE, reports, focus=report_study.FOCUS)
     text = (tmp_path / "a.html").read_text()
-    assert "7 Further analyses" in text
     assert text.index("How many directions?</h3>") > text.index("Which checkpoint is the reference")
 
 
 def test_sections_decide_the_order(study, tmp_path):
-    chosen = (Section("First", ("cross_seed",)), Section("Second", ("closure",)))
-    reports = [f for f in study[1] if f.report["kind"] in ("closure", "cross_seed")]
-    write_page(tmp_path / "a.html", "s", TITLE, reports, chosen)
+    reports = [f for f in study[1] if f.report["kind"] in ("closure", "head_scan")]
+    write_page(tmp_path / "a.html", "s", TITLE, sorted(reports, key=lambda f: f.report["kind"]))
     text = (tmp_path / "a.html").read_text()
-    assert (
-        text.index("1 First</h2>") < text.index("2 Second</h2>") < text.index("3 Provenance</h2>")
-    )
+    places = [text.index(f"{title}</h2>") for title in (MECHANISM, EXPLAINED, "Provenance")]
+    assert places == sorted(places)
 
 
 def test_a_page_needs_reports_of_its_focus(study, tmp_path):
