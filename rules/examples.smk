@@ -1,27 +1,7 @@
-rule example_gradients:
+use rule measure as example_gradients with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes", *PLAN.analysis(w.study, w.analysis).splits)),
-        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
+        unpack(needs(run, probes, splits, heads)),
     output:
-        **analysis_files("example_gradients"),
-    log:
-        "logs/example_gradients/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/example_gradients/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("example_gradients"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=3000,
-        runtime=60,
+        **leaves("example_gradients"),
     params:
-        *code("example_gradients"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "How examples push on each other: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/example_gradients.py"
+        **asks("example_gradients"),

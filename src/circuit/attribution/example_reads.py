@@ -25,15 +25,18 @@ from tqdm import tqdm
 
 from circuit.attribution.example_gradients import Products, gradient_products, group_columns
 from circuit.attribution.gradient_relations import (
+    BETWEEN,
+    RELATIONS,
+    SHUFFLED,
     coherence_rows,
     conflict_rows,
     pair_matrices,
     relation_rows,
     support_rows,
 )
-from circuit.attribution.pair_means import Matrix
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
+from circuit.estimates import estimates
 from circuit.model.counting import CountingDecoder
 from circuit.model.passes import Passes
 from circuit.model.transformer import Decoder
@@ -64,16 +67,15 @@ class ChosenReads(NamedTuple):
 class Examples(NamedTuple):
     """What the reads' gradients were at every checkpoint.
 
-    ``rows`` and ``conflicts`` as in :mod:`circuit.attribution.gradient_relations`, with their step;
-    ``reads``: one row per read and step; ``cosines`` by step; ``tensors``: ``gram_{step}`` [N, N]
-    and ``along_{step}`` [N, 2], float64, in the order of ``reads``; ``backward`` counts backward
-    passes.
+    ``rows`` and ``conflicts`` are estimates of :mod:`circuit.attribution.gradient_relations`, whose
+    key ``pairs`` says how many pairs of the counted reads they average; ``reads``: one row per read
+    and step; ``tensors``: ``gram_{step}`` [N, N] and ``along_{step}`` [N, 2], float64, in the order
+    of ``reads``; ``backward`` counts backward passes.
     """
 
     rows: pd.DataFrame
     reads: pd.DataFrame
     conflicts: pd.DataFrame
-    cosines: dict[int, Matrix]
     tensors: dict[str, Tensor]
     backward: int
 
@@ -212,7 +214,6 @@ def follow_reads(
     columns = group_columns(decoder.layout, settings.grouping, settings.groups)
     steps, backward = list(steps), 0
     frames: dict[str, list[pd.DataFrame]] = {"rows": [], "reads": [], "conflicts": []}
-    cosines: dict[int, Matrix] = {}
     tensors: dict[str, Tensor] = {}
     for step in tqdm(steps, desc="checkpoints", unit="checkpoint", mininterval=15):
         parameters = theta(step)
@@ -234,13 +235,43 @@ def follow_reads(
             "reads": reads,
             "conflicts": conflict_rows(matrices["cosine"], reads, settings.seed),
         }
+        reads.insert(0, "step", step)
+        parts["rows"] = _estimates(pd.concat([parts["rows"], _counts(parts)]), step)
+        parts["conflicts"] = _estimates(parts["conflicts"], step)
         for name, frame in parts.items():
-            frame.insert(0, "step", step)
             frames[name].append(frame)
-        cosines[step] = matrices["cosine"]
         tensors |= {f"gram_{step}": products.gram, f"along_{step}": products.along}
     tables = {name: pd.concat(found, ignore_index=True) for name, found in frames.items()}
-    return Examples(**tables, cosines=cosines, tensors=tensors, backward=backward)
+    return Examples(**tables, tensors=tensors, backward=backward)
+
+
+def _counts(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """How many pairs of groups there are and oppose each other, and what too few reads tell."""
+    edges = parts["conflicts"][parts["conflicts"]["which"] == BETWEEN]
+    there = set(parts["rows"]["relation"])
+    labels = {name: parts["reads"][name] for name in RELATIONS if name not in there}
+    found = [
+        ("all", BETWEEN, "pairs_of_groups", len(edges)),
+        ("all", BETWEEN, "opposed_groups", int((edges["high"] < 0).sum())),
+        *(
+            (name, "same", "reads_too_few", int(label.duplicated(keep=False).sum()))
+            for name, label in labels.items()
+        ),
+    ]
+    rows = pd.DataFrame(found, columns=["relation", "which", "measure", "mean"])
+    return rows.assign(unit="1", pairs=0)
+
+
+def _estimates(rows: pd.DataFrame, step: int) -> pd.DataFrame:
+    """Rows of one checkpoint as estimates; shuffled labels are the control of the difference."""
+    shuffled = rows["which"] == "shuffled"
+    rows = rows.rename(columns={"reads": "count"}).assign(
+        which=rows["which"].mask(shuffled, "difference"),
+        against=np.where(shuffled, SHUFFLED, ""),
+    )
+    if "measure" not in rows:
+        rows = rows.assign(measure="cosine", unit="cosine")
+    return estimates(rows, noun="reads", step=step)
 
 
 def _describe(

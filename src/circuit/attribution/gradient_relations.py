@@ -57,23 +57,18 @@ RELATIONS = (
 MADE_ALIKE = "route"
 """The relation that gradients themselves define: it explains nothing about the others."""
 MEASURES = {
-    "cosine": "1",
-    "cosine_outside_routes": "1",
+    "cosine": "cosine",
+    "cosine_outside_routes": "cosine",
     "opposed": "share",
     "product": "nat²/parameter unit²",
 }
-UNITS = {
-    "step": "step",
-    **dict.fromkeys(("mean", "low", "high"), "unit of the measure"),
-    "pairs": "1",
-    "reads": "1",
-}
-CONFLICT_UNITS = {**UNITS, **dict.fromkeys(("mean", "low", "high"), "1")}
+SHUFFLED = "shuffled labels"
+WITHIN, BETWEEN = "within", "between"
 FEWEST = 5
 """Reads that a group of the conflict graph, and each side of a relation, needs."""
 SHUFFLES = 200
 _COLUMNS = ["relation", "which", "measure", "unit", "mean", "low", "high", "pairs", "reads"]
-_EDGES = ["relation", "group", "other", "mean", "low", "high", "pairs", "reads"]
+_EDGES = ["relation", "which", "group", "other", "mean", "low", "high", "pairs", "reads"]
 
 
 def pair_matrices(products: Products) -> dict[str, Matrix]:
@@ -170,8 +165,8 @@ def _relations_of(
 def conflict_rows(cosine: Matrix, labels: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Edges of the conflict graphs of all relations but ``position``.
 
-    Columns: relation, group, other (the same for pairs within a group), mean, low, high, pairs,
-    reads (of both groups). Groups of fewer than ``FEWEST`` reads are left out.
+    Columns: relation, which (``within`` a group or ``between`` two), group, other, mean, low, high,
+    pairs, reads (of both groups). Groups of fewer than ``FEWEST`` reads are left out.
     """
     frames = []
     for name in (name for name in RELATIONS if name != "position"):
@@ -191,6 +186,7 @@ def conflict_rows(cosine: Matrix, labels: pd.DataFrame, seed: int = 0) -> pd.Dat
             pd.DataFrame(
                 {
                     "relation": name,
+                    "which": np.where(within, WITHIN, BETWEEN),
                     "group": groups[first].astype(str),
                     "other": groups[second].astype(str),
                     **dict(zip(("mean", "low", "high"), found, strict=True)),
@@ -230,8 +226,17 @@ def support_rows(alignments: pd.DataFrame, supports: pd.Series, seed: int = 0) -
     columns += [(route, "supporters", supports == route) for route in alignments]
     values = np.stack([column.to_numpy(dtype=np.float64) for *_, column in columns], 1)
     means = np.stack(bootstrap_means(values, seed), 1)
+    units = {"alignment": "cosine", "supporters": "share"}
     rows = [
-        ("route", route, measure, "share" if measure == "supporters" else "1", *one, 0, len(values))
+        (
+            "route",
+            route,
+            measure,
+            "share" if measure == "supporters" else "cosine",
+            *one,
+            0,
+            len(values),
+        )
         for (route, measure, _), one in zip(columns, means, strict=True)
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)

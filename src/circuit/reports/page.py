@@ -32,7 +32,6 @@ from circuit.reports.sections import (
     DATA,
     REPEATS,
     SECTIONS,
-    TRAINING_DATA,
     UPDATES,
 )
 from circuit.reports.tables import (
@@ -56,7 +55,6 @@ class Filed(NamedTuple):
 _SECTION_OF = {
     AUDIT: DATA,
     "scalar_progress": UPDATES,
-    "example_gradients": TRAINING_DATA,
     "cross_seed": REPEATS,
 }
 

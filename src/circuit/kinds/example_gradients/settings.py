@@ -27,7 +27,7 @@ class Settings(AnalysisSettings):
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "reads_table", "conflicts")
     tensors: ClassVar[tuple[str, ...]] = ("products",)
-    figures: ClassVar[tuple[str, ...]] = ("relations", "gradient_matrix", "conflict_graph")
+    job_memory_mb: ClassVar[int] = 3000
     kind: Literal["example_gradients"]
     heads: HeadScanName
     checkpoints: Annotated[tuple[FinalOrStep, ...], Field(min_length=1)] = ("final",)

@@ -91,7 +91,7 @@ class Panel:
         what = "" if self.told else measure
         if len(against) == 1 and against[0]:
             what = ", ".join(one for one in (what, words(against[0])) if one)
-        if self.unit == "1":
+        if self.unit == "1" or what == self.unit:
             return what or measure
         unit = "%" if self.percent else self.unit
         return f"{what} ({unit})" if what else f"{self.unit} (%)" if self.percent else unit
