@@ -228,15 +228,7 @@ def support_rows(alignments: pd.DataFrame, supports: pd.Series, seed: int = 0) -
     means = np.stack(bootstrap_means(values, seed), 1)
     units = {"alignment": "cosine", "supporters": "share"}
     rows = [
-        (
-            "route",
-            route,
-            measure,
-            "share" if measure == "supporters" else "cosine",
-            *one,
-            0,
-            len(values),
-        )
+        ("route", route, measure, units[measure], *one, 0, len(values))
         for (route, measure, _), one in zip(columns, means, strict=True)
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)
