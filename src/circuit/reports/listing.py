@@ -45,7 +45,6 @@ def _spread(
     # A pivot sorts lines by each key on its own; rows have an order of their own.
     frame = rows[keys].drop_duplicates().merge(table.reset_index(), on=keys)
     frame.columns = [str(column) for column in frame.columns]
-    frame = rows[keys].drop_duplicates().merge(frame, on=keys)  # in the order of the rows
     return frame, {str(column): str(unit) for column, unit in units.items()}
 
 
