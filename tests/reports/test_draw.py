@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from circuit.errors import AnalysisError
 from circuit.estimates import estimates
 from circuit.reports import style
-from circuit.reports.draw import draw
+from circuit.reports.draw.shapes import draw
 from circuit.reports.views import Cells, Curves, Dots, Not, Scatter, Stack, View
 
 HEADS = ("L0H0", "L0H1", "L1H0", "L1H1")

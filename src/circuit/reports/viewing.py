@@ -26,7 +26,7 @@ from circuit.artifacts import read_json, read_rows
 from circuit.errors import AnalysisError
 from circuit.job import Facts
 from circuit.reports.document import Figure, Number, Report, write_report
-from circuit.reports.draw import draw
+from circuit.reports.draw.shapes import draw
 from circuit.reports.listing import listing
 from circuit.reports.saying import Context
 from circuit.reports.telling import Outcome, tell
