@@ -84,7 +84,8 @@ def _compares_an_end(node: ast.AST) -> bool:
     if not isinstance(node, ast.Compare) or isinstance(node.ops[0], ast.Is | ast.IsNot | ast.In):
         return False
     ends = {"low", "high"}
-    for part in ast.walk(node):
+    sides = [side for side in (node.left, *node.comparators) if not isinstance(side, ast.Compare)]
+    for part in (part for side in sides for part in ast.walk(side)):
         if isinstance(part, ast.Attribute) and part.attr in ends:
             return True
         if isinstance(part, ast.Subscript) and ast.unparse(part.slice).strip("'\"") in ends:

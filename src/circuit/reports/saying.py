@@ -65,7 +65,7 @@ class Said:
 
     def __init__(self, row: pd.Series) -> None:
         self.unit, self.count = str(row["unit"]), int(row["count"])
-        digits = _DECIMALS if self.unit == "share" and row["low"] == row["low"] else None
+        digits = _DECIMALS if self.unit == "share" and pd.notna(row["low"]) else None
         self.mean, self.low, self.high = (
             float(row[end]) if digits is None else round(float(row[end]), digits)
             for end in ("mean", "low", "high")

@@ -2,8 +2,8 @@
 
 A view names rows of a table of estimates (:mod:`circuit.estimates`) and one of five shapes. Title,
 note (intervals, counts, controls), units, colours, legends and the figure's height follow from the
-rows; :mod:`circuit.reports.draw.shapes` draws them. An option that only one figure would use does not
-belong here: such a figure is a :class:`Drawn`, by hand, under ``circuit.reports.bespoke``.
+rows; :mod:`circuit.reports.draw.shapes` draws them. An option that only one figure would use does
+not belong here: such a figure is a :class:`Drawn`, by hand, under ``circuit.reports.bespoke``.
 
 Titles, captions and notes may name settings of the analysis in braces (``{rank}``), what its
 measuring says of itself (``{facts[reference]}``), and ``{first}`` and ``{last}``, the steps of the

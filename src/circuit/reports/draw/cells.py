@@ -15,8 +15,8 @@ from matplotlib.figure import SubFigure
 from matplotlib.ticker import FuncFormatter
 
 from circuit.reports import style
+from circuit.reports.draw import frame, looks
 from circuit.reports.draw.frame import Panel, Shown
-from circuit.reports.draw.shapes import frame, looks
 
 _LINE, _TALL_LINE, _TALLEST = 0.27, 0.38, 9.0  # inches of a line, with a control, and of all
 _TEXT = 7.0

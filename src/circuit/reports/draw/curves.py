@@ -13,9 +13,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from circuit.reports import style
+from circuit.reports.draw import frame, looks
 from circuit.reports.draw.frame import Panel, Shown
 from circuit.reports.draw.looks import Look
-from circuit.reports.draw.shapes import frame, looks
 from circuit.reports.rows import select
 
 _DOTTED = 4  # series of which each may have its dotted control

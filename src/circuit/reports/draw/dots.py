@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from circuit.reports import style
+from circuit.reports.draw import frame, looks
 from circuit.reports.draw.frame import Panel, Shown
 from circuit.reports.draw.looks import Look
-from circuit.reports.draw.shapes import frame, looks
 from circuit.reports.quantities import ABSENT, format_value
 
 _LINE, _BESIDE = 0.24, 0.11  # inches of a line, and of every further dot on it

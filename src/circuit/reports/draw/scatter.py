@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 
 from circuit.errors import AnalysisError
 from circuit.reports import style
+from circuit.reports.draw import frame, looks
 from circuit.reports.draw.frame import Panel, Shown
 from circuit.reports.draw.looks import Look
-from circuit.reports.draw.shapes import frame, looks
 from circuit.reports.rows import select
 
 POINTS = 600  # of a panel; more are thinned evenly, and the note says so

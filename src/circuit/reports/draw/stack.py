@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from circuit.reports import style
+from circuit.reports.draw import frame, looks
 from circuit.reports.draw.frame import Panel, Shown
-from circuit.reports.draw.shapes import frame, looks
 from circuit.reports.panels import signed_bars
 from circuit.reports.quantities import format_value
 from circuit.reports.rows import select
