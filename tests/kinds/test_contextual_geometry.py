@@ -70,4 +70,4 @@ def test_less_than_shuffled_labels_is_the_opposite(formed, tmp_path):
     row |= {"matched": "yes", "against": ""}
     rows = changed(formed["rows"], row, mean=1e-4, low=1e-5, high=2e-4)
     report = seen({**formed, "rows": rows}, tmp_path)
-    assert outcome(report, "what the winner sees", side="qk_key").verdict == "open"
+    assert outcome(report, "what the winner sees", side="qk_key").verdict == "opposite"

@@ -75,6 +75,7 @@ FINDINGS = (
         where={**_SEEN, "step": "last", "chosen": "winner"},
         each=("side", "role"),
         control=_CONTROLS,
+        bound=None,
         number=_WHAT + "{role:words}, step {step}",
         says={
             "shown": "The {side:words} directions of the winner {head} see the {group:words} at "
@@ -92,6 +93,7 @@ FINDINGS = (
         where={**_SEEN, "step": "last", "chosen": "bottom"},
         each=("side", "role"),
         control=_CONTROLS,
+        bound=None,
         number=_WHAT + "{role:words}, step {step}",
         says={
             "shown": "Those of {side:words} of the bottom control {head} see it too: the "
