@@ -63,7 +63,7 @@ def test_without_an_answer_there_is_none_for_paths_to_carry(
 ):
     report = seen(decomposed(untrained.flat, untrained_twin(planted, 1).flat), tmp_path)
     assert outcome(report, "margin of the right value").verdict != "shown"
-    assert "no answer" in report["answer"]
+    assert "no answer for paths" in report["answer"]
 
 
 def test_a_path_that_lowers_the_margin_is_told_as_such(formed, planted, tmp_path):

@@ -20,7 +20,6 @@ _COMPARED = {
 _START = ({"step": "first"},)
 _DIRECT = ({"against": "direct_attribution"},)
 _ONCE = "the only checkpoint with paths through modules"
-_NONE = " (margin {effect}), so there is no answer for paths to carry."
 _SAME = (
     "Of the {top} components with the largest direct attribution, {effect} have an ablation effect "
     "({ablation} in place of the write) of the same sign"
@@ -37,8 +36,10 @@ FINDINGS = (
         says={
             "shown": "At step {step} the right value leads the best other one by {effect}.",
             "open": "At step {step} the right value is not shown to lead the best other one by "
-            "more than at the run's start" + _NONE,
-            "opposite": "At step {step} the right value does not lead the best other one" + _NONE,
+            "more than at the run's start (margin {effect}): there may be no answer for paths to "
+            "carry.",
+            "opposite": "At step {step} the right value does not lead the best other one (margin "
+            "{effect}), so there is no answer for paths to carry.",
         },
     ),
     Finding(
