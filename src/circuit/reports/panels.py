@@ -1,4 +1,4 @@
-"""What figures of several scalars share: a panel for each, and bars that are stacked by sign."""
+"""Bars that are stacked by sign."""
 
 from __future__ import annotations
 
@@ -8,37 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import SubFigure
 
 from circuit.reports.style import INK, zero_line
-
-PANELS = 6  # scalars that are drawn one by one; tables hold them all
-
-
-def first_scalars(scalars: pd.Series) -> tuple[list[str], str]:
-    """The scalars that are drawn, and a remark if others are not."""
-    every = list(dict.fromkeys(scalars))
-    remark = f"; the first {PANELS} of {len(every)} scalars" if len(every) > PANELS else ""
-    return every[:PANELS], remark
-
-
-def panel_lines(scalars: list[str]) -> int:
-    """How many lines of two panels the scalars take."""
-    return (len(scalars) + 1) // 2
-
-
-def panels(body: SubFigure, scalars: list[str], sharex: bool = True) -> list[Axes]:
-    """One panel per scalar, two in a line; a lone one takes the whole width."""
-    columns = min(2, len(scalars))
-    grid = body.subplots(panel_lines(scalars), columns, squeeze=False)
-    found: list[Axes] = list(grid.flat)
-    for spare in found[len(scalars) :]:
-        spare.remove()
-    found = found[: len(scalars)]
-    if sharex:
-        for ax in found[: -columns or None] if len(found) > columns else []:
-            ax.tick_params(labelbottom=False)
-    return found
 
 
 def signed_bars(
