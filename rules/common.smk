@@ -176,6 +176,11 @@ def looked_at(*names):
     return lambda w: {name: stretches(w, name) for name in names}
 
 
+def attributed(w):
+    """What those jobs attributed, after they compared themselves with recorded checkpoints."""
+    return looked_at("verification", *CHORD_TABLES)(w)
+
+
 def run_inputs(w):
     """A finished run and its benchmark: manifest, every checkpoint, metadata."""
     run = PLAN.runs[w.study, w.run]

@@ -51,7 +51,7 @@ rule chords:
         study=within(
             PLAN.chords(study, run, name)
             for study, run in PLAN.runs
-            for name in PLAN.of_kind(study, "update_attribution")
+            for name in STUDIES[study].analyses
             if PLAN.chords(study, run, name) and run in PLAN.runs_of(study, name)
         ),
     conda:
@@ -81,7 +81,7 @@ use rule measure as optimizer_trace with:
 
 use rule measure as update_attribution with:
     input:
-        unpack(needs(heads, looked_at("verification", *CHORD_TABLES))),
+        unpack(needs(heads, attributed)),
     output:
         **leaves("update_attribution"),
     params:
@@ -90,16 +90,7 @@ use rule measure as update_attribution with:
 
 use rule measure as data_attribution with:
     input:
-        unpack(
-            needs(
-                run,
-                probes,
-                train,
-                dictionaries,
-                heads,
-                looked_at("verification", *CHORD_TABLES),
-            )
-        ),
+        unpack(needs(run, probes, train, dictionaries, heads, attributed)),
     output:
         **leaves("data_attribution"),
     params:

@@ -7,9 +7,9 @@ from viewing import outcome, viewed
 
 from circuit.attribution.data_sums import group_rows
 from circuit.estimates import EXCESS, estimates
+from circuit.kinds.attributed import attribution_tables
 from circuit.kinds.data_attribution.measure import removal_rows
 from circuit.kinds.data_attribution.settings import Settings
-from circuit.kinds.update_attribution.measure import attribution_tables
 from circuit.measuring import Table
 
 ASKED = {

@@ -4,7 +4,7 @@ import pytest
 from attributed import window
 from viewing import outcome, viewed
 
-from circuit.kinds.update_attribution.measure import attribution_tables
+from circuit.kinds.attributed import attribution_tables
 from circuit.kinds.update_attribution.settings import Settings
 
 ASKED = {

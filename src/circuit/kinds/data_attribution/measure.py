@@ -10,8 +10,8 @@ from circuit.attribution.data_sums import group_rows
 from circuit.attribution.first_order import first_order_along, pushed_programs
 from circuit.attribution.removal import removal_oracle
 from circuit.attribution.window import ALSO, FIRST, Window
+from circuit.kinds.attributed import asked, attribution_tables
 from circuit.kinds.data_attribution.settings import Settings
-from circuit.kinds.update_attribution.measure import asked, attribution_tables
 from circuit.measuring import Job, Measured, Table
 from circuit.opened import OpenRun
 
