@@ -34,11 +34,11 @@ def looked(decoder, before, *parts):
 
 
 def into_one_direction(planted):
-    """A change of the matching head's W_O: from one direction that it reads to one it writes."""
-    change = torch.zeros_like(planted.flat)
-    block = planted.decoder.layout.views(change)["layer_1.attn.W_O"][2]
-    block += torch.outer(torch.arange(len(block)) + 1.0, planted.bases["token_value"][:, 3])
-    return 50 * change
+    """A change of the matching head's W_O: more of what it writes most."""
+    change, views = torch.zeros_like(planted.flat), planted.decoder.layout.views
+    before, _, after = torch.linalg.svd(planted.views["layer_1.attn.W_O"][2])
+    views(change)["layer_1.attn.W_O"][2] = torch.outer(before[:, 0], after[0])
+    return change
 
 
 def at(rows, **keys):
@@ -77,7 +77,6 @@ def test_a_planted_update_of_one_direction_has_rank_one_and_lies_in_itself(plant
         same = {"part": "current_gradient", "other": "momentum", "measure": "overlap"}
         for side in ("left", "right"):
             assert at(rows, matrix=matrix, side=side, **same) == pytest.approx(1)
-    # So much was written in one direction that the matrix ends there.
     ends = {"part": UPDATE, "other": FINAL, "side": "right", "measure": "overlap"}
     assert at(rows, matrix="W_O", **ends) > 0.99
     decay = {"matrix": "W_O", "part": "weight_decay", "measure": "effective_rank"}

@@ -51,11 +51,7 @@ FINDINGS = (
     _lies("writes value identity", "of what it writes lie in value identity", _OUT),
     When(
         name="{side} stays beyond random directions in {space} {mover}",
-        where={
-            "measure": "beyond_random_from",
-            "chosen": "winner",
-            "side": ("qk_query", "qk_key", "ov_input", "ov_output"),
-        },
+        where={"measure": "beyond_random_from", "chosen": "winner"},
         each=("side", "space", "mover"),
         uncontrolled="beyond the band of random directions is how it is defined",
         quiet=True,

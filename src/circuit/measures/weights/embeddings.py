@@ -41,6 +41,7 @@ from circuit.task.vocabulary import Vocabulary
 SIDES = ("qk_query", "qk_key", "ov_input", "ov_output")
 KEYS, VALUES, MOVED = "key_identity", "value_identity", "moved_key_identity"
 RANDOM = "random directions"
+_KEYS = ["head", "chosen", "side", "space", "mover"]
 _CONTROL = {RANDOM: ("expected", "random_low", "random_high")}
 
 
@@ -70,29 +71,33 @@ def embedding_alignment(
     Args:
         chosen: head → what a scan chose it as.
     """
-    found, width = [], decoder.settings.d_model
-    energy = None
+    found, energy = [], np.empty((0, 0, 0))
     for step in steps:
         params = decoder.layout.views(theta(step).double())
         rows = pd.DataFrame(_overlaps(decoder, params, vocabulary, chosen, asked))
-        if energy is None:
-            random = random_subspaces(asked.draws * len(rows), width, asked.rank, asked.seed)
-            energy = random.square().sum(-1).cumsum(-1).numpy().reshape(asked.draws, len(rows), -1)
-        found.append(rows.assign(step=step, **_band(energy, rows["directions"], asked.rank)))
+        if not energy.size:
+            shape = (asked.draws * len(rows), decoder.settings.d_model, asked.rank)
+            random = random_subspaces(*shape, asked.seed).square().sum(-1).cumsum(-1)
+            energy = random.numpy().reshape(asked.draws, len(rows), -1)
+        k = rows["directions"].to_numpy()
+        drawn = energy[:, np.arange(len(k)), k - 1] / np.minimum(asked.rank, k)
+        low, high = simultaneous_interval(drawn.mean(0), drawn)
+        band = {
+            "expected": drawn.mean(0),
+            "random_low": low.clip(0),
+            "random_high": high.clip(max=1),
+        }
+        found.append(rows.assign(step=step, low=np.nan, high=np.nan, **band))
     table = pd.concat(found, ignore_index=True)
-    bare = table.drop(columns=["directions", *_CONTROL[RANDOM]])
-    exact = table.drop(columns="directions").assign(low=np.nan, high=np.nan)
-    overlaps = with_controls(exact, _CONTROL)
+    overlaps = with_controls(table.drop(columns="directions"), _CONTROL)
     overlaps["count"] = np.where(overlaps["against"] == RANDOM, asked.draws, 0)
-    counted = bare.assign(mean=table["directions"])
-    return pd.concat(
-        [
-            estimates(overlaps, "share", "draws", measure="overlap"),
-            estimates(counted, "1", measure="directions"),
-            _since(table),
-        ],
-        ignore_index=True,
-    )
+    keys = table[[*_KEYS, "step"]]
+    parts = [
+        estimates(overlaps, "share", "draws", measure="overlap"),
+        estimates(keys.assign(mean=table["directions"]), "1", measure="directions"),
+        _since(table),
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _overlaps(
@@ -111,14 +116,10 @@ def _overlaps(
             movers = [m for m in heads if m[0] < head[0]] if side == "qk_key" else []
             for space, mover, rows in _spaces(params, vocabulary, head, side, movers):
                 identity = _identity(rows, asked.variance)
-                mean = overlap(bases[f"head_{side}"][None], identity[None])
+                keys = (name, chosen.get(name, ""), side, space, mover)
                 yield {
-                    "head": name,
-                    "chosen": chosen.get(name, ""),
-                    "side": side,
-                    "space": space,
-                    "mover": mover,
-                    "mean": float(mean),
+                    **dict(zip(_KEYS, keys, strict=True)),
+                    "mean": float(overlap(bases[f"head_{side}"][None], identity[None])),
                     "directions": identity.shape[1],
                 }
 
@@ -147,25 +148,12 @@ def _identity(rows: Float[Tensor, "n d"], variance: float) -> Float[Tensor, "d k
     return directions
 
 
-def _band(
-    energy: Float[np.ndarray, "K R d"], directions: pd.Series, rank: int
-) -> dict[str, Float[np.ndarray, " R"]]:
-    """What random directions overlap with: mean, and a band that holds all rows at once."""
-    k = directions.to_numpy()
-    drawn = energy[:, np.arange(len(k)), k - 1] / np.minimum(rank, k)
-    expected = drawn.mean(0)
-    low, high = simultaneous_interval(expected, drawn)
-    ends = (np.clip(end, 0, 1) for end in (low, high))
-    return dict(zip(_CONTROL[RANDOM], (expected, *ends), strict=True))
-
-
 def _since(table: pd.DataFrame) -> pd.DataFrame:
     """The checkpoint from which each overlap stays above the band."""
-    keys = ["head", "chosen", "side", "space", "mover"]
     found = []
-    for values, part in table.groupby(keys, sort=False):
+    for values, part in table.groupby(_KEYS, sort=False):
         beyond = (part["mean"] > part["random_high"]).to_numpy()
         since = from_then_on(part["step"].to_numpy(), beyond)
-        found.append({**dict(zip(keys, values, strict=True)), "mean": since})
+        found.append({**dict(zip(_KEYS, values, strict=True)), "mean": since})
     last = int(table["step"].max())
     return estimates(pd.DataFrame(found), "step", step=last, measure="beyond_random_from")

@@ -7,12 +7,14 @@
    (:mod:`circuit.measures.weights.spectra`), and the overlap of its top singular directions, the
    mean squared cosine of principal angles, with those of the final matrix and of other components.
 3. The control are random updates: normal numbers in every stored matrix, with the update's norm,
-   carried to products at the point midway through the window; pairs of them for components.
+   carried to products at the point midway through the window. A final matrix holds its update, so a
+   random one is compared with the matrix that it would have ended in, final − update + random;
+   components are compared with each other as two random updates are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -135,29 +137,12 @@ def update_geometry(
     rows = []
     for matrix in parts[UPDATE]:
         names = component_names(decoder.settings, matrix)
-        near = [
-            (draw[matrix], again[matrix])
-            for draw, again in zip(random, random[1:] + random[:1], strict=True)
-        ]
-        for about, value, drawn in _numbers(
-            {p: parts[p][matrix] for p in parts}, last[matrix], near, top
-        ):
-            mean, low, high = band(torch.stack(drawn).numpy())
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "matrix": matrix,
-                        "component": names,
-                        **about,
-                        "mean": value.numpy(),
-                        "low": np.nan,
-                        "high": np.nan,
-                        "random": mean,
-                        "random_low": low,
-                        "random_high": high,
-                    }
-                )
-            )
+        mine = {part: found[matrix] for part, found in parts.items()}
+        for about, value, drawn in _numbers(mine, last[matrix], [r[matrix] for r in random], top):
+            keys = {"matrix": matrix, "component": names, **about}
+            control = dict(zip(_CONTROL[RANDOM], band(torch.stack(drawn).numpy()), strict=True))
+            numbers = {"mean": value.numpy(), "low": np.nan, "high": np.nan, **control}
+            rows.append(pd.DataFrame({**keys, **numbers}))
     table = pd.concat(rows, ignore_index=True)
     table.insert(2, "chosen", [chosen.get(name, "") for name in table["component"]])
     table = with_controls(table, _CONTROL)
@@ -166,25 +151,30 @@ def update_geometry(
 
 
 def _numbers(
-    parts: Mapping[str, Svd], last: Svd, random: list[tuple[Svd, Svd]], top: int
+    parts: Mapping[str, Svd], last: Svd, random: Sequence[Svd], top: int
 ) -> Iterator[tuple[dict[str, Any], Float[Tensor, " N"], list[Float[Tensor, " N"]]]]:
     """Keys, values and values of random updates of one kind of matrix."""
     for part, svd in parts.items():
         about = {"part": part, "other": "", "side": ""}
-        ranks = [effective_rank(draw.values) for draw, _ in random]
+        ranks = [effective_rank(draw.values) for draw in random]
         yield {**about, "measure": "effective_rank"}, effective_rank(svd.values), ranks
-        masses = [spectral_mass(draw.values, top) for draw, _ in random]
+        masses = [spectral_mass(draw.values, top) for draw in random]
         yield {**about, "measure": "spectral_mass"}, spectral_mass(svd.values, top), masses
+    rest = last.matrix - parts[UPDATE].matrix
+    ended = [plain_svd(rest + draw.matrix) for draw in random]
     for side in ("left", "right"):
-        ends = {part: _directions(svd, side, top) for part, svd in parts.items()}
-        drawn = [tuple(_directions(svd, side, top) for svd in pair) for pair in random]
-        end = _directions(last, side, top)
         about = {"side": side, "measure": "overlap"}
-        to_final = [overlap(draw, end) for draw, _ in drawn]
+        ends = {part: _directions(svd, side, top) for part, svd in parts.items()}
+        drawn = [_directions(svd, side, top) for svd in random]
+        end = _directions(last, side, top)
+        to_final = [
+            overlap(draw, _directions(svd, side, top))
+            for draw, svd in zip(drawn, ended, strict=True)
+        ]
         for part in parts:
             yield {"part": part, "other": FINAL, **about}, overlap(ends[part], end), to_final
-        between = [overlap(*pair) for pair in drawn]
-        for part, other in combinations(parts, 2):
+        between = [overlap(*pair) for pair in zip(drawn, drawn[1:] + drawn[:1], strict=True)]
+        for part, other in combinations(PARTS, 2):
             yield {"part": part, "other": other, **about}, overlap(ends[part], ends[other]), between
 
 
