@@ -1,30 +1,10 @@
-rule scalar_progress:
+use rule measure as scalar_progress with:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes")),
-        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
+        unpack(needs(run, probes, heads)),
     output:
-        **analysis_files("scalar_progress"),
-    log:
-        "logs/scalar_progress/{study}/{run}/{analysis}.log",
-    benchmark:
-        "logs/scalar_progress/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("scalar_progress"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=60,
+        **leaves("scalar_progress"),
     params:
-        *code("scalar_progress"),
-        settings=settings,
-        versions=NUMERICS,
-    message:
-        "Which scalar of a write is fit to be attributed: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
-    script:
-        "../src/scripts/scalar_progress.py"
+        **asks("scalar_progress"),
 
 
 use rule measure as functional_write with:

@@ -223,3 +223,51 @@ class TestCriteria:
         [found] = told(asked, estimates(frame, "1", step=0), {"follows": 0.5})
         assert found.verdict == verdict
         assert found.sentence == (f"qk fails: {failed}" if failed else "")
+
+    def judged(self, sizes, **changed):
+        """Criteria of scalars whose effects on the two halves are these."""
+        frame = pd.DataFrame(
+            [
+                {
+                    "scalar": name,
+                    "half": half,
+                    "measure": measure,
+                    "low": at - 0.1,
+                    "high": at + 0.1,
+                }
+                for name, (choosing, confirming, foreign) in sizes.items()
+                for half, effect in (("selection", choosing), ("confirmation", confirming))
+                for measure, at in (("effect", effect), ("foreign", foreign))
+            ]
+        )
+        frame = frame.assign(mean=(frame["low"] + frame["high"]) / 2, count=9)
+        both = pd.concat([frame, frame[frame["half"] == "selection"].assign(half="all")])
+        asked = Criteria(
+            name="fitness of {scalar}",
+            pick=("scalar",),
+            by={"measure": "foreign"},
+            tests=(
+                Test("acts", {"measure": "effect"}, above=0.5, failed="does nothing"),
+                Test("is its own", {"measure": "foreign"}, within=0.5),
+            ),
+            beside={"size": {"measure": "effect"}},
+            title="What is met",
+            uncontrolled="bounds are settings",
+            says={"shown": "{scalar} acts by {size:short}.", "open": "{scalar} {failed}."},
+        )
+        [found] = told(asked, estimates(both, "1", step=0))
+        return found
+
+    def test_of_those_that_meet_all_the_least_foreign_is_told_on_the_half_that_confirms(self):
+        sizes = {"a": (2.0, 3.0, 0.3), "b": (1.0, 4.0, -0.2), "c": (0.0, 9.0, -0.3)}
+        found = self.judged({**sizes, "b": (1.0, 4.0, 0.2)})
+        assert found.verdict == "shown"
+        assert found.sentence == "b acts by 4.00."
+        assert [number.name for number in found.numbers] == ["fitness of b, size"]
+        assert found.lines[2] == {"scalar": "c", "acts": "met", "is its own": "met"}
+
+    def test_where_none_meets_all_the_nearest_is_told_on_the_half_that_chose(self):
+        found = self.judged({"a": (0.5, 3.0, 0.9), "b": (0.5, 3.0, 0.1)})
+        assert found.verdict == "open"
+        assert found.sentence == "b does nothing."
+        assert found.lines[0] == {"scalar": "a", "acts": "met", "is its own": "refuted"}

@@ -107,12 +107,14 @@ class When(Told):
 
 @dataclass(frozen=True)
 class Test:
-    """One criterion: the interval of the row lies above (or below) a bound.
+    """One criterion: the interval of the row lies on the right side of a bound.
 
     Args:
         name: of the criterion.
         where: its row, beyond the conditions of the whole.
-        above, below: the bound, a number or ``$setting``; one of the two.
+        above, below, within: the bound, a number or ``$setting``; one of the three. Within it is
+            what lies between minus and plus the bound.
+        failed: what a sentence says of what does not meet it; by default its name.
     """
 
     __test__ = False  # not one of pytest's
@@ -121,6 +123,8 @@ class Test:
     where: Where
     above: float | str | None = None
     below: float | str | None = None
+    within: float | str | None = None
+    failed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +132,21 @@ class Criteria(Told):
     """A table of tests: every combination of ``each`` against every criterion.
 
     Shown where all are met, opposite where one is refuted, else open. The sentence may name
-    ``met``, ``failed`` (criteria that are not met) and the key columns.
+    ``met``, ``failed`` (what is said of criteria that are not met) and the key columns.
+
+    Args:
+        pick: key columns; of all their combinations that meet all criteria on the events that
+            choose, the one whose row ``by`` is smallest is told on those that confirm. Where none
+            does, the one that misses fewest is told on the events that choose.
+        by: conditions of that row.
+        beside: name → conditions of a row of what is told, which the sentence may name and which
+            is among the numbers.
+        title: of a table with what every combination meets, on the events that confirm where one is
+            picked; without a title there is none.
     """
 
     tests: tuple[Test, ...]
+    pick: tuple[str, ...] = ()
+    by: Where = field(default_factory=dict)
+    beside: Mapping[str, Where] = field(default_factory=dict)
+    title: str = ""

@@ -32,7 +32,6 @@ from circuit.reports.sections import (
     DATA,
     REPEATS,
     SECTIONS,
-    UPDATES,
 )
 from circuit.reports.tables import (
     NUMBER_HEADER,
@@ -54,7 +53,6 @@ class Filed(NamedTuple):
 
 _SECTION_OF = {
     AUDIT: DATA,
-    "scalar_progress": UPDATES,
     "cross_seed": REPEATS,
 }
 

@@ -10,23 +10,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
 from circuit.errors import AnalysisError
 from circuit.estimates import ALL, CONFIRMATION, EXCESS, FIXED, SELECTION, keys_of
-from circuit.evidence import Verdict, verdict
+from circuit.evidence import Estimate, Verdict, verdict
 from circuit.reports.document import Number
-from circuit.reports.findings import Criteria, Finding, Sum, Told, When
+from circuit.reports.findings import Criteria, Finding, Sum, Test, Told, When
 from circuit.reports.quantities import format_value
 from circuit.reports.rows import select
 from circuit.reports.saying import Context, Said
 from circuit.reports.style import words
+from circuit.reports.views import Where
 
 _RANKED = {"largest": "largest", "smallest": "smallest", "size": "largest in size"}
 _ONLY = "the control"
+_TURNED: dict[Verdict, Verdict] = {"shown": "opposite", "opposite": "shown", "open": "open"}
+_SIDES: dict[Verdict, str] = {"shown": "met", "opposite": "refuted", "open": "open"}
 _SMALL = 0.001  # of the largest part; what is less is in the tables alone
 
 
@@ -41,6 +44,7 @@ class Outcome:
         about: the key columns of the row told.
         control: what it was compared with, or why with nothing.
         compared: how many it was picked from.
+        lines: of a table of criteria, a line for each combination judged.
     """
 
     finding: str
@@ -51,6 +55,7 @@ class Outcome:
     marks: Sequence[str] = ()
     control: str = ""
     compared: int = 1
+    lines: Sequence[Mapping[str, Any]] = ()
 
     @property
     def record(self) -> dict[str, Any]:
@@ -310,24 +315,75 @@ def _when(finding: When, rows: pd.DataFrame, context: Context) -> Outcome:
 
 
 def _criteria(finding: Criteria, rows: pd.DataFrame, context: Context) -> Outcome:
-    came: dict[str, Verdict] = {}
-    for test in finding.tests:
-        row = _only(finding, select(rows, test.where, context.settings))
-        bound = context.bound(test.below if test.above is None else test.above)
-        side = verdict(Said(row).estimate, bound=bound)
-        turned: dict[Verdict, Verdict] = {"shown": "opposite", "opposite": "shown", "open": "open"}
-        came[test.name] = side if test.above is not None else turned[side]
-    failed = [name for name, side in came.items() if side != "shown"]
-    overall: Verdict = "opposite" if "opposite" in came.values() else "open"
+    same = {key: rows[key].iloc[0] for key in finding.each}
+    table = context.tables[finding.table]
+
+    def row(where: Where, half: str, one: tuple[Any, ...]) -> pd.Series:
+        picked = dict(zip(finding.pick, one, strict=True))
+        conditions = {**finding.where, **same, **picked, "half": half, **where}
+        return _only(finding, select(table, conditions, context.settings))
+
+    def judged(half: str, one: tuple[Any, ...]) -> dict[str, Verdict]:
+        return {
+            test.name: _met(test, Said(row(test.where, half, one)).estimate, context)
+            for test in finding.tests
+        }
+
+    if finding.pick:
+        every = list(dict.fromkeys(rows[list(finding.pick)].itertuples(index=False, name=None)))
+        choosing = {one: judged(SELECTION, one) for one in every}
+        fit = [one for one in every if set(choosing[one].values()) == {"shown"}]
+        half, shown = (CONFIRMATION if fit else SELECTION), CONFIRMATION
+        told = (
+            min(fit, key=lambda one: float(row(finding.by, SELECTION, one)["mean"]))
+            if fit
+            else min(every, key=lambda one: len(_missed(finding, choosing[one])))
+        )
+    else:
+        half = shown = str(rows["half"].iloc[0])
+        told, every = (), [()]
+    came = judged(half, told)
+    failed = _missed(finding, came)
+    overall: Verdict = "opposite" if "opposite" in came.values() else "open" if failed else "shown"
+    first = row(finding.by, half, told) if finding.pick else rows.iloc[0]
     fields = {
-        **_fields(rows.iloc[0], rows),
-        "met": ", ".join(name for name in came if name not in failed),
+        **_fields(first, rows),
+        "met": ", ".join(name for name, side in came.items() if side == "shown"),
         "failed": ", ".join(failed),
     }
-    return _outcome(
-        finding, overall if failed else "shown", rows.iloc[0], fields, context, (),
-        compared=len(came),
+    numbers = []
+    for name, where in finding.beside.items():
+        fields[name] = Said(row(where, half, told))
+        called = f"{context.say(finding.name, fields)}, {words(name)}"
+        numbers.append(fields[name].number(called))
+    lines = []
+    for one in every if finding.title else ():
+        sides = {name: _SIDES[side] for name, side in judged(shown, one).items()}
+        lines.append({**same, **dict(zip(finding.pick, one, strict=True)), **sides})
+    outcome = _outcome(
+        finding, overall, first, fields, context, numbers,
+        compared=len(every) if finding.pick else len(came),
     )  # fmt: skip
+    return replace(outcome, lines=lines)
+
+
+def _met(test: Test, number: Estimate, context: Context) -> Verdict:
+    """Whether a criterion is met: shown on the right side of its bounds."""
+    above, below, within = map(context.bound, (test.above, test.below, test.within))
+    if within is not None:
+        above, below = -within, within
+    sides = []
+    if above is not None:
+        sides.append(verdict(number, bound=above))
+    if below is not None:
+        sides.append(_TURNED[verdict(number, bound=below)])
+    return "opposite" if "opposite" in sides else "open" if "open" in sides else "shown"
+
+
+def _missed(finding: Criteria, came: Mapping[str, Verdict]) -> list[str]:
+    """What is said of the criteria that are not met."""
+    failed = {test.name: test.failed or test.name for test in finding.tests}
+    return [failed[name] for name, side in came.items() if side != "shown"]
 
 
 _TELLERS: dict[type[Told], Any] = {

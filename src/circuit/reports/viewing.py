@@ -25,8 +25,9 @@ import pandas as pd
 from circuit.artifacts import read_json, read_rows
 from circuit.errors import AnalysisError
 from circuit.job import Facts
-from circuit.reports.document import Figure, Number, Report, write_report
+from circuit.reports.document import Figure, Number, Report, Table, write_report
 from circuit.reports.draw.shapes import draw
+from circuit.reports.findings import Criteria, Told
 from circuit.reports.listing import listing
 from circuit.reports.saying import Context
 from circuit.reports.telling import Outcome, tell
@@ -90,7 +91,10 @@ def view(kind: Any, facts: Facts) -> None:
         question=context.say(kind.QUESTION, {}),
         answer=" ".join(filter(None, (outcome.sentence for outcome in outcomes))),
         numbers=tuple(_numbers(outcomes, measured["passes"])),
-        tables=tuple(filter(None, (listing(one, context) for one in kind.TABLES))),
+        tables=(
+            *_judged(kind.FINDINGS, outcomes, context),
+            *filter(None, (listing(one, context) for one in kind.TABLES)),
+        ),
         figures=tuple(
             Figure(one.file, context.say(one.caption, _steps(tables[one.table])))
             for one in kind.VIEWS
@@ -113,6 +117,17 @@ def _draw(one: View, material: Material, path: str) -> None:
         one.draw(material, path)
     else:
         draw(one, material.tables, material.settings, material.facts, path)
+
+
+def _judged(
+    findings: Sequence[Told], outcomes: Sequence[Outcome], context: Context
+) -> Iterator[Table]:
+    """The tables of all criteria that have a title."""
+    for finding in findings:
+        mine = [outcome for outcome in outcomes if outcome.finding == finding.name]
+        lines = [line for outcome in mine for line in outcome.lines]
+        if isinstance(finding, Criteria) and lines:
+            yield Table(context.say(finding.title), pd.DataFrame(lines), {})
 
 
 def _steps(rows: pd.DataFrame) -> dict[str, Any]:

@@ -17,14 +17,13 @@ class Settings(AnalysisSettings):
     Attention is real or forced onto the support value, values are real or those of other events, in
     ``shuffles`` shuffles drawn with ``seed``. ``competitor`` fixes the rivals of margins at the
     run's first or last checkpoint. A scalar is fit to be attributed if it is born, is smooth, sees
-    both attention and the write's size, if the interval of its correlation with each outcome over
-    checkpoints lies above ``follows``, if with other events' values it grows by at most
-    ``shuffled`` of its growth or not beyond its interval, and if at most ``elsewhere`` of its
-    growth is read at other positions.
+    both attention and the write's size, if the interval of its weakest correlation with an outcome
+    over checkpoints lies above ``follows``, that of the share of its growth that other events'
+    values give too within ``shuffled``, and that of the share read at other positions within
+    ``elsewhere``.
     """
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "births", "correlations", "parts", "verdicts")
-    figures: ClassVar[tuple[str, ...]] = ("progress", "progress_conditions", "fitness")
+    told: ClassVar[frozenset[str]] = frozenset({"follows", "shuffled", "elsewhere"})
     kind: Literal["scalar_progress"]
     heads: HeadScanName
     split: SplitName = "test_iid"

@@ -18,18 +18,17 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from circuit.estimates import estimates
 from circuit.measures.writes.measured import Progress
 from circuit.measures.writes.names import OUTCOMES, SCALARS
 from circuit.statistics import correlations, draws, told
-
-CORRELATION_UNITS = {**dict.fromkeys(("correlation", "low", "high"), "1"), "count": "1"}
 
 
 def outcome_correlations(progress: Progress, seed: int = 0) -> pd.DataFrame:
     """Every scalar with every outcome, over checkpoints, intervals and events.
 
-    Columns: head, scalar, outcome, over, correlation, low, high, count (of what it is over). A
-    correlation is missing where one of the two does not vary.
+    Estimates by head, scalar, outcome and over; ``count`` is of what it is over. A ``correlation``
+    is missing where one of the two does not vary.
     """
     steps, events = len(progress.steps), progress.values.shape[-1]
     # The measured events come first, then their resamples.
@@ -49,9 +48,10 @@ def outcome_correlations(progress: Progress, seed: int = 0) -> pd.DataFrame:
         for over, (drawn, count) in found.items():
             frame = pd.DataFrame(names, columns=["head", "scalar"])
             frame = frame.assign(outcome=outcome, over=over)
-            frame["correlation"], frame["low"], frame["high"] = told(drawn.T)
-            frames.append(frame.assign(count=count))
-    return pd.concat(frames, ignore_index=True)
+            frame["mean"], frame["low"], frame["high"] = told(drawn.T)
+            frames.append(frame.assign(count=count, noun=over))
+    last = progress.steps[-1]
+    return estimates(pd.concat(frames, ignore_index=True), "1", step=last, measure="correlation")
 
 
 def _of_curves(

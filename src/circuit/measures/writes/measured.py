@@ -9,16 +9,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from circuit.estimates import estimates
 from circuit.measures.births.evidence import Evidence, evidence_rows, gather
 from circuit.measures.births.sweep_curves import Curve
-from circuit.measures.writes.names import CONDITIONS, MODEL, OUTCOMES, SCALARS, UNIT
+from circuit.measures.writes.names import CONDITIONS, MODEL, OTHER_VALUES, OUTCOMES, SCALARS, UNIT
 from circuit.statistics import bootstrap_means
 
-ROW_UNITS = {
-    "step": "step",
-    **dict.fromkeys(("mean", "low", "high"), "unit of the measure"),
-    "count": "1",
-}
 DRAWS = 200  # of change points, whose intervals are told but decide nothing
 
 
@@ -57,9 +53,9 @@ class Progress(NamedTuple):
 
 
 def progress_rows(progress: Progress) -> pd.DataFrame:
-    """Means of all scalars and outcomes at all checkpoints.
+    """Means of all scalars and outcomes at all checkpoints, the ``level`` of each.
 
-    Columns: step, head, scalar, attention, values, unit, mean, low, high, count (events). The
+    Estimates by head, scalar and attention; with other events' values they are controls. The
     outcomes are those of the head ``model``, in the real condition.
     """
     names = [
@@ -78,19 +74,22 @@ def progress_rows(progress: Progress) -> pd.DataFrame:
         frame = pd.DataFrame(names, columns=["head", "scalar", "attention", "values", "unit"])
         frames.append(frame.assign(step=step, mean=mean, low=low, high=high, count=events))
     table = pd.concat(frames, ignore_index=True)
-    return table[["step", "head", "scalar", "attention", "values", "unit", *list(ROW_UNITS)[1:]]]
+    table["against"] = table.pop("values").map({"real": "", "shuffled": OTHER_VALUES})
+    return estimates(table, noun="events", measure="level")
 
 
 def real_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of real attention and real values."""
-    return rows[(rows["attention"] == "real") & (rows["values"] == "real")]
+    return rows[(rows["attention"] == "real") & (rows["against"] == "")]
 
 
 def write_births(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """When every scalar of every head, and every outcome, was born.
 
-    Columns: head, scalar, and those of :class:`circuit.measures.births.evidence.Evidence`'s rows
-    without the evidence's name.
+    Estimates by head, scalar and note (why there is none). Measures: ``half_way``, from which
+    checkpoint on a curve stays half-way, ``change_point``, ``largest_jump`` (or ``_drop``) with
+    their ``_start`` and ``_stop``; ``half_way_level``, and the ``_size`` of the others with its
+    ``_share`` of the whole change; see :mod:`circuit.measures.births.evidence`.
 
     Args:
         rows: from :func:`progress_rows`.
@@ -107,4 +106,22 @@ def write_births(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     named = table.pop("evidence").str.partition(" ")
     table.insert(0, "head", named[0])
     table.insert(1, "scalar", named[2])
-    return table
+    return _births(table, int(rows["step"].max()))
+
+
+def _births(table: pd.DataFrame, last: int) -> pd.DataFrame:
+    """Rows of evidence as estimates."""
+    method = table["method"].replace({"threshold": "half_way"})
+    size = method + np.where(method == "half_way", "_level", "_size")
+    bare = table[["head", "scalar", "note", "count"]]
+    when = {"unit": "step", "mean": table["step"], "low": table["low"], "high": table["high"]}
+    ends = {"low": table["value_low"], "high": table["value_high"]}
+    others = [
+        bare.assign(measure=method + "_start", unit="step", mean=table["start"]),
+        bare.assign(measure=method + "_stop", unit="step", mean=table["stop"]),
+        bare.assign(measure=size, unit=table["unit"], mean=table["value"], **ends),
+        bare.assign(measure=method + "_share", unit="share", mean=table["share"]),
+    ]
+    defined = [part[part["mean"].notna()] for part in others]
+    frame = pd.concat([bare.assign(measure=method, **when), *defined], ignore_index=True)
+    return estimates(frame, noun="events", step=last)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import product
 
+OTHER_VALUES = "values of other events"
+"""What an event's own values are compared with."""
 CONDITIONS = tuple(product(("real", "forced"), ("real", "shuffled")))
 """(attention, values), in the order in which conditions are stacked."""
 SCALARS = {
@@ -28,18 +30,8 @@ OUTCOMES = {"answer_margin": "logit", "correct_value_logit": "logit", "negative_
 UNIT = "logit"
 MODEL = "model"
 """In the place of a head: the whole model, whose outcomes these are."""
-PARTS = ("shuffled", "attention", "values", "elsewhere", "growth")
-"""Summands of a scalar's growth, and their sum."""
-CRITERIA = {
-    "born": "is not born",
-    "follows": "does not follow every outcome",
-    "specific": "changes with other events' values too",
-    "smooth": "has a rival that changes",
-    "sees_attention": "does not see where the head looks",
-    "sees_size": "does not see how much the head writes",
-    "at_support": "changes elsewhere than at the support value",
-}
-"""What makes a scalar fit to be attributed, and what to say of one that fails."""
+PARTS = ("shuffled", "attention", "values", "elsewhere")
+"""Summands of a scalar's growth."""
 
 
 def setting(scalar: str, head: str, competitor: str) -> str:

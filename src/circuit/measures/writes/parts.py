@@ -22,19 +22,20 @@ goes to each: a convention, and a finer schedule of checkpoints leaves less to i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from circuit.estimates import EXCESS, estimates
 from circuit.measures.writes.measured import Progress
-from circuit.measures.writes.names import PARTS, SCALARS, UNATTENDED
-from circuit.statistics import bootstrap_means
-
-PART_UNITS = {**dict.fromkeys(("mean", "low", "high"), "logit"), "share": "share", "count": "1"}
+from circuit.measures.writes.names import OTHER_VALUES, PARTS, SCALARS, UNATTENDED, UNIT
+from circuit.statistics import bootstrap_means, interval, resamples
 
 
-def part_values(progress: Progress) -> Float[np.ndarray, "H M P E"]:
-    """The parts of every scalar's growth on every event, in the order of ``PARTS``."""
+def part_values(progress: Progress) -> Float[np.ndarray, "H M P+1 E"]:
+    """The parts of every scalar's growth on every event, in the order of ``PARTS``; growth last."""
     real, shuffled, forced, forced_shuffled = np.moveaxis(progress.values, 3, 0)
     mass = np.repeat(progress.mass[:, :, None], len(SCALARS), axis=2)
     mass[:, :, [name in UNATTENDED for name in SCALARS]] = 1.0
@@ -47,7 +48,7 @@ def part_values(progress: Progress) -> Float[np.ndarray, "H M P E"]:
         "elsewhere": rest[-1] - rest[0],
         "growth": real[-1] - real[0],
     }
-    return np.stack([parts[name] for name in PARTS], axis=2)
+    return np.stack([parts[name] for name in (*PARTS, "growth")], axis=2)
 
 
 def _middle(values: Float[np.ndarray, "S ..."]) -> Float[np.ndarray, "S-1 ..."]:
@@ -57,19 +58,36 @@ def _middle(values: Float[np.ndarray, "S ..."]) -> Float[np.ndarray, "S-1 ..."]:
 
 
 def growth_parts(progress: Progress) -> pd.DataFrame:
-    """Means of the parts over events.
+    """Growth of every scalar, its parts and their shares of it, as estimates by head, scalar, part.
 
-    Columns: head, scalar, part, mean, low, high, share (of the mean growth; missing where growth's
-    interval holds 0), count (events).
+    ``growth`` has that with another event's values as its control, and its excess; ``growth_part``
+    and ``growth_share`` are those of ``PARTS``. A share is a ratio of means, growth drawn with its
+    part; it is missing where growth's interval holds 0.
     """
     values = part_values(progress)
     events = values.shape[-1]
-    mean, low, high = (
-        part.reshape(-1, len(PARTS)) for part in bootstrap_means(values.reshape(-1, events).T)
-    )
+    table = values.reshape(-1, events).T
+    mean, low, high = (part.reshape(-1, len(PARTS) + 1) for part in bootstrap_means(table))
+    again = (resamples(events, 0) @ table / events).reshape(-1, *mean.shape)
     grew = (low[:, -1:] > 0) | (high[:, -1:] < 0)
     share = np.divide(mean, mean[:, -1:], out=np.full_like(mean, np.nan), where=grew)
-    names = [(h, s, p) for h in progress.heads for s in SCALARS for p in PARTS]
-    table = pd.DataFrame(names, columns=["head", "scalar", "part"])
-    columns = {"mean": mean, "low": low, "high": high, "share": share}
-    return table.assign(**{name: of.ravel() for name, of in columns.items()}, count=events)
+    ends = np.where(grew, interval(again / again[:, :, -1:]), np.nan)
+    beyond = bootstrap_means((values[:, :, -1] - values[:, :, 0]).reshape(-1, events).T)
+    names = [(head, scalar) for head in progress.heads for scalar in SCALARS]
+
+    def rows(measure: str, numbers: Sequence[Float[np.ndarray, " n"]], **keys: str) -> pd.DataFrame:
+        ends = dict(zip(("mean", "low", "high"), numbers, strict=True))
+        frame = pd.DataFrame(names, columns=["head", "scalar"])
+        return frame.assign(**{"part": "", "against": "", **keys}, measure=measure, **ends)
+
+    frames = [
+        rows("growth", (mean[:, -1], low[:, -1], high[:, -1])),
+        rows("growth", (mean[:, 0], low[:, 0], high[:, 0]), against=OTHER_VALUES),
+        rows("growth", beyond, against=EXCESS),
+    ]
+    for i, part in enumerate(PARTS):
+        frames.append(rows("growth_part", (mean[:, i], low[:, i], high[:, i]), part=part))
+        frames.append(rows("growth_share", (share[:, i], *ends[:, :, i]), part=part))
+    unit = {"growth": UNIT, "growth_part": UNIT, "growth_share": "share"}
+    frame = pd.concat(frames, ignore_index=True)
+    return estimates(frame, unit, "events", step=progress.steps[-1], count=events)
