@@ -1,33 +1,31 @@
 """Which scalar of a write is fit: the planted look-up head's, and none of an untrained net's."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from planted import untrained_twin
 
 from circuit.errors import AnalysisError
-from circuit.measures.writes.agreement import CORRELATION_UNITS, outcome_correlations
-from circuit.measures.writes.fitness import VERDICT_UNITS, Bounds, verdicts
-from circuit.measures.writes.measured import ROW_UNITS, Progress, progress_rows, write_births
+from circuit.measures.writes.agreement import outcome_correlations
+from circuit.measures.writes.fitness import criteria_rows
+from circuit.measures.writes.measured import Progress, progress_rows, write_births
 from circuit.measures.writes.names import (
     CONDITIONS,
-    CRITERIA,
     MODEL,
+    OTHER_VALUES,
     OUTCOMES,
     PARTS,
     SCALARS,
     UNATTENDED,
     UNSIZED,
 )
-from circuit.measures.writes.parts import PART_UNITS, growth_parts, part_values
+from circuit.measures.writes.parts import growth_parts, part_values
 from circuit.measures.writes.progress import measure_heads
 from circuit.model.counting import CountingDecoder
 from circuit.statistics import resamples
 
 SHARES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 STEPS = tuple(range(0, 100 * len(SHARES), 100))
-BOUNDS = Bounds(0.5, 0.2, 0.2)
 HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
 
 
@@ -63,43 +61,62 @@ def formed(planted, untrained, events, counting):
 
 @pytest.fixture(scope="module")
 def judged(formed):
-    table = verdicts(formed, HEADS, BOUNDS)
-    return table.set_index(["head", "scalar", "half"]).sort_index()
+    return criteria_rows(formed, HEADS)
 
 
-def test_the_planted_heads_scalars_are_fit_and_confirmed(judged, planted):
-    """It looks and it copies: what it writes is born, specific, and made at the support value."""
+def number(rows, head, scalar, measure, half="selection", **keys):
+    """The one row that is meant."""
+    meant = {"against": "", "part": "", "head": head, "scalar": scalar, "measure": measure}
+    for name, value in {**meant, "half": half, **keys}.items():
+        rows = rows[rows[name] == value] if name in rows else rows
+    [row] = rows.to_dict("records")
+    return row
+
+
+def test_the_planted_heads_write_is_born_specific_and_made_at_the_support_value(judged, planted):
+    """It looks and it copies, on either half of the events."""
     for scalar in ("head_value_over_mean_dla", "head_value_margin_dla_fixed"):
-        for half in ("selection", "confirmation", "all"):
-            row = judged.loc[(planted.matching_head, scalar, half)]
-            assert row[list(CRITERIA)].all(), (scalar, half)
-            assert row["growth_low"] > 0
-            assert abs(row["shuffled"]) < 0.1 * row["growth"]
-            assert row["attention_share"] + row["values_share"] == pytest.approx(1, abs=0.15)
-    chosen = judged[judged["chosen"]].index.get_level_values("head")
-    assert planted.matching_head in chosen
+        for half in ("selection", "confirmation"):
+            at = (judged, planted.matching_head, scalar)
+            assert number(*at, "growth", half)["low"] > 0
+            assert number(*at, "half_way", half)["low"] > 0
+            assert number(*at, "weakest_correlation", half, over="checkpoints")["low"] > 0.5
+            share = {
+                part: number(*at, "growth_share", half, part=part)
+                for part in ("attention", "values", "shuffled", "elsewhere")
+            }
+            assert abs(share["shuffled"]["mean"]) < 0.1
+            for part in ("shuffled", "elsewhere"):
+                assert -0.2 < share[part]["low"] <= share[part]["mean"] <= share[part]["high"] < 0.2
+            both = share["attention"]["mean"] + share["values"]["mean"]
+            assert both == pytest.approx(1, abs=0.15)
+            foreign = sum(abs(share[part]["mean"]) for part in ("shuffled", "elsewhere"))
+            assert number(*at, "foreign_share", half)["mean"] == pytest.approx(foreign)
 
 
-def test_no_other_head_has_a_fit_scalar_of_any_size(judged, planted):
+def test_no_other_head_grows_by_any_size(judged, planted):
     """Noise that is learned with the rest may rise as well; its size tells it from a write."""
-    grown = judged.loc[planted.matching_head, "growth"].unstack("half")["all"]
-    for (head, scalar, _), row in judged[judged["fit"]].iterrows():
-        if head != planted.matching_head:
-            assert row["growth"] < 0.05 * grown[scalar], (head, scalar)
+    for scalar in ("head_value_over_mean_dla", "head_value_margin_dla_fixed"):
+        grown = number(judged, planted.matching_head, scalar, "growth")["mean"]
+        for head in HEADS:
+            if head not in (planted.matching_head, planted.previous_token_head):
+                assert number(judged, head, scalar, "growth")["mean"] < 0.2 * grown, head
 
 
-def test_a_scalar_that_does_not_read_attention_or_has_a_moving_rival_is_not_fit(judged, planted):
-    at = judged.xs("all", level="half").loc[planted.matching_head]
-    assert not at.loc["ov_value_margin_fixed", "sees_attention"]
-    assert at.loc["ov_value_margin_fixed", "attention_share"] == 0
-    moving = at.loc["head_value_margin_dla_moving"]
-    assert moving["switches"] > 0
-    assert not moving["smooth"]
+def test_a_scalar_that_does_not_read_attention_or_has_a_moving_rival_is_told(judged, planted):
+    head = planted.matching_head
+    assert number(judged, head, "ov_value_margin_fixed", "moved_by_attention")["mean"] == 0
+    share = number(judged, head, "ov_value_margin_fixed", "growth_share", part="attention")
+    assert share["mean"] == 0
+    moving = "head_value_margin_dla_moving"
+    switches = {name: number(judged, head, name, "switches")["mean"] for name in SCALARS}
+    assert {name for name, share in switches.items() if share > 0} == {moving}
+    sized = {name for name in SCALARS if number(judged, head, name, "sees_size")["mean"] == 0}
+    assert sized == set(UNSIZED)
     # With another event's values the best rival is that event's answer.
-    assert moving["shuffled_high"] < -0.5 * at.loc["head_value_margin_dla_fixed", "growth"]
-    assert not moving["specific"]
-    fixed = at.drop("head_value_margin_dla_moving")
-    assert (fixed["switches"] == 0).all()
+    shuffled = number(judged, head, moving, "growth", against=OTHER_VALUES)
+    fixed = number(judged, head, "head_value_margin_dla_fixed", "growth")
+    assert shuffled["high"] < -0.5 * fixed["mean"]
 
 
 def test_a_lens_does_not_see_the_size_of_a_write_and_direct_logits_do(planted, events):
@@ -122,19 +139,16 @@ def test_a_lens_does_not_see_the_size_of_a_write_and_direct_logits_do(planted, e
             assert ratio[scalar] > 1.05, scalar  # the final scale grows with it
 
 
-def test_between_two_untrained_networks_no_scalar_is_fit(planted, untrained, events, formed):
-    """Growths are nothing beside a planted one, and where there is growth it is not specific."""
+def test_between_two_untrained_networks_growths_are_nothing(planted, untrained, events, formed):
+    """Beside a planted one."""
     other = untrained_twin(planted, seed=1)
     progress = followed(planted, untrained.flat, other.flat, events)
-    table = verdicts(progress, HEADS, BOUNDS)
-    assert not table[table["half"] == "all"]["chosen"].any()
-    both = table[table["half"] != "all"].groupby(["head", "scalar"])["fit"].all()
-    assert not both.any()
-    planted_growth = growth_parts(formed).set_index(["head", "scalar", "part"])["mean"]
-    for (head, scalar), row in growth_parts(progress).set_index(["head", "scalar"]).iterrows():
-        if row["part"] == "growth" and scalar.startswith("head"):
-            limit = 0.2 * planted_growth[planted.matching_head, scalar, "growth"]
-            assert abs(row["mean"]) < abs(limit), (head, scalar)
+    found, planted_parts = growth_parts(progress), growth_parts(formed)
+    for head in HEADS:
+        for scalar in (name for name in SCALARS if name.startswith("head")):
+            grown = number(found, head, scalar, "growth", "all")["mean"]
+            limit = number(planted_parts, planted.matching_head, scalar, "growth", "all")["mean"]
+            assert abs(grown) < 0.2 * abs(limit), (head, scalar)
 
 
 def test_one_forward_pass_serves_a_checkpoint(formed, counting):
@@ -143,7 +157,7 @@ def test_one_forward_pass_serves_a_checkpoint(formed, counting):
 
 def test_parts_sum_to_the_growth_of_every_event(formed):
     values = part_values(formed)
-    whole = PARTS.index("growth")
+    whole = len(PARTS)
     np.testing.assert_allclose(
         np.delete(values, whole, axis=2).sum(2), values[:, :, whole], rtol=0, atol=1e-12
     )
@@ -173,9 +187,10 @@ def test_growth_by_looking_alone_is_attentions_and_by_reading_alone_the_values()
         mass, offered = (np.broadcast_to(each, (5, 30)) for each in factors)
         values = np.stack([mass * offered, nothing, offered, nothing], axis=1)
         found = growth_parts(synthetic(values, mass, outcomes))
-        found = found[found["scalar"] == "head_value_over_mean_dla"].set_index("part")
-        assert found.loc[part, "share"] == pytest.approx(1)
-        rest = found.drop([part, "growth"])
+        found = found[found["scalar"] == "head_value_over_mean_dla"].set_index(["measure", "part"])
+        share = found.loc[("growth_share", part)]
+        assert share[["mean", "low", "high"]].tolist() == pytest.approx([1, 1, 1])
+        rest = found.loc["growth_part"].drop(part)
         np.testing.assert_allclose(rest["mean"], 0, atol=1e-12)
 
 
@@ -198,7 +213,7 @@ def test_correlations_equal_their_slow_computation(formed):
         ("checkpoints", len(STEPS)), ("intervals", len(STEPS) - 1), ("events", x.shape[1]),
     ):  # fmt: skip
         row = found.loc[(head, scalar, outcome, over)]
-        assert row["correlation"] == pytest.approx(slow(np.ones(x.shape[1]), over), abs=1e-9)
+        assert row["mean"] == pytest.approx(slow(np.ones(x.shape[1]), over), abs=1e-9)
         drawn = [slow(weights, over) for weights in counts]
         np.testing.assert_allclose(
             row[["low", "high"]].astype(float), np.quantile(drawn, [0.025, 0.975]), atol=1e-9
@@ -210,33 +225,37 @@ def test_a_scalar_that_never_varies_has_no_correlation_and_does_not_follow():
     rng = np.random.default_rng(1)
     mass = np.full((4, 12), 0.5)
     still = synthetic(np.ones((4, 4, 12)), mass, rng.normal(size=(4, 3, 12)))
-    assert outcome_correlations(still)[["correlation", "low", "high"]].isna().all(axis=None)
-    table = verdicts(still, ["L0H0"], BOUNDS)
-    assert not table[["born", "follows", "sees_attention", "fit", "chosen"]].any(axis=None)
+    assert outcome_correlations(still)[["mean", "low", "high"]].isna().all(axis=None)
+    rows = criteria_rows(still, ["L0H0"])
+    for scalar in SCALARS:
+        for measure in ("half_way", "growth_share", "weakest_correlation"):
+            keys = {"part": "shuffled"} if measure == "growth_share" else {}
+            keys |= {"over": "checkpoints"} if measure == "weakest_correlation" else {}
+            assert np.isnan(number(rows, "L0H0", scalar, measure, **keys)["mean"])
+        assert number(rows, "L0H0", scalar, "moved_by_attention")["mean"] == 0
 
 
-def test_the_choice_is_the_selecting_halfs_and_of_least_foreign_growth(judged):
-    for head in HEADS:
-        part = judged.loc[head]
-        choosing = part.xs("selection", level="half")
-        fit = choosing[choosing["fit"]]
-        expected = {fit["foreign_share"].idxmin()} if len(fit) else set()
-        assert set(part.index[part["chosen"]].get_level_values("scalar")) == expected
-        halves = part.groupby(level="half")["count"].first()
-        assert halves["selection"] + halves["confirmation"] == halves["all"]
+def test_the_excess_growth_is_paired(formed, planted):
+    values = part_values(formed)
+    at = formed.heads.index(planted.matching_head), 0
+    expected = values[(*at, -1)] - values[(*at, PARTS.index("shuffled"))]
+    name = next(iter(SCALARS))
+    found = number(
+        growth_parts(formed), planted.matching_head, name, "growth", "all", against="excess"
+    )
+    assert found["mean"] == pytest.approx(expected.mean())
 
 
-def test_bounds_decide(formed, planted):
-    at = (planted.matching_head, "head_value_over_mean_dla")
-
-    def criterion(name, **changes):
-        table = verdicts(formed, [at[0]], BOUNDS._replace(**changes))
-        return table[table["half"] == "all"].set_index(["head", "scalar"]).loc[at, name]
-
-    assert criterion("follows")
-    assert not criterion("follows", follows=0.9999)
-    assert criterion("at_support")
-    assert not criterion("at_support", elsewhere=1e-9)
+def test_the_weakest_correlation_is_the_lowest_and_halves_share_out_events(judged, formed):
+    over = outcome_correlations(formed)
+    over = over[(over["over"] == "checkpoints") & (over["head"] == "L1H2")]
+    lowest = over.loc[over.groupby("scalar")["low"].idxmin()].set_index("scalar")
+    for scalar in SCALARS:
+        keys = {"half": "all", "over": "checkpoints"}
+        row = number(judged, "L1H2", scalar, "weakest_correlation", **keys)
+        assert (row["mean"], row["outcome"]) == tuple(lowest.loc[scalar, ["mean", "outcome"]])
+    counts = judged[judged["measure"] == "growth"].groupby("half")["count"].first()
+    assert counts["selection"] + counts["confirmation"] == formed.values.shape[-1]
 
 
 def test_rows_have_every_scalar_under_every_condition_and_the_outcomes(formed):
@@ -244,42 +263,32 @@ def test_rows_have_every_scalar_under_every_condition_and_the_outcomes(formed):
     assert len(rows) == len(STEPS) * (len(HEADS) * len(SCALARS) * len(CONDITIONS) + len(OUTCOMES))
     assert (rows["low"] <= rows["mean"] + 1e-12).all()
     assert (rows["mean"] <= rows["high"] + 1e-12).all()
-    at = rows.set_index(["step", "head", "scalar", "attention", "values"])["mean"]
-    for place, condition in enumerate(CONDITIONS):
-        found = at[(STEPS[3], "L1H2", "ov_value_margin_fixed", *condition)]
+    at = rows.set_index(["step", "head", "scalar", "attention", "against"])["mean"]
+    for place, (attention, values) in enumerate(CONDITIONS):
+        against = "" if values == "real" else OTHER_VALUES
+        found = at[(STEPS[3], "L1H2", "ov_value_margin_fixed", attention, against)]
         scalar = list(SCALARS).index("ov_value_margin_fixed")
         expected = formed.values[3, formed.heads.index("L1H2"), scalar, place].mean()
         assert found == pytest.approx(expected)
-    margin = at[STEPS[-1], MODEL, "answer_margin", "real", "real"]
+    margin = at[STEPS[-1], MODEL, "answer_margin", "real", ""]
     assert margin == pytest.approx(formed.outcomes[-1, 0].mean())
 
 
 def test_births_are_of_scalars_as_they_are(formed):
     rows = progress_rows(formed)
     births = write_births(rows, 0)
-    named = births[births["method"] == "threshold"].set_index(["head", "scalar"])
+    named = births[births["measure"] == "half_way"].set_index(["head", "scalar"])
     assert len(named) == len(HEADS) * len(SCALARS) + len(OUTCOMES)
     row = named.loc[("L1H2", "head_value_over_mean_dla")]
     curve = rows[(rows["head"] == "L1H2") & (rows["scalar"] == "head_value_over_mean_dla")]
-    curve = curve[(curve["attention"] == "real") & (curve["values"] == "real")]
+    curve = curve[(curve["attention"] == "real") & (curve["against"] == "")]
     curve = curve.set_index("step")["mean"]
     half = (curve.iloc[0] + curve.iloc[-1]) / 2
-    assert row["found"]
-    assert (curve[curve.index >= row["step"]] >= half).all()
-    assert curve[curve.index < row["step"]].iloc[-1] < half
-
-
-def test_every_number_has_a_unit(formed):
-    tables = {
-        "rows": (progress_rows(formed), ROW_UNITS),
-        "parts": (growth_parts(formed), PART_UNITS),
-        "correlations": (outcome_correlations(formed), CORRELATION_UNITS),
-        "verdicts": (verdicts(formed, HEADS[:1], BOUNDS), VERDICT_UNITS),
-    }
-    for name, (table, units) in tables.items():
-        numeric = [c for c in table if pd.api.types.is_numeric_dtype(table[c])]
-        bare = [c for c in numeric if not pd.api.types.is_bool_dtype(table[c])]
-        assert set(bare) == set(units), name
+    assert row["unit"] == "step"
+    assert (curve[curve.index >= row["mean"]] >= half).all()
+    assert curve[curve.index < row["mean"]].iloc[-1] < half
+    level = births[(births["measure"] == "half_way_level") & (births["head"] == "L1H2")]
+    assert level.set_index("scalar").loc["head_value_over_mean_dla", "mean"] == pytest.approx(half)
 
 
 def test_two_checkpoints_are_too_few(planted, events):

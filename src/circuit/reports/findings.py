@@ -132,7 +132,8 @@ class Criteria(Told):
     """A table of tests: every combination of ``each`` against every criterion.
 
     Shown where all are met, opposite where one is refuted, else open. The sentence may name
-    ``met``, ``failed`` (what is said of criteria that are not met) and the key columns.
+    ``met``, ``failed`` (what is said of criteria that are not met), ``of`` (how many one is picked
+    from) and the key columns.
 
     Args:
         pick: key columns; of all their combinations that meet all criteria on the events that

@@ -350,6 +350,7 @@ def _criteria(finding: Criteria, rows: pd.DataFrame, context: Context) -> Outcom
         **_fields(first, rows),
         "met": ", ".join(name for name, side in came.items() if side == "shown"),
         "failed": ", ".join(failed),
+        "of": len(every),
     }
     numbers = []
     for name, where in finding.beside.items():

@@ -58,9 +58,12 @@ FINDINGS = (
         each=("split",),
         uncontrolled="the rows are differences to train",
         tests=tuple(
-            Test(name, {"measure": measure, "against": "excess"}, **{bound: 0.0})
-            for measure, names in _AXES.items()
-            for name, bound in zip(names, ("above", "below"), strict=True)
+            test
+            for measure, (more, less) in _AXES.items()
+            for test in (
+                Test(more, {"measure": measure, "against": "excess"}, above=0.0),
+                Test(less, {"measure": measure, "against": "excess"}, below=0.0),
+            )
         ),
         # One way is refuted where the other is met.
         says={"opposite": "Of what the rules of generation set, {split} has {met}."},

@@ -94,8 +94,8 @@ FINDINGS = (
             "{share_by_values:short} as what it reads there said more about the answer; it is "
             "half-way at step {half_way_step.mean:,.0f}. Over checkpoints its weakest correlation "
             "with an outcome is {weakest_correlation_over_checkpoints}; over changes between "
-            "them, {weakest_correlation_over_intervals}, so that levels agree may be no more than "
-            "that all of them rise.",
+            "them, {weakest_correlation_over_intervals}: where changes do not agree, levels may "
+            "agree only because all of them rise.",
             "open": _NEAREST,
             "opposite": _NEAREST,
         },
@@ -159,7 +159,7 @@ VIEWS = (
         name="progress_conditions",
         title="What {facts[winner]} writes, with attention and values as they are or not",
         caption="What {facts[winner]} writes with attention as it is or forced onto the support "
-        "value. The dotted lines, with the values of other events, should stay at 0.",
+        "value. Shaded: with the values of other events, which should stay at 0.",
         where={"measure": "level", "attention": ("real", "forced"), "chosen": "winner"},
         panels=("scalar",),
         series="attention",

@@ -71,7 +71,8 @@ def growth_parts(progress: Progress) -> pd.DataFrame:
     again = (resamples(events, 0) @ table / events).reshape(-1, *mean.shape)
     grew = (low[:, -1:] > 0) | (high[:, -1:] < 0)
     share = np.divide(mean, mean[:, -1:], out=np.full_like(mean, np.nan), where=grew)
-    ends = np.where(grew, interval(again / again[:, :, -1:]), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):  # what did not grow is left out
+        ends = np.where(grew, interval(again / again[:, :, -1:]), np.nan)
     beyond = bootstrap_means((values[:, :, -1] - values[:, :, 0]).reshape(-1, events).T)
     names = [(head, scalar) for head in progress.heads for scalar in SCALARS]
 

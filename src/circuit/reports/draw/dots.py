@@ -164,8 +164,7 @@ def _chosen(rows: pd.DataFrame, columns: Sequence[str]) -> dict[Any, str]:
     """Lines whose key ``chosen`` gives them a role."""
     if "chosen" not in rows or "chosen" in columns:
         return {}
-    pairs = zip(_keys(rows, columns), rows["chosen"].fillna(""), strict=True)
-    return {line: role for line, role in pairs if role}
+    return looks.roles_of(rows.assign(line=_keys(rows, columns)), "line")
 
 
 def _handles(shown: Shown, looked: Mapping[Any, Look]) -> list[Any]:
