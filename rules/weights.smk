@@ -22,9 +22,6 @@ use rule measure as update_geometry with:
     output:
         **leaves("update_geometry"),
     threads: lambda w: PLAN.runs[w.study, w.run].recipe.threads
-    resources:
-        mem_mb=lambda w: PLAN.analysis(w.study, w.analysis).job_memory_mb,
-        runtime=lambda w: PLAN.runs[w.study, w.run].minutes,
     params:
         **asks("update_geometry"),
 
