@@ -51,7 +51,9 @@ def measure(job: Job[Settings]) -> Measured:
 
 
 def removal_rows(window: Window, removal: pd.DataFrame) -> pd.DataFrame:
-    """The removal; of what is of no scalar, the smallest share is asked about first."""
+    """The removal, scalar by scalar; of what is of none, the smallest share is asked first."""
     rows = window.labelled(removal)
     order = (rows["share"] == rows["share"].min()).map({True: FIRST, False: ALSO})
-    return rows.assign(asked=rows["asked"].where(rows["scalar"] != "", order))
+    rows = rows.assign(asked=rows["asked"].where(rows["scalar"] != "", order))
+    scalars = {name: place for place, name in enumerate(window.labels["scalar"])}
+    return rows.sort_values("scalar", key=lambda names: names.map(scalars), kind="stable")
