@@ -24,6 +24,7 @@ class Settings(AnalysisSettings):
     """
 
     told: ClassVar[frozenset[str]] = frozenset({"follows", "shuffled", "elsewhere"})
+    job_memory_mb: ClassVar[int] = 2000
     kind: Literal["scalar_progress"]
     heads: HeadScanName
     split: SplitName = "test_iid"
