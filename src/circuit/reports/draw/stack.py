@@ -157,10 +157,11 @@ def _bars(shown: Shown, total: pd.DataFrame) -> None:
         axes = frame.grid(body, len(panels), columns, height_ratios=high)
         for ax, panel, table, dots in zip(axes, panels, tables, sums, strict=True):
             signed_bars(ax, table, colours, dots)
-            ax.set_title(_titled(panel, panel.rows))
-            if panel.unit == "share":  # sums of shares are no longer within 0 and 1
+            if panel.unit == "share":  # shares of several wholes have no sum; some lie beyond 1
+                ax.set_title(panel.title)
                 style.share_axis(ax, panel.label, "x", whole=False)
             else:
+                ax.set_title(_titled(panel, panel.rows))
                 ax.set_xlabel(panel.label)
         frame.legend(body, axes, columns, handles)
 
