@@ -130,7 +130,9 @@ def run(w):
 
 def early(w):
     """A run as it was known at the last of an analysis' cutoffs: no later checkpoint is an input."""
-    return early_inputs(w)
+    last = max(PLAN.analysis(w.study, w.analysis).cutoffs)
+    early = {step: file for step, file in PLAN.checkpoints(w.study, w.run).items() if step <= last}
+    return {**run_inputs(w), "checkpoints": list(early.values())}
 
 
 def probes(w):
@@ -171,6 +173,13 @@ def others(setting, **files):
     return lambda w: {name: of_every_run(setting, file)(w) for name, file in files.items()}
 
 
+def manifests(w):
+    """Manifests of every run compared."""
+    return {
+        "manifests": [PLAN.runs[w.study, run].manifest for run in PLAN.runs_of(w.study, w.analysis)]
+    }
+
+
 def looked_at(*names):
     """Tables of every job that looked at the analysis' window, in step order."""
     return lambda w: {name: stretches(w, name) for name in names}
@@ -189,13 +198,6 @@ def run_inputs(w):
         "checkpoints": list(PLAN.checkpoints(w.study, w.run).values()),
         "metadata": f"data/{run.benchmark}/metadata.json",
     }
-
-
-def early_inputs(w):
-    """A run as it was known at the last of an analysis' cutoffs: no later checkpoint is an input."""
-    last = max(PLAN.analysis(w.study, w.analysis).cutoffs)
-    early = {step: file for step, file in PLAN.checkpoints(w.study, w.run).items() if step <= last}
-    return {**run_inputs(w), "checkpoints": list(early.values())}
 
 
 def tables(w, *names):

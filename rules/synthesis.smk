@@ -7,38 +7,20 @@ use rule measure as closure with:
         **asks("closure"),
 
 
-rule cross_seed:
+use rule compare as cross_seed with:
     input:
-        manifests=lambda w: [
-            PLAN.runs[w.study, run].manifest for run in PLAN.runs_of(w.study, w.analysis)
-        ],
-        sweeps=of_every_run("sweep", "report_json"),
-        sweep_rows=of_every_run("sweep", "rows"),
-        heads=of_every_run("scan", "heads"),
-        attributions=of_every_run("attribution", "rows"),
+        unpack(
+            needs(
+                manifests,
+                others("sweep", sweeps="rows"),
+                others("scan", scans="rows"),
+                others("attribution", attributions="rows"),
+            )
+        ),
     output:
-        **analysis_files("cross_seed", "study"),
-    log:
-        "logs/cross_seed/{study}/{analysis}.log",
-    benchmark:
-        "logs/cross_seed/{study}/{analysis}.tsv"
-    wildcard_constraints:
-        study=of_kind("cross_seed"),
-    conda:
-        "../envs/circuit.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
+        **leaves("cross_seed"),
     params:
-        *code("cross_seed"),
-        settings=settings,
-        runs=lambda w: list(PLAN.runs_of(w.study, w.analysis)),
-        versions=TABLES,
-    message:
-        "Does it repeat over the runs of {wildcards.study}?"
-    script:
-        "../src/scripts/cross_seed.py"
+        **asks("cross_seed"),
 
 
 rule report:

@@ -219,7 +219,6 @@ _ATTRIBUTION = TINY["studies"]["quickstart"]["analyses"]["attribution"]
 _WORDS = (
     "scalars/routing.py",
     "measures/closure/regression.py",
-    "reports/figures_closure.py",
     "training/optimizers.py",
     "task/benchmark.py",
     "job.py",
@@ -361,10 +360,6 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     "measures/closure/regression.py": (
         formula("measures/closure/regression.py"),
         {"closure": 1, **PAGE},
-    ),
-    "reports/figures_closure.py": (
-        statement("reports/figures_closure.py"),
-        {"closure": 1, **SEEDS},
     ),
     "reports/page.py": (statement("reports/page.py"), PAGE),
     "attribution/engine.py": (formula("attribution/engine.py"), ATTRIBUTIONS),

@@ -30,7 +30,6 @@ from circuit.reports.page_style import CSS
 from circuit.reports.page_template import PAGE
 from circuit.reports.sections import (
     DATA,
-    REPEATS,
     SECTIONS,
 )
 from circuit.reports.tables import (
@@ -53,7 +52,6 @@ class Filed(NamedTuple):
 
 _SECTION_OF = {
     AUDIT: DATA,
-    "cross_seed": REPEATS,
 }
 
 

@@ -16,8 +16,9 @@ class Settings(AnalysisSettings):
     """The route's growth and its component shares over runs that differ in their seed."""
 
     scope: ClassVar[Literal["run", "study"]] = "study"
-    figures: ClassVar[tuple[str, ...]] = ("seeds",)
     torch: ClassVar[bool] = False
+    job_memory_mb: ClassVar[int] = 1000
+    job_minutes: ClassVar[int] = 10
     kind: Literal["cross_seed"]
     sweep: SweepName
     scan: HeadScanName

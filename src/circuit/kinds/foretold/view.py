@@ -54,8 +54,8 @@ FINDINGS = (
         uncontrolled="random orders and every baseline are what it must lie beyond",
         says={
             "shown": "It could be known before birth which routes training would reinforce: at "
-            "step {effect} the ranking agrees with the order of births better than chance and than "
-            "every baseline.",
+            "{effect.short} the ranking agrees with the order of births better than chance and "
+            "than every baseline.",
             "open": "That it could be known before birth which routes training would reinforce is "
             "not shown: at no cutoff is the ranking beyond both chance and every baseline.",
         },

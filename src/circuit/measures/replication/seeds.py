@@ -1,108 +1,103 @@
 """The route's growth and its component shares over runs that differ in their seed.
 
-1. Per run and role (winner, runner-up, bottom): growth of the selection criterion over the scan's
-   window, on the confirmation half of the events (the selection half chose the head).
+1. Per run and head chosen (winner, runner-up, bottom): growth of the scan's criterion over its
+   window, on the confirmation half of the events (the selection half chose the head), and its
+   excess over the bottom control, event by event.
 2. Per run: share of the winner's growth over the attribution's window (another window, as a rule)
    that each update component and the closure residual carry. Shares of one run sum to 1; a
    component that works against the growth is negative.
 3. Per run: birth step of the behaviour.
-4. Over runs: mean and bootstrap interval over seeds. With three seeds that interval is rough, and
-   the count stands beside it.
+4. Over runs (run ``mean``): mean and bootstrap interval over seeds. With three seeds that interval
+   is rough, and the count stands beside it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import pandas as pd
+from scipy.stats import binomtest
 
-from circuit.statistics import bootstrap_mean
+from circuit.estimates import CONFIRMATION, EXCESS, estimates, keys_of
+from circuit.evidence import Estimate, verdict
+from circuit.statistics import LEVEL, bootstrap_mean
 
-UNITS = {
-    "seed": "id",
-    "value": "column unit",
-    "low": "column unit",
-    "high": "column unit",
-    "count": "1",
-}
-ROLES = ("winner", "runner_up", "bottom")
+MEAN = "mean"
+"""In place of a run: the mean over all that have the number."""
 
 
 @dataclass(frozen=True)
 class SeedResult:
     """What one run contributes.
 
-    ``selection`` is its scan's choice, ``components`` the winner's attribution summed over the
-    window by component (``residual`` included), ``birth_step`` that of the behaviour or None.
+    ``scan`` are the estimates of its head scan, ``components`` the winner's attribution summed over
+    the window by component (``residual`` included), ``birth_step`` that of the behaviour or None.
     """
 
     run: str
     seed: int
-    selection: dict[str, Any]
-    components: dict[str, float]
+    scan: pd.DataFrame
+    components: Mapping[str, float]
     birth_step: int | None
 
 
-def compare_seeds(results: list[SeedResult], seed: int) -> pd.DataFrame:
-    """Rows of run, seed, role, head, measure, value, low, high, count, unit.
+def compare_seeds(results: Sequence[SeedResult], seed: int) -> pd.DataFrame:
+    """Estimates by run, seed, chosen, head and component.
 
-    Growths of runs have intervals over events, other rows of runs equal value, low and high. Rows
-    of run ``mean`` (seed -1) are means over runs with their interval and the number of runs.
+    ``growth`` (with intervals over events), ``share`` and ``birth`` of every run, and their means
+    over runs; of all runs, the ``share_of_runs`` whose winner is shown to grow beyond the bottom
+    control, with its exact interval; of each, the winner's ``lead`` over the runner-up.
     """
-    rows: list[dict[str, Any]] = []
-    for result in results:
-        by = {r["head"]: r for r in result.selection["ranking"]}
-        for role in ROLES:
-            head = result.selection[role]
-            rows.append(
-                {
-                    **_row(result, role, head, "growth", 0.0, result.selection["unit"]),
-                    "value": by[head]["confirmation"],
-                    **{key: by[head][key] for key in ("low", "high", "count")},
-                }
-            )
-        growth = sum(result.components.values())
-        for component, value in result.components.items():
-            share = value / growth
-            rows.append(
-                _row(result, "winner", result.selection["winner"], f"share_{component}", share, "1")
-            )
-        if result.birth_step is not None:
-            rows.append(_row(result, "model", "", "birth_step", result.birth_step, "step"))
-    every = pd.DataFrame(rows)
+    every = pd.concat([_rows(result) for result in results], ignore_index=True)
+    every = estimates(every.fillna(dict.fromkeys(("seed", "chosen", "head", "component"), "")))
+    keys = ["measure", "chosen", "component", "against", "half", "unit"]
+    step = int(every["step"].max())
     means = []
-    for (role, measure, unit), part in every.groupby(["role", "measure", "unit"], sort=False):
-        mean = bootstrap_mean(part["value"].to_numpy(), seed)
-        means.append(
-            {
-                "run": "mean",
-                "seed": -1,
-                "role": role,
-                "head": "",
-                "measure": measure,
-                "value": mean.mean,
-                "low": mean.low,
-                "high": mean.high,
-                "count": mean.count,
-                "unit": unit,
-            }
-        )
-    return pd.concat([every, pd.DataFrame(means)], ignore_index=True)
+    for values, part in every.groupby(keys, sort=False):
+        told = part["mean"].dropna().to_numpy()
+        found = asdict(bootstrap_mean(told, seed)) if len(told) else {"mean": float("nan")}
+        means.append({**dict(zip(keys, values, strict=True)), **found})
+    over = estimates(pd.DataFrame(means), noun="seeds", run=MEAN, step=step)
+    rows = pd.concat([every, over, _shown(every, step)], ignore_index=True)
+    return estimates(rows.fillna(dict.fromkeys(keys_of(rows), "")))
 
 
-def _row(
-    result: SeedResult, role: str, head: str, measure: str, value: float, unit: str
-) -> dict[str, Any]:
-    return {
-        "run": result.run,
-        "seed": result.seed,
-        "role": role,
-        "head": head,
-        "measure": measure,
-        "value": float(value),
-        "low": float(value),
-        "high": float(value),
-        "count": 1,
-        "unit": unit,
-    }
+def _rows(result: SeedResult) -> pd.DataFrame:
+    """One run's numbers."""
+    scan = result.scan
+    grown = scan[(scan["measure"] == "growth") & (scan["half"] == CONFIRMATION)]
+    grown = grown[grown["chosen"] != ""].drop(columns=[k for k in keys_of(scan) if k not in _KEPT])
+    role = grown[grown["against"] == ""].set_index("chosen")
+    lead = role["mean"]["winner"] - role["mean"]["runner_up"]
+    about = {"half": CONFIRMATION, "unit": role["unit"]["winner"]}
+    whole = sum(result.components.values())
+    step = int(grown["step"].max())
+    winner = {"chosen": "winner", "head": role["head"]["winner"], "step": step}
+    shares = pd.DataFrame(
+        {"component": name, "mean": value / whole} for name, value in result.components.items()
+    )
+    parts = [
+        estimates(grown),
+        estimates(shares, "share", measure="share", **winner),
+        estimates(pd.DataFrame([{"mean": lead, **winner, **about}]), measure="lead"),
+        estimates(pd.DataFrame({"mean": [result.birth_step]}), "step", measure="birth", step=step),
+    ]
+    return pd.concat(parts, ignore_index=True).assign(run=result.run, seed=str(result.seed))
+
+
+_KEPT = ("head", "chosen")
+
+
+def _shown(rows: pd.DataFrame, step: int) -> pd.DataFrame:
+    """In how many runs the winner grows beyond the control, and how many runs there are."""
+    beyond = rows[(rows["measure"] == "growth") & (rows["chosen"] == "winner")]
+    ends = beyond.loc[beyond["against"] == EXCESS, ["mean", "low", "high", "count"]].to_numpy()
+    hits, runs = sum(verdict(Estimate(*row)) == "shown" for row in ends), rows["run"].nunique()
+    exact = binomtest(hits, runs).proportion_ci(LEVEL, "exact")
+    share = {"measure": "share_of_runs", "mean": hits / runs, "unit": "share", "count": runs}
+    found = [
+        {**share, "low": exact.low, "high": exact.high, "noun": "seeds"},
+        {"measure": "runs", "mean": runs, "unit": "1", "count": 0, "noun": ""},
+    ]
+    return estimates(pd.DataFrame(found), run=MEAN, step=step)

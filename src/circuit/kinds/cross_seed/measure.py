@@ -1,0 +1,53 @@
+"""The route's growth and its component shares over seeds."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from circuit.artifacts import read_json, read_rows
+from circuit.config.terms import REBINDINGS
+from circuit.kinds.cross_seed.settings import Settings
+from circuit.measures.replication.seeds import SeedResult, compare_seeds
+from circuit.measuring import Job, Measured, Table
+
+
+def measure(job: Job[Settings]) -> Measured:
+    """Every run's growth, shares and birth, and their means over runs."""
+    given = (job.given[name] for name in ("manifests", "scans", "attributions", "sweeps"))
+    results = [
+        SeedResult(
+            run,
+            read_json(manifest)["seed"],
+            read_rows(scan),
+            _components(read_rows(attribution), job.settings.scalar),
+            _birth(read_rows(sweep)),
+        )
+        for run, manifest, scan, attribution, sweep in zip(job.facts.runs, *given, strict=True)
+    ]
+    rows = compare_seeds(results, job.settings.seed)
+    winners = rows[
+        (rows["chosen"] == "winner") & (rows["measure"] == "lead") & (rows["head"] != "")
+    ]
+    return Measured(
+        {"rows": Table(rows, "one measure of one run, or its mean over runs")},
+        facts={"winners": list(winners["head"])},
+        seeds={"bootstrap": job.settings.seed},
+    )
+
+
+def _components(rows: pd.DataFrame, scalar: str) -> dict[str, float]:
+    """What each component of the update contributed to a scalar over the window."""
+    chosen = (rows["measure"] == "contribution") & (rows["against"] == "")
+    chosen &= ~rows["component"].isin(["whole", *REBINDINGS])
+    parts = rows[chosen & (rows["scalar"] == scalar)]
+    # The main path rule comes first.
+    parts = parts[parts["path_rule"] == parts["path_rule"].iloc[0]]
+    return dict(zip(parts["component"], parts["mean"], strict=True))
+
+
+def _birth(sweep: pd.DataFrame) -> int | None:
+    """Step from which on the behaviour is there, on the sweep's first split."""
+    step = float(sweep.loc[sweep["measure"] == "birth", "mean"].iloc[0])
+    return None if math.isnan(step) else int(step)
