@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import pandas as pd
 
@@ -51,9 +53,21 @@ def viewed(
     out = _Outputs({name: str(folder / file) for name, file in view_files(kind).items()})
     job = Facts("it", "study", "run", json.dumps(plain), kind, (), (), files, out, 1, time.time())
     view(import_module(f"circuit.kinds.{kind}.view"), job)
-    for file in out.values():
-        assert Path(file).stat().st_size > 0
+    for file in map(Path, out.values()):
+        assert file.stat().st_size > 0
+        if file.suffix == ".svg":
+            _check_picture(file)
     return read_json(out["report_json"])
+
+
+def _check_picture(file: Path) -> None:
+    """A figure is valid, fetches nothing, and shows no value that code has for a missing one."""
+    text = file.read_text()
+    for element in ElementTree.fromstring(text).iter():
+        for key, value in element.attrib.items():
+            if key.endswith("href"):
+                assert value.startswith(("#", "data:image/png;base64,")), value
+    assert not re.search(r">[^<]*\b(None|nan|NaN)\b[^<]*<", text), file
 
 
 def outcome(report: Mapping[str, Any], name: str, **about: Any) -> SimpleNamespace:
