@@ -9,7 +9,7 @@ use rule measure as checkpoint_sweep with:
 
 use rule measure as full_evaluation with:
     input:
-        unpack(needs(run, splits, other("sweep", sweep="rows"))),
+        unpack(needs(run, splits, other("sweep", "rows"))),
     output:
         **leaves("full_evaluation"),
     params:
@@ -18,7 +18,7 @@ use rule measure as full_evaluation with:
 
 use rule compare as reference_model with:
     input:
-        unpack(needs(others("sweep", sweeps="rows"))),
+        unpack(others("sweep")),
     output:
         **leaves("reference_model"),
     params:
@@ -27,16 +27,7 @@ use rule compare as reference_model with:
 
 use rule measure as birth_windows with:
     input:
-        unpack(
-            needs(
-                other(
-                    "sweep",
-                    sweep_rows="rows",
-                    sweep_stages="stages",
-                    sweep_components="components",
-                )
-            )
-        ),
+        unpack(other("sweep", "rows", "stages", "components")),
     output:
         **leaves("birth_windows"),
     params:

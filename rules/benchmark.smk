@@ -23,7 +23,7 @@ rule benchmark:
 
 use rule compare as dataset_geometry with:
     input:
-        unpack(study_benchmark),
+        unpack(benchmark_of_study),
     output:
         **leaves("dataset_geometry"),
     params:

@@ -9,7 +9,7 @@ use rule measure as route_features with:
 
 use rule compare as foretold with:
     input:
-        unpack(needs(others("features", features="rows"), others("scan", scans="rows"))),
+        unpack(others("features", "scan")),
     output:
         **leaves("foretold"),
     params:

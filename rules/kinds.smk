@@ -13,7 +13,7 @@ rule measure:
         "logs/{study}/{run}/{analysis}.measure.tsv"
     conda:
         "../envs/circuit.yaml"
-    threads: 1
+    threads: lambda w: PLAN.threads(w.study, w.run, w.analysis)
     resources:
         mem_mb=lambda w: PLAN.analysis(w.study, w.analysis).job_memory_mb,
         runtime=lambda w: PLAN.analysis(w.study, w.analysis).job_minutes,

@@ -27,11 +27,7 @@ use rule measure as path_logits with:
 
 use rule measure as route_competition with:
     input:
-        unpack(
-            needs(
-                run, probes, lambda w: tables(w, *route_splits(w)), measured_window, dictionaries
-            )
-        ),
+        unpack(needs(run, probes, train, split, measured_window, dictionaries)),
     output:
         **leaves("route_competition"),
     params:

@@ -1,9 +1,8 @@
 rule replay:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes", PLAN.runs[w.study, w.run].recipe.train_split)),
-        unpack(lambda w: dictionary_files(w, replay_requests(w))),
-        heads=lambda w: [result(w, name, "heads") for name in selecting(w)],
+        unpack(needs(run, probes, train)),
+        unpack(lambda w: dictionary_files(w, requested(w))),
+        heads=lambda w: [PLAN.files(w.study, w.run, name)["heads"] for name in selecting(w)],
     output:
         **{
             name: f"results/{{study}}/{{run}}/replay/{{start}}_{{stop}}/{name}.parquet"
@@ -23,7 +22,7 @@ rule replay:
         runtime=lambda w: PLAN.runs[w.study, w.run].minutes,
     params:
         *code("replay"),
-        requests=lambda w: canonical(replay_requests(w)),
+        requests=lambda w: canonical(requested(w)),
         heads=selecting,
         versions=NUMERICS,
     message:
@@ -34,10 +33,7 @@ rule replay:
 
 rule chords:
     input:
-        unpack(run_inputs),
-        unpack(lambda w: tables(w, "probes")),
-        unpack(dictionaries),
-        heads=lambda w: result(w, PLAN.analysis(w.study, w.analysis).heads, "heads"),
+        unpack(needs(run, probes, dictionaries, heads)),
     output:
         **{
             name: f"results/{{study}}/{{run}}/chords/{{analysis}}/{name}.parquet"

@@ -9,14 +9,7 @@ use rule measure as closure with:
 
 use rule compare as cross_seed with:
     input:
-        unpack(
-            needs(
-                manifests,
-                others("sweep", sweeps="rows"),
-                others("scan", scans="rows"),
-                others("attribution", attributions="rows"),
-            )
-        ),
+        unpack(needs(manifests, others("sweep", "scan", "attribution"))),
     output:
         **leaves("cross_seed"),
     params:

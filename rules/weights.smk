@@ -1,6 +1,6 @@
 use rule measure as weight_svd with:
     input:
-        unpack(needs(run, other("births", births="windows"))),
+        unpack(needs(run, other("births", "windows"))),
     output:
         **leaves("weight_svd"),
     params:
@@ -21,7 +21,6 @@ use rule measure as update_geometry with:
         unpack(needs(run, train, measured_window, heads)),
     output:
         **leaves("update_geometry"),
-    threads: lambda w: PLAN.runs[w.study, w.run].recipe.threads
     params:
         **asks("update_geometry"),
 

@@ -79,6 +79,8 @@ def test_the_rules_are_those_of_the_workflow() -> None:
     found = [
         name
         for path in (PROJECT / "rules").glob("*.smk")
-        for name in re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(), re.MULTILINE)
+        for name in re.findall(
+            r"^(?:rule|checkpoint|use rule \w+ as) (\w+)(?: with)?:", path.read_text(), re.MULTILINE
+        )
     ]
     assert sorted(found) == sorted(_RULES)

@@ -221,7 +221,7 @@ class TestTargets:
                 expected |= {f"results/quickstart/{folder}/{file}" for file in made}
         assert set(tiny.targets("quickstart")) == expected
         assert "results/quickstart/seed7_sparse/behaviour/learning_curve.svg" in expected
-        assert "results/quickstart/cross_seed/seeds.svg" in expected
+        assert "results/quickstart/cross_seed/growth.svg" in expected
 
     def test_settings_of_a_rule_hold_no_names_of_windows_or_runs(self) -> None:
         text = plan().resolved("quickstart", "attribution")

@@ -55,21 +55,21 @@ class AnalysisSettings(Frozen):
     """Settings that every kind has.
 
     ``scope`` says where an analysis' folder lies: in a run's folder (once per run listed in
-    ``runs``) or in the study's folder (once, over the runs listed). ``tables``, ``records``,
-    ``tensors`` and ``figures`` name the files that it leaves beside ``report.json`` and
-    ``report.md``. ``torch`` says whether its script computes with tensors, and
-    ``reads_dictionaries`` whether its scalars may name a dictionary of features. ``told`` are the
-    settings that only its view reads, so that changing one measures nothing anew. ``job_memory_mb``
-    and ``job_minutes`` are what measuring needs at most at reference size, for schedulers.
+    ``runs``) or in the study's folder (once, over the runs listed). ``tables``, ``records`` and
+    ``tensors`` name the files that measuring leaves. ``torch`` says whether it computes with tensors,
+    ``reads_dictionaries`` whether its scalars may name a dictionary of features, ``trains`` whether
+    it replays training itself, which takes the run's threads. ``told`` are the settings that only
+    its view reads, so that changing one measures nothing anew. ``job_memory_mb`` and
+    ``job_minutes`` are what measuring needs at most at reference size, for schedulers.
     """
 
     scope: ClassVar[Literal["run", "study"]] = "run"
     tables: ClassVar[tuple[str, ...]] = ("rows",)
     records: ClassVar[tuple[str, ...]] = ()
     tensors: ClassVar[tuple[str, ...]] = ()
-    figures: ClassVar[tuple[str, ...]] = ()
     torch: ClassVar[bool] = True
     reads_dictionaries: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     told: ClassVar[frozenset[str]] = frozenset()
     job_memory_mb: ClassVar[int] = 1500
     job_minutes: ClassVar[int] = 60
@@ -101,18 +101,6 @@ class AnalysisSettings(Frozen):
             **{record: f"{record}.json" for record in cls.records},
             **{tensor: f"{tensor}.safetensors" for tensor in cls.tensors},
             "measured": "measured.json",
-        }
-
-    @classmethod
-    def files(cls) -> dict[str, str]:
-        """What every analysis of this kind leaves in its folder: output name → file name."""
-        return {
-            **{table: f"{table}.parquet" for table in cls.tables},
-            **{record: f"{record}.json" for record in cls.records},
-            **{tensor: f"{tensor}.safetensors" for tensor in cls.tensors},
-            "report_json": "report.json",
-            "report_md": "report.md",
-            **{figure: f"{figure}.svg" for figure in cls.figures},
         }
 
 

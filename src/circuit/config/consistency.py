@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from circuit.config.study import StudySettings, WorkflowSettings
 
 _TAKEN = ("train", "replay", "chords")
-_RULES = ("benchmark", "replay", "chords", "report", *KINDS)
+_RULES = ("benchmark", "replay", "chords", "report", "measure", "compare", *KINDS)
 
 
 def check_references(settings: WorkflowSettings, where: str) -> None:

@@ -242,6 +242,18 @@ class Plan:
         asked = isinstance(analysis, Attribution) and not analysis.replays
         return f"results/{study}/{run}/chords/{name}" if asked else None
 
+    def threads(self, study: str, run: str, name: str) -> int:
+        """Threads of measuring: those of the run where its training is replayed, else one."""
+        return self.runs[study, run].recipe.threads if self.analysis(study, name).trains else 1
+
+    def stretches(self, study: str, run: str, name: str, table: str) -> list[str]:
+        """One table of every job that looked at an analysis' window, in step order."""
+        chords = self.chords(study, run, name)
+        if chords:
+            return [f"{chords}/{table}.parquet"] if table in CHORD_TABLES else []
+        jobs = self.replay_jobs(study, run, self.window(study, self.analysis(study, name).window))
+        return [f"{job.folder}/{table}.parquet" for job in jobs]
+
     def replay_jobs(
         self, study: str, run: str, window: tuple[int, int] | None = None
     ) -> list[ReplayJob]:

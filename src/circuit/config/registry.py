@@ -33,8 +33,6 @@ else:
 
 def files(kind: str) -> dict[str, str]:
     """What every analysis of a kind leaves in its folder: output name → file name."""
-    if kind not in VIEWS:
-        return KINDS[kind].files()
     return {**KINDS[kind].measured_files(), **view_files(kind)}
 
 

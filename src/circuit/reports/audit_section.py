@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from circuit.reports.document import Number, Report, Table, report_dict
+from circuit.reports.sections import DATA
 from circuit.task.shortcuts import HEURISTICS
 
 KIND = "benchmark_audit"
@@ -75,6 +76,7 @@ def audit_report(
             ),
         ),
         marks=tuple(marks),
+        section=DATA,
         command=command,
     )
     return report_dict(report)

@@ -22,16 +22,12 @@ from markupsafe import Markup
 
 from circuit.artifacts import write_text
 from circuit.errors import AnalysisError
-from circuit.reports.audit_section import KIND as AUDIT
 from circuit.reports.audit_section import audit_report
 from circuit.reports.inline import STYLE, inline_svg
 from circuit.reports.origins import JOB_HEADER, origins
 from circuit.reports.page_style import CSS
 from circuit.reports.page_template import PAGE
-from circuit.reports.sections import (
-    DATA,
-    SECTIONS,
-)
+from circuit.reports.sections import SECTIONS
 from circuit.reports.tables import (
     NUMBER_HEADER,
     is_numeric,
@@ -48,11 +44,6 @@ class Filed(NamedTuple):
 
     folder: str | os.PathLike[str]
     report: Mapping[str, Any]
-
-
-_SECTION_OF = {
-    AUDIT: DATA,
-}
 
 
 def write_page(
@@ -135,7 +126,7 @@ def _sections(reports: Sequence[Filed], focus: str | None) -> Iterator[dict[str,
     """The sections that have reports, numbered, with their reports as the template wants them."""
     of: dict[str, list[Filed]] = {title: [] for title in SECTIONS}
     for filed in reports:
-        title = filed.report["section"] or _SECTION_OF[filed.report["kind"]]
+        title = filed.report["section"]
         of.setdefault(title, []).append(filed)
     told = [(title, members) for title, members in of.items() if members]
     for number, (title, members) in enumerate(told, 1):

@@ -12,12 +12,12 @@ from circuit.measuring import Job, Measured, Table
 def measure(job: Job[Settings]) -> Measured:
     """Estimates of every birth (``rows``) and of every window (``spans``), which have names."""
     asked = job.settings
-    rows = job.table("sweep_rows")
+    rows = job.table("rows")
     first, last = int(rows["step"].min()), int(rows["step"].max())
     curves = read_curves(
         rows,
-        job.table("sweep_stages"),
-        job.table("sweep_components"),
+        job.table("stages"),
+        job.table("components"),
         asked.split,
         asked.heldout_split,
         asked.threshold,

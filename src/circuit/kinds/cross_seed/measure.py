@@ -15,7 +15,7 @@ from circuit.measuring import Job, Measured, Table
 
 def measure(job: Job[Settings]) -> Measured:
     """Every run's growth, shares and birth, and their means over runs."""
-    given = (job.given[name] for name in ("manifests", "scans", "attributions", "sweeps"))
+    given = (job.given[name] for name in ("manifests", "scan", "attribution", "sweep"))
     results = [
         SeedResult(
             run,

@@ -38,7 +38,7 @@ def measure(job: Job[Settings]) -> Measured:
     asked, runs = job.settings, job.facts.runs
     features = [read_rows(file) for file in job.given["features"]]
     features = [rows[(rows["against"] == "") & (rows["feature"] == "")] for rows in features]
-    scans = [read_rows(file) for file in job.given["scans"]]
+    scans = [read_rows(file) for file in job.given["scan"]]
     told = {
         threshold: foretold(features, scans, runs, asked.measure, threshold)
         for threshold in dict.fromkeys((asked.threshold, *asked.other_thresholds))

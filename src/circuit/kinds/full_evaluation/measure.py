@@ -23,7 +23,7 @@ def measure(job: Job[Settings]) -> Measured:
     run, asked = OpenRun(job), job.settings
     step = asked.checkpoint
     if step == "best":
-        step = best_step(job.table("sweep"), asked.best_by)
+        step = best_step(job.table("rows"), asked.best_by)
     elif step == "final":
         step = run.steps[-1]
     splits = {name: SplitReads(run.split(name), run.benchmark.vocabulary) for name in asked.splits}

@@ -16,7 +16,7 @@ def measure(job: Job[Settings]) -> Measured:
     every = pd.concat(
         [
             candidates(run, read_rows(path), asked.validation_split, asked.heldout_split)
-            for run, path in zip(job.facts.runs, job.given["sweeps"], strict=True)
+            for run, path in zip(job.facts.runs, job.given["sweep"], strict=True)
         ],
         ignore_index=True,
     )

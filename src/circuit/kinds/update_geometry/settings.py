@@ -16,6 +16,7 @@ class Settings(AnalysisSettings):
     The job replays the window by itself. ``draws`` random updates are the control.
     """
 
+    trains: ClassVar[bool] = True
     job_memory_mb: ClassVar[int] = 2500
     kind: Literal["update_geometry"]
     heads: HeadScanName

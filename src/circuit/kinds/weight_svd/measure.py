@@ -13,7 +13,7 @@ from circuit.opened import OpenRun
 def measure(job: Job[Settings]) -> Measured:
     """Rows of every matrix beside untrained ones; ``patterns`` are its births and their matches."""
     run, asked = OpenRun(job), job.settings
-    windows = read_json(job.given["births"])["windows"]
+    windows = read_json(job.given["windows"])["windows"]
     rows, spectra = weight_svd(
         run.decoder, run.theta, run.steps, asked.top, asked.baseline_draws, asked.seed
     )
