@@ -56,7 +56,7 @@ class AnalysisSettings(Frozen):
 
     ``scope`` says where an analysis' folder lies: in a run's folder (once per run listed in
     ``runs``) or in the study's folder (once, over the runs listed). ``tables``, ``records`` and
-    ``tensors`` name the files that measuring leaves. ``torch`` says whether it computes with tensors,
+    ``tensors`` name the files that measuring leaves. ``torch`` says whether it uses tensors,
     ``reads_dictionaries`` whether its scalars may name a dictionary of features, ``trains`` whether
     it replays training itself, which takes the run's threads. ``told`` are the settings that only
     its view reads, so that changing one measures nothing anew. ``job_memory_mb`` and
