@@ -26,11 +26,12 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from circuit.artifacts import write_text
 from circuit.errors import AnalysisError
@@ -38,52 +39,26 @@ from circuit.errors import AnalysisError
 INK, SOFT, FAINT, GRID = "#1a1a1a", "#5f6368", "#b8bcc2", "#e6e8eb"
 
 COMPONENT_COLOURS = {
-    "current_gradient": "#0072b2",
-    "momentum": "#e69f00",
-    "weight_decay": "#009e73",
-    "rounding": "#9aa0a6",
-    "checkpoint_difference": "#6633ff",
-    "basis_motion": "#ff99ff",
-    "rank_cut_jump": "#cc0033",
-    "branch_switch": "#660066",
-    "residual": "#d55e00",
-    "raw_sgd": "#cc79a7",
-    "clipped_sgd": "#56b4e9",
-}
+    "current_gradient": "#0072b2", "momentum": "#e69f00", "weight_decay": "#009e73",
+    "rounding": "#9aa0a6", "checkpoint_difference": "#6633ff", "basis_motion": "#ff99ff",
+    "rank_cut_jump": "#cc0033", "branch_switch": "#660066", "residual": "#d55e00",
+    "raw_sgd": "#cc79a7", "clipped_sgd": "#56b4e9",
+}  # fmt: skip
 ROLE_COLOURS = {"winner": "#332288", "runner_up": "#44aa99", "bottom": "#aa3355"}
 SPLIT_COLOURS = {
-    "train": "#5f6368",
-    "validation_iid": "#0072b2",
-    "test_iid": "#56b4e9",
-    "heldout_pairs": "#d55e00",
-    "structural_ood": "#cc79a7",
-    "counterfactual": "#009e73",
+    "train": "#5f6368", "validation_iid": "#0072b2", "test_iid": "#56b4e9",
+    "heldout_pairs": "#d55e00", "structural_ood": "#cc79a7", "counterfactual": "#009e73",
     "probes": "#e69f00",
-}
+}  # fmt: skip
 ATTENTION_ROLE_COLOURS = {
-    "support_value": "#332288",
-    "stale_value": "#aa4499",
-    "value_distractors": "#8c2d04",
-    "query_key": "#d98a00",
-    "key_distractors": "#5aa9d6",
-    "prior_answers": "#117733",
-    "support_key": "#44aa99",
-    "support_op": "#999933",
-    "other": "#b8bcc2",
-}
-ROLE_LINES = {"winner": "-", "runner_up": (0, (5, 1.5)), "bottom": (0, (1.5, 1.5))}
+    "support_value": "#332288", "stale_value": "#aa4499", "value_distractors": "#8c2d04",
+    "query_key": "#d98a00", "key_distractors": "#5aa9d6", "prior_answers": "#117733",
+    "support_key": "#44aa99", "support_op": "#999933", "other": "#b8bcc2",
+}  # fmt: skip
 SPARE_COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#aa4499",
-    "#e69f00",
-    "#56b4e9",
-    "#5f6368",
-    "#882255",
-    "#999933",
-    "#332288",
-)
+    "#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00",
+    "#56b4e9", "#5f6368", "#882255", "#999933", "#332288",
+)  # fmt: skip
 
 SEQUENTIAL = LinearSegmentedColormap.from_list(
     "attention", ["#ffffff", "#d8dcf0", "#9aa6d8", "#5a62b3", "#332288", "#1b1147"]
@@ -94,44 +69,21 @@ _ACRONYMS = {"dla": "DLA", "mlp": "MLP", "ov": "OV", "pca": "PCA", "qk": "QK", "
 _LONG = re.compile(r"(\.\d\d)\d+")
 _MEASURED, _SHOWN = "'DejaVu Sans'", "'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans'"
 _STYLE: dict[str, Any] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": SOFT,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.labelcolor": INK,
-    "axes.labelsize": 8.5,
-    "axes.linewidth": 0.7,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 7,
-    "axes.titlesize": 9,
+    "axes.axisbelow": True, "axes.grid": True, "axes.grid.axis": "y",
+    "axes.edgecolor": SOFT, "axes.labelcolor": INK, "axes.labelsize": 8.5, "axes.linewidth": 0.7,
+    "axes.spines.right": False, "axes.spines.top": False,
+    "axes.titlelocation": "left", "axes.titlepad": 7, "axes.titlesize": 9,
     "axes.titleweight": "bold",
-    "figure.constrained_layout.h_pad": 0.06,
-    "figure.constrained_layout.w_pad": 0.06,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8.5,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "image.interpolation": "none",
-    "legend.borderaxespad": 0,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "legend.handlelength": 1.8,
-    "legend.title_fontsize": 8,
-    "lines.linewidth": 1.5,
-    "lines.markersize": 4,
-    "lines.solid_capstyle": "round",
-    "savefig.facecolor": "white",
-    "text.color": INK,
-    "xtick.color": SOFT,
-    "xtick.labelcolor": INK,
-    "xtick.labelsize": 8,
-    "ytick.color": SOFT,
-    "ytick.labelcolor": INK,
-    "ytick.labelsize": 8,
-}
+    "figure.constrained_layout.h_pad": 0.06, "figure.constrained_layout.w_pad": 0.06,
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 8.5,
+    "grid.color": GRID, "grid.linewidth": 0.7, "image.interpolation": "none",
+    "legend.borderaxespad": 0, "legend.fontsize": 8, "legend.frameon": False,
+    "legend.handlelength": 1.8, "legend.title_fontsize": 8,
+    "lines.linewidth": 1.5, "lines.markersize": 4, "lines.solid_capstyle": "round",
+    "savefig.facecolor": "white", "text.color": INK,
+    "xtick.color": SOFT, "xtick.labelcolor": INK, "xtick.labelsize": 8,
+    "ytick.color": SOFT, "ytick.labelcolor": INK, "ytick.labelsize": 8,
+}  # fmt: skip
 
 
 @contextmanager
@@ -234,36 +186,6 @@ def need(rows: pd.DataFrame, columns: Sequence[str], what: str) -> None:
         )
 
 
-def interval_line(
-    ax: Axes, rows: pd.DataFrame, label: str, colour: Any, *, x: str = "step", **line: Any
-) -> None:
-    """Draw ``mean`` over ``x`` as a line with the band from ``low`` to ``high``."""
-    rows = rows.sort_values(x)
-    marker = "o" if len(rows) <= 24 else None
-    options = {"marker": marker, "markersize": 2.6, "zorder": 3, **line}
-    ax.plot(rows[x], rows["mean"], color=colour, label=label, **options)
-    low, high = (rows[name].fillna(rows["mean"]) for name in ("low", "high"))
-    ax.fill_between(rows[x], low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
-
-
-def stage_looks(stages: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The look of a line per residual stage, one in all figures, in the order of the stream.
-
-    Later stages are darker; lines are dashed after attention, solid after an MLP, dotted at the
-    embedding, and dashed and dotted after the final LayerNorm.
-    """
-    dashes = {"embedding": (0, (1, 1.5)), "final_norm": (0, (4, 1.2, 1, 1.2))}
-    shades = {name: 0.35 + 0.65 * i / max(len(stages) - 1, 1) for i, name in enumerate(stages)}
-    return {
-        name: {
-            "colour": SEQUENTIAL(shade),
-            "linestyle": dashes.get(name, (0, (4, 1.5)) if name.endswith("_post_attn") else "-"),
-            "linewidth": 1.4,
-        }
-        for name, shade in shades.items()
-    }
-
-
 def side_legend(ax: Axes, title: str | None = None, **options: Any) -> None:
     """Put the legend to the right of the axes, where it hides no data."""
     legend = ax.legend(
@@ -304,30 +226,15 @@ def step_axis(ax: Axes, label: str = "training step", ticks: int = 7) -> None:
 
 def share_axis(ax: Axes, label: str, axis: str = "y", whole: bool = True) -> None:
     """Show shares as percent; ``whole`` fixes the range to 0..100%."""
-    target = ax.yaxis if axis == "y" else ax.xaxis
-    target.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g}%".replace("-", "−")))
-    (ax.set_ylabel if axis == "y" else ax.set_xlabel)(label)
+    ax.set(**{f"{axis}label": label})
+    in_percent(getattr(ax, f"{axis}axis"))
     if whole:
-        (ax.set_ylim if axis == "y" else ax.set_xlim)(-0.03, 1.03)
+        ax.set(**{f"{axis}lim": (-0.03, 1.03)})
 
 
-def log_axis(ax: Axes, percent: bool = False) -> None:
-    """Make the vertical axis logarithmic, with labels that say their number plainly."""
-    ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    few = high / low < 150
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8))
-    ax.yaxis.set_minor_locator(NullLocator())
-    scale, sign = (100, "%") if percent else (1, "")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{_power(scale * v)}{sign}"))
-
-
-def _power(value: float) -> str:
-    if value <= 0 or 1e-3 <= value < 1e4:
-        return f"{value:g}"
-    mantissa, _, exponent = f"{value:.0e}".partition("e")
-    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"10{raised}" if mantissa == "1" else f"{mantissa}·10{raised}"
+def in_percent(axis: Axis) -> None:
+    """Write an axis' shares as percent."""
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g}%".replace("-", "−")))
 
 
 def zero_line(ax: Axes, axis: str = "y") -> None:
@@ -337,10 +244,7 @@ def zero_line(ax: Axes, axis: str = "y") -> None:
 
 def counts(values: pd.Series, noun: str) -> str:
     """``n = 2,315 reads``, or ``n = 80–96 reads`` where counts differ."""
-    present = values.dropna()
-    if present.empty:
-        return f"n of {noun} not recorded"
-    low, high = int(present.min()), int(present.max())
+    low, high = int(values.min()), int(values.max())
     return f"n = {low:,} {noun}" if low == high else f"n = {low:,}–{high:,} {noun}"
 
 

@@ -81,10 +81,10 @@ class Curves(View):
         marks: rows with unit ``step``, drawn as vertical lines with their name.
         log: a logarithmic axis.
 
-    A control whose rows tell the same series apart is a dotted line in the series' colour, where
-    there are at most four series; one of more series, or the same for a whole panel, is a band over
-    all of them, a grey line where it has no width. A control that is known at one place of ``x``
-    only, such as chance, holds for all.
+    The first control whose rows tell the same series apart is a dotted line in the series' colour,
+    where there are at most four series; one of more series, or the same for a whole panel, is a
+    band over all of them, a grey line where it has no width. A control that is known at one place
+    of ``x`` only, such as chance, holds for all.
     """
 
     x: str = "step"
@@ -131,6 +131,7 @@ class Stack(View):
     Rows hold what each interval contributed. Areas are their cumulative sums: a row's ``x`` is
     where its interval begins; it ends at the key ``stop`` where rows have it, else where the next
     one begins (the last is taken to be as long as the one before). Bars are sums over intervals.
+    The part ``residual`` of areas is a dashed line, not stacked.
 
     Args:
         parts: the column that tells parts apart.
@@ -138,15 +139,13 @@ class Stack(View):
         y: key columns that tell bars apart, for bars.
         total: conditions beyond ``where`` of the rows that are the whole, drawn as a black line or
             dot; without them bars have the sum of their parts.
-        lines: parts of areas that are drawn as dashed lines and not stacked, such as the residual.
-        top: at most so many bars of a panel, the largest; all others are summed in one more.
+        top: at most so many bars, the largest; all others are summed in one more.
     """
 
     parts: str
     x: str = ""
     y: tuple[str, ...] = ()
     total: Where | None = None
-    lines: tuple[str, ...] = ("residual",)
     top: int | None = None
 
 

@@ -11,8 +11,6 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
-from matplotlib.figure import SubFigure
-from matplotlib.ticker import FuncFormatter
 
 from circuit.reports import style
 from circuit.reports.draw import frame, looks
@@ -26,54 +24,45 @@ _MOST_STEPS = 12
 
 def draw_cells(shown: Shown) -> None:
     """Draw a :class:`~circuit.reports.views.Cells`."""
-    view, panels = shown.view, shown.panels()
-    shown.need([view.x, view.y])
+    view = shown.view
     shown.one_each(shown.rows, [*view.panels, view.x, view.y])
     shown.one_each(shown.control, [*view.panels, "against", view.x, view.y])
+    panels = shown.panels()
     xs, ys = (_values(shown.rows, name) for name in (view.x, view.y))
-    roles = looks.roles_of(shown.rows, view.y)
+    texts, roles = [looks.spelled(x) for x in xs], looks.roles_of(shown.rows, view.y)
     names = [f"{looks.spelled(y)} {style.words(roles.get(y, ''))}".strip() for y in ys]
-    margin = max(style.text_width(name, 8) for name in names) + 0.35
-    columns = min(shown.columns(panels), 2)
-    if (frame.WIDTH - margin - _BAR) / columns / max(len(xs), 1) < 0.12:
+    room = frame.WIDTH - max(style.text_width(name, 8) for name in names) - 0.35 - _BAR
+    columns = min(frame.columns_for([panel.values for panel in panels]), 2)
+    if room / columns / len(xs) < 0.12:
         columns = 1
-    wide = (frame.WIDTH - margin - _BAR) / columns / len(xs)
-    texts = [looks.spelled(x) for x in xs]
-    upright = max(style.text_width(text, 8) for text in texts) < 0.9 * wide
+    wide = room / columns / len(xs)
+    longest = max(style.text_width(text, 8) for text in texts)
+    upright = view.x == "step" or longest < 0.9 * wide
     line = min(_TALL_LINE if view.control else _LINE, _TALLEST / len(ys))
-    below = (
-        0.55
-        if upright or view.x == "step"
-        else 0.3 + 0.65 * max(style.text_width(text, 8) for text in texts)
-    )
-    down = -(-len(panels) // columns)
-    height = down * (line * len(ys) + below + (0.3 if view.panels else 0.05))
-    absent = any(len(panel.rows) < len(xs) * len(ys) for panel in panels)
-    notes = [
-        frame.marks_note(shown.rows, "Colours", ""),
-        frame.steps_note(shown.rows, along="step" in (view.x, view.y)),
-    ]
+    high = line * len(ys) + (0.55 if upright else 0.3 + 0.65 * longest)
+    height = -(-len(panels) // columns) * (high + (0.3 if view.panels else 0.05))
+    notes = frame.notes(shown.rows, "Colours", "", along="step" in (view.x, view.y))
     if view.control:
         notes.append(f"In brackets: {', '.join(map(style.words, view.control))}.")
-    if absent:
+    if any(len(panel.rows) < len(xs) * len(ys) for panel in panels):
         notes.append("Grey: there is no such number.")
-    with shown.picture(notes, height) as body:
-        axes = frame.grid(body, len(panels), columns)
+    thin = style.every_nth(len(ys), max(1, int(line * len(ys) / 0.15)))
+    with shown.picture(notes, height, 0) as body:
+        axes = frame.grid(body, [panel.title for panel in panels], columns)
         for unit in dict.fromkeys(panel.unit for panel in panels):
             same = [(ax, p) for ax, p in zip(axes, panels, strict=True) if p.unit == unit]
             scale = _scale([panel for _, panel in same])
             for ax, panel in same:
-                _map(ax, panel, shown, xs, ys, scale, (wide, line))
-                ax.set_title(panel.title)
-            _bar(body, [ax for ax, _ in same], same[0][1], scale)
+                _map(ax, panel, view, xs, ys, scale, (wide, line))
+            bar = body.colorbar(scale, ax=[ax for ax, _ in same], pad=0.015, aspect=22)
+            bar.set_label(same[0][1].label)
+            if same[0][1].percent:
+                style.in_percent(bar.ax.yaxis)
+            bar.outline.set_visible(False)
         for i, ax in enumerate(axes):
-            lowest = i + columns >= len(axes)
-            _ticks(ax, view.x, xs, texts, upright, lowest)
-            thin = style.every_nth(len(ys), max(1, int(line * len(ys) / 0.15)))
+            _ticks(ax, view.x, xs, texts, upright, i + columns >= len(axes))
             ticks = ax.set_yticks(thin, [names[k] if i % columns == 0 else "" for k in thin])
-            for tick, k in zip(ticks, thin, strict=True):
-                if ys[k] in roles:
-                    tick.label1.set(color=looks.role_look(roles[ys[k]])[0], fontweight="bold")
+            frame.in_colours(ticks, [roles.get(ys[k], "") for k in thin])
 
 
 def _values(rows: pd.DataFrame, column: str) -> list[Any]:
@@ -86,8 +75,7 @@ def _scale(panels: Sequence[Panel]) -> ScalarMappable:
     """Colours that diverge from zero for signed numbers, else from white."""
     means = pd.concat([panel.rows["mean"] for panel in panels]).to_numpy(float)
     finite = means[np.isfinite(means)]
-    size = float(np.abs(finite).max()) if finite.size else 1.0
-    size = size or 1.0
+    size = float(np.abs(finite).max(initial=0.0)) or 1.0
     if any(panel.signed for panel in panels):
         return ScalarMappable(Normalize(-size, size), colormaps[style.DIVERGING])
     whole = panels[0].percent and 0.5 < size <= 1
@@ -97,13 +85,12 @@ def _scale(panels: Sequence[Panel]) -> ScalarMappable:
 def _map(
     ax: Axes,
     panel: Panel,
-    shown: Shown,
+    view: Any,
     xs: Sequence[Any],
     ys: Sequence[Any],
     scale: ScalarMappable,
     cell: tuple[float, float],
 ) -> None:
-    view = shown.view
     table = _table(panel.rows, view, xs, ys)
     ax.set_facecolor(style.GRID)
     ax.imshow(table, cmap=scale.cmap, norm=scale.norm, aspect="auto")
@@ -112,29 +99,23 @@ def _map(
         for name in view.control
     ]
     texts = {
-        (i, j): "\n".join(
-            [_number(value, panel, scale)]
-            + [f"({_number(float(control[i, j]), panel, scale)})" for control in controls]
-        )
-        for (i, j), value in np.ndenumerate(table)
+        place: [_number(value, panel, scale)]
+        + [f"({_number(float(control[place]), panel, scale)})" for control in controls]
+        for place, value in np.ndenumerate(table)
         if np.isfinite(value)
     }
-    lines = 1 + len(controls)
-    widest = max(
-        (style.text_width(part, _TEXT) for text in texts.values() for part in text.split("\n")),
-        default=0,
-    )
-    if widest < 0.94 * cell[0] and 0.13 * lines < cell[1]:
+    parts = [part for text in texts.values() for part in text]
+    widest = max((style.text_width(part, _TEXT) for part in parts), default=0)
+    if widest < 0.94 * cell[0] and 0.13 * (1 + len(controls)) < cell[1]:
         for (i, j), text in texts.items():
             ink = style.readable_on(to_hex(scale.cmap(scale.norm(table[i, j]))))
             place = {"ha": "center", "va": "center", "linespacing": 1.05}
-            ax.text(j, i, text, fontsize=_TEXT, color=ink, **place)
+            ax.text(j, i, "\n".join(text), fontsize=_TEXT, color=ink, **place)
     ax.grid(visible=False)
-    if len(xs) <= 40:
-        ax.set_xticks(np.arange(0.5, len(xs) - 1), minor=True)
-        ax.grid(axis="x", which="minor", color="white", linewidth=0.8)
-    ax.set_yticks(np.arange(0.5, len(ys) - 1), minor=True)
-    ax.grid(axis="y", which="minor", color="white", linewidth=0.8)
+    for axis, values in ((ax.xaxis, xs), (ax.yaxis, ys)):
+        if axis is ax.yaxis or len(values) <= 40:
+            axis.set_ticks(np.arange(0.5, len(values) - 1), minor=True)
+            axis.grid(which="minor", color="white", linewidth=0.8)
     ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(False)
 
@@ -153,35 +134,21 @@ def _number(value: float, panel: Panel, scale: ScalarMappable) -> str:
     """A number as it stands in a cell: two digits of the largest one's."""
     if not np.isfinite(value):
         return "–"
-    shown, size = (
-        (100 * value, 100 * scale.norm.vmax) if panel.percent else (value, scale.norm.vmax)
-    )
-    decimals = 0 if panel.unit == "step" else min(max(0, 1 - int(np.floor(np.log10(size)))), 4)
-    text = f"{round(shown, decimals) + 0.0:,.{decimals}f}".replace("-", "−")
-    return f"{text}%" if panel.percent else text
+    times, sign = (100, "%") if panel.percent else (1, "")
+    digits = int(np.floor(np.log10(times * scale.norm.vmax)))
+    decimals = 0 if panel.unit == "step" else min(max(0, 1 - digits), 4)
+    text = f"{round(times * value, decimals) + 0.0:,.{decimals}f}".replace("-", "−")
+    return f"{text}{sign}"
 
 
 def _ticks(
     ax: Axes, x: str, xs: Sequence[Any], texts: Sequence[str], upright: bool, lowest: bool
 ) -> None:
-    most = _MOST_STEPS if x == "step" else 45
-    kept = style.every_nth(len(xs), most)
-    if x == "step":
-        ax.set_xlabel("training step of the checkpoint" if lowest else "")
+    kept = style.every_nth(len(xs), _MOST_STEPS if x == "step" else 45)
+    if x == "step" and lowest:
+        ax.set_xlabel("training step of the checkpoint")
     elif all(map(looks.is_number, xs)) and lowest:
         ax.set_xlabel(style.words(x))
-    turned = (
-        {} if upright or x == "step" else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    )
+    turned = {} if upright else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
     ax.set_xticks(kept, [texts[k] for k in kept], **turned)
     ax.tick_params(axis="x", labelbottom=lowest)
-
-
-def _bar(body: SubFigure, axes: list[Axes], panel: Panel, scale: ScalarMappable) -> None:
-    bar = body.colorbar(scale, ax=axes, pad=0.015, aspect=22)
-    bar.set_label(panel.label)
-    if panel.percent:
-        bar.ax.yaxis.set_major_formatter(
-            FuncFormatter(lambda v, _: f"{100 * v:.4g}%".replace("-", "−"))
-        )
-    bar.outline.set_visible(False)

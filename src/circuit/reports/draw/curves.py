@@ -2,76 +2,80 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from circuit.estimates import FIXED
 from circuit.reports import style
 from circuit.reports.draw import frame, looks
-from circuit.reports.draw.frame import Panel, Shown
+from circuit.reports.draw.frame import Shown
 from circuit.reports.draw.looks import Look
 from circuit.reports.rows import select
 
 _DOTTED = 4  # series of which each may have its dotted control
-_DOTS: tuple[Any, ...] = (":", (0, (1, 3)), (0, (3, 2, 1, 2)))
+_DOTS = {"linestyle": ":", "linewidth": 1.2}
 _BANDS = (style.FAINT, "#e2d5bd", "#cfe0d8")
 _NAMED = 5  # vertical lines of a panel that have their names beside them
 
 
+@dataclass(frozen=True)
+class _Control:
+    """A control's rows, and whether it is ``dotted`` in the series' colours, a line or a band."""
+
+    name: str
+    rows: pd.DataFrame
+    kind: str
+    colour: str
+
+
 def draw_curves(shown: Shown) -> None:
     """Draw a :class:`~circuit.reports.views.Curves`."""
-    view, panels = shown.view, shown.panels()
+    view = shown.view
     series, x = view.series, view.x
-    shown.need([x, series])
     shown.one_each(shown.rows, [*view.panels, series, x])
-    looked = looks.looks(shown.rows, series)
-    apart = _own_looks(panels, series)
-    grey = shown.rows[series].nunique() - len(looked) if series and not apart else 0
     places = _places(shown.rows, x)
-    marks = select(shown.table, view.marks, shown.settings) if view.marks else None
-    kinds = _kinds(shown, looked)
-    handles = [] if apart else _handles(shown.rows, series, looked, kinds)
-    units = {panel.unit for panel in panels}
-    columns = 1 if len(panels) == 2 and len(units) > 1 else shown.columns(panels)
+    shown = replace(shown, picked=shown.rows.assign(at=shown.rows[x].map(places)))
+    panels, looked = shown.panels(), shown.looked
+    values = [set(panel.rows[series]) for panel in panels] if series else [set()]
+    # Series that are numbers, and not the same in all panels, have a legend in each.
+    numbers = all(looks.is_number(value) for one in values for value in one)
+    apart = numbers and any(one != values[0] for one in values)
+    marks = select(shown.table, view.marks, shown.settings) if view.marks else shown.rows[:0]
+    controls = _controls(shown, places)
+    handles = [] if apart else _handles(shown.rows, series, looked, controls)
+    two_units = len({panel.unit for panel in panels}) > 1 and len(panels) == 2
+    columns = 1 if two_units else frame.columns_for([panel.values for panel in panels])
     lines = -(-len(panels) // columns)
-    height = max(3.0 if lines == 1 else 0.4 + 2.2 * lines, frame.legend_height(handles))
-    with shown.picture(_notes(shown, looked, grey, kinds, marks), height) as body:
-        axes = frame.grid(body, len(panels), columns, sharex=True)
-        for ax, panel in zip(axes, panels, strict=True):
-            for name, (kind, turn) in kinds.items():
-                _control(ax, panel, name, kind, turn, view, looked, places)
+    height = 3.0 if lines == 1 else 0.4 + 2.2 * lines
+    with shown.picture(_notes(shown, apart, controls, marks), height, len(handles)) as body:
+        axes = frame.grid(body, [panel.title for panel in panels], columns, sharex=True)
+        keys = [dict(zip(view.panels, panel.values, strict=True)) for panel in panels]
+        for ax, panel, key in zip(axes, panels, keys, strict=True):
             own = looks.looks(panel.rows, series) if apart else looked
-            _lines(ax, panel.rows, view, own, places)
+            for control in controls:
+                _control(ax, frame.at(control.rows, key), control, shown)
+            _lines(ax, panel.rows, series, own)
             if view.log:
                 ax.set_yscale("log")
             frame.value_axis(ax, panel)
             if view.log:
-                style.log_axis(ax, panel.percent)
-            ax.set_title(panel.title)
+                _log_axis(ax, panel.percent)
             _x_axis(ax, x, places, columns)
+            if apart:
+                fewer: dict[str, Any] = {"fontsize": 7.5, "handlelength": 1.2, "labelspacing": 0.3}
+                style.side_legend(ax, handles=_handles(panel.rows, series, own, []), **fewer)
         frame.align(axes, panels)
-        for ax, panel in zip(axes, panels, strict=True):
-            if marks is not None:
-                _mark(ax, _marks_of(marks, panel, view.panels), series, looked)
+        for ax, key in zip(axes, keys, strict=True):
+            key.pop("measure", None)
+            _mark(ax, frame.at(marks, key), series, looked)
         frame.inner_labels(axes, columns)
-        named = style.words(series) if series not in ("", "measure", "against", "half") else ""
-        frame.legend(body, axes, columns, handles, named)
-        for ax, panel in zip(axes, panels, strict=True) if apart else ():
-            entries = _handles(panel.rows, series, looks.looks(panel.rows, series), {})
-            style.side_legend(ax, handles=entries, fontsize=7.5, handlelength=1.2, labelspacing=0.3)
-
-
-def _own_looks(panels: Sequence[Panel], series: str) -> bool:
-    """Whether panels have a legend each: their series are numbers, and not the same."""
-    values = [set(panel.rows[series]) for panel in panels] if series else []
-    alike = all(one == values[0] for one in values)
-    return not alike and all(looks.is_number(value) for one in values for value in one)
+        frame.legend(body, axes, columns, handles, series)
 
 
 def _places(rows: pd.DataFrame, x: str) -> dict[Any, float]:
@@ -91,113 +95,107 @@ def _x_axis(ax: Axes, x: str, places: Mapping[Any, float], columns: int) -> None
         whole = all(place.is_integer() for place in places.values())
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
     else:
-        short = [
-            looks.spelled(value).replace("layer ", "L").replace(" post ", " ") for value in places
-        ]
+        short = [looks.spelled(v).replace("layer ", "L").replace(" post ", " ") for v in places]
         ax.set_xticks(list(places.values()), short, rotation=30, ha="right", rotation_mode="anchor")
 
 
-def _lines(
-    ax: Axes,
-    rows: pd.DataFrame,
-    view: Any,
-    looked: Mapping[Any, Look],
-    places: Mapping[Any, float],
-) -> None:
+def _log_axis(ax: Axes, percent: bool) -> None:
+    """Labels of a logarithmic axis that say their number plainly."""
+    low, high = ax.get_ylim()
+    few = high / low < 150
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8))
+    ax.yaxis.set_minor_locator(NullLocator())
+    scale, sign = (100, "%") if percent else (1, "")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{_power(scale * v)}{sign}"))
+
+
+def _power(value: float) -> str:
+    if value <= 0 or 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    mantissa, _, exponent = f"{value:.0e}".partition("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if mantissa == "1" else f"{mantissa}·10{raised}"
+
+
+def _lines(ax: Axes, rows: pd.DataFrame, series: str, looked: Mapping[Any, Look]) -> None:
     """Every series over its band; those without a look grey and behind."""
-    rows = rows.assign(at=rows[view.x].map(places))
-    groups = dict(list(rows.groupby(view.series, sort=False))) if view.series else {"": rows}
-    for value, part in groups.items():
-        line = part.sort_values("at")
-        if value not in looked:
-            ax.plot(line["at"], line["mean"], zorder=1.5, **looks.GREY)
-    for value, look in looked.items():
-        if value not in groups:
-            continue
-        part = groups[value]
-        thin = {"linewidth": 1.3, "linestyle": look.linestyle}
-        if len(part) == 1:
-            ax.vlines(part["at"], part["low"], part["high"], color=look.colour, linewidth=1.2)
-        style.interval_line(ax, part, look.label, look.colour, x="at", **thin)
+    groups = rows.groupby(series, sort=False) if series else [("", rows)]
+    lines = {value: part.sort_values("at") for value, part in groups}
+    for value in [value for value in lines if value not in looked]:
+        ax.plot(lines[value]["at"], lines[value]["mean"], zorder=1.5, **looks.GREY)
+    for value in [value for value in looked if value in lines]:
+        look, line = looked[value], lines[value]
+        if len(line) == 1:
+            ax.vlines(line["at"], line["low"], line["high"], color=look.colour, linewidth=1.2)
+        options = {"linewidth": 1.3, "linestyle": look.linestyle, "markersize": 2.6, "zorder": 3}
+        marker = "o" if len(line) <= 24 else None
+        ax.plot(line["at"], line["mean"], color=look.colour, marker=marker, **options)
+        low, high = (line[end].fillna(line["mean"]) for end in ("low", "high"))
+        band = {"alpha": 0.18, "linewidth": 0, "zorder": 2}
+        ax.fill_between(line["at"], low, high, color=look.colour, **band)
 
 
-def _kinds(shown: Shown, looked: Mapping[Any, Look]) -> dict[str, tuple[str, int]]:
-    """How controls are drawn: ``dotted`` in the colours of the series, a ``line`` or a ``band``.
-
-    With each, how many controls before it are drawn in the same way.
-    """
-    series, found, seen = shown.view.series, {}, Counter[str]()
-    for name, rows in shown.control.groupby("against", sort=False):
-        by = [*shown.view.panels, shown.view.x]
+def _controls(shown: Shown, places: Mapping[Any, float]) -> list[_Control]:
+    """Controls in the order of the rows; the first that tells few series apart is dotted."""
+    series, looked, found = shown.view.series, shown.looked, list[_Control]()
+    by = [*shown.view.panels, shown.view.x]
+    every = shown.control.assign(at=shown.control[shown.view.x].map(places))
+    for name, rows in every.groupby("against", sort=False):
         several = rows[[*by, "mean", "low", "high"]].drop_duplicates().duplicated(by).any()
         known = series and set(rows[series]) & set(looked) and len(looked) <= _DOTTED
-        if several and known and _apart(rows, by):
+        kind = "band" if several or (rows["low"] < rows["high"]).any() else "line"
+        if several and known and _apart(rows, by) and all(c.kind != "dotted" for c in found):
             shown.one_each(rows, [*by, series])
             kind = "dotted"
-        else:
-            kind = "band" if several or (rows["low"] < rows["high"]).any() else "line"
-        found[str(name)] = kind, seen[kind]
-        seen[kind] += 1
+        turn = sum(control.kind == "band" for control in found)
+        rows_at = rows.dropna(subset="at").sort_values("at")
+        found.append(_Control(str(name), rows_at, kind, _BANDS[turn % len(_BANDS)]))
     return found
 
 
 def _apart(rows: pd.DataFrame, by: list[str]) -> bool:
     """Whether a control differs among the series by more than its own range, mostly."""
     middle = rows["mean"].fillna((rows["low"] + rows["high"]) / 2)
-    spread = middle.groupby([rows[name] for name in by])
-    width = (rows["high"] - rows["low"]).fillna(0.0).groupby([rows[name] for name in by])
-    return bool(((spread.max() - spread.min()) > width.mean()).mean() > 0.5)
+    told = rows.assign(middle=middle, width=(rows["high"] - rows["low"]).fillna(0.0)).groupby(by)
+    spread = told["middle"].max() - told["middle"].min()
+    return bool((spread > told["width"].mean()).mean() > 0.5)
 
 
-def _control(
-    ax: Axes,
-    panel: Panel,
-    name: str,
-    kind: str,
-    turn: int,
-    view: Any,
-    looked: Mapping[Any, Look],
-    places: Mapping[Any, float],
-) -> None:
-    rows = panel.control[panel.control["against"] == name]
-    rows = rows.assign(at=rows[view.x].map(places)).dropna(subset="at")
-    if rows.empty:
-        return
-    if kind == "dotted":
-        for value, look in looked.items():
-            line = rows[rows[view.series] == value].sort_values("at")
-            height = line["mean"].fillna(line["high"])
-            low, high = (line[end].fillna(height) for end in ("low", "high"))
-            band = {"alpha": 0.09, "linewidth": 0, "zorder": 1.8}
-            ax.fill_between(line["at"], low, high, color=look.colour, **band)
-            dots = {"linestyle": _DOTS[turn % len(_DOTS)], "linewidth": 1.2, "zorder": 2.5}
-            ax.plot(line["at"], height, color=look.colour, **dots)
+def _control(ax: Axes, rows: pd.DataFrame, control: _Control, shown: Shown) -> None:
+    series, everywhere = shown.view.series, sorted(set(shown.rows["at"]))
+    for value, look in shown.looked.items() if control.kind == "dotted" else ():
+        line = rows[rows[series] == value]
+        height = line["mean"].fillna(line["high"])
+        low, high = (line[end].fillna(height) for end in ("low", "high"))
+        band = {"alpha": 0.09, "linewidth": 0, "zorder": 1.8}
+        ax.fill_between(line["at"], low, high, color=look.colour, **band)
+        ax.plot(line["at"], height, color=look.colour, zorder=2.5, **_DOTS)
+    if rows.empty or control.kind == "dotted":
         return
     low = rows["low"].fillna(rows["mean"]).groupby(rows["at"]).min()
     high = rows["high"].fillna(rows["mean"]).groupby(rows["at"]).max()
-    colour = _BANDS[turn % len(_BANDS)]
-    if len(low) == 1 and len(places) > 1:  # known once, and holds for all
-        low = pd.Series(low.iloc[0], index=list(places.values()))
+    if len(low) == 1 and len(everywhere) > 1:  # known once, and holds for all
+        low = pd.Series(low.iloc[0], index=everywhere)
         high = pd.Series(high.iloc[0], index=low.index)
-    if kind == "line":
-        dots = {"linestyle": _DOTS[turn % len(_DOTS)], "linewidth": 1.2, "zorder": 1.4}
-        ax.plot(low.index, low, color=style.SOFT, **dots)
+    if control.kind == "line":
+        ax.plot(low.index, low, color=style.SOFT, zorder=1.4, **_DOTS)
     else:
         band = {"alpha": 0.5, "linewidth": 0, "zorder": 1.2}
-        ax.fill_between(low.index, low, high, color=colour, **band)
+        ax.fill_between(low.index, low, high, color=control.colour, **band)
 
 
-def _marks_of(marks: pd.DataFrame, panel: Panel, columns: tuple[str, ...]) -> pd.DataFrame:
-    values = dict(zip(columns, panel.values, strict=True))
-    keys = {name: value for name, value in values.items() if name != "measure"}
-    return frame.at(marks, keys)
+def _named(marks: pd.DataFrame) -> list[str]:
+    """What every event is called: the keys that differ among them, or what is measured."""
+    keys = [c for c in marks if c not in FIXED or c == "measure"]
+    told = [c for c in keys if c not in ("chosen", "step") and marks[c].nunique() > 1]
+    told = told or ["measure"]
+    return [looks.joined(values, told) for values in marks[told].itertuples(index=False)]
 
 
 def _mark(ax: Axes, marks: pd.DataFrame, series: str, looked: Mapping[Any, Look]) -> None:
     """A vertical line for each event, named at the top; one of a series in its colour."""
-    told = [name for name in frame.keys_in(marks) if name != "step"] or ["measure"]
-    marks = marks[marks["mean"].notna()].sort_values("mean")
-    left, right = ax.get_xlim()
+    marks = marks.assign(named=_named(marks)).dropna(subset="mean").sort_values("mean")
+    middle = sum(ax.get_xlim()) / 2
     for i, (_, mark) in enumerate(marks.iterrows()):
         own = looked.get(mark[series]) if series in marks else None
         colour = own.colour if own else style.SOFT
@@ -205,99 +203,56 @@ def _mark(ax: Axes, marks: pd.DataFrame, series: str, looked: Mapping[Any, Look]
         if mark["high"] > mark["low"]:
             span = {"alpha": 0.1, "linewidth": 0, "zorder": 1}
             ax.axvspan(mark["low"], mark["high"], color=colour, **span)
-        if len(marks) > _NAMED:
-            continue
-        late = mark["mean"] > (left + right) / 2
-        text = f"{looks.joined([mark[name] for name in told], told)}: step {mark['mean']:,.0f}"
-        ax.annotate(
-            text,
-            (mark["mean"], 1),
-            (-4 if late else 4, -8 - 10 * i),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            ha="right" if late else "left",
-            va="center",
-            fontsize=7.5,
-            color=colour,
-        )
+        if len(marks) <= _NAMED:
+            side, aside = ("right", -4) if mark["mean"] > middle else ("left", 4)
+            text = f"{mark['named']}: step {mark['mean']:,.0f}"
+            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            told = {"ha": side, "va": "center", "fontsize": 7.5, "color": colour, **place}
+            ax.annotate(text, (mark["mean"], 1), (aside, -8 - 10 * i), **told)
 
 
 def _handles(
-    rows: pd.DataFrame,
-    series: str,
-    looked: Mapping[Any, Look],
-    kinds: Mapping[str, tuple[str, int]],
+    rows: pd.DataFrame, series: str, looked: Mapping[Any, Look], controls: list[_Control]
 ) -> list[Any]:
     """Entries of the legend: series, the grey ones, controls."""
     found: list[Any] = []
-    if series:
-        found = [Line2D([], [], **look.line) for look in looked.values()]
-        if rows[series].nunique() > len(looked):
-            found.append(Line2D([], [], label="others", **looks.GREY))
-    for name, (kind, turn) in kinds.items():
-        if kind != "band":
-            dots = {"linestyle": _DOTS[turn % len(_DOTS)], "color": style.SOFT}
-            found.append(Line2D([], [], label=style.words(name), **dots))
-        else:
-            colour = _BANDS[turn % len(_BANDS)]
-            found.append(Patch(color=colour, alpha=0.6, linewidth=0, label=style.words(name)))
-    return found if len(found) > 1 or kinds else []
+    for look in looked.values() if series else ():
+        line = {"color": look.colour, "linestyle": look.linestyle, "label": look.label}
+        found.append(Line2D([], [], **line))
+    if series and rows[series].nunique() > len(looked):
+        found.append(Line2D([], [], label="others", **looks.GREY))
+    for control in controls:
+        dotted = Line2D([], [], label=style.words(control.name), color=style.SOFT, linestyle=":")
+        shaded = frame.area(control.colour, control.name)
+        found.append(shaded if control.kind == "band" else dotted)
+    return found if len(found) > 1 or controls else []
 
 
-def _notes(
-    shown: Shown,
-    looked: Mapping[Any, Look],
-    grey: int,
-    kinds: Mapping[str, tuple[str, int]],
-    marks: pd.DataFrame | None,
-) -> list[str]:
-    view, rows = shown.view, shown.rows
-    along = view.x == "step"
-    found = [frame.marks_note(rows, "Lines", "bands"), frame.steps_note(rows, along)]
+def _notes(shown: Shown, apart: bool, controls: list[_Control], marks: pd.DataFrame) -> list[str]:
+    view, rows, looked = shown.view, shown.rows, shown.looked
+    grey = rows[view.series].nunique() - len(looked) if view.series and not apart else 0
+    found = frame.notes(rows, "Lines", "bands", along=view.x == "step")
     if grey > 0:
         others = f"{grey:,} other {style.words(view.series)}s" if grey > 1 else "one other"
         picked = bool(set(rows.get("chosen", [])) - {""}) or all(map(looks.is_number, looked))
         found.append(f"Grey: {others}{'' if picked else ', never as large as the coloured ones'}.")
-    for name, (kind, _) in kinds.items():
-        number = shown.control.loc[shown.control["against"] == name]
-        drawn = number[number["count"] > 0]
-        of = (
-            f" ({style.counts(drawn['count'], drawn['noun'].iloc[0])})"
-            if _differs(drawn, rows)
-            else ""
-        )
-        if kind != "band":
-            bare = number["mean"].isna().all()
-            ranged = (
-                ", with its 95% range" if kind == "dotted" and number["high"].notna().any() else ""
-            )
-            found.append(
-                f"Dotted: {'upper end of ' if bare else ''}{style.words(name)}{ranged}{of}."
-            )
-        else:
-            over = view.series and number[view.series].nunique() > 1
-            all_of = f", over all {style.words(view.series)}s" if over else ""
-            found.append(f"Shaded: {style.words(name)}{all_of}{of}.")
-    if marks is not None:
-        told = frame.keys_in(marks) or ["measure"]
-        missing = [
-            looks.joined([m[n] for n in told], told)
-            for _, m in marks.iterrows()
-            if m["mean"] != m["mean"]
-        ]
-        if marks["mean"].notna().any():
-            found.append("Vertical lines: events in time.")
-        if missing:
-            found.append(f"Not reached: {', '.join(missing)}.")
+    known = set(zip(rows["count"], rows["noun"], strict=True))
+    for control in controls:
+        drawn = control.rows[control.rows["count"] > 0]
+        told = style.words(control.name)
+        if control.kind == "band" and view.series and control.rows[view.series].nunique() > 1:
+            told += f", over all {style.words(view.series)}s"
+        elif control.kind == "dotted" and control.rows["high"].notna().any():
+            bare = control.rows["mean"].isna().all()
+            told = f"upper end of {told}" if bare else f"{told}, with its 95% range"
+        if set(zip(drawn["count"], drawn["noun"], strict=True)) - known:
+            told += f" ({style.counts(drawn['count'], drawn['noun'].iloc[0])})"
+        found.append(f"{'Shaded' if control.kind == 'band' else 'Dotted'}: {told}.")
+    if marks["mean"].notna().any():
+        found.append("Vertical lines: events in time.")
+    missing = [
+        name for name, mean in zip(_named(marks), marks["mean"], strict=True) if mean != mean
+    ]
+    if missing:
+        found.append(f"Not reached: {', '.join(missing)}.")
     return found
-
-
-def _differs(control: pd.DataFrame, rows: pd.DataFrame) -> bool:
-    """Whether a control averages over other numbers than the estimates, which the note says."""
-    if control.empty:
-        return False
-    return (
-        set(zip(control["count"], control["noun"], strict=True))
-        - set(zip(rows["count"], rows["noun"], strict=True))
-        != set()
-    )

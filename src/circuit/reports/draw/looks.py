@@ -14,37 +14,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from circuit.reports.style import (
-    ATTENTION_ROLE_COLOURS,
-    COMPONENT_COLOURS,
-    FAINT,
-    INK,
-    ROLE_COLOURS,
-    ROLE_LINES,
-    SEQUENTIAL,
-    SOFT,
-    SPARE_COLOURS,
-    SPLIT_COLOURS,
-    stage_looks,
-    thinned,
-    words,
-)
+from circuit.reports import style
 
 MOST = 10
 """So many series can be told apart."""
 TOLD = 6
 """So many, the largest, have looks of their own where there are more."""
-GREY = {"color": FAINT, "linewidth": 0.9}
+GREY = {"color": style.FAINT, "linewidth": 0.9}
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (4, 1.2, 1, 1.2)))
 MARKS = ("o", "D", "s", "^", "v", "P")
-HOLLOW_SHIFT = 0.24
-_PALETTES = (COMPONENT_COLOURS, SPLIT_COLOURS, ATTENTION_ROLE_COLOURS, ROLE_COLOURS)
-_REST = {"other": SOFT, "rest": SOFT, "whole": INK, "sum": INK, "total": INK}
+_ROLE_LINES = {"winner": "-", "runner_up": (0, (5, 1.5)), "bottom": (0, (1.5, 1.5))}
+_PALETTES = (
+    style.COMPONENT_COLOURS,
+    style.SPLIT_COLOURS,
+    style.ATTENTION_ROLE_COLOURS,
+    style.ROLE_COLOURS,
+)
+_REST = {
+    "other": style.SOFT,
+    "rest": style.SOFT,
+    "whole": style.INK,
+    "sum": style.INK,
+    "total": style.INK,
+}
 _STAGE = re.compile(r"embedding|final_norm|layer_\d+_\w+")
-_FIRST_SHADE = 0.35
+_STAGE_LINES = {"embedding": (0, (1, 1.5)), "final_norm": (0, (4, 1.2, 1, 1.2))}
 
 
 @dataclass(frozen=True)
@@ -56,11 +52,6 @@ class Look:
     linestyle: Any = "-"
     marker: str = "o"
 
-    @property
-    def line(self) -> dict[str, Any]:
-        """Keyword arguments of a line."""
-        return {"color": self.colour, "linestyle": self.linestyle, "label": self.label}
-
 
 def looks(rows: pd.DataFrame, series: str) -> dict[Any, Look]:
     """The look of every value of a column that is told apart, in the order of the legend.
@@ -68,44 +59,51 @@ def looks(rows: pd.DataFrame, series: str) -> dict[Any, Look]:
     Values that are missing here are drawn grey and behind.
     """
     if not series:
-        return {"": Look(SPARE_COLOURS[0], "")}
+        return {"": Look(style.SPARE_COLOURS[0], "")}
     values = list(dict.fromkeys(rows[series]))
     chosen = roles_of(rows, series)
     if chosen:
         return {value: _of_role(value, role) for value, role in chosen.items()}
     if all(_STAGE.fullmatch(str(value)) for value in values):
         return {
-            name: Look(look["colour"], words(name), look["linestyle"])
-            for name, look in stage_looks(values).items()
+            name: Look(
+                shade,
+                style.words(name),
+                _STAGE_LINES.get(name, (0, (4, 1.5)) if name.endswith("_post_attn") else "-"),
+            )
+            for name, shade in _shades(values).items()
         }
     if len(values) > 1 and all(map(is_number, values)):
         ordered = sorted(values, key=float)
         if len(values) > MOST:
-            ordered = [ordered[i] for i in thinned(range(len(values)), TOLD)]
-        shades = _FIRST_SHADE + (1 - _FIRST_SHADE) * np.linspace(0, 1, len(ordered))
+            ordered = [ordered[i] for i in style.thinned(range(len(values)), TOLD)]
         return {
-            value: Look(SEQUENTIAL(shade), number(value), marker=MARKS[i % len(MARKS)])
-            for i, (value, shade) in enumerate(zip(ordered, shades, strict=True))
+            value: Look(shade, spelled(value), marker=MARKS[i % len(MARKS)])
+            for i, (value, shade) in enumerate(_shades(ordered).items())
         }
     told = values if len(values) <= MOST else largest(rows, series, TOLD)
-    colours = colours_of(told)
-    place = {value: i for i, value in enumerate(told)}
     return {
         value: Look(
             colour,
-            words(str(value)) or _none(series),
-            DASHES[place[value] % len(DASHES)],
-            MARKS[place[value] % len(MARKS)],
+            style.words(str(value)) or _none(series),
+            DASHES[i % len(DASHES)],
+            MARKS[i % len(MARKS)],
         )
-        for value, colour in colours.items()
+        for i, (value, colour) in enumerate(colours_of(told).items())
     }
+
+
+def _shades(values: Sequence[Any]) -> dict[Any, Any]:
+    """A colour for each value, darker and darker."""
+    last = max(len(values) - 1, 1)
+    return {value: style.SEQUENTIAL(0.35 + 0.65 * i / last) for i, value in enumerate(values)}
 
 
 def colours_of(values: Sequence[Any]) -> dict[Any, Any]:
     """A colour for every value: of the palette that knows most of them, or a spare one."""
     palette = {**_REST, **palette_of(values)}
     used = {palette[value] for value in values if value in palette}
-    spare = [colour for colour in SPARE_COLOURS if colour not in used] or [SOFT]
+    spare = [colour for colour in style.SPARE_COLOURS if colour not in used] or [style.SOFT]
     others = [value for value in values if value not in palette]
     turns = {value: spare[i % len(spare)] for i, value in enumerate(others)}
     return {value: palette.get(value, turns.get(value)) for value in values}
@@ -131,7 +129,7 @@ def roles_of(rows: pd.DataFrame, column: str) -> dict[Any, str]:
         return {}
     found = rows[(rows["chosen"] != "") & rows["chosen"].notna()]
     roles = dict(zip(found[column], found["chosen"], strict=True))
-    rank = {role: i for i, role in enumerate(ROLE_COLOURS)}
+    rank = {role: i for i, role in enumerate(style.ROLE_COLOURS)}
     return dict(sorted(roles.items(), key=lambda item: rank.get(item[1], len(rank))))
 
 
@@ -142,9 +140,9 @@ def largest(rows: pd.DataFrame, column: str, most: int) -> list[Any]:
     return [value for value in dict.fromkeys(rows[column]) if value in kept]
 
 
-def role_look(role: str) -> tuple[Any, Any]:
-    """Colour and dashes of a chosen thing."""
-    return ROLE_COLOURS.get(role, INK), ROLE_LINES.get(role, "-")
+def role_colour(role: str) -> str:
+    """The colour of a chosen thing."""
+    return style.ROLE_COLOURS.get(role, style.INK)
 
 
 def is_number(value: Any) -> bool:
@@ -156,16 +154,11 @@ def is_number(value: Any) -> bool:
     return not isinstance(value, bool)
 
 
-def number(value: Any) -> str:
-    """A numeric key as people write it."""
-    return f"{float(value):,.6g}"
-
-
 def spelled(value: Any, column: str = "") -> str:
     """A key's value in words; a number with its column's name where that is given."""
     if is_number(value):
-        return f"{words(column)} {number(value)}".strip()
-    return words(str(value))
+        return f"{style.words(column)} {float(value):,.6g}".strip()
+    return style.words(str(value))
 
 
 def joined(values: Iterable[Any], columns: Sequence[str]) -> str:
@@ -176,10 +169,10 @@ def joined(values: Iterable[Any], columns: Sequence[str]) -> str:
 
 def _none(column: str) -> str:
     """What an empty key is called."""
-    return "estimate" if column == "against" else f"no {words(column)}"
+    return "estimate" if column == "against" else f"no {style.words(column)}"
 
 
 def _of_role(value: Any, role: str) -> Look:
-    colour, dashes = role_look(role)
-    mark = MARKS[list(ROLE_COLOURS).index(role)] if role in ROLE_COLOURS else MARKS[-1]
-    return Look(colour, f"{words(str(value))} {words(role)}", dashes, mark)
+    mark = MARKS[list(style.ROLE_COLOURS).index(role)] if role in style.ROLE_COLOURS else MARKS[-1]
+    label = f"{style.words(str(value))} {style.words(role)}"
+    return Look(role_colour(role), label, _ROLE_LINES.get(role, "-"), mark)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +15,12 @@ from matplotlib.patches import Patch
 from circuit.reports import style
 from circuit.reports.draw import frame, looks
 from circuit.reports.draw.frame import Panel, Shown
-from circuit.reports.panels import signed_bars
 from circuit.reports.quantities import format_value
 from circuit.reports.rows import select
 
 POINTS = 150  # of a cumulative curve; a sum is exact at each of them
+UNSTACKED = "residual"
+"""The part that areas show as a dashed line."""
 _DASHES = (0, (4, 2))
 _LINE = 0.2  # inches of a bar
 
@@ -27,55 +28,55 @@ _LINE = 0.2  # inches of a bar
 def draw_stack(shown: Shown) -> None:
     """Draw a :class:`~circuit.reports.views.Stack`."""
     view = shown.view
-    shown.need([view.parts, view.x, *view.y])
     shown.one_each(shown.rows, [*view.panels, view.parts, view.x, *view.y, "step"])
-    total = shown.rows.iloc[:0]
+    total = shown.rows[:0]
     if view.total is not None:
         total = select(shown.table, {**view.where, **view.total}, shown.settings)
     rows = shown.rows.drop(index=total.index, errors="ignore")
-    (_areas if view.x else _bars)(replace(shown, picked=_few_parts(rows, view)), total)
-
-
-def _few_parts(rows: pd.DataFrame, view: Any) -> pd.DataFrame:
-    """Rows with the parts that are too small to be told apart called ``N others``."""
-    names = list(dict.fromkeys(rows[view.parts]))
-    if len(names) <= looks.MOST:
-        return rows
-    size = rows["mean"].abs().groupby(rows[view.parts]).sum().sort_values(kind="stable")
-    kept = {*size.index[-looks.TOLD :], *view.lines}
-    rest = f"{len(set(names) - kept)} others"
-    return rows.assign(**{view.parts: rows[view.parts].where(rows[view.parts].isin(kept), rest)})
-
-
-def _colours(rows: pd.DataFrame, view: Any) -> dict[str, Any]:
+    if rows[view.parts].nunique() > looks.MOST:
+        rows = _few(rows, view.parts, looks.TOLD)
+    shown = replace(shown, picked=rows)
     names = list(dict.fromkeys(rows[view.parts]))
     rest = [name for name in names if str(name).endswith(" others")]
-    return {
-        **looks.colours_of([n for n in names if n not in rest]),
-        **dict.fromkeys(rest, style.SOFT),
-    }
+    colours = looks.colours_of([name for name in names if name not in rest])
+    (_areas if view.x else _bars)(shown, total, {**colours, **dict.fromkeys(rest, style.SOFT)})
 
 
-def _areas(shown: Shown, total: pd.DataFrame) -> None:
+def _few(rows: pd.DataFrame, column: str, most: int) -> pd.DataFrame:
+    """Rows with the values that are too small to be told apart called ``N others``, at the end."""
+    size = rows["mean"].abs().groupby(rows[column], sort=False).sum()
+    large = size.sort_values(ascending=False, kind="stable").index[:most]
+    kept = rows[column].isin({*large, UNSTACKED})
+    rest = rows[~kept]
+    return pd.concat([rows[kept], rest.assign(**{column: f"{rest[column].nunique()} others"})])
+
+
+def _areas(shown: Shown, total: pd.DataFrame, colours: Mapping[Any, Any]) -> None:
     view, panels = shown.view, shown.panels()
-    rows, colours = shown.rows, _colours(shown.rows, view)
-    handles = _handles(colours, view.lines, _whole_name(total, view), areas=True)
-    columns = shown.columns(panels)
+    handles = [
+        Line2D([], [], color=colour, linestyle=_DASHES, label=looks.spelled(name))
+        if name == UNSTACKED
+        else Patch(color=colour, label=looks.spelled(name))
+        for name, colour in colours.items()
+    ]
+    columns = frame.columns_for([panel.values for panel in panels])
     lines = -(-len(panels) // columns)
-    intervals = rows[view.x].nunique()
     notes = [
-        frame.marks_note(rows, "Areas", ""),
-        f"Cumulative over {intervals:,} intervals; parts that are positive up, negative down.",
+        *frame.notes(shown.rows, "Areas", "", along=True)[:1],
+        f"Cumulative over {shown.rows[view.x].nunique():,} intervals; parts that are positive up, "
+        "negative down.",
     ]
     if len(total):
+        line = {"color": style.INK, "linewidth": 1.6, "label": _whole_name(total, view)}
+        handles.insert(0, Line2D([], [], **line))
         notes.append("Areas above minus areas below, and dashed lines, sum to the black line.")
-    height = max(3.0 if lines == 1 else 0.4 + 2.4 * lines, frame.legend_height(handles))
-    with shown.picture(notes, height) as body:
-        axes = frame.grid(body, len(panels), columns)
-        for i, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
-            whole = frame.at(total, dict(zip(view.panels, panel.values, strict=True)))
+    wholes = _wholes(panels, total, view)
+    titles = [_titled(p, w if len(w) else p.rows) for p, w in zip(panels, wholes, strict=True)]
+    height = 3.0 if lines == 1 else 0.4 + 2.4 * lines
+    with shown.picture(notes, height, len(handles)) as body:
+        axes = frame.grid(body, titles, columns)
+        for i, (ax, panel, whole) in enumerate(zip(axes, panels, wholes, strict=True)):
             _area(ax, panel, whole, view, colours)
-            ax.set_title(_titled(panel, whole if len(whole) else panel.rows))
             if i + columns < len(axes):
                 ax.tick_params(labelbottom=False)
             elif view.x == "step":
@@ -86,15 +87,15 @@ def _areas(shown: Shown, total: pd.DataFrame) -> None:
 
 
 def _area(
-    ax: Axes, panel: Panel, whole: pd.DataFrame, view: Any, colours: Mapping[str, Any]
+    ax: Axes, panel: Panel, whole: pd.DataFrame, view: Any, colours: Mapping[Any, Any]
 ) -> None:
-    """Cumulative parts stacked by sign, the whole and the lines over them."""
-    table = panel.rows.pivot_table(
-        index=view.x, columns=view.parts, values="mean", aggfunc="sum", sort=False
-    )
-    table = table.sort_index().fillna(0.0).cumsum()
+    """Cumulative parts stacked by sign, the whole and the line over them."""
+    table = _table(panel.rows, view.x, view.parts).sort_index().cumsum()
     begins = list(table.index)
-    ends = _ends(panel.rows, view.x, begins)
+    last = begins[-1] - begins[-2] if len(begins) > 1 else 1
+    ends = dict(zip(begins, [*begins[1:], begins[-1] + last], strict=True))
+    if "stop" in panel.rows:
+        ends = dict(zip(panel.rows[view.x], panel.rows["stop"].astype(float), strict=True))
     kept = style.thinned(begins, POINTS)
     # The curve starts at the first state, where nothing has grown yet; what an interval gave is
     # there at its end, be it one step or a hundred.
@@ -103,104 +104,93 @@ def _area(
     def curve(values: pd.Series) -> np.ndarray:
         return np.append(0.0, values.loc[kept].to_numpy(float))
 
-    stacked = [name for name in table.columns if name not in view.lines]
-    for sign in (1, -1):
-        base = np.zeros(len(steps))
-        for name in stacked:
-            top = base + sign * np.clip(sign * curve(table[name]), 0, None)
-            face = {"color": colours[name], "alpha": 0.75, "linewidth": 0, "zorder": 2}
-            ax.fill_between(steps, base, top, **face)
-            base = top
+    parts = {name: curve(table[name]) for name in table if name != UNSTACKED}
+    for name, base, size in _stacked(parts):
+        face = {"color": colours[name], "alpha": 0.75, "linewidth": 0, "zorder": 2}
+        ax.fill_between(steps, base, base + size, **face)
     style.zero_line(ax)
-    for name in table.columns.intersection(list(view.lines), sort=False):
+    if UNSTACKED in table:
         dashed = {"linestyle": _DASHES, "linewidth": 1.4, "zorder": 4}
-        ax.plot(steps, curve(table[name]), color=colours[name], **dashed)
+        ax.plot(steps, curve(table[UNSTACKED]), color=colours[UNSTACKED], **dashed)
     if len(whole):
         grown = whole.groupby(view.x)["mean"].sum().reindex(begins, fill_value=0.0).cumsum()
         ax.plot(steps, curve(grown), color=style.INK, linewidth=1.6, zorder=5)
-    label = f"cumulative {panel.label}"
-    style.share_axis(ax, label, whole=False) if panel.unit == "share" else ax.set_ylabel(label)
+    _name(ax, panel, "y", "cumulative ")
 
 
-def _ends(rows: pd.DataFrame, x: str, begins: Sequence[Any]) -> dict[Any, Any]:
-    """Where every interval ends: at ``stop``, or where the next begins."""
-    if "stop" in rows:
-        return dict(zip(rows[x], rows["stop"].astype(float), strict=True))
-    last = begins[-1] - begins[-2] if len(begins) > 1 else 1
-    return dict(zip(begins, [*begins[1:], begins[-1] + last], strict=True))
-
-
-def _bars(shown: Shown, total: pd.DataFrame) -> None:
-    view, panels = shown.view, shown.panels()
-    colours = _colours(shown.rows, view)
-    wholes = [
-        frame.at(total, dict(zip(view.panels, panel.values, strict=True))) for panel in panels
-    ]
-    tables, sums = zip(
-        *(_table(p.rows, w, view, list(colours)) for p, w in zip(panels, wholes, strict=True)),
-        strict=True,
-    )
-    handles = _handles(colours, (), _whole_name(total, view), areas=False)
-    columns = min(len(panels), 2)
-    high = [
-        0.9 + _LINE * max(map(len, tables[i : i + columns])) for i in range(0, len(tables), columns)
-    ]
-    notes = [
-        frame.marks_note(shown.rows, "Bars", ""),
-        frame.steps_note(shown.rows, along=False),
-        "Dots: " + ("the whole." if len(total) else "sums of a bar's parts."),
-    ]
-    rest = any(str(table.index[-1]).endswith(" others") for table in tables)
-    if view.top is not None and rest:
+def _bars(shown: Shown, total: pd.DataFrame, colours: Mapping[Any, Any]) -> None:
+    view = shown.view
+    rows, whole = (_named_bars(rows, view.y) for rows in (shown.rows, total))
+    notes = frame.notes(rows, "Bars", "")
+    notes.append("Dots: " + ("the whole." if len(total) else "sums of a bar's parts."))
+    if view.top is not None and rows["bar"].nunique() > view.top:
+        rows = _few(rows, "bar", view.top)
         notes.append(f"The largest {view.top:,} bars, and the sum of all others.")
-    with shown.picture(notes, max(sum(high), frame.legend_height(handles))) as body:
-        axes = frame.grid(body, len(panels), columns, height_ratios=high)
-        for ax, panel, table, dots in zip(axes, panels, tables, sums, strict=True):
-            signed_bars(ax, table, colours, dots)
-            if panel.unit == "share":  # shares of several wholes have no sum; some lie beyond 1
-                ax.set_title(panel.title)
-                style.share_axis(ax, panel.label, "x", whole=False)
-            else:
-                ax.set_title(_titled(panel, panel.rows))
-                ax.set_xlabel(panel.label)
+    panels = replace(shown, picked=rows).panels()
+    handles: list[Any] = [Patch(color=c, label=looks.spelled(name)) for name, c in colours.items()]
+    called = _whole_name(total, view) or "sum of parts"
+    handles.append(frame.dot(style.INK, called, markersize=4))
+    columns = min(len(panels), 2)
+    tall = [panel.rows["bar"].nunique() for panel in panels]
+    high = [0.9 + _LINE * max(tall[i : i + columns]) for i in range(0, len(tall), columns)]
+    # Shares of several wholes have no sum.
+    titles = [p.title if p.unit == "share" else _titled(p, p.rows) for p in panels]
+    with shown.picture(notes, sum(high), len(handles)) as body:
+        axes = frame.grid(body, titles, columns, height_ratios=high)
+        for ax, panel, part in zip(axes, panels, _wholes(panels, whole, view), strict=True):
+            table = _table(panel.rows, "bar", view.parts)
+            sums = table.sum(axis=1)
+            if len(part):
+                sums = part.groupby("bar")["mean"].sum().reindex(table.index).fillna(sums)
+            _bar(ax, table.reindex(columns=list(colours), fill_value=0.0), sums, colours)
+            _name(ax, panel, "x")
         frame.legend(body, axes, columns, handles)
 
 
-def _table(
-    rows: pd.DataFrame, whole: pd.DataFrame, view: Any, parts: Sequence[str]
-) -> tuple[pd.DataFrame, pd.Series]:
-    """Bars by parts, and the whole of every bar; bars beyond ``top`` are summed in one.
+def _named_bars(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    names = [looks.joined(bar, keys) for bar in rows[list(keys)].itertuples(index=False)]
+    return rows.assign(bar=names)
 
-    A bar's parts are summed over what else differs, such as steps. Where there is no whole, it is
-    the sum of the parts.
-    """
-    keys = list(view.y)
-    table = rows.pivot_table(
-        index=keys, columns=view.parts, values="mean", aggfunc="sum", sort=False
-    )
-    table = table.reindex(columns=list(parts)).fillna(0.0)
-    sums = table.sum(axis=1)
-    if len(whole):
-        sums = whole.groupby(keys, sort=False)["mean"].sum().reindex(table.index).fillna(sums)
-    bars = table.index.to_frame(index=False).itertuples(index=False, name=None)
-    table.index = sums.index = [looks.joined(bar, keys) for bar in bars]
-    if view.top is None or len(table) <= view.top:
-        return table, sums
-    order = np.argsort(-sums.abs().to_numpy(), kind="stable")
-    kept, rest = order[: view.top], order[view.top :]
-    name = f"{len(rest)} others"
-    return (
-        pd.concat([table.iloc[kept], table.iloc[rest].sum().to_frame(name).T]),
-        pd.concat([sums.iloc[kept], pd.Series({name: sums.iloc[rest].sum()})]),
-    )
+
+def _bar(ax: Axes, table: pd.DataFrame, sums: pd.Series, colours: Mapping[Any, Any]) -> None:
+    """Horizontal bars, one per row, stacked by sign, with each bar's total as a dot."""
+    places = np.arange(len(table))
+    for name, base, size in _stacked({name: table[name].to_numpy() for name in table}):
+        ax.barh(places, size, left=base, height=0.7, color=colours[name], zorder=2)
+    ax.plot(sums, places, "o", color=style.INK, markersize=3.4, zorder=4)
+    style.zero_line(ax, "x")
+    ax.set_yticks(places, list(table.index), fontsize=7.5)
+    ax.use_sticky_edges = False  # else bars would touch the frame, and their dots be cut
+    ax.margins(x=0.05)
+    frame.lines_of(ax, len(table))
+
+
+def _table(rows: pd.DataFrame, index: str, parts: str) -> pd.DataFrame:
+    """Sums by parts, over what else differs, such as steps."""
+    table = rows.pivot_table(index=index, columns=parts, values="mean", aggfunc="sum", sort=False)
+    return table.fillna(0.0)
+
+
+def _stacked(parts: Mapping[Any, np.ndarray]) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+    """Name, base and size of each part: what is positive goes up from zero, the rest down."""
+    for sign in (1, -1):
+        base: Any = 0.0
+        for name, values in parts.items():
+            size = sign * np.clip(sign * values, 0, None)
+            yield name, base + np.zeros(len(values)), size
+            base = base + size
+
+
+def _wholes(panels: Sequence[Panel], total: pd.DataFrame, view: Any) -> list[pd.DataFrame]:
+    """The rows of the whole in every panel."""
+    return [frame.at(total, dict(zip(view.panels, p.values, strict=True))) for p in panels]
 
 
 def _whole_name(total: pd.DataFrame, view: Any) -> str:
     """What the whole is called: as a part, or as what is measured; empty without one."""
     if total.empty:
         return ""
-    called = str(total[view.parts].iloc[0]) or str(total["measure"].iloc[0])
-    return style.words(called)
+    return style.words(str(total[view.parts].iloc[0]) or str(total["measure"].iloc[0]))
 
 
 def _titled(panel: Panel, rows: pd.DataFrame) -> str:
@@ -208,18 +198,9 @@ def _titled(panel: Panel, rows: pd.DataFrame) -> str:
     return f"{panel.title}: {told}" if panel.title else told
 
 
-def _handles(
-    colours: Mapping[str, Any], lines: Sequence[str], whole: str, areas: bool
-) -> list[Any]:
-    found: list[Any] = []
-    if whole and areas:
-        found.append(Line2D([], [], color=style.INK, linewidth=1.6, label=whole))
-    for name, colour in colours.items():
-        if name in lines:
-            found.append(Line2D([], [], color=colour, linestyle=_DASHES, label=looks.spelled(name)))
-        else:
-            found.append(Patch(color=colour, label=looks.spelled(name)))
-    if not areas:
-        dot = {"marker": "o", "markersize": 4, "linestyle": ""}
-        found.append(Line2D([], [], color=style.INK, label=whole or "sum of parts", **dot))
-    return found
+def _name(ax: Axes, panel: Panel, axis: str, what: str = "") -> None:
+    """Name the axis of values; sums of shares are no longer within 0 and 1."""
+    if panel.unit == "share":
+        style.share_axis(ax, what + panel.label, axis, whole=False)
+    else:
+        ax.set(**{f"{axis}label": what + panel.label})
