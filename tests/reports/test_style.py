@@ -12,7 +12,6 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from circuit.errors import AnalysisError
 from circuit.reports import style
 
 # Machado, Oliveira and Fernandes (2009), severity 1.0, on linear RGB.
@@ -140,18 +139,6 @@ def test_shortened_paths_leave_texts_alone(tmp_path):
     figure.add_subplot().set_title("p = 0.123456")
     style.save_svg(figure, tmp_path / "a.svg")
     assert "p = 0.123456" in (tmp_path / "a.svg").read_text()
-
-
-@pytest.mark.parametrize(
-    ("rows", "problem"),
-    [
-        (pd.DataFrame({"step": [1]}), "have no column 'mean'"),
-        (pd.DataFrame({"step": [], "mean": []}), "have no rows"),
-    ],
-)
-def test_rows_that_cannot_be_drawn_are_refused(rows, problem):
-    with pytest.raises(AnalysisError, match=problem):
-        style.need(rows, ("step", "mean"), "something")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ from matplotlib.textpath import TextToPath
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from circuit.artifacts import write_text
-from circuit.errors import AnalysisError
 
 INK, SOFT, FAINT, GRID = "#1a1a1a", "#5f6368", "#b8bcc2", "#e6e8eb"
 
@@ -104,8 +103,7 @@ def picture(
             stay; lines that are too long for the figure are broken.
         width, height: of the whole figure in inches, header included.
     """
-    titles, lines = _header(title, note, width)
-    header = header_height(title, note, width)
+    titles, lines, header = _header(title, note, width)
     with matplotlib.style.context(["default", _STYLE]):
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.add_gridspec(2, 1, height_ratios=[header, height - header])
@@ -122,15 +120,14 @@ def picture(
 
 def header_height(title: str, note: str, width: float = 8.0) -> float:
     """How high title and note of a picture are, in inches."""
-    titles, lines = _header(title, note, width)
-    return 0.15 + 0.19 * len(titles) + 0.155 * len(lines)
+    return _header(title, note, width)[-1]
 
 
-def _header(title: str, note: str, width: float) -> tuple[list[str], list[str]]:
-    """The lines of title and note."""
-    room = width - 0.16
-    lines = [part for line in note.split("\n") for part in wrapped(line, room, 8)]
-    return wrapped(title, room, 10.5, "bold"), lines
+def _header(title: str, note: str, width: float) -> tuple[list[str], list[str], float]:
+    """The lines of title and note, and how high they are."""
+    titles = wrapped(title, width - 0.16, 10.5, "bold")
+    lines = [part for line in note.split("\n") for part in wrapped(line, width - 0.16, 8)]
+    return titles, lines, 0.15 + 0.19 * len(titles) + 0.155 * len(lines)
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
@@ -167,23 +164,6 @@ def save_svg(figure: Figure, path: str | os.PathLike[str], title: str = "") -> N
     text = buffer.getvalue().decode().replace(_MEASURED, _SHOWN)
     # A hundredth of a point is finer than any screen or printer; it halves the file.
     write_text(path, re.sub(r' d="[^"]*"', lambda d: _LONG.sub(r"\1", d[0]), text))
-
-
-def need(rows: pd.DataFrame, columns: Sequence[str], what: str) -> None:
-    """Refuse rows that a figure cannot be drawn from.
-
-    Raises:
-        AnalysisError: a column is missing, or there is no row.
-    """
-    missing = [column for column in columns if column not in rows.columns]
-    if missing or rows.empty:
-        problem = f"no column {', '.join(map(repr, missing))}" if missing else "no rows"
-        raise AnalysisError(
-            f"rows for the figure of {what} have {problem}",
-            where=what,
-            expected=f"rows with the columns {', '.join(columns)}",
-            do="pass the table that the analysis of this figure writes",
-        )
 
 
 def side_legend(ax: Axes, title: str | None = None, **options: Any) -> None:

@@ -21,7 +21,6 @@ from circuit.reports.style import (
     SEQUENTIAL,
     SOFT,
     every_nth,
-    need,
     picture,
     readable_on,
     role_colour,
@@ -32,7 +31,6 @@ from circuit.reports.style import (
 StrPath = str | os.PathLike[str]
 
 CHECKPOINTS = 20  # rows of a strip; more are thinned, and the figure says so
-_COLUMNS = ("step", "event", "sample_id", "position", "token", "role", "attention")
 _OUTLINE = "#d55e00"
 _LEVELS = {
     "place": "Places (share of variance)",
@@ -46,7 +44,6 @@ def patterns(patterns: pd.DataFrame, path: StrPath) -> None:
     Under each strip stand the program's tokens in the colour of their role; the support value is
     outlined, and the bars at the right are the attention it gets.
     """
-    need(patterns, _COLUMNS, "attention patterns")
     events = list(dict.fromkeys(patterns["event"]))
     steps = sorted(patterns["step"].unique())
     shown = thinned(steps, CHECKPOINTS)
@@ -165,7 +162,6 @@ def _key(body: SubFigure, foot: Axes, image: AxesImage | None, patterns: pd.Data
 
 def directions(rows: pd.DataFrame, head: str, path: StrPath) -> None:
     """Draw what both sides of each singular direction of one head have of places and tokens."""
-    need(rows, ("step", "head", "matrix", "direction", "side", "level", "item"), "directions")
     last = int(rows["step"].max())
     part = rows[(rows["step"] == last) & (rows["head"] == head)]
     sides = list(part.groupby(["matrix", "direction", "side"], sort=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from circuit.reports.style import FAINT, SOFT, SPARE_COLOURS, need, picture
+from circuit.reports.style import FAINT, SOFT, SPARE_COLOURS, picture
 
 
 def birth_order(rows: pd.DataFrame, threshold: float, path: str) -> None:
@@ -15,7 +15,6 @@ def birth_order(rows: pd.DataFrame, threshold: float, path: str) -> None:
         rows: estimates of ``predicted_place``, ``birth`` and ``final_strength`` by run and head.
         threshold: at which a route counts as born.
     """
-    need(rows, ("run", "head", "step", "measure", "threshold", "mean"), "the order of births")
     rows = rows[(rows["threshold"] == threshold) & (rows["head"] != "")]
     by = rows[rows["measure"].isin(("birth", "final_strength"))]
     born = by.pivot(index=["run", "head"], columns="measure", values="mean").reset_index()

@@ -18,7 +18,6 @@ from circuit.reports.style import (
     SPARE_COLOURS,
     SPLIT_COLOURS,
     counts,
-    need,
     picture,
     readable_on,
     share_axis,
@@ -45,8 +44,6 @@ def _colour(split: str, number: int) -> str:
 
 def pair_matrix(pairs: pd.DataFrame, overlaps: pd.DataFrame, path: str) -> None:
     """Draw which (key, value) pairs each split answers, and how far splits share them."""
-    need(pairs, ("split", "key", "value", "heldout", "answers"), "the pair matrix")
-    need(overlaps, ("split", "other", "of", "share_of_pairs"), "the overlap of pairs")
     splits = list(dict.fromkeys(pairs["split"]))
     reads = pairs.groupby("split")["answers"].sum()
     heldout = int(pairs[pairs["split"] == splits[0]]["heldout"].sum())
@@ -84,9 +81,7 @@ def pair_matrix(pairs: pd.DataFrame, overlaps: pd.DataFrame, path: str) -> None:
 
 def event_graph(graph: pd.DataFrame, rows: pd.DataFrame, path: str) -> None:
     """Draw the relations of earlier events to a read, and the distances that they span."""
-    need(graph, ("split", "relation", "tokens", "share", "programs"), "the event graph")
     edges = rows[(rows["group"] == "graph") & (rows["against"] == "")]
-    need(edges, ("split", "measure", "mean"), "the relations of the event graph")
     splits = list(dict.fromkeys(graph["split"]))
     first = splits[0]
     programs = graph.groupby("split")["programs"].first()

@@ -12,7 +12,6 @@ from circuit.reports.style import (
     SOFT,
     SPARE_COLOURS,
     every_nth,
-    need,
     picture,
     side_legend,
     words,
@@ -29,7 +28,6 @@ def feature_births(rows: pd.DataFrame, features: pd.DataFrame, path: str) -> Non
         rows: estimates of ``dead_share``.
         features: feature, against, born, gone, role, label.
     """
-    need(features, ("feature", "against", "born", "gone", "role", "label"), "births of features")
     features = features[features["against"] == ""]
     dead = rows[rows["measure"] == "dead_share"].set_index("step")["mean"].sort_index()
     steps = [int(step) for step in dead.index]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from circuit.reports.style import INK, SPARE_COLOURS, need, picture, words
+from circuit.reports.style import INK, SPARE_COLOURS, picture, words
 
 POINTS = 600  # of an outcome; more are thinned evenly, and the figure says so
 
@@ -16,7 +16,6 @@ def predictions(events: pd.DataFrame, path: str) -> None:
     Args:
         events: outcome, against, event, start, actual, predicted; controls are not drawn.
     """
-    need(events, ("outcome", "against", "event", "start", "actual", "predicted"), "predictions")
     fitted = events[events["against"] == ""].sort_values(["start", "event"])
     outcomes = list(dict.fromkeys(events["outcome"]))
     per = fitted[fitted["outcome"] == outcomes[0]]

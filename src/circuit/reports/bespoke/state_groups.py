@@ -14,7 +14,6 @@ from circuit.reports.style import (
     SPARE_COLOURS,
     counts,
     every_nth,
-    need,
     picture,
     side_legend,
     words,
@@ -34,11 +33,6 @@ def _cells(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 def group_distances(pairwise: pd.DataFrame, path: str) -> None:
     """Draw distances of group means as matrices: first and last checkpoint."""
-    need(
-        pairwise,
-        ("step", "site", "role", "group", "known_by", "a", "b", "distance", "shuffled"),
-        "group distances",
-    )
     cells, steps = _cells(pairwise), sorted(pairwise["step"].unique())
     note = (
         "Distance of two group means over the root mean square distance of states to their group's "
@@ -71,11 +65,6 @@ def group_distances(pairwise: pd.DataFrame, path: str) -> None:
 
 def axes(projections: pd.DataFrame, path: str) -> None:
     """Draw states in the plane of their group means: first and last checkpoint."""
-    need(
-        projections,
-        ("step", "site", "role", "group", "known_by", "member", "x", "y"),
-        "states in the plane of their groups",
-    )
     cells, steps = _cells(projections), sorted(projections["step"].unique())
     note = (
         "Plane: top two directions of scatter between the largest groups (at most 8), found in "

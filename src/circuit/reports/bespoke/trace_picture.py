@@ -17,7 +17,6 @@ from circuit.reports.style import (
     INK,
     SEQUENTIAL,
     SOFT,
-    need,
     picture,
     role_colour,
     role_legend,
@@ -41,9 +40,6 @@ def story(
     Args:
         facts, attention, paths: those of the trace.
     """
-    columns = ("head", "query_role", "key_position", "token", "role", "attention")
-    need(attention, columns, "attention in one program")
-    need(paths, ("modules", "path", "source", "value_margin"), "direct paths of one program")
     heads = {
         role: list(dict.fromkeys(attention[attention["query_role"] == role]["head"]))
         for role in _TITLES

@@ -65,14 +65,10 @@ def looks(rows: pd.DataFrame, series: str) -> dict[Any, Look]:
     if chosen:
         return {value: _of_role(value, role) for value, role in chosen.items()}
     if all(_STAGE.fullmatch(str(value)) for value in values):
-        return {
-            name: Look(
-                shade,
-                style.words(name),
-                _STAGE_LINES.get(name, (0, (4, 1.5)) if name.endswith("_post_attn") else "-"),
-            )
-            for name, shade in _shades(values).items()
-        }
+        dashes = {name: (0, (4, 1.5)) for name in values if name.endswith("_post_attn")}
+        lines = {**dashes, **_STAGE_LINES}
+        shades = _shades(values).items()
+        return {name: Look(c, style.words(name), lines.get(name, "-")) for name, c in shades}
     if len(values) > 1 and all(map(is_number, values)):
         ordered = sorted(values, key=float)
         if len(values) > MOST:
@@ -82,15 +78,11 @@ def looks(rows: pd.DataFrame, series: str) -> dict[Any, Look]:
             for i, (value, shade) in enumerate(_shades(ordered).items())
         }
     told = values if len(values) <= MOST else largest(rows, series, TOLD)
-    return {
-        value: Look(
-            colour,
-            style.words(str(value)) or _none(series),
-            DASHES[i % len(DASHES)],
-            MARKS[i % len(MARKS)],
-        )
-        for i, (value, colour) in enumerate(colours_of(told).items())
-    }
+    found = {}
+    for i, (value, colour) in enumerate(colours_of(told).items()):
+        name = style.words(str(value)) or _none(series)
+        found[value] = Look(colour, name, DASHES[i % len(DASHES)], MARKS[i % len(MARKS)])
+    return found
 
 
 def _shades(values: Sequence[Any]) -> dict[Any, Any]:
