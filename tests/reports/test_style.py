@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
 from circuit.reports import style
 
@@ -167,3 +168,19 @@ def test_reports_start_without_torch():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_bytes_do_not_depend_on_what_lies_far_below_a_pixel(tmp_path):
+    """A layout's last digits differ between processes, and matplotlib names clip paths by them."""
+
+    def drawn(name, shift):
+        figure = Figure()
+        ax = figure.add_axes((0.1, 0.1 + shift, 0.8, 0.8))
+        [line] = ax.plot([0, 1], [0, 2])
+        line.set_clip_path(Circle((0.5, 1), 0.2, transform=ax.transData))
+        style.save_svg(figure, tmp_path / name)
+        return (tmp_path / name).read_text()
+
+    kept = [drawn("a.svg", 0.0), drawn("b.svg", 1e-14)]
+    assert kept[0] == kept[1]
+    assert "clipPath id=" in kept[0]

@@ -162,6 +162,9 @@ def save_svg(figure: Figure, path: str | os.PathLike[str], title: str = "") -> N
             buffer, format="svg", metadata={**nameless, **({"Title": title} if title else {})}
         )
     text = buffer.getvalue().decode().replace(_MEASURED, _SHOWN)
+    # Clip paths are named by digits of the layout that are far below a pixel, and differ.
+    for number, name in enumerate(re.findall(r'<clipPath id="(\w+)"', text)):
+        text = text.replace(name, f"clip{number}")
     # A hundredth of a point is finer than any screen or printer; it halves the file.
     write_text(path, re.sub(r' d="[^"]*"', lambda d: _LONG.sub(r"\1", d[0]), text))
 
