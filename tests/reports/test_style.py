@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 
 from circuit.reports import style
 
@@ -176,8 +175,7 @@ def test_bytes_do_not_depend_on_what_lies_far_below_a_pixel(tmp_path):
     def drawn(name, shift):
         figure = Figure()
         ax = figure.add_axes((0.1, 0.1 + shift, 0.8, 0.8))
-        [line] = ax.plot([0, 1], [0, 2])
-        line.set_clip_path(Circle((0.5, 1), 0.2, transform=ax.transData))
+        ax.plot([0, 1], [0, 2])
         style.save_svg(figure, tmp_path / name)
         return (tmp_path / name).read_text()
 
