@@ -64,7 +64,7 @@ def asks(kind):
         "kind": f"kind={kind}",
         "settings": lambda w: PLAN.resolved(w.study, w.analysis, told=False),
         "versions": NUMERICS if KINDS[kind].torch else TABLES,
-        **(runs if KINDS[kind].scope == "study" else {}),
+        **(runs if KINDS[kind].scope == "study" and KINDS[kind].compares_runs else {}),
         **{f"module_{i}": module for i, module in enumerate(modules)},
     }
 

@@ -74,7 +74,9 @@ def test_parts_sum_to_the_update(run, planted_benchmark, data):
         for component in ("current_gradient", "momentum", "weight_decay"):
             rows = [i for i, (name, _) in enumerate(memory.parts) if name == component]
             expected = getattr(whole, component)
-            assert float((parts[rows].sum(0) - expected).abs().max()) < 1e-12 * size, component
+            # Groups may cancel, so what is left is rounding of the groups, not of their sum.
+            error = (parts[rows].sum(0) - expected).abs()
+            assert (error <= 1e-12 * (size + parts[rows].abs().sum(0))).all(), component
         assert float(named(memory, parts)["rounding", ""].abs().max()) < 1e-12 * size
 
 

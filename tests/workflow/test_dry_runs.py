@@ -50,6 +50,7 @@ def test_a_finished_study_says_nothing_of_another(finished: Tree) -> None:
         "benchmark": 1,
         "train_other_alone": 1,
         "head_scan": 1,
+        "view_head_scan": 1,
         "report": 1,
         "other": 1,
     }

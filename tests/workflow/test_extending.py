@@ -44,7 +44,7 @@ def test_the_first_one_as_the_command_line_shows_it(tmp_path: Path) -> None:
     target = f"results/quickstart/formation_seed0007/{name}/report.md"
     assert f"snakemake {target} --configfile mine.yaml" in _FIRST
     jobs = tree.planned(target, "--configfile", "mine.yaml")
-    assert jobs.pop("path_logits") == 1
+    assert jobs.pop("path_logits") == jobs.pop("view_path_logits") == 1
     assert set(jobs) == {"benchmark", "train_quickstart_formation_seed0007"}
 
 

@@ -113,6 +113,8 @@ class TestViews:
             "route_competition": 1,
             "prompt_trace": 1,
             "weight_svd": 1,
+            "embedding_alignment": 1,
+            "update_geometry": 1,
             "contextual_geometry": 1,
             "scalar_progress": 1,
             "functional_write": 1,

@@ -11,7 +11,7 @@ from tiny_study import PROJECT, TINY, changed
 from circuit.attribution.tables import CHORDS, OUTPUTS
 from circuit.config.benchmark import SPLITS
 from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan, ReplayJob
-from circuit.config.registry import KINDS, VIEWS, Analysis, files
+from circuit.config.registry import KINDS, VIEWS, Analysis, files, view_files
 from circuit.config.scalar import ScalarName
 from circuit.config.study import load_settings
 from circuit.config.terms import SCALAR_UNITS
@@ -262,6 +262,10 @@ class TestRegistriesAgree:
         assert f'**leaves("{kind}")' in block
         assert f'**asks("{kind}")' in block
         assert not re.search(rf"\b{kind}\b", rules.replace(block, ""))
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_figure_and_a_table_never_share_a_name(self, kind: str) -> None:
+        assert not set(KINDS[kind].measured_files()) & set(view_files(kind))
 
     def test_every_script_has_a_rule(self) -> None:
         rules = "".join(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))

@@ -55,15 +55,17 @@ class AnalysisSettings(Frozen):
     """Settings that every kind has.
 
     ``scope`` says where an analysis' folder lies: in a run's folder (once per run listed in
-    ``runs``) or in the study's folder (once, over the runs listed). ``tables``, ``records`` and
-    ``tensors`` name the files that measuring leaves. ``torch`` says whether it uses tensors,
-    ``reads_dictionaries`` whether its scalars may name a dictionary of features, ``trains`` whether
-    it replays training itself, which takes the run's threads. ``told`` are the settings that only
-    its view reads, so that changing one measures nothing anew. ``job_memory_mb`` and
-    ``job_minutes`` are what measuring needs at most at reference size, for schedulers.
+    ``runs``) or in the study's folder (once, over the runs listed; ``compares_runs`` is False where
+    it looks at data only). ``tables``, ``records`` and ``tensors`` name the files that measuring
+    leaves. ``torch`` says whether it uses tensors, ``reads_dictionaries`` whether its scalars may
+    name a dictionary of features, ``trains`` whether it replays training itself, which takes the
+    run's threads. ``told`` are the settings that only its view reads, so that changing one measures
+    nothing anew. ``job_memory_mb`` and ``job_minutes`` are what measuring needs at most at
+    reference size, for schedulers.
     """
 
     scope: ClassVar[Literal["run", "study"]] = "run"
+    compares_runs: ClassVar[bool] = True
     tables: ClassVar[tuple[str, ...]] = ("rows",)
     records: ClassVar[tuple[str, ...]] = ()
     tensors: ClassVar[tuple[str, ...]] = ()

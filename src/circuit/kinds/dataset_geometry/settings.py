@@ -17,6 +17,7 @@ class Settings(AnalysisSettings):
     """
 
     scope: ClassVar[Literal["run", "study"]] = "study"
+    compares_runs: ClassVar[bool] = False
     tables: ClassVar[tuple[str, ...]] = ("rows", "histograms", "pairs", "overlaps", "graph")
     job_memory_mb: ClassVar[int] = 3000
     job_minutes: ClassVar[int] = 20

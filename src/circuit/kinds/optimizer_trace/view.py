@@ -46,7 +46,7 @@ FINDINGS = (
 )
 VIEWS = (
     Curves(
-        name="trace",
+        name="steps",
         title="Loss, gradient and update of every step",
         caption="Loss, accuracy, gradient norm before clipping, clip coefficient (1: not clipped), "
         "learning rate and update norm of every replayed step.",

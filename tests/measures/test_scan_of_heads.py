@@ -14,7 +14,6 @@ from circuit.measures.heads.scan import (
     CRITERIA,
     EVENT_UNITS,
     MEASURES,
-    UNITS,
     correlations,
     growths,
     head_scan,
@@ -184,7 +183,7 @@ def test_events_are_the_values_that_the_means_are_of(formation, planted, untrain
 
 
 def test_every_number_has_a_unit(formation):
-    assert set(formation.rows.select_dtypes("number")) == set(UNITS)
+    assert set(formation.rows["unit"]) == {*MEASURES.values(), "score·√d_head"}
     assert set(formation.events.select_dtypes("number")) == set(EVENT_UNITS)
     assert {MEASURES[criterion] for criterion in CRITERIA} == {EVENT_UNITS["value"]}
 
@@ -255,7 +254,7 @@ def test_a_rank_that_no_head_has_is_refused(planted, events):
 def test_correlations_over_checkpoints_are_spearmans(planted, untrained, events):
     states = [torch.lerp(untrained.flat, planted.flat, float(u)) for u in np.linspace(0, 1, 7)]
     rows, _ = scan(planted, states, events)
-    found = correlations(rows).set_index(["head", "measure"])
+    found = correlations(rows).set_index(["head", "of"])
     every = rows[rows["half"] == "all"]
     margin = every[every["head"] == "model"].sort_values("step")["mean"]
     assert set(found["count"]) == {7}
@@ -265,7 +264,7 @@ def test_correlations_over_checkpoints_are_spearmans(planted, untrained, events)
         if series.nunique() > 1:
             names.add((head, measure))
             expected = scipy.stats.spearmanr(series, margin).statistic
-            assert found.loc[(head, measure), "correlation"] == pytest.approx(expected)
+            assert found.loc[(head, measure), "mean"] == pytest.approx(expected)
     assert set(found.index) == names
     assert {measure for _, measure in names} >= {*MEASURES, "singular_value_1"}
 
@@ -285,14 +284,9 @@ def test_correlations_leave_out_what_never_changes_and_average_ties():
     target = curve_rows(model=[0.1, 0.4, 0.3, 0.9]).assign(measure="answer_margin")
     found = correlations(pd.concat([rows, target]))
     expected = scipy.stats.spearmanr([1, 2, 2, 3], [0.1, 0.4, 0.3, 0.9]).statistic
-    assert found.to_dict("records") == [
-        {
-            "head": "L0H1",
-            "measure": "qk_separation",
-            "correlation": pytest.approx(expected),
-            "count": 4,
-        }
-    ]
+    told = found[["head", "of", "mean", "count"]].to_dict("records")
+    mean = pytest.approx(expected)
+    assert told == [{"head": "L0H1", "of": "qk_separation", "mean": mean, "count": 4}]
 
 
 def curve_events(**curves):
