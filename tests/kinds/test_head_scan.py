@@ -37,6 +37,7 @@ def test_the_planted_head_is_shown_to_have_learned(scanned, untrained, planted, 
     report = seen(scanned(untrained.flat, planted.flat), tmp_path)
     grew = outcome(report, "growth of the winner")
     assert (grew.verdict, grew.about["head"]) == ("shown", planted.matching_head)
+    assert grew.control.endswith("bottom")
     assert outcome(report, "support value beats every distractor").verdict == "shown"
     assert planted.matching_head in report["answer"]
     assert not report["marks"]
