@@ -47,23 +47,24 @@ def test_what_is_learnt_is_no_positional_shortcut(run):
 
 @pytest.mark.parametrize(("rule", "bound"), [("trapezoid", 0.01), ("simpson", 0.0001)])
 def test_attributions_close_over_the_formation_window(rule, bound):
-    folder = STUDY / RUNS[0] / "write_attribution"
-    rows = pd.read_parquet(folder / "rows.parquet")
-    growth = pd.read_parquet(folder / "values.parquet").groupby("scalar")["growth"]
+    rows = pd.read_parquet(STUDY / RUNS[0] / "write_attribution" / "rows.parquet")
     left = rows[(rows["path_rule"] == rule) & (rows["component"] == "residual")]
-    residual = left.groupby("scalar")["attribution"].sum().abs()
-    assert (growth.sum() > 1).all()
-    assert (residual <= bound * growth.agg(lambda change: change.abs().sum())).all()
+    residual = left[left["measure"] == "contribution"].set_index("scalar")["mean"].abs()
+    of = {name: part.set_index("scalar")["mean"] for name, part in rows.groupby("measure")}
+    assert len(residual) == 3
+    assert (of["growth"] > 1).all()
+    assert (residual <= bound * of["movement"]).all()
 
 
 def test_components_and_residual_sum_to_the_growth_at_every_step():
-    folder = STUDY / RUNS[0] / "write_attribution"
-    rows = pd.read_parquet(folder / "rows.parquet")
-    values = pd.read_parquet(folder / "values.parquet").set_index(["step", "scalar"])["growth"]
-    summands = rows[~rows["component"].isin(["raw_sgd", "clipped_sgd"])]
-    sums = summands.groupby(["path_rule", "step", "scalar"])["attribution"].sum()
+    rows = pd.read_parquet(STUDY / RUNS[0] / "write_attribution" / "intervals.parquet")
+    place = ["step", "scalar"]
+    growth = rows[rows["measure"] == "growth"].set_index(place)["mean"]
+    summands = rows[(rows["measure"] == "contribution") & (rows["component"] != "whole")]
+    sums = summands.groupby(["path_rule", *place])["mean"].sum()
+    assert len(growth) == 3 * 800
     for rule in ("simpson", "trapezoid", "left"):
-        assert (sums[rule] - values).abs().max() < 1e-12
+        assert (sums[rule] - growth).abs().max() < 1e-12
 
 
 def test_every_replayed_checkpoint_is_reached_bit_for_bit():
