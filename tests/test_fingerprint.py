@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from circuit import fingerprint
+from circuit.config.registry import KINDS
 from circuit.errors import ConfigError
 from circuit.fingerprint import (
     Fingerprints,
@@ -343,3 +344,16 @@ def test_every_package_of_the_library_has_an_init_without_imports() -> None:
 def test_every_thin_script_can_be_followed() -> None:
     for script in sorted((PROJECT / "src" / "scripts").glob("*.py")):
         module_fingerprints(script, LIBRARY)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_measuring_reaches_no_words_and_viewing_no_tensors(kind: str) -> None:
+    """A word or a colour never recomputes a tensor, and a view costs no import of torch."""
+    reached = Fingerprints(project_root=PROJECT)
+    home = f"circuit.kinds.{kind}"
+    measured = reached.of("src/scripts/measure.py", [f"{home}.measure", f"{home}.settings"])
+    assert not [module for module in measured if module.startswith("circuit/reports/")]
+    floors = ("measures", "experiments", "attribution", "scalars", "training", "model")
+    viewed = reached.of("src/scripts/view.py", [f"{home}.view"])
+    assert not [module for module in viewed if module.split("/")[1] in floors]
+    assert any(module.startswith(f"circuit/kinds/{kind}/view.py@") for module in viewed)
