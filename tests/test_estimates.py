@@ -97,6 +97,14 @@ def test_what_is_not_said_is_filled_in():
     assert isinstance(row["mean"], float)
 
 
+def test_rows_that_count_nothing_beside_some_that_do_have_no_noun():
+    counted = pd.DataFrame({"measure": ["growth"], "mean": [1.0], "count": [9], "noun": ["events"]})
+    exact = pd.DataFrame({"measure": ["part"], "mean": [2.0]})
+    rows = estimates(pd.concat([counted, exact]), "score", step=0)
+    assert rows["noun"].tolist() == ["events", ""]
+    assert rows["count"].tolist() == [9, 0]
+
+
 def test_a_measure_without_a_unit_is_refused():
     frame = pd.DataFrame({"measure": ["norm", "bare"], "mean": [1.0, 2.0]})
     with pytest.raises(AnalysisError, match="no unit of bare"):

@@ -83,6 +83,7 @@ def estimates(
             do="give them where the rows are made",
         )
     rows["count"] = rows["count"].fillna(0).astype(np.int64)
+    rows["noun"] = rows["noun"].fillna("")
     for name in ("mean", "low", "high"):
         rows[name] = rows[name].astype(np.float64)
     keys = [name for name in rows.columns if name not in FIXED]

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from circuit.reports.quantities import format_interval, format_number, format_value
+from circuit.reports.quantities import format_interval, format_value
 
 _PER_ROW = "unit of the "
 NUMBER_HEADER = ("quantity", "value", "95% interval", "n", "note")
-
-
-def number_line(number: Mapping[str, Any]) -> str:
-    """A number of ``report.json`` in one line."""
-    value, unit, low, high = (number[k] for k in ("value", "unit", "low", "high"))
-    return format_number(value, unit, low, high, number["count"], signed=number["signed"])
 
 
 def number_rows(numbers: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:

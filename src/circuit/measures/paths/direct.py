@@ -38,7 +38,6 @@ from circuit.task.events import ReadEvents
 TARGETS = ("correct_logit", "value_margin", "answer_margin", "stale_margin")
 EMBEDDING, ATTENTION, MLP, BIASES = "embedding", "attention", "MLP", "biases"
 FINAL_BIAS = "final_norm.bias"
-SCALES = ("own", "frozen")
 
 
 class Writer(NamedTuple):
