@@ -5,7 +5,7 @@ import pytest
 
 from circuit.errors import AnalysisError
 from circuit.estimates import estimates
-from circuit.reports.rows import control_rows, select, tell
+from circuit.reports.rows import control_rows, ends, fill, select
 from circuit.reports.views import Not
 
 
@@ -80,12 +80,10 @@ def test_conditions_that_cannot_be_met_say_why(rows, where, message):
 
 
 def test_words_are_filled_in(rows):
-    rows = rows.assign(step=rows["step"] * 100)
     facts = {"reference": 15000, "heads": ["L0H0", "L1H0"]}
     text = "rank {rank}, {facts[reference]}, {facts[heads]}, {first} to {last}, {bound:.0%}"
-    told = tell(text, {"rank": 4, "bound": 0.5}, facts, rows)
-    assert told == "rank 4, 15,000, L0H0, L1H0, 0 to 20,000, 50%"
-    with pytest.raises(AnalysisError, match="nothing is called 'steps'"):
-        tell("{steps}", {}, facts, rows)
-    with pytest.raises(AnalysisError, match="nothing is called 'heds'"):
-        tell("{facts[heds]}", {}, facts, rows)
+    known = {"rank": 4, "bound": 0.5, "facts": facts, **ends(rows.assign(step=rows["step"] * 100))}
+    assert fill(text, known) == "rank 4, 15,000, L0H0, L1H0, 0 to 20,000, 50%"
+    for wrong, name in (("{steps}", "steps"), ("{facts[heds]}", "heds")):
+        with pytest.raises(AnalysisError, match=f"nothing is called '{name}'"):
+            fill(wrong, known)

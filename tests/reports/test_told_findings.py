@@ -106,6 +106,20 @@ class TestEffects:
         assert told(marked)[0].marks[0].startswith("L0H0: +")
         assert told(finding(marks={"open": "never"}))[0].marks == []
 
+    def test_opposite_without_words_of_its_own_has_those_of_open(self):
+        table = rows({"L0H0": ("", NOISE - 5)})
+        words = {"open": "{head} is not shown to matter."}
+        asked = {"where": {"head": "L0H0"}, "marks": words}
+        [found] = told(finding(**asked, says=words), table)
+        assert found.sentence == found.marks[0] == "L0H0 is not shown to matter."
+        [found] = told(finding(**asked, says={**words, "opposite": ""}), table)
+        assert found.sentence == ""
+
+    def test_of_several_that_are_told_only_some_are_said(self):
+        found = told(finding(where={}, each=("head",), spoken={"chosen": "winner"}, says="{head}"))
+        assert [one.sentence for one in found] == ["", "L1H2", ""]
+        assert [one.numbers[0].name for one in found] == [f"effect, {head}" for head in PARTS]
+
     def test_a_finding_that_no_row_is_about_says_nothing(self):
         assert told(finding(where={"head": "L9H9"})) == []
 
@@ -164,14 +178,13 @@ class TestSums:
             name="growth",
             where={"measure": "part"},
             parts="component",
-            whole={"measure": "growth", "component": "whole"},
             names={"gradient": "the gradient"},
             uncontrolled="an identity",
-            says="{raised} raised it, {lowered} lowered it: {whole:short}.",
+            says="{raised} raised it, {lowered} lowered it.",
         )
         [found] = told(asked, estimates(self.PARTS, "score", step=3))
         assert found.sentence == (
-            "the gradient +7.00 score raised it, momentum −3.00 score lowered it: +4.00 score."
+            "the gradient +7.00 score raised it, momentum −3.00 score lowered it."
         )
         assert [number.value for number in found.numbers] == [7.0, -3.0, 1e-9]
 

@@ -4,7 +4,8 @@ A finding names rows of a table of estimates; :mod:`circuit.reports.telling` loo
 :func:`circuit.evidence.verdict` decide, and makes of it a sentence, numbers and marks. Every
 finding has a control, or says why there is none.
 
-Sentences are templates with one text for each verdict. In braces they may name
+Sentences are templates with one text for each verdict; where ``opposite`` has none of its own it
+has that of ``open``. In braces they may name
 
 - ``effect``, ``control``, ``excess``: the numbers with unit and 95% interval; ``effect.mean``,
   ``effect.short`` (no interval), ``effect.interval``, ``effect.count``;
@@ -19,7 +20,7 @@ Names from code such as ``runner_up`` are written ``runner up`` with ``{chosen:w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
 from circuit.evidence import Verdict
@@ -29,27 +30,33 @@ Says = str | Mapping[Verdict, str]
 """A template, or one for each verdict; a verdict without one says nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Told:
     """What all findings have.
 
     Args:
-        name: under which claims and tests find it; a few words, unique in its kind.
+        name: under which machines and tests find it; a few words, unique in its kind.
         where: which rows of ``table`` it is about.
         uncontrolled: why there is no control, where there is none.
-        says: what the answer says.
-        marks: what must not be overlooked, by verdict.
+        says: what the answer says; without it a finding is in numbers and marks only.
+        spoken: conditions beyond ``where``; the answer says the rows that meet them, of the others
+            there are numbers and marks only.
+        marks: what must not be overlooked.
         each: key columns; every combination of their values is told by itself.
-        quiet: in numbers and marks only; the answer does not say it.
+        number: template of the number's name; by default the finding's name, followed by the values
+            that it is told or picked by where the name has no fields.
     """
 
     name: str
-    table: str = "rows"
     where: Where = field(default_factory=dict)
+    _: KW_ONLY
+    table: str = "rows"
     uncontrolled: str = ""
     says: Says = ""
-    marks: Mapping[Verdict, str] = field(default_factory=dict)
+    spoken: Where = field(default_factory=dict)
+    marks: Says = ""
     each: tuple[str, ...] = ()
+    number: str = ""
     quiet: bool = False
 
 
@@ -66,34 +73,28 @@ class Finding(Told):
             ``{"against": "shuffled labels"}`` or ``{"chosen": "bottom"}``; several of these.
         bound: what the effect must lie beyond, a number or ``$setting``; None where its 0 means
             nothing.
-        number: template of the number's name; by default the finding's.
     """
 
     pick: tuple[str, ...] = ()
     rank: Literal["largest", "smallest", "size"] = "largest"
     control: Sequence[Where] = ()
     bound: float | str | None = 0.0
-    number: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sum(Told):
     """Parts of a whole, which they sum to.
 
-    The sentence may name ``raised`` and ``lowered``: the parts on either side, the largest first,
-    and ``whole``.
+    The sentence may name ``raised`` and ``lowered``: the parts on either side, the largest first;
+    three are named, the others summed up.
 
     Args:
         parts: the column that tells parts apart.
-        whole: conditions of the row that is the whole, in place of the parts'.
         names: part → its name in a sentence.
-        most: how many parts are named on either side; the others are summed up.
     """
 
     parts: str
-    whole: Where = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
-    most: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from pandas.api.types import is_numeric_dtype
 
 from circuit.estimates import FIXED, ROW_UNIT, keys_of
 from circuit.reports.document import Table
+from circuit.reports.rows import ends
 from circuit.reports.saying import Context
 from circuit.reports.views import Listing
 
@@ -16,14 +17,15 @@ def listing(view: Listing, context: Context) -> Table | None:
     rows = context.rows(view.table, view.where)
     if rows.empty:
         return None
-    told = {"first": int(rows["step"].min()), "last": int(rows["step"].max())}
-    title = context.say(view.title, told)
+    title = context.say(view.title, ends(rows))
     if view.sort:
         rows = rows.reindex(rows["mean"].abs().sort_values(ascending=False, kind="stable").index)
     keys = list(view.keys) or [
-        key for key in (*keys_of(rows), "step", "measure") if rows[key].nunique() > 1
+        key
+        for key in (*keys_of(rows), "step", "measure")
+        if rows[key].nunique() > 1 and key != view.across
     ]
-    frame, units = (_spread if view.across else _long)(rows, keys, view, context)
+    frame, units = _spread(rows, keys, view) if view.across else _long(rows, keys, view, context)
     units |= {key: "1" for key in keys if is_numeric_dtype(frame[key]) and key != "step"}
     if view.top is not None and len(frame) > view.top:
         title = f"{title} (the first {view.top} of {len(frame):,})"
@@ -32,10 +34,9 @@ def listing(view: Listing, context: Context) -> Table | None:
 
 
 def _spread(
-    rows: pd.DataFrame, keys: list[str], view: Listing, context: Context
+    rows: pd.DataFrame, keys: list[str], view: Listing
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """A line for each combination of keys, a column of means for each value of one more."""
-    keys = [key for key in keys if key != view.across]
     table = rows.pivot_table(
         index=keys, columns=view.across, values="mean", sort=False, aggfunc="first"
     )

@@ -1,7 +1,7 @@
-"""Which rows a view shows, and what its words say of them.
+"""Which rows a view shows, and how templates of words are filled in.
 
 :func:`select` carries out a :data:`circuit.reports.views.Where`; :func:`control_rows` finds the
-controls that stand beside the rows; :func:`tell` fills in titles and captions.
+controls that stand beside the rows; :func:`fill` puts values in the place of braces.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import pandas as pd
 
 from circuit.errors import AnalysisError, nearest
 from circuit.estimates import ALL
-from circuit.reports.templates import fill
 from circuit.reports.views import Not, Where
 
 _DEFAULTS = {"half": ALL, "against": ""}
@@ -32,7 +31,7 @@ def select(
         AnalysisError: a column or a setting is unknown, or no row is left.
     """
     wanted = _resolved(rows, where, settings, some)
-    found = _meeting(rows, wanted)
+    found = meeting(rows, wanted)
     if some and found.empty:
         raise _nothing(rows, wanted)
     return found
@@ -49,25 +48,32 @@ def control_rows(
         AnalysisError: as :func:`select`, or a control has no row.
     """
     wanted = _resolved(rows, where, settings)
-    found = _meeting(rows, {**wanted, "against": tuple(control)})
+    found = meeting(rows, {**wanted, "against": tuple(control)})
     for name in control:
         if not (found["against"] == name).any():
             raise _nothing(rows, {**wanted, "against": name})
     return found
 
 
-def tell(
-    template: str, settings: Mapping[str, Any], facts: Mapping[str, Any], rows: pd.DataFrame
-) -> str:
-    """Fill in a title or caption: settings, ``facts``, and ``first`` and ``last`` step of rows.
+def ends(rows: pd.DataFrame) -> dict[str, Any]:
+    """What templates call ``first`` and ``last``: the first and last step of some rows."""
+    if "step" not in rows or rows.empty:
+        return {}
+    return {"first": rows["step"].min(), "last": rows["step"].max()}
 
-    Whole numbers get thousands separators, several values commas.
 
-    Raises:
-        AnalysisError: the template names what there is not.
-    """
-    ends = {"first": rows["step"].min(), "last": rows["step"].max()} if len(rows) else {}
-    return fill(template, {**settings, "facts": facts, **ends})
+def meeting(rows: pd.DataFrame, wanted: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows that meet plain conditions, in the order of the conditions' tuples."""
+    for column, value in wanted.items():
+        if isinstance(value, Not):
+            rows = rows[~rows[column].isin(value.values)]
+        else:
+            rows = rows[rows[column].isin(_several(value))]
+    for column, value in reversed(list(wanted.items())):
+        if isinstance(value, tuple):
+            place = {one: i for i, one in reversed(list(enumerate(value)))}
+            rows = rows.sort_values(column, key=lambda c, place=place: c.map(place), kind="stable")
+    return rows
 
 
 def _resolved(
@@ -88,7 +94,7 @@ def _resolved(
     steps = wanted.get("step")
     ends = steps.values if isinstance(steps, Not) else _several(steps)
     if any(isinstance(one, str) and one in _ENDS for one in ends):
-        left = _meeting(rows, {name: value for name, value in wanted.items() if name != "step"})
+        left = meeting(rows, {name: value for name, value in wanted.items() if name != "step"})
         if left.empty and not some:
             return wanted
         if left.empty:
@@ -122,24 +128,11 @@ def _several(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _meeting(rows: pd.DataFrame, wanted: Mapping[str, Any]) -> pd.DataFrame:
-    for column, value in wanted.items():
-        if isinstance(value, Not):
-            rows = rows[~rows[column].isin(value.values)]
-        else:
-            rows = rows[rows[column].isin(_several(value))]
-    for column, value in reversed(list(wanted.items())):
-        if isinstance(value, tuple):
-            place = {one: i for i, one in reversed(list(enumerate(value)))}
-            rows = rows.sort_values(column, key=lambda c, place=place: c.map(place), kind="stable")
-    return rows
-
-
 def _nothing(rows: pd.DataFrame, wanted: Mapping[str, Any]) -> AnalysisError:
     """The error of conditions that no row meets: what the first fruitless one could have been."""
     left = rows
     for column, value in wanted.items():
-        before, left = left, _meeting(left, {column: value})
+        before, left = left, meeting(left, {column: value})
         if left.empty:
             break
     there = [str(one) for one in dict.fromkeys(before[column])]
@@ -151,3 +144,57 @@ def _nothing(rows: pd.DataFrame, wanted: Mapping[str, Any]) -> AnalysisError:
         expected=f"one of {shown or 'the rows, but the table is empty'}",
         do="mend the view's conditions, or write the rows that it shows",
     )
+
+
+def fill(template: str, known: Mapping[str, Any]) -> str:
+    """A template with its fields filled in.
+
+    Whole numbers get thousands separators, lists commas, and names from code such as ``runner_up``
+    are written as people write them with the format ``words``.
+
+    Raises:
+        AnalysisError: it names a field that there is not.
+    """
+    try:
+        return template.format_map({name: _spoken(value) for name, value in known.items()})
+    except (KeyError, AttributeError, IndexError, TypeError) as error:
+        facts = known.get("facts", {})
+        raise AnalysisError(
+            f"nothing is called {error.args[0] if error.args else error!r}",
+            where=template,
+            expected=f"one of {', '.join(map(str, known))}; of facts: {', '.join(facts)}",
+            do="correct the words in the kind's view.py, or let its measuring say it",
+        ) from None
+
+
+class _Words(str):
+    """A text that the format ``words`` writes as people do."""
+
+    def __format__(self, spec: str) -> str:
+        return self.replace("_", " ") if spec == "words" else super().__format__(spec)
+
+
+class _Whole(int):
+    """A whole number with thousands separators."""
+
+    def __format__(self, spec: str) -> str:
+        return super().__format__(spec or ",")
+
+
+class _Several(list[Any]):
+    """Several values, separated by commas."""
+
+    def __format__(self, spec: str) -> str:
+        return ", ".join(format(value, spec) for value in self)
+
+
+def _spoken(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _spoken(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return _Several(_spoken(one) for one in value)
+    if isinstance(value, str):
+        return _Words(value)
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return value
+    return _Whole(value)

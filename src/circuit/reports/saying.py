@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -14,19 +14,24 @@ from circuit.estimates import EXCESS
 from circuit.evidence import Estimate
 from circuit.reports.document import Number
 from circuit.reports.quantities import format_interval, format_number, format_value
-from circuit.reports.rows import select
-from circuit.reports.templates import fill
+from circuit.reports.rows import fill, select
 
 _DECIMALS = 6  # of estimated shares: float32's rounding would make an interval of its own
 
 
 @dataclass(frozen=True)
 class Context:
-    """What conditions and templates may name: tables, settings, what measuring said of itself."""
+    """What conditions, templates and drawings by hand may name.
+
+    Attributes:
+        facts: what measuring said of itself.
+        paths: the files of tables, records and tensors, by name.
+    """
 
     tables: Mapping[str, pd.DataFrame]
     settings: Mapping[str, Any]
     facts: Mapping[str, Any]
+    paths: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, table: str, where: Mapping[str, Any]) -> pd.DataFrame:
         """The rows of a table that meet some conditions; maybe none.
@@ -47,13 +52,13 @@ class Context:
         """A bound, or the setting that holds it."""
         return float(self.settings[given[1:]]) if isinstance(given, str) else given
 
-    def say(self, template: str, fields: Mapping[str, Any] | None = None) -> str:
-        """A template with its fields filled in.
+    def say(self, template: str, fields: Mapping[str, Any]) -> str:
+        """A template with its fields filled in, settings and facts among them.
 
         Raises:
             AnalysisError: it names a field that there is not.
         """
-        return fill(template, {**self.settings, "facts": self.facts, **(fields or {})})
+        return fill(template, {**self.settings, "facts": self.facts, **fields})
 
 
 class Said:

@@ -19,9 +19,9 @@ from circuit.errors import AnalysisError
 from circuit.estimates import ALL, CONFIRMATION, EXCESS, FIXED, SELECTION, keys_of
 from circuit.evidence import Estimate, Verdict, verdict
 from circuit.reports.document import Number
-from circuit.reports.findings import Criteria, Finding, Sum, Test, Told, When
+from circuit.reports.findings import Criteria, Finding, Says, Sum, Test, Told, When
 from circuit.reports.quantities import format_value
-from circuit.reports.rows import select
+from circuit.reports.rows import ends, meeting, select
 from circuit.reports.saying import Context, Said
 from circuit.reports.style import words
 from circuit.reports.views import Where
@@ -30,6 +30,7 @@ _RANKED = {"largest": "largest", "smallest": "smallest", "size": "largest in siz
 _ONLY = "the control"
 _TURNED: dict[Verdict, Verdict] = {"shown": "opposite", "opposite": "shown", "open": "open"}
 _SIDES: dict[Verdict, str] = {"shown": "met", "opposite": "refuted", "open": "open"}
+_NAMED = 3  # parts on either side of a sum; the others are summed up
 _SMALL = 0.001  # of the largest part; what is less is in the tables alone
 
 
@@ -85,7 +86,11 @@ def tell(findings: Sequence[Told], context: Context) -> list[Outcome]:
                 "give control or uncontrolled",
             )
         rows = context.rows(finding.table, finding.where)
-        told += [_TELLERS[type(finding)](finding, part, context) for part in _each(finding, rows)]
+        spoken = context.rows(finding.table, {**finding.where, **finding.spoken}).index
+        for part in _each(finding, rows):
+            outcome = _TELLERS[type(finding)](finding, part, context)
+            silent = finding.quiet or not part.index.isin(spoken).any()
+            told.append(replace(outcome, sentence="") if silent else outcome)
     return told
 
 
@@ -126,19 +131,30 @@ def _outcome(
     compared: int = 1,
 ) -> Outcome:
     """An outcome with the verdict's sentence and mark."""
-    says = finding.says if isinstance(finding.says, str) else finding.says.get(came, "")
-    sentence = "" if finding.quiet else context.say(says, fields)
-    mark = context.say(finding.marks.get(came, ""), fields)
-    return Outcome(
-        finding.name,
-        came,
-        sentence,
-        _keys(row),
-        numbers,
-        [*filter(None, [mark]), *marks],
-        control or finding.uncontrolled,
-        compared,
+    sentence, mark = (
+        context.say(_text(one, came), fields) for one in (finding.says, finding.marks)
     )
+    marks = [*filter(None, [mark]), *marks]
+    control = control or finding.uncontrolled
+    return Outcome(finding.name, came, sentence, _keys(row), numbers, marks, control, compared)
+
+
+def _text(says: Says, came: Verdict) -> str:
+    """The template of a verdict."""
+    if isinstance(says, str):
+        return says
+    return says.get(came, says.get("open", "") if came == "opposite" else "")
+
+
+def _name(finding: Told, fields: Mapping[str, Any], context: Context) -> str:
+    """What a finding's number is called."""
+    name = context.say(finding.number or finding.name, fields)
+    if finding.number or "{" in finding.name:
+        return name
+    told = [name]
+    for key in (*finding.each, *getattr(finding, "pick", ())):
+        told.append(f"step {fields[key]:,}" if key == "step" else words(str(fields[key])))
+    return ", ".join(told)
 
 
 # -- effects ---------------------------------------------------------------------------------------
@@ -157,7 +173,7 @@ def _effect(finding: Finding, rows: pd.DataFrame, context: Context) -> Outcome:
     if other:
         fields |= {f"control_{key}": value for key, value in _keys(other[0]).items()}
         fields["control"] = controls[0]
-    name = context.say(finding.number or finding.name, fields)
+    name = _name(finding, fields, context)
     named = [_named(control, row) for control in other]
     notes: list[str] = [came]
     if finding.pick:
@@ -219,20 +235,20 @@ def _picked(
         return _only(finding, rows), (), 1
     keys = list(finding.pick)
     fixed = [key for key in (*keys_of(table), "step", "measure") if rows[key].nunique() == 1]
-    near = _meeting(table, {key: rows[key].iloc[0] for key in fixed if key not in keys})
+    near = meeting(table, {key: rows[key].iloc[0] for key in fixed if key not in keys})
     near = near.merge(rows[keys].drop_duplicates(), on=keys)
     best = {}
     for half in (SELECTION, CONFIRMATION, ALL):
-        part = _meeting(near, {"half": half})
-        paired = _meeting(part, {"against": EXCESS})
-        ranked = paired if len(paired) else _meeting(part, {"against": ""})
+        part = meeting(near, {"half": half})
+        paired = meeting(part, {"against": EXCESS})
+        ranked = paired if len(paired) else meeting(part, {"against": ""})
         if len(ranked):
             size = ranked["mean"].abs() if finding.rank == "size" else ranked["mean"]
             at = size.idxmin() if finding.rank == "smallest" else size.idxmax()
             best[half] = tuple(ranked.loc[at, keys])
     halved = SELECTION in best and CONFIRMATION in best
     picked = dict(zip(keys, best[SELECTION if halved else ALL], strict=True))
-    told = _meeting(near, {**picked, "against": "", "half": CONFIRMATION if halved else ALL})
+    told = meeting(near, {**picked, "against": "", "half": CONFIRMATION if halved else ALL})
     again = best[CONFIRMATION] if halved else ()
     return _only(finding, told), again, len(rows[keys].drop_duplicates())
 
@@ -246,19 +262,13 @@ def _beside(table: pd.DataFrame, row: pd.Series, change: Mapping[str, Any]) -> p
     ends = {"first": table["step"].min(), "last": table["step"].max()}
     changed = {key: ends.get(to, to) if key == "step" else to for key, to in change.items()}
     keys = [*keys_of(table), "step", "measure", "against", "half"]
-    part = _meeting(table, changed)
-    found = _meeting(part, {key: row[key] for key in keys if key not in changed})
+    part = meeting(table, changed)
+    found = meeting(part, {key: row[key] for key in keys if key not in changed})
     if found.empty:
         decided = {key for key in keys_of(table) if part[key].nunique() == 1}
         kept = [key for key in keys if key not in changed and key not in decided]
-        found = _meeting(part, {key: row[key] for key in kept})
+        found = meeting(part, {key: row[key] for key in kept})
     return found.iloc[0] if len(found) else None
-
-
-def _meeting(table: pd.DataFrame, wanted: Mapping[str, Any]) -> pd.DataFrame:
-    for key, value in wanted.items():
-        table = table[table[key] == value]
-    return table
 
 
 # -- sums, events in time, criteria ----------------------------------------------------------------
@@ -274,16 +284,7 @@ def _sum(finding: Sum, rows: pd.DataFrame, context: Context) -> Outcome:
         "raised": _list(ordered[ordered > 0], unit, finding),
         "lowered": _list(ordered[ordered < 0], unit, finding),
     }
-    if finding.whole:
-        whole = _beside(context.tables[finding.table], first, finding.whole)
-        if whole is None:
-            raise _unsound(
-                f"sum {finding.name!r} has no whole",
-                f"a row that differs from its parts in {dict(finding.whole)}",
-                "correct whole, or leave it out",
-            )
-        fields["whole"] = Said(whole)
-    name = context.say(finding.name, fields)
+    name = _name(finding, fields, context)
     numbers = [
         Number(f"{name}: {_part(finding, part)}", float(size), unit, note="summand", signed=True)
         for part, size in parts.items()
@@ -297,7 +298,7 @@ def _part(finding: Sum, part: Any) -> str:
 
 def _list(parts: pd.Series, unit: str, finding: Sum) -> str:
     """The largest of some parts, and what the others gave together."""
-    most = len(parts) if len(parts) == finding.most + 1 else finding.most
+    most = len(parts) if len(parts) == _NAMED + 1 else _NAMED
     told = [(_part(finding, part), float(size)) for part, size in parts.iloc[:most].items()]
     if len(parts) > most:
         told.append((f"{len(parts) - most} more", float(parts.iloc[most:].sum())))
@@ -309,7 +310,7 @@ def _when(finding: When, rows: pd.DataFrame, context: Context) -> Outcome:
     row = _only(finding, rows)
     effect = Said(row)
     fields = {**_fields(row, rows), "effect": effect}
-    number = effect.number(context.say(finding.name, fields))
+    number = effect.number(_name(finding, fields, context))
     came: Verdict = "open" if math.isnan(effect.mean) else "shown"
     return _outcome(finding, came, row, fields, context, [number])
 
@@ -355,7 +356,7 @@ def _criteria(finding: Criteria, rows: pd.DataFrame, context: Context) -> Outcom
     numbers = []
     for name, where in finding.beside.items():
         fields[name] = Said(row(where, half, told))
-        called = f"{context.say(finding.name, fields)}, {words(name)}"
+        called = f"{_name(finding, fields, context)}, {words(name)}"
         numbers.append(fields[name].number(called))
     lines = []
     for one in every if finding.title else ():
@@ -400,7 +401,7 @@ _TELLERS: dict[type[Told], Any] = {
 
 def _fields(row: pd.Series, rows: pd.DataFrame) -> dict[str, Any]:
     fixed = {name: row[name] for name in ("step", "measure", "half", "noun", "unit")}
-    return {**_keys(row), **fixed, "first": rows["step"].min(), "last": rows["step"].max()}
+    return {**_keys(row), **fixed, **ends(rows)}
 
 
 def _keys(row: pd.Series) -> dict[str, Any]:

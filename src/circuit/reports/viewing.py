@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +28,10 @@ from circuit.reports.document import Figure, Number, Report, Table, write_report
 from circuit.reports.draw.shapes import draw
 from circuit.reports.findings import Criteria, Told
 from circuit.reports.listing import listing
+from circuit.reports.rows import ends
 from circuit.reports.saying import Context
 from circuit.reports.telling import Outcome, tell
 from circuit.reports.views import Drawn, View
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a drawing by hand may look at."""
-
-    tables: Mapping[str, pd.DataFrame]
-    settings: Mapping[str, Any]
-    facts: Mapping[str, Any]
-    paths: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Tables(Mapping[str, pd.DataFrame]):
@@ -77,10 +67,13 @@ def view(kind: Any, facts: Facts) -> None:
     measured = read_json(facts.inputs["measured"])
     tables = _Tables(facts.inputs)
     settings = json.loads(facts.settings)
-    context = Context(tables, settings, measured["facts"])
-    material = Material(tables, settings, measured["facts"], facts.inputs)
+    context = Context(tables, settings, measured["facts"], facts.inputs)
     for one in kind.VIEWS:
-        _draw(one, material, facts.output[one.name])
+        path = facts.output[one.name]
+        if isinstance(one, Drawn):
+            one.draw(context, path)
+        else:
+            draw(one, tables, settings, measured["facts"], path)
     outcomes = tell(kind.FINDINGS, context)
     report = Report(
         kind=settings["kind"],
@@ -96,7 +89,7 @@ def view(kind: Any, facts: Facts) -> None:
             *filter(None, (listing(one, context) for one in kind.TABLES)),
         ),
         figures=tuple(
-            Figure(one.file, context.say(one.caption, _steps(tables[one.table])))
+            Figure(one.file, _caption(one, context))
             for one in kind.VIEWS
             if one.file.endswith(View.suffix)
         ),
@@ -112,13 +105,6 @@ def view(kind: Any, facts: Facts) -> None:
     write_report(facts.output["report_json"], facts.output["report_md"], report)
 
 
-def _draw(one: View, material: Material, path: str) -> None:
-    if isinstance(one, Drawn):
-        one.draw(material, path)
-    else:
-        draw(one, material.tables, material.settings, material.facts, path)
-
-
 def _judged(
     findings: Sequence[Told], outcomes: Sequence[Outcome], context: Context
 ) -> Iterator[Table]:
@@ -127,13 +113,11 @@ def _judged(
         mine = [outcome for outcome in outcomes if outcome.finding == finding.name]
         lines = [line for outcome in mine for line in outcome.lines]
         if isinstance(finding, Criteria) and lines:
-            yield Table(context.say(finding.title), pd.DataFrame(lines), {})
+            yield Table(context.say(finding.title, {}), pd.DataFrame(lines), {})
 
 
-def _steps(rows: pd.DataFrame) -> dict[str, Any]:
-    if "step" not in rows or rows.empty:
-        return {}
-    return {"first": rows["step"].min(), "last": rows["step"].max()}
+def _caption(view: View, context: Context) -> str:
+    return context.say(view.caption or f"{view.title}.", ends(context.rows(view.table, view.where)))
 
 
 def _command(facts: Facts) -> str:

@@ -15,7 +15,7 @@ No pandas, no matplotlib: the workflow reads from these which files there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Literal
 
 Where = Mapping[str, Any]
@@ -39,14 +39,14 @@ class Not:
         object.__setattr__(self, "values", values)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class View:
     """What all shapes have.
 
     Args:
         name: of the figure's file.
         title: what is shown, in a few words.
-        caption: what to see in it, in a sentence or two.
+        caption: what to see in it, in a sentence; by default the title.
         table: the table that the rows come from.
         where: which of its rows.
         panels: key columns; each combination of their values has a panel of its own.
@@ -57,7 +57,8 @@ class View:
     suffix: ClassVar[str] = ".svg"
     name: str
     title: str
-    caption: str
+    _: KW_ONLY
+    caption: str = ""
     table: str = "rows"
     where: Where = field(default_factory=dict)
     panels: tuple[str, ...] = ()
@@ -170,8 +171,9 @@ class Drawn(View):
     """A figure or page drawn by hand.
 
     Args:
-        draw: called with the analysis' tables and facts (:class:`circuit.reports.viewing.Material`)
-            and the path to write; it imports what it needs when it is called.
+        draw: called with the analysis' tables, settings, facts and input files
+            (:class:`circuit.reports.saying.Context`) and the path to write; it imports what it
+            needs when it is called.
         suffix_: of the file.
     """
 
@@ -184,7 +186,7 @@ class Drawn(View):
         return f"{self.name}{self.suffix_}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Listing:
     """A table of the report: some rows, with their keys and numbers.
 
@@ -199,8 +201,9 @@ class Listing:
     """
 
     title: str
-    table: str = "rows"
     where: Where = field(default_factory=dict)
+    _: KW_ONLY
+    table: str = "rows"
     keys: tuple[str, ...] = ()
     across: str = ""
     sort: bool = False

@@ -22,8 +22,8 @@ from circuit.reports.bespoke.trace_story import story, verdict
 from circuit.reports.inline import STYLE, inline_svg
 from circuit.reports.page_style import CSS
 from circuit.reports.quantities import format_value
+from circuit.reports.saying import Context
 from circuit.reports.style import ATTENTION_ROLE_COLOURS, words
-from circuit.reports.viewing import Material
 
 _TITLES = {
     "program": "What is asked",
@@ -120,11 +120,11 @@ not why it looked there; the score's parts tell that.</p></footer>
 """
 
 
-def write_trace_page(material: Material, path: str | os.PathLike[str]) -> None:
+def write_trace_page(material: Context, path: str | os.PathLike[str]) -> None:
     """Write the page, whole or not at all.
 
     Args:
-        material: the analysis' tables, settings and facts.
+        material: the analysis' tables, settings, facts and files.
     """
     facts, tables = material.facts, material.tables
     rows, attention = story(facts, tables, material.settings["top"]), tables["attention"]

@@ -23,7 +23,7 @@ from circuit.reports import style
 from circuit.reports.draw import looks
 from circuit.reports.draw.looks import Look, joined
 from circuit.reports.quantities import UNSIGNED_UNITS
-from circuit.reports.rows import control_rows, select, tell
+from circuit.reports.rows import control_rows, ends, fill, select
 
 WIDTH = 8.0
 _WHOLE = 0.5  # shares that reach so far are drawn on an axis from 0 to 100%
@@ -131,7 +131,7 @@ class Shown:
 
     def tell(self, template: str) -> str:
         """A template filled in."""
-        return tell(template, self.settings, self.facts, self.rows)
+        return fill(template, {**self.settings, "facts": self.facts, **ends(self.rows)})
 
     def panels(self) -> list[Panel]:
         """The rows of every panel, in the order of the rows."""
