@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from circuit.artifacts import read_json
 from circuit.config.registry import VIEWS
-from circuit.reports.document import Figure, Number, Report, Table, read_report, write_report
-from circuit.reports.page import Filed
+from circuit.reports.document import Figure, Number, Report, Table, write_report
 from circuit.reports.style import picture
+
+
+class Filed(NamedTuple):
+    """A report and the folder it lies in."""
+
+    folder: str
+    report: dict[str, Any]
+
 
 STUDY, FOCUS = "quickstart", "formation_seed0007"
 AUDIT = {
@@ -222,4 +230,4 @@ def _report(
         provenance=provenance(7 if run != "formation_seed0011" else 11),
     )
     write_report(folder / "report.json", folder / "report.md", report)
-    return Filed(str(folder) if str(root) != "." else inside, read_report(folder / "report.json"))
+    return Filed(str(folder) if str(root) != "." else inside, read_json(folder / "report.json"))

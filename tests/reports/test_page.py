@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import report_study
+from report_study import Filed
 
 from circuit.errors import AnalysisError, ArtifactError
 from circuit.reports.inline import inline_svg
 from circuit.reports.origins import origins
-from circuit.reports.page import NUMBERS_SHOWN, Filed, write_page
+from circuit.reports.page import NUMBERS_SHOWN, write_page
 from circuit.reports.sections import EXPLAINED, FORETOLD, MECHANISM
 
 TITLE = "A latest-write lookup circuit forms"
@@ -137,7 +138,7 @@ def test_numbers_have_sign_unit_interval_and_count(page):
 
 
 def test_many_numbers_are_folded_but_none_is_lost(page):
-    assert "2 more numbers" in page.folded
+    assert "More numbers (2 rows)" in page.folded
     assert "margin: clipped_sgd" in page.folded
     assert sum(part == "route: current_gradient" for part in page.text) == 1
     assert NUMBERS_SHOWN == 12
@@ -211,11 +212,11 @@ def test_reports_from_different_code_or_inputs_are_marked():
         block = {**report_study.provenance(7, digest), "code": [f"circuit/x.py@{fingerprint}"]}
         return {"name": name, "run": None, "provenance": block}
 
-    same = origins([report("a", "5b" * 32, "00"), report("b", "5b" * 32, "00")])
-    assert same.marks == []
-    differ = origins([report("a", "5b" * 32, "00"), report("b", "6c" * 32, "01")])
-    assert "different versions of an input (results/quickstart/train" in differ.marks[0]
-    assert "different versions of the library code (circuit/x.py)" in differ.marks[1]
+    _, same = origins([report("a", "5b" * 32, "00"), report("b", "5b" * 32, "00")])
+    assert same == []
+    _, differ = origins([report("a", "5b" * 32, "00"), report("b", "6c" * 32, "01")])
+    assert "different versions of an input (results/quickstart/train" in differ[0]
+    assert "different versions of the library code (circuit/x.py)" in differ[1]
 
 
 def changed(filed: Filed, **fields) -> Filed:

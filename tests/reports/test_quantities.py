@@ -8,23 +8,20 @@ from circuit.reports.quantities import format_interval, format_number, format_va
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ((3.21, "score", 2.9, 3.5, 96), "+3.21 score (95% interval +2.90 to +3.50, n = 96)"),
+        ((3.21, "score", 2.9, 3.5), "+3.21 score (95% interval +2.90 to +3.50)"),
         ((-3.21, "score"), "−3.21 score"),
-        ((0.9634, "share", 0.951, 0.975, 2315), "96.3% (95% interval 95.1% to 97.5%, n = 2,315)"),
+        ((0.9634, "share", 0.951, 0.975), "96.3% (95% interval 95.1% to 97.5%)"),
         ((-0.0083, "share"), "−0.830%"),
         ((0.5, "probability", 0.45, 0.56), "0.500 probability (95% interval 0.450 to 0.560)"),
         ((700, "step"), "700 step"),
-        (
-            (12000.0, "step", 11000.0, 13000.0, 3),
-            "12,000 step (95% interval 11,000 to 13,000, n = 3)",
-        ),
+        ((12000.0, "step", 11000.0, 13000.0), "12,000 step (95% interval 11,000 to 13,000)"),
         ((626048, "1"), "626,048"),
         ((0.8612, "1"), "0.861"),
         ((3.0, "1", 2.4, 3.6), "3.00 (95% interval 2.40 to 3.60)"),
         ((0.0, "score"), "0 score"),
         ((9.996, "logit"), "+10.0 logit"),
         ((1.2345e-9, "score"), "+1.23e-9 score"),
-        ((float("nan"), "score", None, None, 4), "not defined (n = 4)"),
+        ((float("nan"), "score"), "not defined"),
         ((None, "score"), "not defined"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,26 +12,21 @@ from circuit.reports.document import Number, Report, Table, report_dict
 from circuit.reports.sections import DATA
 from circuit.task.shortcuts import HEURISTICS
 
-KIND = "benchmark_audit"
 
-
-def audit_report(
-    benchmark: str, study: str, audit: Mapping[str, Any], command: str
-) -> dict[str, Any]:
-    """Return what ``audit.json`` says in the form of a parsed ``report.json``.
+def audit_report(folder: Path, study: str, audit: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``audit.json`` says in the form of a parsed ``report.json``.
 
     Args:
-        benchmark: the benchmark's name.
+        folder: the benchmark's; its name is the benchmark's.
         audit: the parsed ``audit.json``: ``passed``, ``checks`` and ``pairs``.
-        command: what makes the benchmark again.
     """
     checks = pd.DataFrame(audit["checks"])
     shares = checks["check"].isin(HEURISTICS)
     violations = checks[~shares & (checks["bound"] == 0)]
     broken = int(violations["value"].sum())
-    bounded = checks[shares & checks["bound"].notna()]
-    free = checks[shares & checks["bound"].isna()]
-    best = bounded.loc[bounded.groupby("check", sort=False)["value"].idxmax()]
+    # Of every shortcut the split on which it does best.
+    best = checks.loc[checks[shares].groupby("check", sort=False)["value"].idxmax()]
+    bounded, free = best[best["bound"].notna()], best[best["bound"].isna()]
     numbers = [
         Number(
             f"accuracy of {row['check']}, highest over splits",
@@ -40,50 +36,36 @@ def audit_report(
             note=f"on {row['split']}; "
             + (f"bound {row['bound']:.0%}" if row["bound"] else "must be exactly 0"),
         )
-        for row in best.to_dict("records")
+        for row in bounded.to_dict("records")
     ]
     numbers.append(
         Number("violations of the rules of the data", broken, "1", note="over all checks")
-    )
-    verdict = "passes" if audit["passed"] else "fails"
-    answer = (
-        f"The benchmark {verdict} its audit: {broken:,} violations in "
-        f"{violations['check'].nunique()} kinds of check, and no bounded shortcut answers more "
-        f"than {best['value'].max():.1%} of a split's reads."
     )
     marks = [] if audit["passed"] else ["The benchmark failed its audit."]
     marks += [
         f"The shortcut {row['check']} is right in {row['value']:.1%} of the reads of "
         f"{row['split']} and has no bound: accuracy below that is no evidence of look-up."
-        for row in _highest(free)
+        for row in free.to_dict("records")
     ]
     units = {"value": "unit of the check", "bound": "unit of the check", "items": "1"}
     pairs = pd.DataFrame(audit["pairs"]).T.rename_axis("kind").reset_index()
+    skipped = "Minimal pairs: built, and reads skipped for each reason"
     report = Report(
-        kind=KIND,
-        name=benchmark,
+        kind="benchmark_audit",
+        name=folder.name,
         study=study,
         run=None,
+        section=DATA,
         question="What does the data ask for, and can a shortcut answer it?",
-        answer=answer,
+        answer=f"The benchmark {'passes' if audit['passed'] else 'fails'} its audit: {broken:,} "
+        f"violations in {violations['check'].nunique()} kinds of check, and no bounded shortcut "
+        f"answers more than {bounded['value'].max():.1%} of a split's reads.",
         numbers=tuple(numbers),
         tables=(
             Table("Every check of the audit", checks, units),
-            Table(
-                "Minimal pairs: built, and reads skipped for each reason",
-                pairs,
-                dict.fromkeys([c for c in pairs.columns if c != "kind"], "1"),
-            ),
+            Table(skipped, pairs, dict.fromkeys(pairs.columns[1:], "1")),
         ),
         marks=tuple(marks),
-        section=DATA,
-        command=command,
+        command=f"snakemake --force {(folder / 'audit.json').as_posix()}",
     )
     return report_dict(report)
-
-
-def _highest(checks: pd.DataFrame) -> list[dict[str, Any]]:
-    if checks.empty:
-        return []
-    best = checks.loc[checks.groupby("check", sort=False)["value"].idxmax()]
-    return [dict(row) for row in best.to_dict("records")]

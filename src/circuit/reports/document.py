@@ -10,8 +10,8 @@ A number or a table column without a unit is refused here, so none can reach a r
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import pandas as pd
@@ -19,20 +19,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from circuit.artifacts import read_json, write_json, write_text
 from circuit.errors import ArtifactError
-from circuit.reports.markdown import report_markdown
-from circuit.reports.quantities import format_number
-
-__all__ = [
-    "SCHEMA",
-    "Figure",
-    "Number",
-    "Report",
-    "Table",
-    "format_number",
-    "read_report",
-    "report_dict",
-    "write_report",
-]
+from circuit.reports.text import report_markdown
 
 SCHEMA = 1
 
@@ -54,12 +41,6 @@ class Number:
     count: int | None = None
     note: str = ""
     signed: bool | None = None
-
-    def __str__(self) -> str:
-        """The number with its unit, interval and count."""
-        return format_number(
-            self.value, self.unit, self.low, self.high, self.count, signed=self.signed
-        )
 
 
 @dataclass(frozen=True)
@@ -125,116 +106,61 @@ def write_report(
         ArtifactError: the report lacks its question, answer or command, a number or a column lacks
             its unit, an interval has one end, or a name occurs twice.
     """
-    _check(report, str(json_path))
-    content = report_dict(report)
-    write_json(json_path, content, nan="null")
+    for what, expected, do in _faults(report):
+        raise ArtifactError(what, where=json_path, expected=expected, do=do)
+    write_json(json_path, report_dict(report), nan="null")
     # From the file, not from memory: what people read is what machines read.
     write_text(md_path, report_markdown(read_json(json_path)))
 
 
-def read_report(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a ``report.json``.
-
-    Raises:
-        ArtifactError: the file is missing or damaged, or not a report of this version.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise ArtifactError(
-            "file is not a report that this version reads",
-            where=path,
-            expected=f"a report.json with schema {SCHEMA}",
-            do="delete the file and let snakemake make it again",
-        )
-    return content
-
-
 def report_dict(report: Report) -> dict[str, Any]:
-    """A report in JSON's types (but for NaN), as :func:`read_report` returns it."""
-    return {
-        "schema": SCHEMA,
-        "kind": report.kind,
-        "name": report.name,
-        "study": report.study,
-        "run": report.run,
-        "question": report.question,
-        "answer": report.answer,
-        "section": report.section,
-        "marks": list(report.marks),
-        "findings": [dict(finding) for finding in report.findings],
-        "numbers": [asdict(number) for number in report.numbers],
-        "tables": [
-            {
-                "title": table.title,
-                "columns": list(table.frame.columns),
-                "units": {c: u for c, u in table.units.items() if c in table.frame.columns},
-                "rows": _cells(table.frame),
-            }
-            for table in report.tables
-        ],
-        "figures": [asdict(figure) for figure in report.figures],
-        "settings": dict(report.settings),
-        "command": report.command,
-        "provenance": dict(report.provenance),
-    }
+    """A report in JSON's types (but for NaN and tuples), as ``report.json`` holds it."""
+    tables = [
+        {
+            "title": table.title,
+            "columns": list(table.frame.columns),
+            "units": {c: u for c, u in table.units.items() if c in table.frame.columns},
+            # A missing entry of any type is None.
+            "rows": table.frame.astype(object).where(table.frame.notna(), None).values.tolist(),
+        }
+        for table in report.tables
+    ]
+    plain = {each.name: getattr(report, each.name) for each in fields(report)}
+    numbers, figures = ([asdict(one) for one in many] for many in (report.numbers, report.figures))
+    return {**plain, "schema": SCHEMA, "numbers": numbers, "tables": tables, "figures": figures}
 
 
-def _cells(frame: pd.DataFrame) -> list[list[Any]]:
-    """Rows as lists of plain values; a missing entry of any type is None."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return [list(row) for row in plain.itertuples(index=False, name=None)]
-
-
-def _check(report: Report, where: str) -> None:
-    def refuse(what: str, expected: str, do: str) -> None:
-        raise ArtifactError(what, where=where, expected=expected, do=do)
-
+def _faults(report: Report) -> Iterator[tuple[str, str, str]]:
+    """What is wrong, what would be right, and what to do."""
     if not report.question.strip().endswith("?"):
-        refuse(
-            f"question {report.question!r} is no question",
-            "a sentence that ends in a question mark",
-            "ask what the analysis answers",
-        )
+        what = f"question {report.question!r} is no question"
+        yield what, "a sentence that ends in a question mark", "ask what the analysis answers"
     for name in ("answer", "command"):
         if not str(getattr(report, name)).strip():
-            refuse(f"report has no {name}", f"a text as {name}", "give it to Report")
+            yield f"report has no {name}", f"a text as {name}", "give it to Report"
     for number in report.numbers:
+        named = f"number {number.name!r}"
         if not number.unit.strip():
-            refuse(
-                f"number {number.name!r} has no unit",
-                "a unit, '1' for counts and ratios",
-                "state the unit",
-            )
+            yield f"{named} has no unit", "a unit, '1' for counts and ratios", "state the unit"
         if (number.low is None) != (number.high is None):
-            refuse(
-                f"number {number.name!r} has half an interval",
-                "both low and high, or neither",
-                "give both ends",
-            )
+            yield f"{named} has half an interval", "both low and high, or neither", "give both ends"
     for kind, names in (
         ("number", [n.name for n in report.numbers]),
         ("table", [t.title for t in report.tables]),
         ("figure", [f.file for f in report.figures]),
     ):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            refuse(
-                f"{kind} {twice[0]!r} occurs twice",
-                f"each {kind} once",
-                "rename or drop one of them",
-            )
+        for name in sorted(name for name in names if names.count(name) > 1):
+            yield f"{kind} {name!r} occurs twice", f"each {kind} once", "rename or drop one of them"
     for table in report.tables:
-        frame = table.frame
-        bare = [
+        numeric = (
             str(c)
-            for c in frame.columns
-            if is_numeric_dtype(frame[c])
-            and not is_bool_dtype(frame[c])
-            and not table.units.get(c, "").strip()
-        ]
+            for c, kind in table.frame.dtypes.items()
+            if is_numeric_dtype(kind) and not is_bool_dtype(kind)
+        )
+        bare = ", ".join(c for c in numeric if not table.units.get(c, "").strip())
         if bare:
-            refuse(
-                f"table {table.title!r} has numeric columns without a unit: {', '.join(bare)}",
+            yield (
+                f"table {table.title!r} has numeric columns without a unit: {bare}",
                 "a unit for every numeric column ('1', 'id' and 'step' are units too)",
                 "add the columns to `units`",
             )

@@ -3,14 +3,13 @@
 1. Parse the file; refuse what a figure of ours never holds (scripts, event handlers, references
    to other files), since it would run or be fetched in the reader's browser.
 2. Drop what only a file of its own needs: metadata, title, size, and the style sheet, whose rules
-   would hold for the whole page (:data:`STYLE` says the same for figures only).
+   would hold for the whole page (:mod:`circuit.reports.html` says the same for figures only).
 3. Keep only ids that something refers to, and put the figure's prefix before them and before the
    references.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -24,22 +23,18 @@ _HREFS = (f"{{{_XLINK}}}href", "href")
 _URL = re.compile(r"url\(#([^)]+)\)")
 _DROPPED = {f"{{{_SVG}}}{tag}" for tag in ("metadata", "title", "style")}
 
-STYLE = "svg.plot *{stroke-linejoin:round;stroke-linecap:butt}"
-"""The rule that every figure file carries, restricted to figures."""
 
-
-def inline_svg(path: str | os.PathLike[str], prefix: str, label: str) -> Markup:
+def inline_svg(path: Path, prefix: str, label: str) -> Markup:
     """Return an SVG file as markup for a page.
 
     Args:
-        path: the figure.
         prefix: put before ids; must be unique in the page.
         label: what a screen reader says instead of the picture.
 
     Raises:
         ArtifactError: the file is missing, is no SVG, or holds what could run or be fetched.
     """
-    root = _parse(Path(path))
+    root = _parse(path)
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in _DROPPED:
@@ -78,26 +73,16 @@ def _parse(path: Path) -> ET.Element:
             do="ask snakemake for this path, which makes it",
         ) from error
     except ET.ParseError as error:
-        raise ArtifactError(
-            f"figure is not whole, valid XML ({error})",
-            where=path,
-            expected="an SVG written by save_svg",
-            do="delete the file and let snakemake make it again",
-        ) from error
+        raise _refused(path, f"is not whole, valid XML ({error})") from error
     if root.tag != f"{{{_SVG}}}svg":
-        raise ArtifactError(
-            "figure is no SVG",
-            where=path,
-            expected="an SVG written by save_svg",
-            do="delete the file and let snakemake make it again",
-        )
+        raise _refused(path, "is no SVG")
     return root
 
 
-def _require_harmless(element: ET.Element, path: str | os.PathLike[str]) -> None:
-    bad = ""
-    if str(element.tag).rpartition("}")[2] in ("script", "foreignObject"):
-        bad = f"a <{str(element.tag).rpartition('}')[2]}> element"
+def _require_harmless(element: ET.Element, path: Path) -> None:
+    tag, bad = str(element.tag).rpartition("}")[2], ""
+    if tag in ("script", "foreignObject"):
+        bad = f"a <{tag}> element"
     for name, value in element.attrib.items():
         if name in _HREFS and not value.startswith(("#", "data:image/png;base64,")):
             bad = f"a reference to {value!r}"
@@ -106,9 +91,13 @@ def _require_harmless(element: ET.Element, path: str | os.PathLike[str]) -> None
         elif "url(" in _URL.sub("", value):
             bad = f"a reference in {value!r}"
     if bad:
-        raise ArtifactError(
-            f"figure holds {bad}, which could run or be fetched in a reader's browser",
-            where=path,
-            expected="an SVG written by save_svg",
-            do="delete the file and let snakemake make it again",
-        )
+        raise _refused(path, f"holds {bad}, which could run or be fetched in a reader's browser")
+
+
+def _refused(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(
+        f"figure {why}",
+        where=path,
+        expected="an SVG written by save_svg",
+        do="delete the file and let snakemake make it again",
+    )

@@ -6,96 +6,71 @@ library module, contradict each other silently; here that becomes a mark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 
-@dataclass(frozen=True)
-class Origins:
-    """The provenance blocks of several reports, taken together.
+from circuit.reports.text import TextTable
 
-    ``jobs`` are rows under ``JOB_HEADER``; ``inputs`` path and digest; ``code`` module and
-    fingerprint; ``versions`` name and version; ``marks`` what does not fit together.
+_JOB = ("analysis", "run", "device", "processor", "threads", "seeds", "wall time")
+
+
+def origins(reports: Sequence[Mapping[str, Any]]) -> tuple[list[TextTable], list[str]]:
+    """The provenance of parsed reports as tables, and marks of what does not fit together.
+
+    A report without any is left out.
     """
-
-    versions: list[tuple[str, str]]
-    jobs: list[tuple[str, ...]]
-    inputs: list[tuple[str, str]]
-    code: list[tuple[str, str]]
-    marks: list[str]
-
-
-JOB_HEADER = ("analysis", "run", "device", "processor", "threads", "seeds", "wall time")
-
-
-def origins(reports: Sequence[Mapping[str, Any]]) -> Origins:
-    """Gather the provenance of parsed reports; a report without any is left out."""
     found = [(report, report["provenance"]) for report in reports if report.get("provenance")]
     blocks = [block for _, block in found]
-    versions = _distinct(item for b in blocks for item in b.get("versions", {}).items())
-    inputs = _distinct(item for b in blocks for item in _inputs(b.get("inputs", {})))
-    code = _distinct(_fingerprint(text) for b in blocks for text in b.get("code", ()))
-    marks = [
-        *_conflicts("an input", inputs),
-        *_conflicts("the library code", code),
-        *_conflicts("the installed packages", versions),
-    ]
-    return Origins(
-        _rows(versions), [_job(*pair) for pair in found], _rows(inputs), _rows(code), marks
-    )
+    jobs = TextTable("Jobs", _JOB, [_job(*pair) for pair in found], [c in _JOB[4::2] for c in _JOB])
+    tables, marks = [jobs], []
+    for what, title, header, pairs in (
+        (
+            "an input",
+            "Inputs and their SHA-256",
+            ("file", "SHA-256"),
+            [
+                (file["path"], file["sha256"])
+                for block in blocks
+                for given in block["inputs"].values()
+                for file in (given if isinstance(given, list) else [given])
+            ],
+        ),
+        (
+            "the library code",
+            "Code fingerprints",
+            ("module", "fingerprint of its syntax tree"),
+            [text.split("@") for block in blocks for text in block["code"]],
+        ),
+        (
+            "the installed packages",
+            "Versions",
+            ("package", "version"),
+            [pair for block in blocks for pair in block["versions"].items()],
+        ),
+    ):
+        known = pd.DataFrame(pairs, columns=header).drop_duplicates()
+        known = known.sort_values(header[0], kind="stable")
+        tables.append(TextTable(title, header, known.to_numpy().tolist(), [False, False]))
+        names = known[header[0]]
+        if names.duplicated().any():
+            twice = ", ".join(names[names.duplicated()].unique())
+            marks.append(
+                f"These reports were made from different versions of {what} ({twice}); rerun "
+                "the study to bring them together."
+            )
+    return tables, marks
 
 
 def _job(report: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[str, ...]:
-    seeds = ", ".join(f"{name} {seed}" for name, seed in sorted(block.get("seeds", {}).items()))
-    seconds = block.get("wall_seconds")
+    seeds = ", ".join(f"{name} {seed}" for name, seed in sorted(block["seeds"].items()))
     return (
-        str(report["name"]),
-        str(report["run"] or "all"),
-        str(block.get("device", "–")),
-        str(block.get("platform", {}).get("cpu", "–")),
-        str(block.get("threads", "–")),
+        report["name"],
+        report["run"] or "all",
+        block["device"],
+        block["platform"]["cpu"],
+        str(block["threads"]),
         seeds or "none",
-        "–" if seconds is None else f"{seconds:,.1f} s",
+        f"{block['wall_seconds']:,.1f} s",
     )
-
-
-def _inputs(given: Any) -> Iterator[tuple[str, str]]:
-    """Every file in a provenance block's inputs, which may be nested lists."""
-    if isinstance(given, Mapping) and {"path", "sha256"} <= given.keys():
-        yield str(given["path"]), str(given["sha256"])
-    elif isinstance(given, Mapping):
-        for value in given.values():
-            yield from _inputs(value)
-    elif isinstance(given, list | tuple):
-        for value in given:
-            yield from _inputs(value)
-
-
-def _fingerprint(text: str) -> tuple[str, str]:
-    module, _, digest = text.partition("@")
-    return module, digest
-
-
-def _distinct(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Every name with its different values, in the order met."""
-    found: dict[str, list[str]] = {}
-    for name, value in pairs:
-        values = found.setdefault(name, [])
-        if value not in values:
-            values.append(value)
-    return dict(sorted(found.items()))
-
-
-def _rows(found: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
-    return [(name, value) for name, values in found.items() for value in values]
-
-
-def _conflicts(what: str, found: Mapping[str, Sequence[str]]) -> list[str]:
-    names = [name for name, values in found.items() if len(values) > 1]
-    if not names:
-        return []
-    return [
-        f"These reports were made from different versions of {what} ({', '.join(names)}); rerun "
-        "the study to bring them together."
-    ]

@@ -5,74 +5,153 @@
    A section that is not among the known ones comes at the end, so nothing is left out.
 2. The summary takes the first sentence of every told answer; all marks are repeated on top.
 3. Figures are put into the page (:mod:`circuit.reports.inline`), each with the command that
-   remakes it. Nothing is fetched, and there are no scripts.
+   remakes it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
-from circuit.artifacts import write_text
 from circuit.errors import AnalysisError
 from circuit.reports.audit_section import audit_report
-from circuit.reports.inline import STYLE, inline_svg
-from circuit.reports.origins import JOB_HEADER, origins
-from circuit.reports.page_style import CSS
-from circuit.reports.page_template import PAGE
+from circuit.reports.html import write_html
+from circuit.reports.inline import inline_svg
+from circuit.reports.origins import origins
 from circuit.reports.sections import SECTIONS
-from circuit.reports.tables import (
-    NUMBER_HEADER,
-    is_numeric,
-    number_rows,
-    table_header,
-    table_rows,
-)
+from circuit.reports.text import numbers_as_text, pretty, table_as_text
 
 NUMBERS_SHOWN = 12  # further numbers of a report are folded
+Filed = tuple[str | os.PathLike[str], Mapping[str, Any]]
+"""A folder, relative to the project, and the parsed record that lies in it."""
 
+_PAGE = """\
+{% macro marks(texts) -%}
+{% if texts %}<ul class="marks" aria-label="Marks">
+{% for text in texts %}<li><b>Mark.</b> {{ text }}</li>
+{% endfor %}</ul>{% endif %}
+{%- endmacro %}
 
-class Filed(NamedTuple):
-    """A parsed ``report.json`` and the folder it lies in, relative to the project."""
+{% macro to(section, item) -%}
+<a href="#{{ item.id }}" aria-label="to section {{ section.number }}">§{{ section.number }}</a>
+{%- endmacro %}
 
-    folder: str | os.PathLike[str]
-    report: Mapping[str, Any]
+{% macro article(item) -%}
+<article id="{{ item.id }}">
+<h3>{{ item.question }}</h3>
+<p class="answer">{{ item.answer }}</p>
+{{ marks(item.marks) }}
+{% for figure in item.figures %}
+<figure>
+<div class="frame" tabindex="0">{{ figure.svg }}</div>
+<figcaption>{{ figure.caption }}</figcaption>
+<p class="command">Remake: <code>{{ figure.command }}</code></p>
+</figure>
+{% endfor %}
+{% if item.numbers.rows %}
+<h4>Numbers</h4>
+{{ table(item.numbers, "numbers") }}
+{% if item.more.rows %}{{ folded(item.more, "numbers") }}{% endif %}
+{% endif %}
+{% for each in item.tables %}{{ folded(each) }}
+{% endfor %}
+{% if item.settings %}<details><summary>Settings</summary>
+<pre>{{ item.settings }}</pre></details>{% endif %}
+<p class="where">{{ item.where }}</p>
+<p class="command">Remake all of it: <code>{{ item.command }}</code></p>
+</article>
+{%- endmacro %}
+
+<header>
+<p class="eyebrow">Study {{ study }}{% if focus %} · run {{ focus }}{% endif %}</p>
+<h1>{{ title }}</h1>
+<section class="summary" aria-labelledby="summary">
+<h2 id="summary">What was asked and what was found</h2>
+<p>{{ asked }}</p>
+{% for section in sections if section.entries %}
+<p><b>{{ section.title }}.</b>
+{% for item in section.entries %}{{ item.short }} {{ to(section, item) }}
+{% endfor %}</p>
+{% endfor %}
+</section>
+{% if marked %}<ul class="marks" aria-label="Marks of all sections">
+{% for section, item, mark in marked %}<li><b>Mark.</b> {{ mark }} {{ to(section, item) }}</li>
+{% endfor %}</ul>{% endif %}
+</header>
+<nav aria-label="Contents"><div class="inside">
+<p>Contents</p>
+<ol>
+{% for section in sections %}
+<li><a href="#{{ section.id }}">{{ section.number }} {{ section.title }}</a>
+<ol>{% for item in section.entries %}
+<li><a href="#{{ item.id }}">{{ item.question }}</a></li>{% endfor %}
+{% if section.others %}<li><a href="#{{ section.id }}-others">Other runs</a></li>{% endif %}
+</ol></li>
+{% endfor %}
+<li><a href="#provenance">{{ sections|length + 1 }} Provenance</a></li>
+</ol>
+</div></nav>
+<main>
+{% for section in sections %}
+<section aria-labelledby="{{ section.id }}">
+<h2 id="{{ section.id }}">{{ section.number }} {{ section.title }}</h2>
+{% for item in section.entries %}{{ article(item) }}
+{% endfor %}
+{% if section.others %}
+<details class="runs" id="{{ section.id }}-others"><summary>Other runs: \
+{{ section.others|map(attribute="run")|unique|join(", ") }}</summary>
+{% for item in section.others %}{{ article(item) }}
+{% endfor %}
+</details>{% endif %}
+</section>
+{% endfor %}
+<section aria-labelledby="provenance">
+<h2 id="provenance">{{ sections|length + 1 }} Provenance</h2>
+<article>
+<h3>Where do these results come from?</h3>
+<p>Every report records the digests of what it read, the fingerprint of each library module that \
+it ran, versions, seeds and threads. A result is remade by the command beneath it.</p>
+{{ marks(contradictions) }}
+{% for each in origins if each.rows %}{{ folded(each, "digests" if each.right|length == 2) }}
+{% endfor %}
+</article>
+</section>
+</main>
+<footer>
+<p>How to read a number: a quantity that can be negative shows its sign; the unit follows the \
+value; the interval is a bootstrap 95% interval; n counts what was averaged. “Within” and \
+“pooled”, window, rank and threshold choices are in each report's settings.</p>
+</footer>
+"""
 
 
 def write_page(
     path: str | os.PathLike[str],
     study: str,
     title: str,
-    reports: Sequence[tuple[str | os.PathLike[str], Mapping[str, Any]]],
+    reports: Sequence[Filed],
     *,
     focus: str | None = None,
-    audit: tuple[str | os.PathLike[str], Mapping[str, Any]] | None = None,
+    audit: Filed | None = None,
 ) -> None:
     """Write a study's page, whole or not at all.
 
     Args:
         path: the HTML file.
         study, title: the study's name and what it is about.
-        reports: folder and parsed ``report.json`` of all its analyses; figures are read from the
-            folders, which the commands name too.
+        reports: ``report.json`` of all its analyses; figures are read from the folders, which the
+            commands name too.
         focus: the run that is told; other runs are folded. None takes the first run met.
-        audit: the benchmark's folder and its parsed ``audit.json``, for the section on data.
+        audit: the benchmark's ``audit.json``, for the section on data.
 
     Raises:
         AnalysisError: there is no report, or none of the focus run.
         ArtifactError: a figure that a report names is missing or no figure of ours.
     """
-    filed = [Filed(*pair) for pair in reports]
-    if audit is not None:
-        filed.insert(0, _filed_audit(Path(audit[0]), audit[1], study))
-    runs = list(dict.fromkeys(f.report["run"] for f in filed if f.report["run"]))
+    runs = list(dict.fromkeys(report["run"] for _, report in reports if report["run"]))
     if not reports or (focus is not None and runs and focus not in runs):
         raise AnalysisError(
             f"no report of run {focus!r}" if reports else "no reports",
@@ -80,57 +159,39 @@ def write_page(
             expected=f"reports, among them some of {focus or 'a run'}",
             do="correct the study's focus, or list analyses of that run",
         )
-    focus = focus or (runs[0] if runs else None)
-    told = list(_sections(filed, focus))
-    entries = [(section, item) for section in told for item in section["entries"]]
-    every = [(s, item) for s in told for item in (*s["entries"], *s["others"])]
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    html = environment.from_string(PAGE).render(
-        css=Markup(CSS + STYLE),
+    focus = focus or next(iter(runs), None)
+    data = [(audit[0], audit_report(Path(audit[0]), study, audit[1]))] if audit else []
+    filed = [*data, *reports]
+    sections = list(_sections(filed, focus))
+    tables, contradictions = origins([report for _, report in filed])
+    write_html(
+        path,
+        _PAGE,
         study=study,
         title=title,
         focus=focus,
-        asked=_asked(len(entries), focus, len(runs)),
-        found=[
-            {
-                "topic": s["title"] if i is s["entries"][0] else "",
-                "text": _first_sentence(i["answer"]),
-                "id": i["id"],
-                "section": s["number"],
-            }
-            for s, i in entries
-        ],
+        asked=_asked(sum(len(section["entries"]) for section in sections), focus, len(runs)),
         marked=[
-            {"text": _of_run(mark, i, focus), "id": i["id"], "section": s["number"]}
-            for s, i in every
-            for mark in i["marks"]
+            (section, item, mark if own else f"{item['run']}: {mark}")
+            for section in sections
+            for own, items in ((True, section["entries"]), (False, section["others"]))
+            for item in items
+            for mark in item["marks"]
         ],
-        sections=told,
-        origins=origins([report for _, report in filed]),
-        job_header=JOB_HEADER,
-        number_header=NUMBER_HEADER,
-        number_kinds=[False, True, True, True, False],
-        shown=NUMBERS_SHOWN,
+        sections=sections,
+        origins=tables,
+        contradictions=contradictions,
     )
-    write_text(path, html.lstrip())
-
-
-def _filed_audit(folder: Path, audit: Mapping[str, Any], study: str) -> Filed:
-    command = f"snakemake --force {(folder / 'audit.json').as_posix()}"
-    return Filed(folder, audit_report(folder.name, study, audit, command))
 
 
 def _sections(reports: Sequence[Filed], focus: str | None) -> Iterator[dict[str, Any]]:
     """The sections that have reports, numbered, with their reports as the template wants them."""
     of: dict[str, list[Filed]] = {title: [] for title in SECTIONS}
     for filed in reports:
-        title = filed.report["section"]
-        of.setdefault(title, []).append(filed)
+        of.setdefault(filed[1]["section"], []).append(filed)
     told = [(title, members) for title, members in of.items() if members]
     for number, (title, members) in enumerate(told, 1):
-        items = [_item(f, f"s{number}r{i}") for i, f in enumerate(members, 1)]
+        items = [_item(*filed, f"s{number}r{i}") for i, filed in enumerate(members, 1)]
         yield {
             "id": f"s{number}",
             "number": number,
@@ -140,9 +201,11 @@ def _sections(reports: Sequence[Filed], focus: str | None) -> Iterator[dict[str,
         }
 
 
-def _item(filed: Filed, identity: str) -> dict[str, Any]:
+def _item(
+    folder: str | os.PathLike[str], report: Mapping[str, Any], identity: str
+) -> dict[str, Any]:
     """One report as the template wants it."""
-    report, folder = filed.report, Path(filed.folder)
+    folder, run = Path(folder), f"run {report['run']}" if report["run"] else "the whole study"
     figures = [
         {
             "svg": inline_svg(folder / f["file"], f"{identity}f{i}", f["caption"]),
@@ -151,48 +214,24 @@ def _item(filed: Filed, identity: str) -> dict[str, Any]:
         }
         for i, f in enumerate(report["figures"], 1)
     ]
-    tables = [
-        {
-            "title": table["title"],
-            "header": table_header(table),
-            "rows": table_rows(table),
-            "numeric": is_numeric(table),
-        }
-        for table in report["tables"]
-    ]
-    run = f"run {report['run']}" if report["run"] else "the whole study"
+    numbers = numbers_as_text(report["numbers"])
+    shown, more = numbers.rows[:NUMBERS_SHOWN], numbers.rows[NUMBERS_SHOWN:]
     return {
+        **report,
         "id": identity,
-        "run": report["run"],
-        "question": report["question"],
-        "answer": report["answer"],
-        "marks": report["marks"],
+        # Up to the first full stop that a new sentence follows.
+        "short": re.split(r"(?<=[a-z0-9%)][.!?])\s+(?=[A-Z])", report["answer"].strip())[0],
         "figures": figures,
-        "numbers": number_rows(report["numbers"]),
-        "tables": tables,
-        "settings": _pretty(report["settings"]),
+        "numbers": numbers._replace(rows=shown),
+        "more": numbers._replace(title="More numbers", rows=more),
+        "tables": [table_as_text(table) for table in report["tables"]],
+        "settings": pretty(report["settings"]) if report["settings"] else "",
         "where": f"Analysis {report['name']} ({report['kind']}) of {run}, in {folder.as_posix()}",
-        "command": report["command"],
     }
-
-
-def _pretty(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, indent=2, ensure_ascii=False, sort_keys=True) if settings else ""
 
 
 def _asked(questions: int, focus: str | None, runs: int) -> str:
     noun = "question was" if questions == 1 else "questions were"
     of = f" of run {focus} and its study" if focus else ""
-    others = ""
-    if runs > 1:
-        others = f" ({runs - 1} other run{'s are' if runs > 2 else ' is'} folded below)"
-    return f"{questions} {noun} asked{of}{others}. In short:"
-
-
-def _of_run(mark: str, item: Mapping[str, Any], focus: str | None) -> str:
-    return mark if item["run"] in (None, focus) else f"{item['run']}: {mark}"
-
-
-def _first_sentence(text: str) -> str:
-    """Up to the first full stop that a new sentence follows."""
-    return re.split(r"(?<=[a-z0-9%)][.!?])\s+(?=[A-Z])", text.strip(), maxsplit=1)[0]
+    others = f" ({runs - 1} other run{'s are' if runs > 2 else ' is'} folded below)"
+    return f"{questions} {noun} asked{of}{others if runs > 1 else ''}. In short:"

@@ -50,24 +50,20 @@ def format_number(
     unit: str,
     low: float | None = None,
     high: float | None = None,
-    count: int | None = None,
     *,
     signed: bool | None = None,
 ) -> str:
-    """Write a number in one line: ``+3.21 score (95% interval +2.92 to +3.51, n = 96)``.
+    """Write a number in one line: ``+3.21 score (95% interval +2.92 to +3.51)``.
 
     Args:
         value: the number; None or NaN reads "not defined".
         unit: its unit; "1" is not shown, "share" is shown as percent.
         low, high: the 95% interval, both or neither.
-        count: the number of observations.
         signed: write ``+`` before positive numbers; None lets the unit decide.
     """
     text = format_value(value, unit, low, high, signed=signed)
     interval = format_interval(value, unit, low, high, signed=signed)
-    inside = [f"95% interval {interval}"] if interval else []
-    inside += [f"n = {count:,}"] if count is not None else []
-    return f"{text} ({', '.join(inside)})" if inside else text
+    return f"{text} (95% interval {interval})" if interval else text
 
 
 def format_value(
@@ -113,25 +109,18 @@ def _signed(unit: str, signed: bool | None) -> bool:
 
 def _decimals(value: float, unit: str, low: float | None, high: float | None) -> int | None:
     """Decimals to show, or None for scientific notation (of what is written, so percent)."""
-    scale = 100.0 if unit == "share" else 1.0
     if unit in _WHOLE_UNITS:
         return 0
     if _finite(low) and _finite(high) and high > low:
-        return _within(2 - _exponent((high - low) / 2 * scale) - 1)
-    if unit == "1" and float(value).is_integer():
+        size, digits = (high - low) / 2, 2
+    elif value == 0 or (unit == "1" and float(value).is_integer()):
         return 0
-    if value == 0:
-        return 0
-    return _within(_DIGITS - _exponent(abs(value) * scale) - 1)
-
-
-def _within(decimals: int) -> int | None:
+    else:
+        size, digits = abs(value), _DIGITS
+    shown = size * (100.0 if unit == "share" else 1.0)
+    # The power of ten of the leading digit is that after rounding.
+    decimals = digits - int(f"{shown:.{_DIGITS - 1}e}".partition("e")[2]) - 1
     return max(decimals, 0) if decimals <= 6 else None
-
-
-def _exponent(value: float) -> int:
-    """Power of ten of the leading digit, after rounding to the digits shown."""
-    return int(f"{value:.{_DIGITS - 1}e}".partition("e")[2])
 
 
 def _write(value: float, unit: str, decimals: int | None, signed: bool) -> str:

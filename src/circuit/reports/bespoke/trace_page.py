@@ -6,24 +6,20 @@ position, each head with a strip of the tokens shaded by its attention; then the
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
-from circuit.artifacts import read_units, write_text
+from circuit.artifacts import read_units
 from circuit.reports.bespoke import trace_picture
 from circuit.reports.bespoke.trace_story import story, verdict
-from circuit.reports.inline import STYLE, inline_svg
-from circuit.reports.page_style import CSS
-from circuit.reports.quantities import format_value
+from circuit.reports.html import write_html
+from circuit.reports.inline import inline_svg
 from circuit.reports.saying import Context
 from circuit.reports.style import ATTENTION_ROLE_COLOURS, words
+from circuit.reports.text import table_as_text
 
 _TITLES = {
     "program": "What is asked",
@@ -61,16 +57,6 @@ _PAGE = """\
 {% if token.marked %} class="marked"{% endif %}>{{ token.text }}</span>
 {%- endfor %}</div>
 {%- endmacro %}
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>{{ css }}</style>
-</head>
-<body>
-<div class="page">
 <header>
 <p class="eyebrow">{{ where }}</p>
 <h1>{{ title }}</h1>
@@ -101,12 +87,8 @@ of the model wrote.</figcaption></figure>
 </section>
 <section aria-labelledby="tables">
 <h2 id="tables">Numbers</h2>
-{% for table in tables %}
-<details><summary>{{ table.title }} ({{ table.rows|length }} rows)</summary>
-<div class="scroll"><table><thead><tr>{% for name in table.header %}
-<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>{% for row in table.rows %}
-<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}
-</tbody></table></div></details>
+{% for each in tables %}
+{{ folded(each) }}
 {% endfor %}
 </section>
 </main>
@@ -114,38 +96,34 @@ of the model wrote.</figcaption></figure>
 part is its direct path; at the support value it is what later heads carry of it to the \
 prediction, with their attention as it was. A path through a head tells what the head carried, \
 not why it looked there; the score's parts tell that.</p></footer>
-</div>
-</body>
-</html>
 """
 
 
-def write_trace_page(material: Context, path: str | os.PathLike[str]) -> None:
-    """Write the page, whole or not at all.
-
-    Args:
-        material: the analysis' tables, settings, facts and files.
-    """
+def write_trace_page(material: Context, path: str) -> None:
+    """Write the page, whole or not at all."""
     facts, tables = material.facts, material.tables
     rows, attention = story(facts, tables, material.settings["top"]), tables["attention"]
-    where = (
-        f"Study {facts['study']} · run {facts['run']} · step {facts['step']:,} · read "
-        f"{facts['read_index']} of {facts['sample_id']}"
-    )
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / "story.svg"
         trace_picture.story(facts, attention, tables["paths"], drawn)
         figure = inline_svg(drawn, "story", "Attention and margin of one program")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    html = environment.from_string(_PAGE).render(
-        css=Markup(CSS + STYLE + _STYLE),
-        where=where,
+    write_html(
+        path,
+        _PAGE,
+        css=_STYLE,
+        where=f"Study {facts['study']} · run {facts['run']} · step {facts['step']:,} · read "
+        f"{facts['read_index']} of {facts['sample_id']}",
         title=f"How the model reads {facts['key']}: one program, step by step",
         verdict=verdict(facts),
-        tokens=_program(facts),
-        legend=_legend(facts["roles"]),
+        tokens=[
+            _chip(token, _colour(role), f"position {i}: {words(role)}", role == "support_value")
+            for i, (token, role) in enumerate(zip(facts["tokens"], facts["roles"], strict=True))
+        ],
+        legend=[
+            _chip(words(role), _colour(role))
+            for role in dict.fromkeys(facts["roles"])
+            if role != "other"
+        ],
         parts=[
             {
                 "name": name,
@@ -155,77 +133,42 @@ def write_trace_page(material: Context, path: str | os.PathLike[str]) -> None:
             for name, title in _TITLES.items()
         ],
         figure=figure,
-        tables=[_table(name, tables[name], read_units(material.paths[name])) for name in _TABLES],
+        tables=[
+            table_as_text(
+                {
+                    "title": name,
+                    "columns": list(tables[name]),
+                    "units": read_units(material.paths[name]),
+                    "rows": tables[name].astype(object).to_numpy().tolist(),
+                }
+            )
+            for name in _TABLES
+        ],
     )
-    write_text(path, html.lstrip())
 
 
-def _program(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The program's tokens, in the colour of their role."""
-    return [
-        {
-            "text": token,
-            "style": _colour(role),
-            "title": f"position {i}: {words(role)}",
-            "marked": role == "support_value",
-        }
-        for i, (token, role) in enumerate(zip(facts["tokens"], facts["roles"], strict=True))
-    ]
-
-
-def _legend(roles: list[str]) -> list[dict[str, Any]]:
-    return [
-        {"text": words(role), "style": _colour(role), "title": "", "marked": False}
-        for role in dict.fromkeys(roles)
-        if role != "other"
-    ]
+def _chip(text: str, style: str, title: str = "", marked: bool = False) -> dict[str, Any]:
+    return {"text": text, "style": style, "title": title, "marked": marked}
 
 
 def _colour(role: str) -> str:
-    if role == "other":
-        return ""
-    return f"color:{ATTENTION_ROLE_COLOURS[role]};font-weight:600"
+    return "" if role == "other" else f"color:{ATTENTION_ROLE_COLOURS[role]};font-weight:600"
 
 
 def _step(step: pd.Series, attention: pd.DataFrame) -> dict[str, Any]:
     """A sentence of the story with its label, and a head's attention as a strip of tokens."""
-    label = _LABELS.get(step["what"], step["component"])
-    strip = []
+    seen = attention[:0]
     if step["what"] == "attention":
-        chosen = (attention["head"] == step["component"]) & (
-            attention["query_role"] == step["part"]
+        at = attention["query_role"] == step["part"]
+        seen = attention[(attention["head"] == step["component"]) & at]
+    strip = [
+        _chip(
+            row["token"],
+            f"background:rgba(51,34,136,{row['attention']:.2f})"
+            + (";color:#fff" if row["attention"] > 0.5 else ""),
+            f"position {row['key_position']}: {row['attention']:.1%}",
         )
-        strip = [
-            {
-                "text": row["token"],
-                "style": f"background:rgba(51,34,136,{row['attention']:.2f})"
-                + (";color:#fff" if row["attention"] > 0.5 else ""),
-                "title": f"position {row['key_position']}: {row['attention']:.1%}",
-                "marked": False,
-            }
-            for _, row in attention[chosen].iterrows()
-        ]
+        for _, row in seen.iterrows()
+    ]
+    label = _LABELS.get(step["what"], step["component"])
     return {"label": label, "text": step["text"], "strip": strip}
-
-
-def _table(title: str, frame: pd.DataFrame, units: Mapping[str, str]) -> dict[str, Any]:
-    return {"title": title, "header": _header(frame, units), "rows": _rows(frame, units)}
-
-
-def _header(frame: pd.DataFrame, units: Mapping[str, str]) -> list[str]:
-    bare = ("1", "id")
-    return [
-        f"{words(c)} ({units[c]})" if units.get(c, "id") not in bare else words(c) for c in frame
-    ]
-
-
-def _rows(frame: pd.DataFrame, units: Mapping[str, str]) -> list[list[str]]:
-    return [
-        [
-            format_value(value, units[name], with_unit=False)
-            if units.get(name, "id") not in ("id", "token")
-            else str(value)
-            for name, value in row.items()
-        ]
-        for row in frame.to_dict("records")
-    ]

@@ -1,13 +1,60 @@
-"""The style sheet of a study's page: one column of text, room for figures, dark on white."""
+"""Pages that can be read offline: their style sheet, their frame, and how tables stand in them.
 
-CSS = """
+One column of text, room for figures, dark on white. Nothing is fetched, and there are no scripts.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from circuit.artifacts import write_text
+
+_FRAME = """\
+{% macro table(each, kind="") -%}
+<div class="scroll"><table{% if kind %} class="{{ kind }}"{% endif %}>
+<thead><tr>{% for name in each.header -%}
+<th scope="col"{% if each.right[loop.index0] %} class="number"{% endif %}>{{ name }}</th>
+{%- endfor %}</tr></thead>
+<tbody>{% for row in each.rows %}
+<tr>{% for cell in row -%}
+<td{% if each.right[loop.index0] %} class="number"{% endif %}>{{ cell }}</td>
+{%- endfor %}</tr>{% endfor %}
+</tbody></table></div>
+{%- endmacro %}
+
+{% macro folded(each, kind="") -%}
+<details><summary>{{ each.title }} ({{ each.rows|length }} rows)</summary>
+{{ table(each, kind) }}
+</details>
+{%- endmacro %}
+
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>{{ css }}</style>
+</head>
+<body>
+<div class="page">
+%s
+</div>
+</body>
+</html>
+"""
+_CSS = """
 :root{--ink:#1a1a1a;--soft:#5f6368;--line:#dfe2e6;--wash:#f6f7f9;--accent:#332288;
 --mark:#8a3b00;--mark-wash:#fff4e5;--mark-line:#e69f00;
 --serif:Charter,'Bitstream Charter','Sitka Text',Cambria,Georgia,serif;
 --sans:'Helvetica Neue',Helvetica,Arial,'DejaVu Sans',sans-serif;
 --mono:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace}
 *{box-sizing:border-box}
-html{scroll-behavior:smooth;-webkit-text-size-adjust:100%}
+html{-webkit-text-size-adjust:100%}
 body{margin:0;background:#fff;color:var(--ink);font:17px/1.6 var(--serif)}
 .page{display:grid;grid-template-columns:15rem minmax(0,56rem);gap:0 3.5rem;
 justify-content:center;padding:0 1.5rem 5rem}
@@ -46,6 +93,7 @@ article{margin:0 0 2.6rem}
 article+article{margin-top:3rem}
 figure{margin:1.6rem 0 1.9rem}
 .frame{border:1px solid var(--line);border-radius:6px;padding:.5rem .7rem;overflow-x:auto}
+svg.plot *{stroke-linejoin:round;stroke-linecap:butt}
 svg.plot{display:block;width:100%;min-width:36rem;height:auto}
 figcaption{font:.89rem/1.5 var(--sans);color:var(--ink);margin:.6rem 0 0;max-width:46rem}
 .command{font:.8rem/1.5 var(--sans);color:var(--soft);margin:.3rem 0 0;max-width:none}
@@ -65,7 +113,7 @@ td:last-child,th:last-child{padding-right:.2rem}
 .numbers{width:100%}
 .numbers td:nth-child(2){font-weight:600}
 .numbers td:nth-child(3){color:var(--soft)}
-.digest{font-family:var(--mono);font-size:.78em;overflow-wrap:anywhere}
+.digests td:last-child{font-family:var(--mono);font-size:.78em;overflow-wrap:anywhere}
 details{font:.9rem/1.5 var(--sans);margin:.5rem 0}
 summary{cursor:pointer;color:var(--accent);padding:.12rem 0}
 summary:hover{text-decoration:underline}
@@ -88,7 +136,6 @@ body{font-size:16px}
 .page{padding:0 1rem 3rem}
 h1{font-size:1.65rem}
 h3{font-size:1.22rem}}
-@media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 @media print{
 body{font-size:10.5pt}
 .page{display:block;padding:0}
@@ -103,3 +150,19 @@ svg.plot{min-width:0}
 th{position:static}
 a{color:inherit;text-decoration:none}}
 """
+
+
+def write_html(path: str | os.PathLike[str], body: str, css: str = "", **content: Any) -> None:
+    """Write a page, whole or not at all.
+
+    Args:
+        body: template of what stands in the frame; it may use the macros ``table`` and ``folded``
+            of a :class:`~circuit.reports.text.TextTable`.
+        css: rules of this page alone.
+        content: what the template names, ``title`` among it.
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(_FRAME.replace("%s", body))
+    write_text(path, template.render(css=Markup(_CSS + css), **content).lstrip())
