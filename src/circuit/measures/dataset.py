@@ -25,7 +25,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from circuit.errors import AnalysisError
-from circuit.estimates import EXCESS, FIXED, estimates
+from circuit.estimates import EXCESS, FIXED, estimates, with_controls
 from circuit.evidence import Estimate, Verdict, verdict
 from circuit.statistics import grouped_resamples, interval, simultaneous_interval
 from circuit.task.demands import (
@@ -41,10 +41,8 @@ from circuit.task.relations import RELATIONS
 from circuit.task.vocabulary import Vocabulary
 
 REFERENCE = "train"
-
-
 _DIFFERS: Mapping[Verdict, str] = {"shown": "more", "opposite": "less", "open": ""}
-_KEYS = ("split", "group", "shortcut", "active_keys", "differs")
+_OF = ("programs", "reads")
 
 
 class Measure(NamedTuple):
@@ -158,99 +156,118 @@ def _rows(demands: Mapping[str, Demands]) -> pd.DataFrame:
     wholes, slices = [], []
     resampled: dict[str, Float[np.ndarray, "r m"]] = {}
     for seed, (split, found) in enumerate(demands.items()):
-        parts = []
-        for of, table in (("programs", found.programs), ("reads", found.reads)):
-            names = [name for name, measure in MEASURES.items() if measure.of == of]
-            parts.append(_means(table, names, len(found.programs), seed))
-        wholes.append(pd.concat([means for means, _ in parts]).assign(split=split))
-        resampled[split] = np.concatenate([draws for _, draws in parts], axis=1)
-        slices.append(_slices(found, seed).assign(split=split))
+        n = len(found.programs)
+        of = (_means(getattr(found, of), _measured("of", of), n, seed) for of in _OF)
+        means, draws = zip(*of, strict=True)
+        wholes.append(pd.concat(means).assign(split=split, active_keys=""))
+        resampled[split] = np.concatenate(draws, axis=1)
+        for keys, part in found.reads.groupby("active_keys"):
+            means, _ = _means(part, _measured("group", "shortcut", "guess"), n, seed)
+            slices.append(means.assign(split=split, active_keys=f"{keys}"))
     compared = _compared(pd.concat(wholes, ignore_index=True), resampled)
     rows = _estimates(pd.concat([compared, *slices], ignore_index=True))
     others = rows[rows["against"] == EXCESS]
     counts = others["differs"].ne("").groupby(others["split"], sort=False).sum()
     wrong = {split: int((found.reads["oracle"] == 0).sum()) for split, found in demands.items()}
-    return pd.concat(
-        [
-            rows,
-            *_best(rows, resampled),
-            _exact(counts.to_dict(), "measures_changed", "1"),
-            _exact(wrong, "wrong_answers", "reads"),
-        ],
-        ignore_index=True,
-    )
+    parts = [
+        rows,
+        *_best(rows, resampled),
+        _exact(counts.to_dict(), "measures_changed", "1"),
+        _exact(wrong, "wrong_answers", "reads"),
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _measured(field: str, *values: str) -> list[str]:
+    return [name for name, measure in MEASURES.items() if getattr(measure, field) in values]
+
+
+def _means(
+    table: pd.DataFrame, names: list[str], n: int, seed: int
+) -> tuple[pd.DataFrame, Float[np.ndarray, "r m"]]:
+    """Means of columns of programs or reads, one row each, and their resamples.
+
+    Args:
+        n: number of programs; a table of reads has a column ``row`` with each read's program.
+    """
+    values = table[names].to_numpy(dtype=np.float64)
+    draws = grouped_resamples(values, table.get("row", pd.RangeIndex(n)).to_numpy(), n, seed)
+    low, high = interval(draws)
+    found = {"mean": values.mean(0), "low": low, "high": high, "count": len(values)}
+    spread = {"minimum": values.min(0), "maximum": values.max(0)}
+    return pd.DataFrame({"measure": names, **found, **spread}), draws
+
+
+def _compared(
+    wholes: pd.DataFrame, resampled: Mapping[str, Float[np.ndarray, "r m"]]
+) -> pd.DataFrame:
+    """Add the differences to train with intervals that hold all at once."""
+    others = [split for split in resampled if split != REFERENCE]
+    mean = {split: part["mean"].to_numpy() for split, part in wholes.groupby("split")}
+    rows = wholes.assign(delta=np.nan, delta_low=np.nan, delta_high=np.nan)
+    if others:
+        delta = np.concatenate([mean[split] - mean[REFERENCE] for split in others])
+        draws = [resampled[split] - resampled[REFERENCE] for split in others]
+        ends = simultaneous_interval(delta, np.concatenate(draws, axis=1))
+        # One row after the other: splits in order, and each split's measures in order.
+        columns = ["delta", "delta_low", "delta_high"]
+        rows.loc[rows["split"] != REFERENCE, columns] = np.stack([delta, *ends], axis=1)
+    return rows
 
 
 def _estimates(wide: pd.DataFrame) -> pd.DataFrame:
     """Rows with their differences to train, and their spreads, below one another."""
-    known = pd.DataFrame(MEASURES.values(), index=list(MEASURES)).loc[wide["measure"]]
-    keys = {
-        "split": wide["split"],
-        "group": known["group"].to_numpy(),
-        "shortcut": "",
-        "active_keys": wide["active_keys"],
-        "measure": wide["measure"],
-        "unit": known["unit"].to_numpy(),
-        "noun": known["of"].to_numpy(),
-        "count": wide["count"],
-    }
-    ends = {
-        "": ("mean", "low", "high"),
+    controls = {
         EXCESS: ("delta", "delta_low", "delta_high"),
         SPREAD: (None, "minimum", "maximum"),
     }
-    parts = [
-        pd.DataFrame(
-            {
-                **keys,
-                "against": against,
-                **{
-                    to: wide[column] if column else np.nan
-                    for to, column in zip(("mean", "low", "high"), columns, strict=True)
-                },
-            }
-        ).dropna(subset="low")
-        for against, columns in ends.items()
-    ]
-    found = pd.concat(parts, ignore_index=True)
-    told = [
+    found = with_controls(wide, controls)
+    measures = [MEASURES[name] for name in found["measure"]]
+    differs = [
         _DIFFERS[verdict(Estimate(row.mean, row.low, row.high, row.count))]
         if row.against == EXCESS
         else ""
         for row in found[["against", "mean", "low", "high", "count"]].itertuples(index=False)
     ]
-    found.insert(4, "differs", told)
-    return estimates(found, step=0)
+    keys = {"group": [m.group for m in measures], "shortcut": "", "differs": differs}
+    fixed = {"unit": [m.unit for m in measures], "noun": [m.of for m in measures]}
+    return _ordered(estimates(found.assign(**keys, **fixed), step=0))
+
+
+def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[["split", "group", "shortcut", "active_keys", "differs", *FIXED]]
 
 
 def _best(
     rows: pd.DataFrame, resampled: Mapping[str, Float[np.ndarray, "r m"]]
 ) -> Iterator[pd.DataFrame]:
     """Rows of the best shortcut on train in every split, and of every split's own."""
-    names = [name for name, measure in MEASURES.items() if measure.group == "shortcut"]
-    order = [n for of in ("programs", "reads") for n, m in MEASURES.items() if m.of == of]
-    columns = [order.index(name) for name in names]
+    names = _measured("group", "shortcut")
+    order = [name for of in _OF for name in _measured("of", of)]
     shortcuts = rows[rows["group"] == "shortcut"]
+    levels = shortcuts[(shortcuts["active_keys"] == "") & (shortcuts["against"] == "")]
     for split, drawn in resampled.items():
-        whole = shortcuts[(shortcuts["split"] == split) & (shortcuts["active_keys"] == "")]
-        mean = whole[whole["against"] == ""].set_index("measure")["mean"][names].to_numpy()
+        here = levels[levels["split"] == split].set_index("measure", drop=False)
+        mean = here["mean"][names].to_numpy()
         i = int(mean.argmax())
-        best = names[i]
+        told = {"group": "", "shortcut": names[i], "differs": ""}
         if split == REFERENCE:
-            found = shortcuts[shortcuts["measure"] == best]
-            yield found.assign(group="", shortcut=best, differs="", measure="best_shortcut")
-        low, high = simultaneous_interval(mean, drawn[:, columns])
-        here = whole[(whole["measure"] == best) & (whole["against"] == "")]
-        here = here.assign(group="", shortcut=best, differs="", measure="best_shortcut_here")
-        yield here.assign(low=max(low[i], 0.0), high=min(high[i], 1.0))
+            best = shortcuts[shortcuts["measure"] == names[i]]
+            yield best.assign(**told, measure="best_shortcut")
+        columns = [order.index(name) for name in names]
+        low, high = np.clip(simultaneous_interval(mean, drawn[:, columns]), 0, 1)
+        best = here.loc[[names[i]]]
+        yield best.assign(**told, measure="best_shortcut_here", low=low[i], high=high[i])
 
 
 def _exact(numbers: Mapping[str, float], measure: str, unit: str) -> pd.DataFrame:
     """Rows of numbers of splits that nothing was averaged for."""
-    frame = pd.DataFrame({"split": list(numbers), "mean": list(numbers.values())})
-    keys = frame.assign(group="", shortcut="", active_keys="", differs="")
-    found = estimates(keys, unit, measure=measure, step=0)
-    return found[[*_KEYS, *FIXED]]
+    keys = {
+        "split": list(numbers),
+        **dict.fromkeys(("group", "shortcut", "active_keys", "differs"), ""),
+    }
+    frame = pd.DataFrame({**keys, "mean": list(numbers.values())})
+    return estimates(frame, unit, measure=measure, step=0)
 
 
 def _sizes(demands: Mapping[str, Demands], overlaps: pd.DataFrame) -> pd.DataFrame:
@@ -265,63 +282,7 @@ def _sizes(demands: Mapping[str, Demands], overlaps: pd.DataFrame) -> pd.DataFra
         ("pairs_in_train", "pairs"): with_train["shared"].to_dict(),
         ("jaccard_with_train", "share"): with_train["jaccard"].to_dict(),
     }
-    return pd.concat([_exact(of, *what) for what, of in numbers.items()], ignore_index=True)
-
-
-def _means(
-    table: pd.DataFrame, names: list[str], n: int, seed: int
-) -> tuple[pd.DataFrame, Float[np.ndarray, "r m"]]:
-    """Means of columns of programs or reads, one row each, and their resamples.
-
-    Args:
-        n: number of programs; a table of reads has a column ``row`` with each read's program.
-    """
-    values = table[names].to_numpy(dtype=np.float64)
-    programs = table["row"].to_numpy() if "row" in table else np.arange(n)
-    draws = grouped_resamples(values, programs, n, seed)
-    low, high = interval(draws)
-    means = {
-        "measure": names,
-        "active_keys": "",
-        "mean": values.mean(0),
-        "low": low,
-        "high": high,
-        "minimum": values.min(0),
-        "maximum": values.max(0),
-        "count": len(values),
-    }
-    return pd.DataFrame(means), draws
-
-
-def _slices(found: Demands, seed: int) -> pd.DataFrame:
-    """Accuracy of shortcuts and guesses for each number of active keys."""
-    names = [name for name, measure in MEASURES.items() if measure.group in ("shortcut", "guess")]
-    n = len(found.programs)
-    return pd.concat(
-        [
-            _means(part, names, n, seed)[0].assign(active_keys=f"{keys}")
-            for keys, part in found.reads.groupby("active_keys")
-        ]
-    )
-
-
-def _compared(
-    wholes: pd.DataFrame, resampled: Mapping[str, Float[np.ndarray, "r m"]]
-) -> pd.DataFrame:
-    """Add the differences to train with intervals that hold all at once."""
-    others = [split for split in resampled if split != REFERENCE]
-    mean = {split: part["mean"].to_numpy() for split, part in wholes.groupby("split")}
-    rows = wholes.assign(delta=np.nan, delta_low=np.nan, delta_high=np.nan)
-    if not others:
-        return rows
-    delta = np.concatenate([mean[split] - mean[REFERENCE] for split in others])
-    draws = [resampled[split] - resampled[REFERENCE] for split in others]
-    low, high = simultaneous_interval(delta, np.concatenate(draws, axis=1))
-    # One row after the other: splits in order, and each split's measures in order.
-    rows.loc[rows["split"] != REFERENCE, ["delta", "delta_low", "delta_high"]] = np.stack(
-        [delta, low, high], axis=1
-    )
-    return rows
+    return pd.concat([_exact(of, *what) for what, of in numbers.items()])
 
 
 def _histograms(demands: Mapping[str, Demands]) -> pd.DataFrame:
@@ -329,14 +290,13 @@ def _histograms(demands: Mapping[str, Demands]) -> pd.DataFrame:
     parts = []
     for split, found in demands.items():
         for name in COUNTED:
-            of = MEASURES[name].of
-            table = found.programs if of == "programs" else found.reads
+            table = getattr(found, MEASURES[name].of)
             value, count = np.unique(table[name].to_numpy(dtype=np.int64), return_counts=True)
-            keys = {"split": split, "quantity": name, "value": value}
-            share = {"measure": "share", "unit": "share", "mean": count / count.sum()}
-            number = {"measure": "occurrences", "unit": "1", "mean": count}
-            parts += [
-                pd.DataFrame({**keys, **share, "count": len(table), "noun": of}),
-                pd.DataFrame({**keys, **number}),
-            ]
-    return estimates(pd.concat(parts).fillna({"count": 0, "noun": ""}), step=0)
+            about = {"unit": "share", "count": len(table), "noun": MEASURES[name].of}
+            for measure, mean, fixed in (
+                ("share", count / count.sum(), about),
+                ("occurrences", count, {"unit": "1"}),
+            ):
+                keys = {"split": split, "quantity": name, "value": value, "measure": measure}
+                parts.append(pd.DataFrame({**keys, "mean": mean, **fixed}))
+    return estimates(pd.concat(parts), step=0)

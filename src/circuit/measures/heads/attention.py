@@ -32,7 +32,7 @@ from torch import Tensor
 from circuit.estimates import EXCESS, estimates
 from circuit.measures.heads.chain import LINKS, chain_moves
 from circuit.measures.heads.directions import head_directions
-from circuit.measures.heads.maps import EVEN, looks_back, map_rows
+from circuit.measures.heads.maps import EVEN, KEY_ROLES, looks_back, map_rows
 from circuit.measures.heads.patterns import pattern_labels, pictured_patterns
 from circuit.model.sites import every_head, head_name, parse_head
 from circuit.model.transformer import Decoder
@@ -55,16 +55,7 @@ from circuit.statistics import bootstrap_means
 from circuit.task.events import ReadEvents
 from circuit.task.vocabulary import Vocabulary
 
-ROLES = (
-    "query_key",
-    "support_op",
-    "support_key",
-    "support_value",
-    "stale_value",
-    "value_distractors",
-    "key_distractors",
-    "prior_answers",
-)
+ROLES = ("query_key", *KEY_ROLES)
 MEASURES = {
     "attention_mass": "probability",
     "qk_separation": "score",
@@ -76,7 +67,6 @@ MEASURES = {
     "head_value_over_mean_dla": "logit",
 }
 LEVEL, CHANGE = "level", "change"
-_KEY = ("head", "role", "measure")
 _KEYS = ("head", "role", "link", "quantity", "direction")
 Columns = dict[tuple[str, str, str], Float[Tensor, " E"]]
 
@@ -140,7 +130,8 @@ def attention_geometry(
                 named.append(found.assign(step=step))
             if step == steps[-1]:
                 rows.append(looks_back(seen, pictured[0]).assign(step=step))
-        links.append(_links(list(columns), values, chain))
+        keys = list(columns)
+        links.append(values.T[[[keys.index((h, *at)) for at in LINKS.values()] for h in chain]])
         previous = values
     rows.append(chain_moves(np.stack(links, axis=2), steps, chain, MEASURES))
     sides = pd.concat(named, ignore_index=True)
@@ -198,31 +189,20 @@ def _worth(seen: Seen, head: Head) -> Mapping[tuple[str, str], Float[Tensor, " E
     }
 
 
-def _links(
-    keys: Sequence[tuple[str, str, str]], values: Float[np.ndarray, "E K"], chain: Sequence[str]
-) -> Float[np.ndarray, "H L E"]:
-    """The columns of every link of the heads whose chain is told."""
-    return values.T[[[keys.index((head, *link)) for link in LINKS.values()] for head in chain]]
-
-
 def _rows(
     keys: Sequence[tuple[str, str, str]],
     values: Float[np.ndarray, "E K"],
     previous: Float[np.ndarray, "E K"] | None,
 ) -> pd.DataFrame:
     """Means of columns, of masses beyond ``even``, and of changes, over one set of resamples."""
-    frame = pd.DataFrame(keys, columns=list(_KEY))
     link = {place: name for name, place in LINKS.items()}
-    places = zip(frame["role"], frame["measure"], strict=True)
-    frame["link"] = [link.get(place, "") for place in places]
+    frame = pd.DataFrame(keys, columns=["head", "role", "measure"]).assign(quantity=LEVEL)
+    frame["link"] = [link.get(place, "") for place in (key[1:] for key in keys)]
     frame["unit"] = frame["measure"].map(MEASURES)
     masses = {key[:2]: i for i, key in enumerate(keys) if key[2] == "attention_mass"}
     beside = [i for (head, _), i in masses.items() if head != EVEN]
     excess = values[:, beside] - values[:, [masses[EVEN, keys[i][1]] for i in beside]]
-    blocks = [
-        (frame.assign(quantity=LEVEL), values),
-        (frame.iloc[beside].assign(quantity=LEVEL, against=EXCESS), excess),
-    ]
+    blocks = [(frame, values), (frame.iloc[beside].assign(against=EXCESS), excess)]
     if previous is not None:
         blocks.append((frame.assign(quantity=CHANGE), values - previous))
     mean, low, high = bootstrap_means(np.concatenate([columns for _, columns in blocks], 1))

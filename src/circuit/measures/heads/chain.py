@@ -71,40 +71,28 @@ def chain_moves(
         by = np.clip(np.searchsorted(at, half[:, 0]), 1, len(at) - 1)
         jump = np.where(moved[:, None], at[largest_jump(links)], np.nan)
         size = np.where(moved, np.diff(links[:, 0], axis=-1).max(-1), np.nan)
-        exact = {
+        half_way = told(half.T, interval_of_found)
+        found = {
+            "rise": (link_units, *rise),
+            "half_way": ("step", *half_way),
+            "first_half_way": ("step", *half_way),
+            "lag": ("steps", *told(lag.T, interval_of_found)),
+            "jump": ("step", *told(jump.T, interval_of_found)),
             "half_way_after": ("step", np.where(moved, at[by - 1], np.nan)),
             "half_way_by": ("step", np.where(moved, at[by], np.nan)),
             "jump_size": (link_units, size),
             "resamples_half_way": ("1", np.isfinite(half[:, 1:]).sum(-1)),
         }
-        found = {
-            "rise": (link_units, *rise),
-            "half_way": ("step", *_with_interval(half)),
-            "first_half_way": ("step", *_with_interval(half)),
-            "lag": ("steps", *_with_interval(lag)),
-            "jump": ("step", *_with_interval(jump)),
-        }
-        parts = [
-            pd.DataFrame({"link": list(LINKS), "measure": name, "unit": unit, "mean": numbers[0]})
-            for name, (unit, *numbers) in (found | exact).items()
-        ]
-        for part, (_, _, *ends) in zip(parts, found.values(), strict=False):
-            part["low"], part["high"] = ends
-            part["count"] = count
+        parts = []
+        for name, (unit, *numbers) in found.items():
+            part = dict(zip(("mean", "low", "high"), numbers, strict=False))
+            part |= {"count": count if "low" in part else 0}
+            parts.append(pd.DataFrame({"link": list(LINKS), "measure": name, "unit": unit, **part}))
         rows = pd.concat(parts, ignore_index=True)
         lead = rows["link"] == list(LINKS)[first]
         lags, alone = rows["measure"] == "lag", rows["measure"] == "first_half_way"
-        same = rows["link"].isin(
-            [link for link, i in zip(LINKS, by, strict=True) if i == by[first]]
-        )
+        same = rows["link"].isin(np.array(list(LINKS))[by == by[first]])
         rows.loc[lags & same, "measure"] = "lag_within_checkpoints"
         kept = rows["mean"].notna() | (rows["measure"] == "half_way") | alone
         frames.append(rows[kept & (lead | ~alone) & ~(lead & lags)].assign(head=head))
     return pd.concat(frames, ignore_index=True).assign(step=steps[-1])
-
-
-def _with_interval(
-    found: Float[np.ndarray, "L B"],
-) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " L"], Float[np.ndarray, " L"]]:
-    """A landmark of the curves, then the interval over those resamples that have it."""
-    return told(found.T, interval_of_found)

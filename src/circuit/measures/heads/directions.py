@@ -29,6 +29,7 @@ Intervals resample events; the means that are taken off are held fixed. Tokens o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -53,13 +54,11 @@ MIN_EVENTS = 5
 SIDES = {"QK": ("query", "key"), "OV": ("reads", "writes")}
 DIRECTION_UNITS = {
     "step": "step",
-    "direction": "id",
+    **dict.fromkeys(("direction", "rank"), "id"),
     "singular_value": "unit of the map",
     "offset": "token",
     "explained": "share",
-    "rank": "id",
-    **dict.fromkeys(("projection", "low", "high"), "1"),
-    "count": "1",
+    **dict.fromkeys(("projection", "low", "high", "count"), "1"),
 }
 
 
@@ -75,10 +74,6 @@ class Level(NamedTuple):
     resampled: Float[np.ndarray, "B V"]
     positions: Float[np.ndarray, " V"]
 
-    def times(self, sign: float) -> Level:
-        """The same for the direction times ``sign``."""
-        return self._replace(items=sign * self.items, resampled=sign * self.resampled)
-
 
 class Side(NamedTuple):
     """One side of a direction: what it has of places, and of tokens at one place."""
@@ -88,7 +83,11 @@ class Side(NamedTuple):
 
     def times(self, sign: float) -> Side:
         """The same side of the direction times ``sign``."""
-        return Side(self.place.times(sign), self.token.times(sign))
+        turned = (
+            level._replace(items=sign * level.items, resampled=sign * level.resampled)
+            for level in self
+        )
+        return Side(*turned)
 
 
 def head_directions(
@@ -121,22 +120,13 @@ def head_directions(
     frames = []
     for head in every_head(s):
         states = seen.sites[f"layer_{head[0]}_attn_input"].double()
-        for matrix, values, pairs in _sides(params, head, states, corpus, directions):
-            for i, pair in enumerate(pairs):
-                agreement, low, high = corpus.agreement(*pair)
-                named = zip(SIDES[matrix], pair, strict=True)
-                frame = pd.concat([corpus.named(x, tokens).assign(side=side) for side, x in named])
-                frames.append(
-                    frame.assign(
-                        head=head_name(head),
-                        matrix=matrix,
-                        direction=i + 1,
-                        singular_value=float(values[i]),
-                        agreement=agreement,
-                        agreement_low=low,
-                        agreement_high=high,
-                    )
-                )
+        for matrix, number, value, pair in _sides(params, head, states, corpus, directions):
+            agreement, low, high = corpus.agreement(*pair)
+            named = zip(SIDES[matrix], pair, strict=True)
+            frame = pd.concat([corpus.named(x, tokens).assign(side=side) for side, x in named])
+            about = {"head": head_name(head), "matrix": matrix, "direction": number}
+            about |= {"singular_value": value, "agreement": agreement}
+            frames.append(frame.assign(**about, agreement_low=low, agreement_high=high))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -208,18 +198,15 @@ class _Corpus:
         centred = logits - logits[self.occurs].mean()
         members = F.one_hot(self.place_of, len(logits)).double() * self.occurs[:, None]
         means = (centred @ members) / members.sum(0)
-        return Side(
-            _exact(means, members.sum(0) > 0),
-            _exact(centred - means[self.place_of], self.occurs),
-        )
+        tokens = _exact(centred - means[self.place_of], self.occurs)
+        return Side(_exact(means, members.sum(0) > 0), tokens)
 
     def agreement(self, first: Side, second: Side) -> tuple[float, float, float]:
         """Correlation over keys and values of what two sides have of them, with its interval."""
         start, one, other = self.vocabulary.key_ids.start, first.token, second.token
-        value = _over_both(one.items[None, start:], other.items[None, start:])
-        drawn = _over_both(one.resampled[:, start:], other.resampled[:, start:])
-        low, high = interval(drawn)
-        return float(value[0]), float(low), float(high)
+        (value,) = _over_both(one.items[None, start:], other.items[None, start:])
+        low, high = interval(_over_both(one.resampled[:, start:], other.resampled[:, start:]))
+        return float(value), float(low), float(high)
 
     def named(self, side: Side, tokens: int) -> pd.DataFrame:
         """The items that a side has most of, in absolute value."""
@@ -227,12 +214,8 @@ class _Corpus:
         places = words.copy()
         places[self.vocabulary.key_ids.start] = "key"
         places[self.vocabulary.value_ids.start] = "value"
-        return pd.concat(
-            [
-                _top(side.place, places, len(words)).assign(level="place"),
-                _top(side.token, words, tokens).assign(level="token"),
-            ]
-        )
+        placed = _top(side.place, places, len(words)).assign(level="place")
+        return pd.concat([placed, _top(side.token, words, tokens).assign(level="token")])
 
 
 def _exact(values: Float[Tensor, " V"], held: Bool[Tensor, " V"]) -> Level:
@@ -243,27 +226,20 @@ def _exact(values: Float[Tensor, " V"], held: Bool[Tensor, " V"]) -> Level:
 
 def _sides(
     params: Params, head: Head, states: Float[Tensor, "E T d"], corpus: _Corpus, directions: int
-) -> list[tuple[str, Float[Tensor, " r"], list[tuple[Side, Side]]]]:
-    """Matrix, singular values, and both sides of each direction, in one sign."""
-
-    def met(basis: Float[Tensor, "d r"]) -> list[Side]:
-        return [corpus.side(projected) for projected in (states @ basis).unbind(-1)]
-
-    u, of_qk, vh = torch.linalg.svd(w_qk(params, head))
-    qk = zip(met(u[:, :directions]), met(vh[:directions].T), strict=True)
-    u, of_ov, vh = torch.linalg.svd(w_ov(params, head))
-    write = centre(vh[:directions]) * params["final_norm.gain"]
-    logits = write @ params["embedding.token"].T
-    ov = zip(met(u[:, :directions]), (corpus.written(x) for x in logits), strict=True)
-    found = []
-    for matrix, values, pairs in (("QK", of_qk, qk), ("OV", of_ov, ov)):
-        signed = []
-        for first, second in pairs:
+) -> Iterator[tuple[str, int, float, tuple[Side, Side]]]:
+    """Matrix, number, singular value, and both sides of each direction, in one sign."""
+    for matrix, w in (("QK", w_qk(params, head)), ("OV", w_ov(params, head))):
+        u, values, vh = torch.linalg.svd(w)
+        reads = [corpus.side(x) for x in (states @ u[:, :directions]).unbind(-1)]
+        if matrix == "QK":
+            others = [corpus.side(x) for x in (states @ vh[:directions].T).unbind(-1)]
+        else:
+            write = centre(vh[:directions]) * params["final_norm.gain"]
+            others = [corpus.written(x) for x in write @ params["embedding.token"].T]
+        for i, (first, second) in enumerate(zip(reads, others, strict=True)):
             every = np.concatenate([first.place.items, first.token.items])
             sign = float(np.sign(every[np.nanargmax(np.abs(every))]))
-            signed.append((first.times(sign), second.times(sign)))
-        found.append((matrix, values, signed))
-    return found
+            yield matrix, i + 1, float(values[i]), (first.times(sign), second.times(sign))
 
 
 def _over_both(

@@ -27,15 +27,6 @@ from circuit.scalars.base import Seen
 from circuit.statistics import bootstrap_means, resamples, simultaneous_interval
 from circuit.task.events import ReadEvents
 
-QUERIES = (
-    "prediction",
-    "support_key",
-    "support_value",
-    "stale_value",
-    "value_distractors",
-    "key_distractors",
-    "prior_answers",
-)
 KEY_ROLES = (
     "support_op",
     "support_key",
@@ -45,6 +36,7 @@ KEY_ROLES = (
     "key_distractors",
     "prior_answers",
 )
+QUERIES = ("prediction", *KEY_ROLES[1:])
 PLACES = ("bos", "self", "one_back", "two_back")
 KEYS = (*KEY_ROLES, *PLACES)
 EVEN = "even"
@@ -112,22 +104,21 @@ def looks_back(seen: Seen, layer: int) -> pd.DataFrame:
     hold for all heads at once, so that one of them may be picked.
     """
     place = QUERIES.index("support_value"), KEYS.index("support_key")
-    even = _even_map(seen.events)[:, 0, *place].numpy()
-    found = [_mean_of(even[:, None], [EVEN], "")]
+    even = _even_map(seen.events)[:, :, *place].numpy()
+    blocks = [([EVEN], even, "")]
     if layer:
         maps = [role_maps(seen.sites[f"layer_{n}_pattern"], seen.events) for n in range(layer)]
         entries = torch.cat(maps, 1)[:, :, *place].numpy()
         heads = [head_name(h) for h in every_head(seen.decoder.settings) if h[0] < layer]
-        found += [_mean_of(entries, heads, ""), _mean_of(entries - even[:, None], heads, EXCESS)]
+        blocks += [(heads, entries, ""), (heads, entries - even, EXCESS)]
+    found, n = [], len(even)
+    for heads, values, against in blocks:
+        mean = values.mean(0)
+        low, high = simultaneous_interval(mean, resamples(n, 0) @ values / n)
+        numbers = {"mean": mean, "low": low, "high": high, "count": n}
+        found.append(pd.DataFrame({"head": heads, **numbers, "against": against}))
     rows = pd.concat(found, ignore_index=True)
-    return rows.assign(measure="support_value_to_its_key", unit="probability", count=len(even))
-
-
-def _mean_of(values: Float[np.ndarray, "E h"], heads: list[str], against: str) -> pd.DataFrame:
-    """Means with simultaneous intervals."""
-    mean = values.mean(0)
-    low, high = simultaneous_interval(mean, resamples(len(values), 0) @ values / len(values))
-    return pd.DataFrame({"head": heads, "mean": mean, "low": low, "high": high, "against": against})
+    return rows.assign(measure="support_value_to_its_key", unit="probability")
 
 
 def _even_map(events: ReadEvents) -> Float[Tensor, "E 1 q k"]:

@@ -1,24 +1,31 @@
-"""Whole attention patterns of a few events, with the token and role of every position."""
+"""Whole attention patterns of a few events, and what positions are called in pictures."""
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Sequence
 
-from circuit.measures.heads.position_names import position_names
+import pandas as pd
+import torch
+
+from circuit.measures.heads.maps import KEY_ROLES
 from circuit.scalars.base import Seen
 from circuit.scalars.routing import Head, prediction_pattern
 from circuit.task.events import ReadEvents
 from circuit.task.vocabulary import Vocabulary
 
-_NAMES = (
-    "support_value",
-    "query_key",
-    "stale_value",
-    "value_distractors",
-    "key_distractors",
-    "prior_answers",
-)
+_NAMES = ("support_value", "query_key", *KEY_ROLES[3:])
 PATTERN_UNITS = {"step": "step", "event": "id", "position": "token", "attention": "probability"}
+
+
+def position_names(events: ReadEvents, roles: Sequence[str]) -> list[list[str]]:
+    """Every position of every event by the first of the roles that holds; ``other`` where none."""
+    masks = torch.stack([events.role_mask(role) for role in roles])
+    names = [*roles, "other"]
+    first = torch.where(masks.any(0), masks.int().argmax(0), len(roles)).tolist()
+    return [
+        [names[role] for role in of_event[:length]]
+        for of_event, length in zip(first, events.length.tolist(), strict=True)
+    ]
 
 
 def pattern_labels(events: ReadEvents, vocabulary: Vocabulary, pictures: int) -> pd.DataFrame:

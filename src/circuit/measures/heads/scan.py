@@ -102,31 +102,25 @@ def _scan_checkpoint(
                 columns.append(values.double())
             spectrum = torch.linalg.svdvals(w_qk(seen.params, head).double())[:rank]
             singular += [
-                (head_name(head), f"singular_value_{i + 1}", float(v))
-                for i, v in enumerate(spectrum)
+                (head_name(head), f"singular_value_{i}", float(v))
+                for i, v in enumerate(spectrum, 1)
             ]
         names.append((MODEL, "answer_margin"))
         columns.append(answer_margin(None)(seen).double())
     per_event = torch.stack(columns, 1).numpy()
-    frames = []
-    for half, chosen in halves_and_all(len(per_event)).items():
-        mean, low, high = bootstrap_means(per_event[chosen])
-        frame = pd.DataFrame(names, columns=["head", "measure"])
-        frame = frame.assign(half=half, mean=mean, low=low, high=high, count=len(chosen))
-        frames.append(estimates(frame, {**MEASURES, "answer_margin": "logit"}, "events", step=step))
+    labels = pd.DataFrame(names, columns=["head", "measure"])
+    units, frames = {**MEASURES, "answer_margin": "logit"}, []
+    for half, of in halves_and_all(len(per_event)).items():
+        mean, low, high = bootstrap_means(per_event[of])
+        frame = labels.assign(half=half, mean=mean, low=low, high=high, count=len(of))
+        frames.append(estimates(frame, units, "events", step=step))
     exact = pd.DataFrame(singular, columns=["head", "measure", "mean"])
     frames.append(estimates(exact, "score·√d_head", step=step))
-    criteria = [
-        pd.DataFrame(
-            {"head": head, "measure": measure, "event": np.arange(len(column)), "value": column}
-        )
-        for (head, measure), column in zip(names, per_event.T, strict=True)
-        if measure in CRITERIA
-    ]
-    return (
-        pd.concat(frames, ignore_index=True),
-        pd.concat(criteria, ignore_index=True).assign(step=step),
-    )
+    chosen = labels["measure"].isin(CRITERIA).to_numpy()
+    per_criterion = labels[chosen].loc[lambda of: of.index.repeat(len(per_event))]
+    event = np.tile(np.arange(len(per_event)), chosen.sum())
+    criteria = per_criterion.assign(event=event, value=per_event[:, chosen].T.ravel(), step=step)
+    return pd.concat(frames, ignore_index=True), criteria
 
 
 def _head_measures(seen: Seen, head: Head, rank: int) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
-from circuit.measures.heads.position_names import position_names
+from circuit.measures.heads.patterns import position_names
 from circuit.measures.paths.direct import TARGETS, Readout, direct_paths, readout, writers
 from circuit.measures.paths.matching import key_composition, matching_sites, most_adding_head
 from circuit.measures.paths.second_order import ARROW, Term, head_readers, second_order_sites, terms

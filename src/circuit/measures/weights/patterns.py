@@ -41,7 +41,6 @@ _WEIGHTS = ("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out")
 SHIFTED = "shifted windows"
 APART = "matrices shifted apart"
 ALL = "all"
-_COLUMNS = ("component", "matrix", "pattern", "measure", "step", "start", "stop", "before", "after")
 
 
 def weight_patterns(
@@ -56,31 +55,27 @@ def weight_patterns(
 
     Returns:
         patterns: component, matrix, pattern, measure, step, start, stop, before and after (the
-        measure at start and stop), matrices (that move), chance, floor and bound (mean, 5% and
-        95% quantile of their largest number by chance), window
-        (nearest merged window of behaviour's births), distance (steps that the pattern lies before
-        (negative) or behind it, 0 inside), birth (evidence born nearest), lead (steps from that
-        birth to the pattern's; negative: the weights came first).
+        measure at start and stop), matrices (that move), chance, floor and bound (mean, 5% and 95%
+        quantile of their largest number by chance), and what :func:`_nearest` finds: window,
+        distance, birth, lead.
         matches: pattern, births, matched, expected, low, high (95% of shifts), shifts, chance
         (share of shifts with at least as many matches).
     """
-    steps = np.sort(rows["step"].unique())
     found = [
-        *_births(rows, "growth", "frobenius_norm", 1),
-        *_births(rows, "compression", "effective_rank", -1),
-        *_stabilisations(rows),
-        *_co_movements(rows, shifts, seed),
+        _births(rows, "growth", "frobenius_norm", 1),
+        _births(rows, "compression", "effective_rank", -1),
+        _stabilisations(rows),
+        _co_movements(rows, shifts, seed),
     ]
-    columns = [*_COLUMNS, "matrices", "chance", "floor", "bound"]
-    patterns = pd.DataFrame(found, columns=columns).sort_values(
+    patterns = pd.concat(found).sort_values(
         ["step", "pattern", "matrix", "component"], ignore_index=True
     )
+    near = [_nearest(row, windows) for row in patterns.to_dict("records")]
     names = ["window", "distance", "birth", "lead"]
-    near = pd.DataFrame(
-        [_nearest(row, windows) for row in patterns.to_dict("records")], columns=names
-    )
-    patterns = patterns.join(near).astype({"distance": float, "lead": float})
-    return patterns, matches(patterns, windows, (int(steps[0]), int(steps[-1])))
+    patterns = patterns.join(pd.DataFrame(near, columns=names))
+    patterns = patterns.astype({"distance": float, "lead": float})
+    run = int(rows["step"].min()), int(rows["step"].max())
+    return patterns, matches(patterns, windows, run)
 
 
 def _table(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -97,7 +92,7 @@ def _of_baseline(rows: pd.DataFrame, measure: str, column: str, like: pd.DataFra
     return found
 
 
-def _births(rows: pd.DataFrame, pattern: str, measure: str, direction: int) -> list[dict[str, Any]]:
+def _births(rows: pd.DataFrame, pattern: str, measure: str, direction: int) -> pd.DataFrame:
     table = _table(rows, measure)
     values, steps = table.to_numpy(), table.columns.to_numpy()
     low, high = (_of_baseline(rows, measure, end, table) for end in ("low", "high"))
@@ -107,73 +102,57 @@ def _births(rows: pd.DataFrame, pattern: str, measure: str, direction: int) -> l
     ramps = fit_ramps(steps.tolist(), values, direction)
     # Of what is born the last value is beyond half-way, so it stays from some checkpoint on.
     at = stays_from(beyond(values, half_level(values)[:, None], direction))
-    return [
-        _pattern(table, i, pattern, measure, int(at[i]), (int(ramps.start[i]), int(ramps.stop[i])))
-        for i in np.flatnonzero(born).tolist()
-    ]
+    return _patterns(table, born, at, ramps.start, ramps.stop, pattern, measure)
 
 
-def _stabilisations(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _stabilisations(rows: pd.DataFrame) -> pd.DataFrame:
     table = _table(rows, "rotation_final")
     bound = _of_baseline(rows, "rotation_final", "mean", table) / 2
-    values, last = table.to_numpy(), len(table.columns) - 1
-    settled = stays_from(beyond(values, bound[:, None], -1))
-    return [
-        _pattern(table, i, "stabilisation", "rotation_final", at, (at, last))
-        for i, at in enumerate(settled.tolist())
-        if 0 < at < last
-    ]
+    at, last = stays_from(beyond(table.to_numpy(), bound[:, None], -1)), len(table.columns) - 1
+    settled = (at > 0) & (at < last)
+    end = np.full_like(at, last)
+    return _patterns(table, settled, at, at, end, "stabilisation", "rotation_final")
 
 
-def _pattern(
+def _patterns(
     table: pd.DataFrame,
-    i: int,
+    shown: Bool[np.ndarray, " M"],
+    at: Int[np.ndarray, " M"],
+    start: Int[np.ndarray, " M"],
+    stop: Int[np.ndarray, " M"],
     pattern: str,
     measure: str,
-    at: int,
-    corners: tuple[int, int],
-) -> dict[str, Any]:
-    (matrix, component), steps = table.index[i], table.columns
-    start, stop = corners
-    return {
-        "component": component,
-        "matrix": matrix,
-        "pattern": pattern,
-        "measure": measure,
-        "step": int(steps[at]),
-        "start": int(steps[start]),
-        "stop": int(steps[stop]),
-        "before": float(table.iat[i, start]),
-        "after": float(table.iat[i, stop]),
-        "matrices": 1,
-        **dict.fromkeys(("chance", "floor", "bound"), np.nan),
-    }
+) -> pd.DataFrame:
+    """The matrices of a table that show a pattern, at numbered checkpoints."""
+    i, steps, values = np.flatnonzero(shown), table.columns.to_numpy(), table.to_numpy()
+    return (
+        table.index[i]
+        .to_frame(index=False)
+        .assign(
+            pattern=pattern,
+            measure=measure,
+            step=steps[at[i]],
+            start=steps[start[i]],
+            stop=steps[stop[i]],
+            before=values[i, start[i]],
+            after=values[i, stop[i]],
+            matrices=1,
+        )
+    )
 
 
-def _co_movements(rows: pd.DataFrame, shifts: int, seed: int) -> list[dict[str, Any]]:
+def _co_movements(rows: pd.DataFrame, shifts: int, seed: int) -> pd.DataFrame:
     steps = np.sort(rows["step"].unique())
-    table = _table(rows[rows["matrix"].isin(_WEIGHTS)], "change_norm")
+    path = _table(rows[rows["matrix"].isin(_WEIGHTS)], "change_norm").to_numpy()
     lengths = np.diff(steps)
-    path = table.to_numpy()
     fast = path / lengths > path.sum(1, keepdims=True) / lengths.sum()
     counts, chance = fast.sum(0), _by_chance(fast, shifts, seed)
     edges = np.flatnonzero(np.diff(np.r_[False, counts > chance["bound"], False].astype(int)))
-    return [
-        {
-            "component": "",
-            "matrix": "",
-            "pattern": "co_movement",
-            "measure": "change_norm",
-            "step": int(steps[start]),
-            "start": int(steps[start]),
-            "stop": int(steps[stop]),
-            "before": np.nan,
-            "after": np.nan,
-            "matrices": int(counts[start:stop].max()),
-            **chance,
-        }
-        for start, stop in zip(edges[::2], edges[1::2], strict=True)
-    ]
+    start, stop = edges[::2], edges[1::2]
+    most = [counts[a:b].max() for a, b in zip(start, stop, strict=True)]
+    found = {"step": steps[start], "start": steps[start], "stop": steps[stop]}
+    keys = {"matrix": "", "component": "", "pattern": "co_movement", "measure": "change_norm"}
+    return pd.DataFrame({**keys, **found, "matrices": np.array(most, dtype=np.int64), **chance})
 
 
 def _by_chance(fast: Bool[np.ndarray, "M I"], shifts: int, seed: int) -> dict[str, float]:
@@ -181,24 +160,20 @@ def _by_chance(fast: Bool[np.ndarray, "M I"], shifts: int, seed: int) -> dict[st
     matrices, intervals = fast.shape
     offsets = np.random.default_rng(seed).integers(intervals, size=(shifts, matrices, 1))
     shifted = (np.arange(intervals) + offsets) % intervals
-    counts = fast[np.arange(matrices)[:, None], shifted].sum(1)
-    most = counts.max(1)
+    most = fast[np.arange(matrices)[:, None], shifted].sum(1).max(1)
     floor, bound = np.quantile(most, [1 - LEVEL, LEVEL])
     return {"chance": float(most.mean()), "floor": float(floor), "bound": float(bound)}
 
 
 def _merged(windows: Windows) -> dict[str, tuple[int, int]]:
-    return {
-        name: (window["start"], window["stop"])
-        for name, window in windows.items()
-        if name.startswith("window_")
-    }
+    return {n: (w["start"], w["stop"]) for n, w in windows.items() if n.startswith("window_")}
 
 
 def _nearest(row: Mapping[str, Any], windows: Windows) -> tuple[str, float, str, float]:
-    """Nearest merged window and its distance, nearest birth and the steps from it.
+    """Nearest merged window and birth of behaviour, each with the steps from it to the pattern.
 
-    Weights that move together are a window themselves, which has a distance but no lead.
+    Below 0 the weights came first; inside a window it is 0. Weights that move together are a window
+    themselves, which has a distance but no lead.
     """
     together = row["pattern"] == "co_movement"
     first, last = (row["start"], row["stop"]) if together else (row["step"], row["step"])
@@ -219,14 +194,9 @@ def matches(patterns: pd.DataFrame, windows: Windows, run: tuple[int, int]) -> p
         steps = patterns.loc[chosen, "step"].to_numpy(dtype=np.int64)
         counts = _matched_when_shifted(steps, merged.values(), run)
         low, high = interval(counts)
-        observed = int(counts[0])
-        rows.append(
-            {
-                "pattern": pattern, "births": len(steps), "matched": observed,
-                "expected": counts.mean(), "low": low, "high": high, "shifts": len(counts),
-                "chance": (counts >= observed).mean(),
-            }
-        )  # fmt: skip
+        found = {"pattern": pattern, "births": len(steps), "matched": int(counts[0])}
+        found |= {"expected": counts.mean(), "low": low, "high": high, "shifts": len(counts)}
+        rows.append({**found, "chance": (counts >= counts[0]).mean()})
     return pd.DataFrame(rows)
 
 
@@ -241,6 +211,19 @@ def _matched_when_shifted(
     shifted = (steps[:, None] - run[0] + np.arange(length)) % length
     found: np.ndarray = inside[shifted].sum(0)
     return found
+
+
+_LANDMARKS = {
+    "when": ("step", "step", ""),
+    "start": ("start", "step", ""),
+    "stop": ("stop", "step", ""),
+    "before": ("before", "", ""),
+    "after": ("after", "", ""),
+    "distance": ("distance", "steps", "window"),
+    "lead": ("lead", "steps", "birth"),
+}
+"""What is told of every birth: its column, its unit (else the measure's), and what is ``near``."""
+_KEYS = ("pattern", "matrix", "component", "near")
 
 
 def pattern_rows(
@@ -261,89 +244,51 @@ def pattern_rows(
         (``together``: their number), where they start, with their ends as ``low`` and ``high``.
     """
     norms = rows[(rows["measure"] == "frobenius_norm") & (rows["against"] == "")]
-    steps, sizes = np.sort(norms["step"].unique()), norms.groupby("matrix", sort=False)
-    matrices = sizes["component"].nunique()
+    steps = np.sort(norms["step"].unique())
+    sizes = norms.groupby("matrix", sort=False)["component"].nunique()
     units = dict(zip(rows["measure"], rows["unit"], strict=True))
-    place = {name: i for i, name in enumerate(dict.fromkeys(norms["matrix"]))}
+    place = {name: i for i, name in enumerate(sizes.index)}
     born = patterns[patterns["pattern"].isin(BIRTHS)]
     born = born.assign(place=born["matrix"].map(place)).sort_values(["component", "place"])
-    keys = born[["pattern", "matrix", "component"]]
-    parts = [
-        keys.assign(measure=name, mean=born[column], unit=unit, near=near)
-        for name, column, unit, near in (
-            ("when", "step", "step", ""),
-            ("start", "start", "step", ""),
-            ("stop", "stop", "step", ""),
-            ("before", "before", born["measure"].map(units), ""),
-            ("after", "after", born["measure"].map(units), ""),
-            ("distance", "distance", "steps", born["window"]),
-            ("lead", "lead", "steps", born["birth"]),
-        )
-    ]
-    parts = [part[part["mean"].notna()] for part in parts]
-    single: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+
+    def add(measure: str, mean: float, unit: str = "1", **others: Any) -> None:
+        unset = {**dict.fromkeys((*_KEYS, "against"), ""), "step": steps[-1]}
+        found.append({**unset, "measure": measure, "mean": mean, "unit": unit, **others})
+
+    for measure, (column, unit, near) in _LANDMARKS.items():
+        for row in born[born[column].notna()].to_dict("records"):
+            about = {"near": row[near] if near else "", **{key: row[key] for key in _KEYS[:3]}}
+            add(measure, row[column], unit or units[row["measure"]], **about)
     for pattern in BIRTHS:
         of_one = born[born["pattern"] == pattern]
-        for name, column, unit in (
-            ("median_when", "step", "step"),
-            ("median_lead", "lead", "steps"),
-        ):
+        about = {"pattern": pattern, "noun": "matrices"}
+        for column, measure, unit in (("step", "when", "step"), ("lead", "lead", "steps")):
             known = of_one[column].dropna()
-            single.append(
-                {
-                    "pattern": pattern, "measure": name, "mean": known.median(), "unit": unit,
-                    "count": len(known), "noun": "matrices",
-                }
-            )  # fmt: skip
-        for matrix, count in matrices.items():
+            add(f"median_{measure}", known.median(), unit, count=len(known), **about)
+        for matrix, count in sizes.items():
             at = of_one.loc[of_one["matrix"] == matrix, "step"].to_numpy()
-            single += [
-                {
-                    "pattern": pattern, "matrix": matrix, "measure": "born_so_far", "step": step,
-                    "mean": (at <= step).sum() / count, "unit": "share", "count": count,
-                    "noun": "matrices",
-                }
-                for step in steps
-            ]  # fmt: skip
+            for step in steps:
+                share = (at <= step).sum() / count
+                add("born_so_far", share, "share", step=step, matrix=matrix, count=count, **about)
     for row in matches.to_dict("records"):
-        shared = {"pattern": row["pattern"], "unit": "1"}
-        single += [
-            {**shared, "measure": "births", "mean": row["births"]},
-            {**shared, "measure": "matched", "mean": row["matched"]},
-            {
-                **shared, "measure": "matched", "against": SHIFTED, "mean": row["expected"],
-                "low": row["low"], "high": row["high"], "count": row["shifts"], "noun": "shifts",
-            },
-            {**shared, "measure": "share_of_shifts", "unit": "share", "mean": row["chance"]},
-        ]  # fmt: skip
+        about = {"pattern": row["pattern"]}
+        chance = {"low": row["low"], "high": row["high"], "count": row["shifts"], "noun": "shifts"}
+        add("births", row["births"], **about)
+        add("matched", row["matched"], **about)
+        add("matched", row["expected"], against=SHIFTED, **chance, **about)
+        add("share_of_shifts", row["chance"], "share", **about)
     for row in patterns[patterns["pattern"] == "co_movement"].to_dict("records"):
         name = f"steps {row['start']:,} to {row['stop']:,}"
-        shared = {"pattern": "co_movement", "near": name, "unit": "1", "measure": "together"}
-        single += [
-            {**shared, "mean": row["matrices"]},
-            {
-                **shared, "against": APART, "mean": row["chance"], "low": row["floor"],
-                "high": row["bound"],
-            },
-            {
-                "near": name, "measure": "moving_together", "unit": "step", "mean": row["start"],
-                "low": row["start"], "high": row["stop"],
-            },
-            {**shared, "measure": "distance", "unit": "steps", "mean": row["distance"],
-             "near": row["window"]},
-        ]  # fmt: skip
+        about = {"pattern": "co_movement", "near": name}
+        chance = {"low": row["floor"], "high": row["bound"]}
+        ends = {"low": row["start"], "high": row["stop"]}
+        add("together", row["matrices"], **about)
+        add("together", row["chance"], against=APART, **chance, **about)
+        add("moving_together", row["start"], "step", near=name, **ends)
+        add("distance", row["distance"], "steps", pattern="co_movement", near=row["window"])
     # Without a window, one that was never reached.
     merged: Mapping[str, tuple[float, float]] = _merged(windows) or {"": (np.nan, np.nan)}
     for name, (start, stop) in merged.items():
-        single.append(
-            {
-                "measure": "window_of_births", "near": name, "unit": "step", "mean": start,
-                "low": start, "high": stop,
-            }
-        )  # fmt: skip
-    found = pd.concat([*parts, pd.DataFrame(single)], ignore_index=True)
-    names = ["pattern", "matrix", "component", "near"]
-    texts = [*names, "against", "noun"]
-    found[texts] = found[texts].fillna("")
-    found["step"] = found["step"].fillna(steps[-1]).astype(np.int64)
-    return estimates(found[[*names, *(name for name in found if name not in names)]])
+        add("window_of_births", start, "step", near=name, low=start, high=stop)
+    return estimates(pd.DataFrame(found))

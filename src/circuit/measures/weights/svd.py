@@ -19,8 +19,7 @@ matrices show, not how well a mean is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -28,7 +27,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit.config.recipe import ModelSettings
 from circuit.estimates import EXCESS, estimates
 from circuit.measures.weights.spectra import (
     MATRICES,
@@ -61,7 +59,6 @@ EVERY = "all"
 """In place of a kind of matrix: all of them."""
 _SINCE = f"{EXCESS} over previous checkpoint"
 _PRODUCTS = ("W_QK", "W_OV")
-_KEYS = ("matrix", "component", "place", "index")
 
 Measured = dict[tuple[str, str], Float[np.ndarray, " N"]]
 Decomposed = Mapping[str, Svd]
@@ -92,78 +89,77 @@ def weight_svd(
     Raises:
         AnalysisError: ``top`` is larger than a head is wide.
     """
-    settings = decoder.settings
-    require_top(settings, top)
+    require_top(decoder.settings, top)
 
-    def at(flat: Float[Tensor, " P"]) -> dict[str, Svd]:
-        return decompose(decoder.layout.views(flat), settings)
+    def at(flat: Float[Tensor, " P"]) -> Decomposed:
+        return decompose(decoder.layout.views(flat), decoder.settings)
 
-    final, previous = at(theta(steps[-1])), None
-    measured, values = [], []
-    for step in steps:
-        now = at(theta(step))
-        measured.append(_measures(now, previous, final, top))
-        values.append({name: now[name].values.numpy() for name in MATRICES})
-        previous = now
-    drawn, spectrum = _baseline(decoder, at, top, draws, seed)
+    measured, values = _walk((at(theta(step)) for step in steps), None, at(theta(steps[-1])), top)
+    generator = torch.Generator().manual_seed(seed)
+    first = at(decoder.initialise(generator))
+    drawn, spectrum = _walk(
+        (at(decoder.initialise(generator)) for _ in range(draws)), first, None, top
+    )
     samples = {key: np.stack([draw[key] for draw in drawn]) for key in drawn[0]}
-    rows = [
-        _frame(settings, steps, key, [m[key] for m in measured if key in m], samples[key].ravel())
-        for key in measured[-1]
-    ]
     ranks = {name: np.stack([m[name, "effective_rank"] for m in measured]) for name in MATRICES}
     untrained = {name: samples[name, "effective_rank"] for name in MATRICES}
-    rows += [*_kinds(steps, ranks, untrained), _compression(settings, steps, ranks, untrained)]
+    names = {name: component_names(decoder.settings, name) for name in MATRICES}
+    parts = []
+    for key, sample in samples.items():
+        table = np.stack([m[key] for m in measured if key in m])
+        seen = steps[-len(table) :]  # a change has no number at the first checkpoint
+        since = _levels(names[key[0]], seen[1:], np.diff(table, axis=0))
+        beside = _untrained(seen, band(sample.ravel()), sample.size, "random matrices")
+        found = [_levels(names[key[0]], seen, table), since.assign(against=_SINCE), beside]
+        about = {"matrix": key[0], "measure": key[1], "unit": _unit(*key)}
+        parts.append(pd.concat(found).assign(**about))
+    parts += [*_kinds(steps, ranks, untrained), *_compression(steps, names, ranks, untrained)]
+    rows = pd.concat(parts)
     spectra = [
-        _spectra(
-            settings, steps, name, np.stack([v[name] for v in values]), spectrum[name],
-            ranks[name][-1].argsort(kind="stable").argsort(kind="stable") + 1,
-        )
+        _spectra(name, names[name], steps, values[name], spectrum[name], ranks[name][-1])
         for name in MATRICES
-    ]  # fmt: skip
-    return pd.concat(rows, ignore_index=True), pd.concat(spectra, ignore_index=True)
+    ]
+    first_keys = ["matrix", "component"]
+    return (
+        estimates(rows[[*first_keys, *rows.columns.drop(first_keys)]]),
+        estimates(pd.concat(spectra), measure="singular_value"),
+    )
 
 
-def _measures(
-    now: Decomposed, previous: Decomposed | None, final: Decomposed, top: int
-) -> Measured:
-    """Every measure of every kind of matrix; no change where there is no previous checkpoint."""
+def _walk(
+    states: Iterable[Decomposed], previous: Decomposed | None, final: Decomposed | None, top: int
+) -> tuple[list[Measured], dict[str, Float[np.ndarray, "C N r"]]]:
+    """Every measure of states in order, and their singular values by kind of matrix.
+
+    Without a final state, each is compared with the previous one twice.
+    """
+    measured, values = [], []
+    for now in states:
+        others = {"final": final or previous, "previous": previous}
+        measured.append(_measures(now, {name: of for name, of in others.items() if of}, top))
+        values.append({name: now[name].values.numpy() for name in MATRICES})
+        previous = now
+    return measured, {name: np.stack([v[name] for v in values]) for name in MATRICES}
+
+
+def _measures(now: Decomposed, others: Mapping[str, Decomposed], top: int) -> Measured:
+    """Every measure of every kind of matrix; what is compared with others only where they are."""
     found: dict[tuple[str, str], Tensor] = {}
     for name, svd in now.items():
         found[name, "effective_rank"] = effective_rank(svd.values)
         found[name, "spectral_mass"] = spectral_mass(svd.values, top)
         found[name, "frobenius_norm"] = svd.values.norm(dim=-1)
         found[name, "spectral_norm"] = svd.values[:, 0]
-        others = {"final": final[name]}
-        if previous is not None:
-            others["previous"] = previous[name]
-            found[name, "change_norm"] = (svd.matrix - previous[name].matrix).norm(dim=(1, 2))
+        if "previous" in others:
+            change = svd.matrix - others["previous"][name].matrix
+            found[name, "change_norm"] = change.norm(dim=(1, 2))
         for which, other in others.items():
-            left = rotation(svd.left, other.left, top)
-            right = rotation(svd.right, other.right, top)
+            left = rotation(svd.left, other[name].left, top)
+            right = rotation(svd.right, other[name].right, top)
             found[name, f"rotation_{which}_left"] = left
             found[name, f"rotation_{which}_right"] = right
             found[name, f"rotation_{which}"] = (left + right) / 2
     return {key: value.numpy() for key, value in found.items()}
-
-
-def _baseline(
-    decoder: Decoder,
-    at: Callable[[Float[Tensor, " P"]], dict[str, Svd]],
-    top: int,
-    draws: int,
-    seed: int,
-) -> tuple[list[Measured], dict[str, Float[np.ndarray, "n r"]]]:
-    """Every measure of every draw, and the singular values of the matrices of all of them."""
-    generator = torch.Generator().manual_seed(seed)
-    previous = at(decoder.initialise(generator))
-    measured, values = [], []
-    for _ in range(draws):
-        now = at(decoder.initialise(generator))
-        measured.append(_measures(now, previous, previous, top))
-        values.append({name: now[name].values.numpy() for name in MATRICES})
-        previous = now
-    return measured, {name: np.concatenate([v[name] for v in values]) for name in MATRICES}
 
 
 def _unit(matrix: str, measure: str) -> str:
@@ -171,38 +167,21 @@ def _unit(matrix: str, measure: str) -> str:
     return f"{unit}²" if unit == "parameter unit" and matrix in _PRODUCTS else unit
 
 
-def _untrained(sample: Float[np.ndarray, "n ..."]) -> dict[str, Any]:
-    """Columns of the control rows: mean and band of a sample of random matrices."""
-    mean, low, high = band(sample)
-    ends = {"mean": mean, "low": low, "high": high}
-    return {**ends, "count": len(sample), "against": UNTRAINED, "noun": "random matrices"}
-
-
-def _frame(
-    settings: ModelSettings,
-    steps: Sequence[int],
-    key: tuple[str, str],
-    values: list[Float[np.ndarray, " N"]],
-    sample: Float[np.ndarray, " n"],
+def _levels(
+    names: list[str], steps: Sequence[int], table: Float[np.ndarray, "C N"]
 ) -> pd.DataFrame:
-    """Rows of one measure of one kind of matrix; a change has none at the first step."""
-    matrix, measure = key
-    names = component_names(settings, matrix)
-    table = np.stack(values)
-    at = list(steps)[-len(table) :]
-    keys = pd.DataFrame({"component": np.tile(names, len(at)), "step": np.repeat(at, len(names))})
-    parts = [
-        keys.assign(mean=table.ravel(), against=""),
-        keys.iloc[len(names) :].assign(mean=np.diff(table, axis=0).ravel(), against=_SINCE),
-        pd.DataFrame({"component": "", "step": at, **_untrained(sample)}),
-    ]
-    return _rows(pd.concat(parts), _unit(matrix, measure), matrix=matrix, measure=measure)
+    """One number of every component at every step."""
+    grid = pd.MultiIndex.from_product([steps, names], names=["step", "component"])
+    return pd.DataFrame({"mean": table.ravel(), "against": ""}, index=grid).reset_index()
 
 
-def _rows(frame: pd.DataFrame, unit: str, **fixed: str) -> pd.DataFrame:
-    found = estimates(frame.assign(noun=frame.get("noun", "")).fillna({"noun": ""}), unit, **fixed)
-    keys = [name for name in _KEYS if name in found]
-    return found[[*keys, *(name for name in found if name not in keys)]]
+def _untrained(
+    steps: Sequence[int], ends: Float[np.ndarray, " 3"], count: int, noun: str
+) -> pd.DataFrame:
+    """Rows of a control that is the same at every step: mean, low and high."""
+    numbers = dict(zip(("mean", "low", "high"), ends, strict=True))
+    about = {"component": "", "against": UNTRAINED, "count": count, "noun": noun}
+    return pd.DataFrame({"step": steps, **numbers, **about})
 
 
 def _kinds(
@@ -215,84 +194,69 @@ def _kinds(
     The control of the numbers outside is how many there are in every untrained model, outside the
     band of the others.
     """
-    below, above, drawn = {}, {}, {}
+    counts, chance = {}, {}  # below and above
     for matrix, values in ranks.items():
         _, low, high = band(untrained[matrix].ravel())
-        below[matrix], above[matrix] = (values < low).sum(1), (values > high).sum(1)
-        drawn[matrix] = _outside(untrained[matrix])
+        counts[matrix] = np.stack([(values < low).sum(1), (values > high).sum(1)])
+        chance[matrix] = _outside(untrained[matrix])
         for name, of in (("median", np.median), ("least", np.min), ("most", np.max)):
-            frame = pd.DataFrame({"component": "", "step": steps, "mean": of(values, axis=1)})
-            yield _rows(frame, "1", matrix=matrix, measure=f"{name}_effective_rank")
-    for which, (side, found) in enumerate((("below", below), ("above", above))):
-        everywhere = {**found, EVERY: np.sum(list(found.values()), axis=0)}
-        for matrix, counts in everywhere.items():
-            one = drawn.values() if matrix == EVERY else [drawn[matrix]]
-            chance = _untrained(np.sum([draws[which] for draws in one], axis=0))
-            control = pd.DataFrame({"step": steps, **chance, "noun": "untrained models"})
-            frame = pd.concat(
-                [pd.DataFrame({"step": steps, "mean": counts, "against": ""}), control]
-            )
-            yield _rows(frame.assign(component=""), "1", matrix=matrix, measure=f"matrices_{side}")
+            found = _levels([""], steps, of(values, axis=1))
+            yield found.assign(matrix=matrix, measure=f"{name}_effective_rank", unit="1")
+    counts[EVERY], chance[EVERY] = sum(counts.values()), sum(chance.values())
+    for i, side in enumerate(("below", "above")):
+        for matrix, number in counts.items():
+            by_chance = chance[matrix][i]
+            beside = _untrained(steps, band(by_chance), len(by_chance), "untrained models")
+            found = pd.concat([_levels([""], steps, number[i]), beside])
+            yield found.assign(matrix=matrix, measure=f"matrices_{side}", unit="1")
 
 
-def _outside(sample: Float[np.ndarray, "K N"]) -> tuple[Int[np.ndarray, " K"], ...]:
+def _outside(sample: Float[np.ndarray, "K N"]) -> Int[np.ndarray, "2 K"]:
     """How many matrices of every draw lie below and above the band of all other draws."""
     ends = [band(np.delete(sample, k, axis=0).ravel())[1:, None] for k in range(len(sample))]
     low, high = np.stack(ends, 1)
-    return (sample < low).sum(1), (sample > high).sum(1)
+    return np.stack([(sample < low).sum(1), (sample > high).sum(1)])
 
 
 def _compression(
-    settings: ModelSettings,
     steps: Sequence[int],
+    names: Mapping[str, list[str]],
     ranks: Mapping[str, Float[np.ndarray, "C N"]],
     untrained: Mapping[str, Float[np.ndarray, "K N"]],
-) -> pd.DataFrame:
+) -> Iterator[pd.DataFrame]:
     """How much of its untrained effective rank every matrix lacks, in a band that holds all."""
     means = {matrix: drawn.ravel().mean() for matrix, drawn in untrained.items()}
     lacking = np.hstack([1 - drawn / means[matrix] for matrix, drawn in untrained.items()])
-    low, high = interval(lacking.min(1))[0], interval(lacking.max(1))[1]
-    ends = {"mean": 0.0, "low": low, "high": high, "count": len(lacking)}
-    parts = []
+    ends = np.array([0.0, interval(lacking.min(1))[0], interval(lacking.max(1))[1]])
     for matrix, values in ranks.items():
-        names = component_names(settings, matrix)
-        parts += [
-            pd.DataFrame(
-                {
-                    "component": np.tile(names, len(steps)),
-                    "step": np.repeat(list(steps), len(names)),
-                    "mean": (1 - values / means[matrix]).ravel(),
-                    "against": "",
-                    "noun": "",
-                }
-            ).assign(matrix=matrix),
-            pd.DataFrame(
-                {"component": "", "step": steps, **ends, "against": UNTRAINED, "matrix": matrix}
-            ).assign(noun="untrained models"),
-        ]
-    return _rows(pd.concat(parts), "share", measure="compression")
+        found = _levels(names[matrix], steps, 1 - values / means[matrix])
+        found = pd.concat([found, _untrained(steps, ends, len(lacking), "untrained models")])
+        yield found.assign(matrix=matrix, measure="compression", unit="share")
 
 
 def _spectra(
-    settings: ModelSettings,
-    steps: Sequence[int],
     matrix: str,
+    names: list[str],
+    steps: Sequence[int],
     values: Float[np.ndarray, "C N r"],
-    sample: Float[np.ndarray, "n r"],
-    place: Int[np.ndarray, " N"],
+    drawn: Float[np.ndarray, "K N r"],
+    last: Float[np.ndarray, " N"],
 ) -> pd.DataFrame:
     """Singular values of one kind of matrix; untrained ones beside every component's last."""
-    checkpoints, matrices, rank = values.shape
-    names = np.repeat(component_names(settings, matrix), rank)
-    keys = {"component": names, "place": np.repeat(place, rank)}
-    keys["index"] = np.tile(np.arange(1, rank + 1), matrices)
-    of_one = pd.DataFrame(keys)
-    found = pd.concat([of_one] * checkpoints).assign(
-        step=np.repeat(list(steps), matrices * rank), mean=values.ravel(), against=""
+    n, rank = values.shape[1:]
+    place = last.argsort(kind="stable").argsort(kind="stable") + 1
+    of_one = pd.DataFrame(
+        {
+            "matrix": matrix,
+            "component": np.repeat(names, rank),
+            "place": np.repeat(place, rank),
+            "index": np.tile(np.arange(1, rank + 1), n),
+            "unit": _unit(matrix, ""),
+            "against": "",
+        }
     )
-    beside = {
-        name: np.tile(column, matrices) if isinstance(column, np.ndarray) else column
-        for name, column in _untrained(sample).items()
-    }
-    both = pd.concat([found, of_one.assign(step=steps[-1], **beside)])
-    return _rows(both, _unit(matrix, ""), matrix=matrix, measure="singular_value")
+    sample = drawn.reshape(-1, rank)
+    ends = dict(zip(("mean", "low", "high"), np.tile(band(sample), n), strict=True))
+    control = {"against": UNTRAINED, "count": len(sample), "noun": "random matrices"}
+    seen = [of_one.assign(step=step, mean=v.ravel()) for step, v in zip(steps, values, strict=True)]
+    return pd.concat([*seen, of_one.assign(step=steps[-1], **ends, **control)])
