@@ -5,7 +5,7 @@ from viewing import changed, outcome, viewed
 
 from circuit.kinds.contextual_geometry.settings import Settings
 from circuit.measures.states.contextual import contextual_geometry
-from circuit.measures.states.group_pictures import PAIR_UNITS, PROJECTION_UNITS
+from circuit.measures.states.tables import PAIR_UNITS, PROJECTION_UNITS
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.measuring import Table
 

@@ -13,10 +13,9 @@ from program_text import reads_of
 from circuit.errors import AnalysisError
 from circuit.kinds.contextual_geometry.settings import Settings
 from circuit.measures.states.contextual import contextual_geometry
-from circuit.measures.states.control_table import RANDOM, SHUFFLED
-from circuit.measures.states.group_pictures import SHOWN
 from circuit.measures.states.grouped_states import role_states
 from circuit.measures.states.head_views import places, token_rows
+from circuit.measures.states.tables import RANDOM, SHOWN, SHUFFLED
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.model.counting import CountingDecoder
 

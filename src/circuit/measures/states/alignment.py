@@ -20,6 +20,7 @@ interval is wide.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -45,24 +46,23 @@ class Form(NamedTuple):
     plus: Float[Tensor, "N d"]
     minus: Float[Tensor, "N d"] | None
 
+    def _difference(self, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """A function of the rows P, less that of the rows Q."""
+        return of(self.plus) if self.minus is None else of(self.plus) - of(self.minus)
+
     @property
     def matrix(self) -> Float[Tensor, "d d"]:
         """M."""
-        total = self.plus.T @ self.plus
-        return total if self.minus is None else total - self.minus.T @ self.minus
+        return self._difference(lambda rows: rows.T @ rows)
 
     def along(self, a: Float[Tensor, "d r"], b: Float[Tensor, "d r"]) -> Float[Tensor, " N"]:
         """Each state's part of tr(aᵀ M b)."""
-        value = ((self.plus @ a) * (self.plus @ b)).sum(-1)
-        return (
-            value if self.minus is None else value - ((self.minus @ a) * (self.minus @ b)).sum(-1)
-        )
+        return self._difference(lambda rows: ((rows @ a) * (rows @ b)).sum(-1))
 
     @property
     def squares(self) -> Float[Tensor, " N"]:
         """Each state's part of tr M."""
-        value = self.plus.square().sum(-1)
-        return value if self.minus is None else value - self.minus.square().sum(-1)
+        return self._difference(lambda rows: rows.square().sum(-1))
 
 
 class Axes(NamedTuple):

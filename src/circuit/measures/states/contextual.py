@@ -33,11 +33,17 @@ from torch import Tensor
 from circuit.estimates import estimates
 from circuit.landmarks import from_then_on
 from circuit.measures.states.alignment import random_subspaces
-from circuit.measures.states.control_table import SHUFFLED, Cell, table
-from circuit.measures.states.group_pictures import pair_distances, projected
 from circuit.measures.states.grouped_states import Grouping, role_states
 from circuit.measures.states.head_views import Look, aligned, places, token_rows
 from circuit.measures.states.scatter import MEASURES, program_columns
+from circuit.measures.states.tables import (
+    RANDOM,
+    SHUFFLED,
+    Cell,
+    pair_distances,
+    projected,
+    table,
+)
 from circuit.measures.sweep.behaviour import Keep, SplitReads, read_pass
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
@@ -65,7 +71,7 @@ class Geometry(NamedTuple):
     token itself names the group. Of the clearest stage there are ``clearest_probe_accuracy``
     (beside its controls, and at the first checkpoint) and ``separates_from``, a step, and of the
     stage before it ``accuracy_one_stage_before``. ``pairwise`` and ``projections``: of the first
-    and last checkpoint only (:mod:`circuit.measures.states.group_pictures`).
+    and last checkpoint only (:mod:`circuit.measures.states.tables`).
     """
 
     rows: pd.DataFrame
@@ -178,34 +184,25 @@ def _onset(rows: pd.DataFrame) -> float:
 
 def _separability(look: Look, shrinkage: float) -> list[Cell]:
     """Separability at every stage in the whole space, and of every place in its subspace."""
-    cells = []
-
-    def add(
-        labels: Mapping[str, str],
-        seen: Float[Tensor, "N r"],
-        outside: Mapping[str, Float[np.ndarray, "K m"]],
-    ) -> None:
-        for name, groups in look.by_role[labels["role"]].groups.items():
-            cells.append(
-                Cell(
-                    {**_NOWHERE, **labels, "group": name},
-                    MEASURES,
-                    program_columns(seen, groups, shrinkage),
-                    groups.measures(seen[None], groups.shuffled, shrinkage).numpy(),
-                    outside.get(name),
-                    groups.counts,
-                )
-            )
-
-    for (site, role), seen in look.states.items():
-        if not site.endswith("_attn_input"):  # the stage before it, LayerNorm'd
-            add({"site": site, "role": role}, seen, {})
+    seen: list[tuple[dict[str, str], Tensor, dict[str, Tensor]]] = [
+        ({"site": site, "role": role}, states, {})
+        for (site, role), states in look.states.items()
+        if not site.endswith("_attn_input")  # the stage before it, LayerNorm'd
+    ]
     for at, here in look.shared.items():
         drawn = look.states[at] @ look.random
-        outside = {
-            name: groups.measures(drawn, groups.codes[None], shrinkage).numpy()
+        random = {
+            name: groups.measures(drawn, groups.codes[None], shrinkage)
             for name, groups in look.by_role[at[1]].groups.items()
         }
-        for place in here:
-            add(place.labels, look.states[at] @ look.bases[place], outside)
+        seen += [(place.labels, look.states[at] @ look.bases[place], random) for place in here]
+    cells = []
+    for labels, states, outside in seen:
+        for name, groups in look.by_role[labels["role"]].groups.items():
+            about = {**_NOWHERE, **labels, "group": name}
+            columns = program_columns(states, groups, shrinkage)
+            controls = {SHUFFLED: groups.measures(states[None], groups.shuffled, shrinkage).numpy()}
+            if outside:
+                controls[RANDOM] = outside[name].numpy()
+            cells.append(Cell(about, MEASURES, columns, controls, groups.counts))
     return cells

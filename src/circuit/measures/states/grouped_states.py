@@ -80,18 +80,14 @@ def role_states(split: SplitReads, vocabulary: Vocabulary, settings: Grouping) -
                 len(split.tokens),
                 torch.from_numpy(drawn),
             )
-            _require_groups(groups[name], name, role)
+            odd = int((program % 2).sum())
+            if len(ids) < 2 or odd == 0 or odd == len(kept):
+                raise AnalysisError(
+                    what=f"{len(kept)} states at {role} form {len(ids)} groups by {name}, "
+                    f"{odd} of them in programs with odd numbers",
+                    where="groups of states",
+                    expected="two groups or more, and states in programs with even and odd numbers",
+                    do="look at more programs",
+                )
         found[role] = States(torch.from_numpy(kept), program, len(split.tokens), groups)
     return found
-
-
-def _require_groups(groups: Groups, name: str, role: str) -> None:
-    odd = int((~groups.fits).sum())
-    if len(groups.names) < 2 or odd == 0 or odd == len(groups.codes):
-        raise AnalysisError(
-            what=f"{len(groups.codes)} states at {role} form {len(groups.names)} groups by {name}, "
-            f"{odd} of them in programs with odd numbers",
-            where="groups of states",
-            expected="two groups or more, and states in programs with even and odd numbers",
-            do="look at more programs",
-        )

@@ -19,33 +19,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.measures.states.alignment import MEASURES, Axes, Form, axes, derivatives
-from circuit.measures.states.control_table import Cell
 from circuit.measures.states.grouped_states import States
-from circuit.measures.states.scatter import Groups, group_means
+from circuit.measures.states.scatter import by_program, group_means
+from circuit.measures.states.tables import RANDOM, SHUFFLED, Cell
 from circuit.model.sites import head_name
 from circuit.model.transformer import Params
 from circuit.scalars.base import centre
 from circuit.scalars.routing import Head
 from circuit.task.vocabulary import Vocabulary
 
-# Where a side acts: the site, and whether at the prediction or at what is read from there.
-_SITES = {
-    "qk_query": ("attn_input", True),
-    "qk_key": ("attn_input", False),
-    "ov_input": ("attn_input", False),
-    "ov_output": ("post_attn", True),
+# Where a side acts: the site, and whether at the prediction or at what is read from there; and the
+# groups that a lookup head's should see.
+_SIDES = {
+    "qk_query": ("attn_input", True, "query_key"),
+    "qk_key": ("attn_input", False, "query_key"),
+    "ov_input": ("attn_input", False, "answer"),
+    "ov_output": ("post_attn", True, "answer"),
 }
-
-
-MATCHED = {
-    "qk_query": "query_key",
-    "qk_key": "query_key",
-    "ov_input": "answer",
-    "ov_output": "answer",
-}
-"""The groups that each side of a lookup head's maps should see."""
-
-
 GROUP_MEANS = "group means"
 
 
@@ -69,11 +59,6 @@ class Place(NamedTuple):
             "side": self.side,
         }
 
-    @property
-    def where(self) -> tuple[str, str]:
-        """Site and role, which places of several heads and sides may share."""
-        return self.site, self.role
-
 
 class Look(NamedTuple):
     """What there is to look at in one checkpoint.
@@ -89,10 +74,10 @@ class Look(NamedTuple):
 
     @property
     def shared(self) -> dict[tuple[str, str], list[Place]]:
-        """Places by what they share."""
+        """Places by site and role, which several heads and sides may share."""
         found: dict[tuple[str, str], list[Place]] = {}
         for place in self.bases:
-            found.setdefault(place.where, []).append(place)
+            found.setdefault((place.site, place.role), []).append(place)
         return found
 
 
@@ -117,7 +102,7 @@ def places(heads: Mapping[str, Head], roles: Iterable[str]) -> list[Place]:
     return [
         Place(chosen, head, side, f"layer_{head[0]}_{site}", role)
         for chosen, head in heads.items()
-        for side, (site, asks) in _SITES.items()
+        for side, (site, asks, _) in _SIDES.items()
         for role in roles
         if (role == "prediction") == asks
     ]
@@ -138,34 +123,24 @@ def aligned(look: Look, tokens: Mapping[tuple[str, str], Float[Tensor, "n d"]]) 
             random = compared.axes.measures(look.random).numpy()
             for place in here:
                 basis = look.bases[place]
-                columns = compared.axes.measures(basis[None]).expand(known.n_programs, -1)
+                values = compared.axes.measures(basis[None])[0]
+                columns = values.expand(known.n_programs, -1)
                 if compared.form is not None:
-                    sums = torch.zeros_like(columns, memory_format=torch.contiguous_format)
                     change = derivatives(compared.form, compared.axes, basis)
-                    columns = columns + known.n_programs * sums.index_add(0, known.program, change)
-                control = compared.shuffled
+                    columns = by_program(values, change, known.program, known.n_programs)
+                controls = {RANDOM: random}
+                if compared.shuffled is not None:
+                    controls[SHUFFLED] = compared.shuffled.measures(basis[None]).numpy()
+                about = {"group": compared.group, "compared": compared.name, "matched": ""}
+                if compared.group:
+                    matches = _SIDES[place.side][2] == compared.group
+                    about["matched"] = "yes" if matches else "no"
+                counts = [compared.size] * len(MEASURES)
+                labels = {**place.labels, **about}
                 cells.append(
-                    Cell(
-                        {
-                            **place.labels,
-                            "group": compared.group,
-                            "compared": compared.name,
-                            "matched": _matches(place.side, compared.group),
-                        },
-                        MEASURES,
-                        columns.numpy(),
-                        None if control is None else control.measures(basis[None]).numpy(),
-                        random,
-                        [compared.size] * len(MEASURES),
-                        compared.noun,
-                    )
+                    Cell(labels, MEASURES, columns.numpy(), controls, counts, compared.noun)
                 )
     return cells
-
-
-def _matches(side: str, group: str) -> str:
-    """Whether a side should see a group; empty where there is none."""
-    return ("yes" if MATCHED[side] == group else "no") if group else ""
 
 
 def _of_states(states: Float[Tensor, "N d"], known: States, rank: int) -> Iterator[Compared]:
@@ -177,7 +152,9 @@ def _of_states(states: Float[Tensor, "N d"], known: States, rank: int) -> Iterat
         k = min(rank, len(groups.names) - 1)
         means = group_means(states[None], groups.codes[None], len(groups.names)).means[0]
         form = Form(centred, centred - means[groups.codes])
-        found, shuffled = axes(form.matrix[None], k), axes(_shuffled(states, groups), k)
+        drawn = group_means(states[None], groups.shuffled, len(groups.names))
+        between = (drawn.means * drawn.sizes[..., None]).transpose(-1, -2) @ drawn.means
+        found, shuffled = axes(form.matrix[None], k), axes(between, k)
         yield Compared(GROUP_MEANS, name, found, form, shuffled, len(states))
 
 
@@ -185,12 +162,6 @@ def _of_tokens(static: Mapping[str, Float[Tensor, "n d"]], rank: int) -> Iterato
     for kind, rows in static.items():
         found = axes((rows.T @ rows)[None], min(rank, len(rows) - 1))
         yield Compared(f"embeddings of {kind}", "", found, None, None, len(rows), "tokens")
-
-
-def _shuffled(states: Float[Tensor, "N d"], groups: Groups) -> Float[Tensor, "K d d"]:
-    """Between-group scatter of every shuffle."""
-    found = group_means(states[None], groups.shuffled, len(groups.names))
-    return (found.means * found.sizes[..., None]).transpose(-1, -2) @ found.means
 
 
 def token_rows(

@@ -207,9 +207,18 @@ def program_columns(
         ],
         1,
     )
-    sums = torch.zeros(groups.n_programs, len(values), dtype=states.dtype)
-    sums.index_add_(0, groups.program, derivatives)
-    return (values + groups.n_programs * sums).numpy()
+    return by_program(values, derivatives, groups.program, groups.n_programs).numpy()
+
+
+def by_program(
+    values: Float[Tensor, " m"],
+    derivatives: Float[Tensor, "N m"],
+    program: Int[Tensor, " N"],
+    n_programs: int,
+) -> Float[Tensor, "P m"]:
+    """Values plus their derivatives by each program's weight, times the number of programs."""
+    sums = torch.zeros(n_programs, len(values), dtype=values.dtype)
+    return values + n_programs * sums.index_add_(0, program, derivatives)
 
 
 def _distance_derivative(
