@@ -96,7 +96,7 @@ def keys_of(rows: pd.DataFrame) -> list[str]:
 
 
 def with_controls(
-    frame: pd.DataFrame, controls: Mapping[str, tuple[str, str | None, str | None]]
+    frame: pd.DataFrame, controls: Mapping[str, tuple[str | None, ...]]
 ) -> pd.DataFrame:
     """A frame whose columns hold controls beside an estimate, as rows below one another.
 

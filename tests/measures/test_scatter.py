@@ -11,7 +11,6 @@ from circuit.measures.states.scatter import (
     MEASURES,
     Groups,
     group_means,
-    probe_hits,
     program_columns,
     shuffles,
 )
@@ -93,7 +92,7 @@ def test_the_probe_is_linear_discriminant_analysis(world):
     groups = Groups(torch.from_numpy(y), tuple("abcde"), program, 48, torch.from_numpy(y)[None])
     even = groups.fits.numpy()
     guesses = LinearDiscriminantAnalysis("lsqr").fit(x[even], y[even]).predict(x[~even])
-    hits = probe_hits(torch.from_numpy(x)[None], groups.codes[None], GROUPS, groups.fits, 1e-12)
+    hits = groups.hits(torch.from_numpy(x)[None], groups.codes[None], 1e-12)
     np.testing.assert_array_equal(hits[0].numpy(), guesses == y[~even])
     assert 0.3 < hits.double().mean() < 0.9
 
@@ -107,7 +106,7 @@ def test_shrinkage_adds_to_the_covariance_in_every_direction(world):
     metric = rest.T @ rest + 0.5 * (centred**2).sum() / WIDTH * np.eye(WIDTH)
     apart = x[~even][:, None] - means[None]
     near = np.einsum("ngd,de,nge->ng", apart, np.linalg.inv(metric), apart).argmin(1)
-    hits = probe_hits(states[None], groups.codes[None], GROUPS, groups.fits, 0.5)[0].numpy()
+    hits = groups.hits(states[None], groups.codes[None], 0.5)[0].numpy()
     np.testing.assert_array_equal(hits, near == y[~even])
 
 
@@ -117,7 +116,7 @@ def test_a_group_that_no_even_program_has_is_never_guessed(world):
     rare = torch.nonzero(~groups.fits)[:3, 0]
     codes[codes == 4] = 0
     codes[rare] = 4
-    hits = probe_hits(states[None], codes[None], GROUPS, groups.fits, SHRINKAGE)[0]
+    hits = groups.hits(states[None], codes[None], SHRINKAGE)[0]
     assert not hits[codes[~groups.fits] == 4].any()
     assert hits.any()
 

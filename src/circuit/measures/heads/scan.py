@@ -48,6 +48,7 @@ MEASURES = {
     "support_attention": "probability",
     "ov_value_margin": "logit",
 }
+_UNITS = {**MEASURES, "answer_margin": "logit"}
 EVENT_UNITS = {"step": "step", "event": "id", "value": "score"}
 CRITERIA = ("qk_separation", "qk_separation_rank")
 MODEL = "model"
@@ -76,51 +77,34 @@ def head_scan(
 ) -> Scan:
     """Measure every head at every step; see :class:`Scan`."""
     require_rank(decoder, rank)
-    parts = [
-        _scan_checkpoint(decoder, theta(step), events, value_ids, rank, step) for step in steps
-    ]
-    rows, values = zip(*parts, strict=True)
+    heads, layers = every_head(decoder.settings), range(decoder.settings.n_layers)
+    sites = frozenset({*(f"layer_{n}_attn_input" for n in layers), "final_norm"})
+    rows, values = [], []
+    for step in steps:
+        columns: dict[tuple[str, str], Float[Tensor, " E"]] = {}
+        singular: list[tuple[str, str, float]] = []
+        with torch.no_grad():
+            seen = look(decoder, theta(step), events, value_ids, sites)
+            for head in heads:
+                name, measures = head_name(head), _head_measures(seen, head, rank)
+                columns |= {(name, measure): column for measure, column in measures.items()}
+                spectrum = torch.linalg.svdvals(w_qk(seen.params, head).double())[:rank].tolist()
+                singular += [(name, f"singular_value_{i}", v) for i, v in enumerate(spectrum, 1)]
+            columns[MODEL, "answer_margin"] = answer_margin(None)(seen)
+        per_event = torch.stack([column.double() for column in columns.values()], 1).numpy()
+        labels = pd.DataFrame(list(columns), columns=["head", "measure"])
+        for half, of in halves_and_all(len(per_event)).items():
+            mean, low, high = bootstrap_means(per_event[of])
+            found = labels.assign(half=half, mean=mean, low=low, high=high, count=len(of))
+            rows.append(estimates(found, _UNITS, "events", step=step))
+        exact = pd.DataFrame(singular, columns=["head", "measure", "mean"])
+        rows.append(estimates(exact, "score·√d_head", step=step))
+        chosen = [i for i, (_, measure) in enumerate(columns) if measure in CRITERIA]
+        each = labels.loc[np.repeat(chosen, len(events))].assign(
+            event=np.tile(np.arange(len(events)), len(chosen)), value=per_event.T[chosen].ravel()
+        )
+        values.append(each.assign(step=step))
     return Scan(pd.concat(rows, ignore_index=True), pd.concat(values, ignore_index=True))
-
-
-def _scan_checkpoint(
-    decoder: Decoder,
-    theta: Float[Tensor, " P"],
-    events: ReadEvents,
-    value_ids: range,
-    rank: int,
-    step: int,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    s = decoder.settings
-    sites = frozenset({f"layer_{n}_attn_input" for n in range(s.n_layers)} | {"final_norm"})
-    names, columns, singular = [], [], []
-    with torch.no_grad():
-        seen = look(decoder, theta, events, value_ids, sites)
-        for head in every_head(s):
-            for measure, values in _head_measures(seen, head, rank).items():
-                names.append((head_name(head), measure))
-                columns.append(values.double())
-            spectrum = torch.linalg.svdvals(w_qk(seen.params, head).double())[:rank]
-            singular += [
-                (head_name(head), f"singular_value_{i}", float(v))
-                for i, v in enumerate(spectrum, 1)
-            ]
-        names.append((MODEL, "answer_margin"))
-        columns.append(answer_margin(None)(seen).double())
-    per_event = torch.stack(columns, 1).numpy()
-    labels = pd.DataFrame(names, columns=["head", "measure"])
-    units, frames = {**MEASURES, "answer_margin": "logit"}, []
-    for half, of in halves_and_all(len(per_event)).items():
-        mean, low, high = bootstrap_means(per_event[of])
-        frame = labels.assign(half=half, mean=mean, low=low, high=high, count=len(of))
-        frames.append(estimates(frame, units, "events", step=step))
-    exact = pd.DataFrame(singular, columns=["head", "measure", "mean"])
-    frames.append(estimates(exact, "score·√d_head", step=step))
-    chosen = labels["measure"].isin(CRITERIA).to_numpy()
-    per_criterion = labels[chosen].loc[lambda of: of.index.repeat(len(per_event))]
-    event = np.tile(np.arange(len(per_event)), chosen.sum())
-    criteria = per_criterion.assign(event=event, value=per_event[:, chosen].T.ravel(), step=step)
-    return pd.concat(frames, ignore_index=True), criteria
 
 
 def _head_measures(seen: Seen, head: Head, rank: int) -> dict[str, Tensor]:
@@ -170,7 +154,11 @@ def select_heads(
     selection = {head: float(change[head][choosing].mean()) for head in heads}
     ranking = sorted(heads, key=lambda head: -selection[head])
     stacked = np.stack([change[head][confirming] for head in ranking], axis=1)
-    mean, low, high = bootstrap_means(stacked, seed)
+    grown = np.stack(bootstrap_means(stacked, seed), axis=1).tolist()
+    entries = [
+        {"head": head, "selection": selection[head], "confirmation": mean, "low": low, "high": high}
+        for head, (mean, low, high) in zip(ranking, grown, strict=True)
+    ]
     return {
         "rule": f"largest growth of {criterion} over the window on the selection half of the events"
         "; runner-up second; bottom control: of the others, the one that changed least",
@@ -180,18 +168,8 @@ def select_heads(
         "winner": ranking[0],
         "runner_up": ranking[1],
         "bottom": min(ranking[2:], key=lambda head: abs(selection[head])),
-        "confirmed": bool(mean.argmax() == 0),
-        "ranking": [
-            {
-                "head": head,
-                "selection": selection[head],
-                "confirmation": float(mean[i]),
-                "low": float(low[i]),
-                "high": float(high[i]),
-                "count": len(confirming),
-            }
-            for i, head in enumerate(ranking)
-        ],
+        "confirmed": max(entries, key=lambda entry: entry["confirmation"]) is entries[0],
+        "ranking": [{**entry, "count": len(confirming)} for entry in entries],
     }
 
 

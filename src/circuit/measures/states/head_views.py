@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -153,8 +152,7 @@ def _of_states(states: Float[Tensor, "N d"], known: States, rank: int) -> Iterat
         means = group_means(states[None], groups.codes[None], len(groups.names)).means[0]
         form = Form(centred, centred - means[groups.codes])
         drawn = group_means(states[None], groups.shuffled, len(groups.names))
-        between = (drawn.means * drawn.sizes[..., None]).transpose(-1, -2) @ drawn.means
-        found, shuffled = axes(form.matrix[None], k), axes(between, k)
+        found, shuffled = axes(form.matrix[None], k), axes(drawn.scatter, k)
         yield Compared(GROUP_MEANS, name, found, form, shuffled, len(states))
 
 

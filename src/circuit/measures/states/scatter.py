@@ -44,12 +44,9 @@ _TINY = 1e-12  # of the total scatter: what within scatter is at least taken to 
 class Groups:
     """What is known about N states besides the states.
 
-    Attributes:
-        codes: group of every state, 0 to G − 1; every group has a state.
-        names: of the groups.
-        program: program of every state, numbered from 0.
-        n_programs: number of programs, those without states too.
-        shuffled: [K, N], the codes of K shuffles.
+    ``codes`` are their groups, each of which has a state, and ``shuffled`` those of K shuffles;
+    ``names`` are of groups; ``program`` numbers programs, ``n_programs`` counts those without
+    states too.
     """
 
     codes: Int[Tensor, " N"]
@@ -70,26 +67,37 @@ class Groups:
         return n, n, n, int((~self.fits).sum())
 
     def measures(
-        self,
-        states: Float[Tensor, "#B N d"],
-        codes: Int[Tensor, "#B N"],
-        shrinkage: float,
+        self, states: Float[Tensor, "#B N d"], codes: Int[Tensor, "#B N"], shrinkage: float
     ) -> Float[Tensor, "B m"]:
         """The ``MEASURES`` of B groupings, B sets of states, or both."""
         found = group_means(states, codes, len(self.names))
-        hits = probe_hits(states, codes, len(self.names), self.fits, shrinkage)
-        return _measures(found, hits)
+        return _measures(found, self.hits(states, codes, shrinkage))
+
+    def hits(
+        self, states: Float[Tensor, "#B N d"], codes: Int[Tensor, "#B N"], shrinkage: float
+    ) -> Bool[Tensor, "B scored"]:
+        """Whether the probe names the group of each state that it was not fitted on."""
+        fitted, scored = states[:, self.fits], states[:, ~self.fits]
+        centre, width = fitted.mean(1, keepdim=True), states.shape[-1]
+        found = group_means(fitted, codes[:, self.fits], len(self.names))
+        total = (fitted - centre).transpose(-1, -2) @ (fitted - centre)
+        spread = shrinkage * found.total / width
+        # Both sides of this are n times the covariance; the metric's scale does not matter.
+        metric = (
+            total - found.scatter + spread[:, None, None] * torch.eye(width, dtype=states.dtype)
+        )
+        folded = torch.cholesky_solve(found.means.transpose(-1, -2), torch.linalg.cholesky(metric))
+        # |x − μ_g|² in the metric, without what all groups share and halved, sign turned.
+        lead = (found.means * folded.transpose(-1, -2)).sum(-1) / 2
+        lead = lead.masked_fill(found.sizes == 0, torch.inf)
+        nearness = _products(scored - centre, folded) - lead[:, None]
+        return nearness.argmax(-1) == codes[:, ~self.fits]
 
 
 def _measures(found: GroupMeans, hits: Bool[Tensor, "B scored"]) -> Float[Tensor, "B m"]:
     """``MEASURES`` in their order."""
-    columns = (
-        found.between / found.total,
-        found.between / found.within,
-        found.distances.mean(-1),
-        hits.double().mean(-1),
-    )
-    return torch.stack(columns, -1)
+    shares = found.between / found.total, found.between / found.within
+    return torch.stack([*shares, found.distances.mean(-1), hits.double().mean(-1)], -1)
 
 
 class GroupMeans(NamedTuple):
@@ -111,6 +119,11 @@ class GroupMeans(NamedTuple):
         return (self.total - self.between).clamp(min=_TINY * self.total)
 
     @property
+    def scatter(self) -> Float[Tensor, "B d d"]:
+        """Scatter matrices between the groups."""
+        return (self.means * self.sizes[..., None]).transpose(-1, -2) @ self.means
+
+    @property
     def distances(self) -> Float[Tensor, "B pairs"]:
         """Distances of all pairs a < b of group means, in within spreads."""
         a, b = torch.triu_indices(self.means.shape[1], self.means.shape[1], 1)
@@ -123,52 +136,17 @@ def group_means(
 ) -> GroupMeans:
     """Means and scatter; a group without states has mean 0, the overall mean."""
     centred = states - states.mean(-2, keepdim=True)
-    sums, sizes = _sums(centred, codes, n_groups)
+    batch, (n, width) = max(len(states), len(codes)), states.shape[-2:]
+    place = (codes + n_groups * torch.arange(batch)[:, None]).reshape(-1)
+    sums = states.new_zeros(batch * n_groups, width)
+    sums.index_add_(0, place, centred.expand(batch, n, width).reshape(-1, width))
+    sums = sums.view(batch, n_groups, width)
+    sizes = torch.bincount(place, minlength=batch * n_groups).to(states.dtype).view(batch, n_groups)
     means = sums / sizes.clamp(min=1)[..., None]
     between = (sizes * means.square().sum(-1)).sum(-1)
     total = centred.square().sum((-2, -1)).expand(between.shape)
     total = total.clamp(min=torch.finfo(total.dtype).tiny)  # states that are all the same
     return GroupMeans(means, sizes, total, between, states.shape[-2])
-
-
-def _sums(
-    states: Float[Tensor, "#B N d"], codes: Int[Tensor, "#B N"], n_groups: int
-) -> tuple[Float[Tensor, "B G d"], Float[Tensor, "B G"]]:
-    """Sums and numbers of the states of every group, for the B that states and codes make up."""
-    batch = max(len(states), len(codes))
-    n, width = states.shape[-2:]
-    offset = n_groups * torch.arange(batch)[:, None]
-    place = (codes + offset).reshape(-1)
-    sums = states.new_zeros(batch * n_groups, width)
-    sums.index_add_(0, place, states.expand(batch, n, width).reshape(-1, width))
-    sizes = torch.bincount(place, minlength=batch * n_groups).to(states.dtype)
-    return sums.view(batch, n_groups, width), sizes.view(batch, n_groups)
-
-
-def probe_hits(
-    states: Float[Tensor, "#B N d"],
-    codes: Int[Tensor, "#B N"],
-    n_groups: int,
-    fits: Bool[Tensor, " N"],
-    shrinkage: float,
-) -> Bool[Tensor, "B scored"]:
-    """Whether the probe names the group of each state that it was not fitted on."""
-    fitted, scored = states[:, fits], states[:, ~fits]
-    centre = fitted.mean(1, keepdim=True)
-    width = fitted.shape[-1]
-    found = group_means(fitted, codes[:, fits], n_groups)
-    total = (fitted - centre).transpose(-1, -2) @ (fitted - centre)
-    between = (found.means * found.sizes[..., None]).transpose(-1, -2) @ found.means
-    eye = torch.eye(width, dtype=states.dtype)
-    spread = shrinkage * found.total / width
-    # Both sides of this are n times the covariance; the metric's scale does not matter.
-    metric = total - between + spread[:, None, None] * eye
-    folded = torch.cholesky_solve(found.means.transpose(-1, -2), torch.linalg.cholesky(metric))
-    # |x − μ_g|² in the metric, without what all groups share and halved, sign turned.
-    lead = (found.means * folded.transpose(-1, -2)).sum(-1) / 2
-    lead = lead.masked_fill(found.sizes == 0, torch.inf)
-    nearness = _products(scored - centre, folded) - lead[:, None]
-    return nearness.argmax(-1) == codes[:, ~fits]
 
 
 def _products(states: Float[Tensor, "#B n d"], folded: Float[Tensor, "B d G"]) -> Tensor:
@@ -189,7 +167,7 @@ def program_columns(
     """
     codes, n = groups.codes, len(states)
     found = group_means(states[None], codes[None], len(groups.names))
-    hits = probe_hits(states[None], codes[None], len(groups.names), groups.fits, shrinkage)[0]
+    hits = groups.hits(states[None], codes[None], shrinkage)[0]
     values = _measures(found, hits[None])[0]
     share, ratio, distance, accuracy = values
     centred = states - states.mean(0)
@@ -197,11 +175,16 @@ def program_columns(
     total, within = centred.square().sum(-1), rest.square().sum(-1)
     scored = torch.zeros(n, dtype=states.dtype)
     scored[~groups.fits] = (hits.to(states.dtype) - accuracy) / len(hits)
+    # How the mean pairwise distance moves with each group's mean, the spread held fixed.
+    apart = found.means[0][:, None] - found.means[0][None]
+    length = apart.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(states.dtype).tiny)
+    pull, pairs = (apart / length).sum(1), len(apart) * (len(apart) - 1) / 2
+    spread = (found.within[0] / n).sqrt()
     derivatives = torch.stack(
         [
             (total - within - share * total) / found.total,
             (total - within - ratio * within) / found.within,
-            _distance_derivative(found, codes, rest)
+            (pull[codes] * rest).sum(-1) / found.sizes[0, codes] / (spread * pairs)
             - distance * (within / found.within - 1 / n) / 2,
             scored,
         ],
@@ -219,20 +202,6 @@ def by_program(
     """Values plus their derivatives by each program's weight, times the number of programs."""
     sums = torch.zeros(n_programs, len(values), dtype=values.dtype)
     return values + n_programs * sums.index_add_(0, program, derivatives)
-
-
-def _distance_derivative(
-    found: GroupMeans, codes: Int[Tensor, " N"], rest: Float[Tensor, "N d"]
-) -> Float[Tensor, " N"]:
-    """Derivative of the mean pairwise distance by each state's weight, the spread held fixed."""
-    means, n_groups = found.means[0], found.means.shape[1]
-    apart = means[:, None] - means[None]
-    length = apart.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(means.dtype).tiny)
-    pull = (apart / length).sum(1)
-    pairs = n_groups * (n_groups - 1) / 2
-    spread = (found.within[0] / found.states).sqrt()
-    moved: Tensor = (pull[codes] * rest).sum(-1) / found.sizes[0, codes]
-    return moved / (spread * pairs)
 
 
 def shuffles(

@@ -202,7 +202,7 @@ def _kinds(
         for name, of in (("median", np.median), ("least", np.min), ("most", np.max)):
             found = _levels([""], steps, of(values, axis=1))
             yield found.assign(matrix=matrix, measure=f"{name}_effective_rank", unit="1")
-    counts[EVERY], chance[EVERY] = sum(counts.values()), sum(chance.values())
+    counts[EVERY], chance[EVERY] = (np.sum([*of.values()], axis=0) for of in (counts, chance))
     for i, side in enumerate(("below", "above")):
         for matrix, number in counts.items():
             by_chance = chance[matrix][i]
