@@ -52,7 +52,7 @@ def test_a_run_that_learned_says_when_what_it_rests_on_and_where_it_can_be_read(
     learned, planted, tmp_path
 ):
     report = seen(learned, tmp_path)
-    assert outcome(report, "birth").verdict == "shown"
+    assert outcome(report, "landmark", measure="birth").verdict == "shown"
     assert "step 700" in report["answer"]
     costliest = outcome(report, COSTLIEST)
     assert costliest.verdict == "shown"
@@ -63,17 +63,15 @@ def test_a_run_that_learned_says_when_what_it_rests_on_and_where_it_can_be_read(
     for reader in ("a linear probe", "the logit lens"):
         readable = outcome(report, f"answer readable by {reader}")
         assert (readable.verdict, readable.about["stage"]) == ("shown", "layer_1_post_attn")
-    stale = outcome(
-        report, "probe of the latest stale value at the prediction position, at the stream's end"
-    )
+    stale = outcome(report, "probe at the stream's end", role="prediction", target="stale_value")
     assert stale.verdict != "shown"
     assert not report["marks"]
 
 
 def test_a_run_that_learned_nothing_shows_nothing(swept, untrained, tmp_path):
     report = seen(swept(untrained.decoder, *[untrained.flat] * 3), tmp_path)
-    assert outcome(report, "birth").verdict == "open"
-    assert outcome(report, "accuracy").verdict == "open"
+    assert outcome(report, "landmark", measure="birth").verdict == "open"
+    assert outcome(report, "behaviour", measure="accuracy", split="train").verdict == "open"
     for reader in ("a linear probe", "the logit lens"):
         assert outcome(report, f"answer readable by {reader}").verdict != "shown"
 

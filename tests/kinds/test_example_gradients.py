@@ -78,11 +78,11 @@ def seen(found, folder, rows=None):
 
 def test_what_reads_share_and_what_opposes_is_shown(measured, tmp_path):
     report = seen(measured, tmp_path)
-    most = outcome(report, "what sharing tells most")
+    most = outcome(report, "what sharing tells most", step=9)
     assert (most.verdict, most.about["relation"]) == ("shown", "answer_value")
     assert (most.compared, most.control) == (6, "shuffled labels")
     assert "answer value" in report["answer"]
-    assert outcome(report, "supporters of the two routes").verdict == "opposite"
+    assert outcome(report, "supporters of the two routes", step=9).verdict == "opposite"
     sharing = [one for one in report["findings"] if one["name"] == "sharing"]
     lags = [one["verdict"] for one in sharing if one["about"]["relation"] == "lag"]
     assert lags == ["open", "open"]
@@ -91,8 +91,8 @@ def test_what_reads_share_and_what_opposes_is_shown(measured, tmp_path):
 
 def test_a_difference_within_its_interval_is_open(measured, tmp_path):
     where = {"measure": "cosine", "which": "difference", "against": "", "step": 9}
-    rows = changed(measured.rows, where, low=-1.0, high=1.0)
-    assert outcome(seen(measured, tmp_path, rows), "what sharing tells most").verdict == "open"
+    report = seen(measured, tmp_path, changed(measured.rows, where, low=-1.0, high=1.0))
+    assert outcome(report, "what sharing tells most", step=9).verdict == "open"
 
 
 def test_too_few_reads_to_compare_are_marked(measured, tmp_path):

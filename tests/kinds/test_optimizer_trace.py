@@ -51,7 +51,7 @@ def test_the_window_is_told(tmp_path):
     numbers = {number["name"]: number["value"] for number in report["numbers"]}
     assert numbers["share of steps with clipping"] == 0.25
     assert numbers["median norm of momentum, in that of the current gradient"] == pytest.approx(2)
-    assert {f"median norm of {c.replace('_', ' ')}" for c in COMPONENTS} <= set(numbers)
+    assert {f"median norm, {c.replace('_', ' ')}" for c in COMPONENTS} <= set(numbers)
     assert not report["marks"]
     [moved, _] = report["tables"]
     assert moved["rows"] == [["b", 3.0, 2], ["a", 1.0, 1]]

@@ -36,7 +36,7 @@ def seen(rows, folder):
 def test_the_planted_path_is_shown_on_events_that_did_not_choose_it(formed, planted, tmp_path):
     report = seen(formed, tmp_path)
     head = planted.matching_head
-    assert outcome(report, "margin of the right value").verdict == "shown"
+    assert outcome(report, "margin of the right value", target="value_margin").verdict == "shown"
     direct = outcome(report, "largest direct path")
     assert (direct.verdict, direct.about["path"], direct.control) == ("shown", head, "step 0")
     assert direct.compared == formed.loc[formed["measure"] == "direct_path", "path"].nunique() - 1
@@ -62,7 +62,7 @@ def test_without_an_answer_there_is_none_for_paths_to_carry(
     decomposed, planted, untrained, tmp_path
 ):
     report = seen(decomposed(untrained.flat, untrained_twin(planted, 1).flat), tmp_path)
-    assert outcome(report, "margin of the right value").verdict != "shown"
+    assert outcome(report, "margin of the right value", target="value_margin").verdict != "shown"
     assert "no answer for paths" in report["answer"]
 
 

@@ -38,9 +38,11 @@ def seen(folder, own, spread=0.5, **asked):
 
 def test_growth_its_parts_and_parameters_are_told_of_the_first_scalar(tmp_path):
     report = seen(tmp_path, GREW)
-    grew = outcome(report, "growth")
-    assert (grew.verdict, grew.about["scalar"], grew.about["head"]) == ("shown", "looking", "L1H2")
-    assert outcome(report, "growth of the others").about["head"] == "model"
+    grew = outcome(report, "growth", scalar="looking")
+    assert (grew.verdict, grew.about["head"]) == ("shown", "L1H2")
+    assert outcome(report, "growth", scalar="margin").about["head"] == "model"
+    assert "looking (L1H2) grew" in report["answer"]
+    assert "margin (model)" not in report["answer"]
     numbers = {number["name"]: number["value"] for number in report["numbers"]}
     assert numbers["looking (L1H2): momentum"] == pytest.approx(-3)
     assert numbers["looking by head projection: L1H2.q"] == pytest.approx(0.7 * 5.5)
@@ -57,15 +59,18 @@ def test_plain_gradient_steps_are_the_control_of_the_update(tmp_path):
 
 
 def test_growth_that_events_do_not_share_is_open_and_a_fall_is_opposite(tmp_path):
-    assert outcome(seen(tmp_path / "a", GREW, spread=9.0), "growth").verdict == "open"
+    assert (
+        outcome(seen(tmp_path / "a", GREW, spread=9.0), "growth", scalar="looking").verdict
+        == "open"
+    )
     fell = {part: -size for part, size in GREW.items()}
-    assert outcome(seen(tmp_path / "b", fell), "growth").verdict == "opposite"
+    assert outcome(seen(tmp_path / "b", fell), "growth", scalar="looking").verdict == "opposite"
 
 
 def test_a_residual_above_the_bound_is_marked(tmp_path):
     left = {**GREW, ("residual", ""): 1.0}
     report = seen(tmp_path, left)
-    assert outcome(report, "residual").verdict == "shown"
+    assert outcome(report, "residual", scalar="looking").verdict == "shown"
     [mark] = report["marks"]
     assert "looking" in mark
     assert not seen(tmp_path / "wide", left, residual_bound=0.5)["marks"]
@@ -79,4 +84,4 @@ def test_differences_of_checkpoints_have_no_plain_gradient_step(tmp_path):
     given = {name: value for name, value in ASKED.items() if name != "kind"}
     report = viewed("update_attribution", tables, tmp_path, given, {"asked": "looking"})
     assert "against plain gradient descent" not in {f["name"] for f in report["findings"]}
-    assert outcome(report, "growth").verdict == "shown"
+    assert outcome(report, "growth", scalar="looking").verdict == "shown"

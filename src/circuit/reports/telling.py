@@ -42,7 +42,7 @@ class Outcome:
         finding: its name.
         verdict: of the rule of evidence.
         sentence: empty where the finding says nothing.
-        about: the key columns of the row told.
+        about: the key columns of the row told, and what it is told by.
         control: what it was compared with, or why with nothing.
         compared: how many it was picked from.
         lines: of a table of criteria, a line for each combination judged.
@@ -136,7 +136,8 @@ def _outcome(
     )
     marks = [*filter(None, [mark]), *marks]
     control = control or finding.uncontrolled
-    return Outcome(finding.name, came, sentence, _keys(row), numbers, marks, control, compared)
+    about = {**_keys(row), **{key: _plain(row[key]) for key in finding.each}}
+    return Outcome(finding.name, came, sentence, about, numbers, marks, control, compared)
 
 
 def _text(says: Says, came: Verdict) -> str:
@@ -405,11 +406,11 @@ def _fields(row: pd.Series, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _keys(row: pd.Series) -> dict[str, Any]:
-    return {
-        str(name): value.item() if hasattr(value, "item") else value
-        for name, value in row.items()
-        if name not in FIXED
-    }
+    return {str(name): _plain(value) for name, value in row.items() if name not in FIXED}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
 
 
 def _named(control: pd.Series, row: pd.Series) -> str:

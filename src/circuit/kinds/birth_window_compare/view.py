@@ -15,8 +15,8 @@ _ANOTHER, _RANDOM = "the same states of another event", "a random change of the 
 _START = "step {facts[window][0]}"
 FINDINGS = (
     Finding(
-        name="change of the answer margin",
-        where={"direction": "change", "measure": "answer_margin"},
+        "change of the answer margin",
+        {"direction": "change", "measure": "answer_margin"},
         uncontrolled="a change between two checkpoints is 0 where nothing was learned",
         number="change of answer margin, " + _START + " to {step}",
         says={
@@ -26,12 +26,13 @@ FINDINGS = (
             "interval ({effect}), so there is no change that a part could carry.",
         },
         marks={
-            "open": "The change's interval holds 0: shares of it are left out, effects are given."
+            "open": "The change's interval holds 0: shares of it are left out, effects are given.",
+            "opposite": "",
         },
     ),
     Finding(
-        name="weights that take it away",
-        where={**_SHARE, **_TAKES, **_TOLD, "part": Not(_SUM)},
+        "weights that take it away",
+        {**_SHARE, **_TAKES, **_TOLD, "part": Not(_SUM)},
         pick=("part",),
         control=({"against": _RANDOM},),
         number="share of the change that the weights of {part} take away",
@@ -40,13 +41,11 @@ FINDINGS = (
             "{effect} of this change, {excess} more than " + _RANDOM + ".",
             "open": "No group's weights, put back to those of " + _START + ", are shown to take "
             "away more of it than " + _RANDOM + " ({part}: {effect} against {control}).",
-            "opposite": "Put back to those of " + _START + ", even the weights of {part} take "
-            "away less of it than " + _RANDOM + " ({effect} against {control}).",
         },
     ),
     Finding(
-        name="state that brings most",
-        where={**_SHARE, **_BRINGS, "what": "states"},
+        "state that brings most",
+        {**_SHARE, **_BRINGS, "what": "states"},
         pick=("part",),
         control=({"against": _ANOTHER},),
         number="share of the change that {part} brings alone",
@@ -55,13 +54,11 @@ FINDINGS = (
             "{effect}, against {control} with " + _ANOTHER + ".",
             "open": "Put alone into the model of " + _START + ", no state is shown to bring some "
             "of it ({part}: {effect}).",
-            "opposite": "Put alone into the model of " + _START + ", even {part} brings less than "
-            "nothing ({effect}).",
         },
     ),
     Finding(
-        name="weights that bring most",
-        where={**_SHARE, **_BRINGS, "what": "weights", "part": Not(_SUM)},
+        "weights that bring most",
+        {**_SHARE, **_BRINGS, "what": "weights", "part": Not(_SUM)},
         pick=("grouping", "part"),
         control=({"against": _RANDOM},),
         number="share of the change that the weights of {part} bring alone",
@@ -72,8 +69,8 @@ FINDINGS = (
         },
     ),
     Finding(
-        name="states that it rests on",
-        where={**_SHARE, **_TAKES, "what": "states", "role": Not("causal_prefix")},
+        "states that it rests on",
+        {**_SHARE, **_TAKES, "what": "states", "role": Not("causal_prefix")},
         each=("role",),
         pick=("stage",),
         bound=0.5,
@@ -85,46 +82,38 @@ FINDINGS = (
             "than half: {effect}.",
             "open": "Put back, the states at {role:words} are at no stage shown to take away half "
             "(at {stage:words} {effect}).",
-            "opposite": "Put back, the states at {role:words} take away less than half even at "
-            "{stage:words} ({effect}).",
         },
     ),
     Finding(
-        name="reads answered right",
-        where={"what": "end", "measure": "correct", "step": "last"},
+        "reads answered right",
+        {"what": "end", "measure": "correct", "step": "last"},
         control=({"step": "first"},),
         bound=None,
         number="reads answered right at step {step}",
-        quiet=True,
     ),
     Finding(
-        name="sum over groups",
-        where={**_SHARE, **_BOTH, **_TOLD, "part": _SUM},
+        "sum over groups",
+        {**_SHARE, **_BOTH, **_TOLD, "part": _SUM},
         each=("direction",),
         control=({"against": _RANDOM},),
         number="sum over groups ({grouping}), {direction:words}; single parts need not sum to 100%",
-        quiet=True,
     ),
     Criteria(
-        name="all weights",
-        where={**_SHARE, **_BOTH, "what": "all weights"},
+        "all weights",
+        {**_SHARE, **_BOTH, "what": "all weights"},
         each=("direction",),
         uncontrolled="all weights of one end in the other are the other end",
         tests=(Test("all of the change", {}, above=0.9999),),
-        marks=dict.fromkeys(
-            ("open", "opposite"),
-            "All weights of one end put into the other do not give the other end.",
-        ),
+        marks={"open": "All weights of one end put into the other do not give the other end."},
     ),
 )
 VIEWS = (
     Cells(
-        name="activations",
-        title="Share of the margin's change that the states at a stage and role carry",
-        caption="Share of the margin's change that the states at a stage and role carry: the "
-        "target's put into the source (brings) and the source's into the target (takes away). In "
-        "brackets the same states of another event: they carry another answer, so they take away "
-        "more than the change and bring less than nothing.",
+        "activations",
+        "Share of the margin's change that the states at a stage and role carry",
+        caption="The target's states put into the source (brings) and the source's into the target "
+        "(takes away). States of another event (in brackets) carry another answer, so they take "
+        "away more than the change and bring less than nothing.",
         where={**_SHARE, **_BOTH, "what": "states"},
         x="role",
         y="stage",
@@ -132,10 +121,8 @@ VIEWS = (
         control=(_ANOTHER,),
     ),
     Dots(
-        name="weights",
-        title="Share of the margin's change that the weights of a group carry ({grouping:words})",
-        caption="Share of the margin's change that a group's weights carry, in both directions, "
-        "with 95% intervals; hollow: a change of the same size in a random direction.",
+        "weights",
+        "Share of the margin's change that the weights of a group carry ({grouping:words})",
         where={**_SHARE, **_BOTH, **_TOLD, "part": Not(_SUM)},
         y=("part",),
         panels=("direction",),
@@ -148,27 +135,22 @@ VIEWS = (
 TABLES = (
     *(
         Listing(
-            title=f"Weights: share of the margin's change that {they}",
-            where={**_SHARE, **where, "what": "weights"},
-            keys=("grouping", "part"),
-            control=(_RANDOM, "excess"),
-            sort=True,
-            top=30,
+            f"{what.capitalize()}: share of the margin's change that they {direction}",
+            {**_SHARE, **where, "what": what},
+            keys=keys,
+            control=control,
+            sort=what == "weights",
+            top=30 if what == "weights" else None,
         )
-        for they, where in (("they take away", _TAKES), ("they bring", _BRINGS))
-    ),
-    *(
-        Listing(
-            title=f"States: share of the margin's change that {they}",
-            where={**_SHARE, **where, "what": "states"},
-            keys=("stage", "role"),
-            control=(_ANOTHER,),
+        for what, keys, control in (
+            ("weights", ("grouping", "part"), (_RANDOM, "excess")),
+            ("states", ("stage", "role"), (_ANOTHER,)),
         )
-        for they, where in (("they take away", _TAKES), ("they bring", _BRINGS))
+        for direction, where in (("take away", _TAKES), ("bring", _BRINGS))
     ),
     Listing(
-        title="What groups' weights take away, by measure",
-        where={
+        "What groups' weights take away, by measure",
+        {
             **_TAKES,
             **_TOLD,
             "measure": (
@@ -181,9 +163,5 @@ TABLES = (
         keys=("part",),
         across="measure",
     ),
-    Listing(
-        title="Behaviour at both ends",
-        where={"what": "end", "measure": ("answer_margin", "correct")},
-        keys=("step", "measure"),
-    ),
+    Listing("Behaviour at both ends", {"what": "end", "measure": ("answer_margin", "correct")}),
 )

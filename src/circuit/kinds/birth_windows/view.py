@@ -7,12 +7,11 @@ from circuit.reports.views import Dots, Listing, Not
 SECTION = BEHAVIOUR
 QUESTION = "When was the lookup born, and which steps should later analyses look at?"
 _OWN_BAND = "a curve is born where it leaves the interval that it had at the first checkpoint"
-_BIRTHS = ("threshold", "stabilisation", "change_point")
 FINDINGS = (
     Finding(
-        name="curves born in the main window",
+        "curves born in the main window",
+        {"window": "main", "measure": "pieces"},
         table="spans",
-        where={"window": "main", "measure": "pieces"},
         uncontrolled=_OWN_BAND,
         says={
             "shown": "Behaviour was born mainly from step {facts[main][0]} to {facts[main][1]}, "
@@ -23,8 +22,8 @@ FINDINGS = (
         marks={"open": "No birth was found, so every window named below is the whole run."},
     ),
     When(
-        name="birth of accuracy by threshold",
-        where={"measure": "at", "evidence": "accuracy", "method": "threshold"},
+        "birth of accuracy by threshold",
+        {"measure": "at", "evidence": "accuracy", "method": "threshold"},
         uncontrolled=_OWN_BAND,
         says={
             "shown": "Accuracy stays at or above {threshold} from {effect:short} on.",
@@ -35,62 +34,58 @@ FINDINGS = (
             "parts."
         },
     ),
+    When(
+        "birth of {evidence} by {method:words}",
+        {"measure": "at", "method": ("threshold", "stabilisation", "change_point")},
+        each=("evidence", "method"),
+        uncontrolled=_OWN_BAND,
+    ),
     Finding(
-        name="share of accuracy's change in the main window",
+        "share of accuracy's change in the main window",
+        {"window": "main", "measure": "share"},
         table="spans",
-        where={"window": "main", "measure": "share"},
         uncontrolled="a share of a whole",
         says={"shown": "The main window holds {effect} of its change."},
     ),
     Finding(
-        name="curves born in a window of their own",
+        "curves born in a window of their own",
+        {"role": "apart", "measure": "pieces"},
         table="spans",
-        where={"role": "apart", "measure": "pieces"},
         each=("window",),
         uncontrolled=_OWN_BAND,
-        number="curves born in {window:words}, steps {setting}",
         says="Born apart, in steps {setting}: {evidence}.",
     ),
     Finding(
-        name="curves not born",
+        "curves not born",
+        {"measure": "not_born"},
         table="spans",
-        where={"measure": "not_born"},
         uncontrolled=_OWN_BAND,
         says={"shown": "Not born: {evidence}."},
     ),
     Finding(
-        name="curves whose largest change lies outside the main window",
+        "curves whose largest change lies outside the main window",
+        {"measure": "largest_change_outside_main"},
         table="spans",
-        where={"measure": "largest_change_outside_main"},
         uncontrolled="a count",
-        quiet=True,
         marks={
             "shown": "The largest change between two checkpoints lies outside the main window for "
             "{evidence}: analyses of that window do not see it."
         },
     ),
-    When(
-        name="birth of {evidence} by {method:words}",
-        where={"measure": "at", "method": _BIRTHS},
-        each=("evidence", "method"),
-        uncontrolled=_OWN_BAND,
-        quiet=True,
-    ),
     Finding(
-        name="largest change between two checkpoints",
-        where={"measure": "size", "method": Not("change_point")},
+        "largest change between two checkpoints",
+        {"measure": "size", "method": Not("change_point")},
         each=("evidence", "method"),
         uncontrolled="the largest of many noisy changes is partly noise, so rather too large",
         number="{evidence}: {method:words}",
-        quiet=True,
     ),
 )
 VIEWS = (
     Dots(
-        name="timeline",
-        title="What was born when",
+        "timeline",
+        "What was born when",
         caption="When every curve came to its level to stay (threshold, or stabilisation of an "
-        "order), the middle of its change, and between which checkpoints it changed most. Grey: "
+        "order), the middle of its change, and between which checkpoints it changed most; grey: "
         "from where a change began to where it was over.",
         where={"measure": "at"},
         y=("evidence",),
@@ -99,29 +94,26 @@ VIEWS = (
         note="Main window: steps {facts[main][0]} to {facts[main][1]}.",
     ),
 )
+_METHODS = ("evidence", "method")
 TABLES = (
     Listing(
-        title="Windows: another analysis names one as this analysis' name, a dot and the window's; "
-        "as fixed steps it is a line under the study's `windows` (share: of accuracy's change)",
+        "Windows, named ANALYSIS.WINDOW by other analyses or fixed under the study's `windows` "
+        "(share: of accuracy's change)",
+        {"window": Not("")},
         table="spans",
-        where={"window": Not("")},
         keys=("window", "setting", "evidence"),
         across="measure",
     ),
+    Listing("Steps of every birth by method", {"measure": "at"}, keys=(*_METHODS, "why")),
     Listing(
-        title="Steps of every birth by method",
-        where={"measure": "at"},
-        keys=("evidence", "method", "why"),
-    ),
-    Listing(
-        title="From where to where, and how much of the curve's whole change",
-        where={"measure": ("start", "stop", "share")},
-        keys=("evidence", "method"),
+        "From where to where, and how much of the curve's whole change",
+        {"measure": ("start", "stop", "share")},
+        keys=_METHODS,
         across="measure",
     ),
     Listing(
-        title="Levels, and sizes of changes",
-        where={"measure": ("level", "size")},
-        keys=("evidence", "method", "measure"),
+        "Levels, and sizes of changes",
+        {"measure": ("level", "size")},
+        keys=(*_METHODS, "measure"),
     ),
 )

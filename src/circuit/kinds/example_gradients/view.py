@@ -8,24 +8,23 @@ from circuit.reports.views import Cells, Dots, Drawn, Listing, Not
 
 SECTION = TRAINING_DATA
 QUESTION = "Which reads push the parameters alike, and which against each other?"
-SHARED = {"measure": "cosine", "which": "difference"}
-SHUFFLED = ({"against": "shuffled labels"},)
-OF_ALL = {"relation": "all", "which": "all"}
-TOLD = "mean cosine with the same {relation:words} − without, step {step:,}"
-MOST = (
+_SHARED = {"measure": "cosine", "which": "difference"}
+_SPLIT = {
+    "measure": "cosine",
+    "which": ("same", "different", "difference", "net"),
+    "relation": Not("all"),
+}
+_SHUFFLED = ({"against": "shuffled labels"},)
+_ALL = {"relation": "all", "which": "all"}
+_ENDS = ("first", "last")
+_MOST = (
     "At step {step:,} the same {relation:words} tells most of how two reads push the parameters: "
-    "{way} alike than without it (difference of mean cosines {effect:short}, 95% interval "
+    "%s alike than without it (difference of mean cosines {effect:short}, 95%% interval "
     "{effect.interval}; with shuffled labels {control.interval})."
 )
-KINDS = ("split", "correct", "route")
-SUPPORTERS = {
-    "relation": "route",
-    "which": "between",
-    "group": Not("neither"),
-    "other": Not("neither"),
-}
-HALF = "gradients with nothing in common are opposed in half of all pairs"
-BY_THESE = "0 is what unrelated gradients give; supporters are told apart by these gradients"
+_KINDS = ("split", "correct", "route")
+_PAIR = ("relation", "group", "other", "pairs")
+_NOTHING = "0 is what gradients without anything in common give"
 
 
 def _matrix(material: Any, path: str) -> None:
@@ -36,15 +35,17 @@ def _matrix(material: Any, path: str) -> None:
 
 FINDINGS = (
     Finding(
-        name="what sharing tells most",
-        where={**SHARED, "relation": Not("route"), "step": "last"},
+        "what sharing tells most",
+        {**_SHARED, "relation": Not("route")},
+        each=("step",),
+        spoken={"step": "last"},
         pick=("relation",),
         rank="size",
-        control=SHUFFLED,
-        number=TOLD,
+        control=_SHUFFLED,
+        number="mean cosine with the same {relation:words} − without, step {step:,}",
         says={
-            "shown": MOST.replace("{way}", "more"),
-            "opposite": MOST.replace("{way}", "less"),
+            "shown": _MOST % "more",
+            "opposite": _MOST % "less",
             "open": "At step {step:,} nothing that two reads share is shown to tell how alike they "
             "push: the largest difference of mean cosines, of the same {relation:words}, is "
             "{effect:short} (95% interval {effect.interval}; with shuffled labels "
@@ -52,157 +53,103 @@ FINDINGS = (
         },
     ),
     Finding(
-        name="what sharing told most before",
-        where={**SHARED, "relation": Not("route"), "step": Not("last")},
+        "opposed pairs",
+        {**_ALL, "measure": "opposed"},
         each=("step",),
-        pick=("relation",),
-        rank="size",
-        control=SHUFFLED,
-        number=TOLD,
-        says={
-            "shown": "At step {step:,} it was the {relation:words} ({effect:short}).",
-            "opposite": "At step {step:,} it was the {relation:words} ({effect:short}).",
-            "open": "At step {step:,} nothing that they share was shown to tell.",
-        },
-    ),
-    Finding(
-        name="opposed pairs",
-        where={**OF_ALL, "measure": "opposed", "step": "last"},
+        spoken={"step": "last"},
         bound=0.5,
-        uncontrolled=HALF,
-        number="pairs whose gradients are opposed, step {step:,}",
+        uncontrolled="gradients with nothing in common are opposed in half of all pairs",
         says="Of all pairs {effect:short} are opposed.",
     ),
     Finding(
-        name="coherence",
-        where={**OF_ALL, "measure": "coherence", "step": "last"},
-        uncontrolled="0 is what gradients without anything in common give",
-        number="gradient coherence (mean product of two reads over mean square of one), step "
-        "{step:,}",
+        "all pairs",
+        {**_ALL, "measure": ("coherence", "cosine", "product", "off_diagonal_share")},
+        each=("step", "measure"),
+        spoken={"step": "last", "measure": "coherence"},
+        uncontrolled=_NOTHING,
+        number="{measure:words} of all pairs, step {step:,}",
         says="Of the mean square of a read's gradient {effect} is what all reads have in common "
         "(coherence).",
     ),
     Finding(
-        name="supporters of the two routes",
+        "supporters of the two routes",
+        {
+            "relation": "route",
+            "which": "between",
+            "group": Not("neither"),
+            "other": Not("neither"),
+        },
         table="conflicts",
-        where={**SUPPORTERS, "step": "last"},
-        uncontrolled=BY_THESE,
+        each=("step",),
+        spoken={"step": "last"},
+        uncontrolled=f"{_NOTHING}; supporters are told apart by these gradients",
         number="mean cosine of a supporter of {group} with one of {other}, step {step:,}",
         says={
-            "shown": "Reads that support {group} and reads that support {other} push alike: "
-            "{effect}.",
-            "opposite": "Reads that support {group} and reads that support {other} push against "
+            "shown": "Reads that support {group} and {other} push alike: {effect}.",
+            "opposite": "Reads that support {group} and {other} push against each other: {effect}.",
+            "open": "Reads that support {group} and {other} are not shown to push alike or against "
             "each other: {effect}.",
-            "open": "Reads that support {group} and reads that support {other} are not shown to "
-            "push alike or against each other: {effect}.",
         },
     ),
     Finding(
-        name="supporters of one route, outside the routes' gradients",
-        where={
+        "supporters of one route, outside the routes' gradients",
+        {
             "relation": "route",
             "measure": "cosine_outside_routes",
             "which": "difference",
             "step": "last",
         },
-        control=SHUFFLED,
+        control=_SHUFFLED,
         says={
             "shown": "Outside the two routes' own gradients two supporters of one route are still "
             "more alike than others: {effect}.",
-            "opposite": "Outside the two routes' own gradients two supporters of one route are "
-            "less alike than others: {effect}.",
             "open": "Outside the two routes' own gradients two supporters of one route are not "
             "shown to be more alike than others: {effect}.",
         },
     ),
     Finding(
-        name="sharing",
-        where={**SHARED, "step": ("first", "last")},
+        "sharing",
+        {**_SHARED, "step": _ENDS},
         each=("step", "relation"),
-        control=SHUFFLED,
+        control=_SHUFFLED,
         number="{relation:words}, step {step:,}: difference that sharing it makes",
-        quiet=True,
     ),
     Finding(
-        name="all pairs",
-        where={
-            **OF_ALL,
-            "measure": ("cosine", "product", "off_diagonal_share"),
-            "step": ("first", "last"),
-        },
-        each=("step", "measure"),
-        uncontrolled="0 is what gradients without anything in common give",
-        number="{measure:words} of all pairs, step {step:,}",
-        quiet=True,
-    ),
-    Finding(
-        name="all pairs before",
-        where={**OF_ALL, "measure": ("opposed", "coherence"), "step": Not("last")},
-        each=("step", "measure"),
-        uncontrolled="told at the last checkpoint",
-        number="{measure:words} of all pairs, step {step:,}",
-        bound=None,
-        quiet=True,
-    ),
-    Finding(
-        name="alignment with a route",
-        where={"measure": "alignment", "step": ("first", "last")},
+        "alignment of reads' descent with a route",
+        {"measure": "alignment", "step": _ENDS},
         each=("step", "which"),
         uncontrolled="0 is what descent that has nothing to do with the route gives",
-        number="alignment of reads' descent with {which}, step {step:,}",
-        quiet=True,
     ),
     Finding(
-        name="supporters of a route",
-        where={"measure": "supporters", "step": ("first", "last")},
+        "reads that support a route",
+        {"measure": "supporters", "step": _ENDS},
         each=("step", "which"),
         bound=0.5,
         uncontrolled="half of the reads",
-        number="reads that support {which}, step {step:,}",
-        quiet=True,
     ),
     Finding(
-        name="supporters of the two routes before",
-        table="conflicts",
-        where={**SUPPORTERS, "step": Not("last")},
-        each=("step",),
-        uncontrolled=BY_THESE,
-        number="mean cosine of a supporter of {group} with one of {other}, step {step:,}",
-        quiet=True,
-    ),
-    Finding(
-        name="groups that oppose each other",
-        where={"measure": ("opposed_groups", "pairs_of_groups"), "step": ("first", "last")},
+        "groups that oppose each other",
+        {"measure": ("opposed_groups", "pairs_of_groups"), "step": _ENDS},
         each=("step", "measure"),
         uncontrolled="a count: intervals below 0 that hold for all pairs of one relation at once",
         number="{measure:words} (of one relation), step {step:,}",
-        quiet=True,
     ),
     Finding(
-        name="too few reads",
-        where={"measure": "reads_too_few"},
+        "reads too few to compare",
+        {"measure": "reads_too_few"},
         each=("step", "relation"),
         uncontrolled="a count",
-        number="reads that share their {relation:words}, step {step:,}",
-        quiet=True,
-        marks=dict.fromkeys(
-            ("shown", "open"),
-            "At step {step:,} too few reads have, or lack, the same {relation:words} to compare.",
-        ),
+        marks="At step {step:,} too few reads have, or lack, the same {relation:words} to compare.",
     ),
 )
 VIEWS = (
     Dots(
-        name="relations",
-        title="Which reads push the parameters alike",
+        "relations",
+        "Which reads push the parameters alike",
         caption="Mean cosine of two reads' gradients where they share something and where they do "
         "not, the difference that sharing it makes, and that net of what else they share; the "
         "supported route is told apart by these gradients.",
-        where={
-            "measure": "cosine",
-            "which": ("same", "different", "difference", "net"),
-            "relation": Not("all"),
-        },
+        where=_SPLIT,
         panels=("which",),
         y=("relation",),
         series="step",
@@ -210,8 +157,8 @@ VIEWS = (
         note="Intervals of differences hold for all relations at once. {facts[where]}",
     ),
     Drawn(
-        name="gradient_matrix",
-        title="Cosine of two reads' gradients, by query key and lag",
+        "gradient_matrix",
+        "Cosine of two reads' gradients, by query key and lag",
         caption="Cosine of every two reads' gradients, ordered by query key, then lag: blocks on "
         "the diagonal are reads of one key.",
         table="reads_table",
@@ -219,8 +166,8 @@ VIEWS = (
     ),
     *(
         Cells(
-            name=f"conflicts_of_{name}",
-            title=f"Groups of reads that push alike or oppose: {title}",
+            f"conflicts_of_{name}",
+            f"Groups of reads that push alike or oppose: {title}",
             caption=f"Mean cosine of a read's gradient with one of another group, by {title}: blue "
             "alike, red opposed; on the diagonal, within the group.",
             table="conflicts",
@@ -232,40 +179,36 @@ VIEWS = (
         for name, title, where in (
             ("keys", "query key", {"relation": "query_key"}),
             ("values", "answer value", {"relation": "answer_value", "step": "last"}),
-            ("kinds", "split, correctness and supported route", {"relation": KINDS}),
+            ("kinds", "split, correctness and supported route", {"relation": _KINDS}),
         )
     ),
 )
 TABLES = (
     Listing(
-        title="Mean cosine of two reads' gradients by what they share",
-        where={
-            "measure": "cosine",
-            "which": ("same", "different", "difference", "net"),
-            "relation": Not("all"),
-        },
+        "Mean cosine of two reads' gradients by what they share",
+        _SPLIT,
         keys=("step", "relation"),
         across="which",
     ),
     Listing(
-        title="Difference outside the two routes' own gradients",
-        where={"measure": "cosine_outside_routes", "which": "difference"},
+        "Difference outside the two routes' own gradients",
+        {"measure": "cosine_outside_routes", "which": "difference"},
         keys=("step", "relation"),
         control=("shuffled labels",),
     ),
     Listing(
-        title="Mean cosine within and between splits, right and wrong reads, and supporters of the "
+        "Mean cosine within and between splits, right and wrong reads, and supporters of the "
         "routes, step {last:,}",
+        {"step": "last", "relation": _KINDS},
         table="conflicts",
-        where={"step": "last", "relation": KINDS},
-        keys=("relation", "group", "other", "pairs"),
+        keys=_PAIR,
     ),
     Listing(
-        title="Strongest likeness or conflict of two groups at step {last:,}; intervals hold for "
-        "all pairs of one relation at once",
+        "Strongest likeness or conflict of two groups at step {last:,}; intervals hold for all "
+        "pairs of one relation at once",
+        {"step": "last", "which": "between"},
         table="conflicts",
-        where={"step": "last", "which": "between"},
-        keys=("relation", "group", "other", "pairs"),
+        keys=_PAIR,
         sort=True,
         top=24,
     ),

@@ -9,10 +9,13 @@ from circuit.reports.views import Cells, Curves, Drawn, Listing, Not
 SECTION = FORETOLD
 QUESTION = "Could it be known before birth which routes training would reinforce?"
 _BASELINES = ("strength", "gradient_norm", "layer")
+_JUDGED = ("ranking", *_BASELINES)
 _OURS = {"threshold": "$threshold", "run": "pooled"}
 _AT_ONCE = {"measure": "rank_correlation", "holds": "at once", "run": "pooled"}
+_HERE = {**_AT_ONCE, "threshold": "$threshold"}
+_ALONE = {"measure": "rank_correlation", "holds": "alone"}
+_HITS = {"measure": ("first_born", "strongest_at_end"), "predictor": _JUDGED, **_OURS}
 _RANDOM = ({"against": "random orders"},)
-_DRAWN = ({"against": "drawing a candidate"},)
 _COUNTED = "it is counted, not estimated"
 _BEST = "where the ranking agrees best with the order of births, at step {step} of {of} cutoffs, "
 _NUMBERS = "{effect}, {excess} beyond random orders, for all cutoffs at once."
@@ -26,31 +29,25 @@ def _birth_order(material: Any, path: str) -> None:
 
 FINDINGS = (
     Finding(
-        name="births",
-        where={"measure": "births", **_OURS},
+        "births",
+        {"measure": "births", **_OURS},
         uncontrolled=_COUNTED,
         says={"open": "There was nothing to foretell: no candidate route was born."},
     ),
+    Finding("candidate routes", {"measure": "routes", **_OURS}, uncontrolled=_COUNTED),
     Finding(
-        name="candidate routes",
-        where={"measure": "routes", **_OURS},
-        uncontrolled=_COUNTED,
-        quiet=True,
-    ),
-    Finding(
-        name="runs",
-        where={"measure": "runs", **_OURS},
+        "runs",
+        {"measure": "runs", **_OURS},
         bound=5,
         uncontrolled=_COUNTED,
-        quiet=True,
         marks={
             "opposite": "{effect.short} runs: intervals over so few are rough and wide. Heads of "
             "one model are no independent draws either."
         },
     ),
     When(
-        name="known from",
-        where={"measure": "known_from", **_OURS},
+        "known from",
+        {"measure": "known_from", **_OURS},
         uncontrolled="random orders and every baseline are what it must lie beyond",
         says={
             "shown": "It could be known before birth which routes training would reinforce: at "
@@ -61,8 +58,8 @@ FINDINGS = (
         },
     ),
     Finding(
-        name="ranking at its best cutoff",
-        where={**_AT_ONCE, "predictor": "ranking", "threshold": "$threshold"},
+        "ranking at its best cutoff",
+        {**_HERE, "predictor": "ranking"},
         pick=("step",),
         control=_RANDOM,
         number="rank correlation of the ranking at its best cutoff, step {step}",
@@ -72,8 +69,8 @@ FINDINGS = (
         },
     ),
     Finding(
-        name="baseline at its best cutoff",
-        where={**_AT_ONCE, "predictor": _BASELINES, "threshold": "$threshold"},
+        "baseline at its best cutoff",
+        {**_HERE, "predictor": _BASELINES},
         each=("predictor",),
         pick=("step",),
         control=_RANDOM,
@@ -81,32 +78,26 @@ FINDINGS = (
         says={"shown": "By itself {predictor:words} tells, best at step {step}: {effect}."},
     ),
     Finding(
-        name="ranking ahead of a baseline",
-        where={**_AT_ONCE, "measure": "advantage", "threshold": "$threshold"},
+        "ranking ahead of a baseline",
+        {**_HERE, "measure": "advantage"},
         each=("over",),
         pick=("step",),
         uncontrolled="it is the difference from a control, within each run",
         number="advantage of the ranking over {over:words} at its best cutoff, step {step}",
-        quiet=True,
     ),
     Finding(
-        name="first predicted is first born",
-        where={"measure": "first_born", "predictor": "ranking", "step": "last", **_OURS},
-        control=_DRAWN,
-        number="whom the ranking puts first at step {step} is first born",
+        "first predicted",
+        {**_HITS, "predictor": "ranking", "step": "last"},
+        each=("measure",),
+        spoken={"measure": "first_born"},
+        control=({"against": "drawing a candidate"},),
+        number="whom the ranking puts first at step {step}: {measure:words}",
         says="Whom it puts first at step {step}, the last cutoff, is the first born in {effect} of "
         "{effect.count} runs, against {control.short} by drawing.",
     ),
     Finding(
-        name="first predicted is strongest at the end",
-        where={"measure": "strongest_at_end", "predictor": "ranking", "step": "last", **_OURS},
-        control=_DRAWN,
-        number="whom the ranking puts first at step {step} is strongest at the end",
-        quiet=True,
-    ),
-    Finding(
-        name="births drawn at another threshold",
-        where={**_AT_ONCE, "predictor": "ranking", "threshold": "$other_thresholds"},
+        "births drawn at another threshold",
+        {**_AT_ONCE, "predictor": "ranking", "threshold": "$other_thresholds"},
         each=("threshold",),
         pick=("step",),
         control=_RANDOM,
@@ -119,138 +110,109 @@ FINDINGS = (
         },
     ),
     Finding(
-        name="births after a cutoff",
-        where={"measure": "later_births", **_OURS},
+        "births after a cutoff",
+        {"measure": "later_births", **_OURS},
         each=("step",),
         uncontrolled=_COUNTED,
         number="routes born after step {step}",
-        quiet=True,
         marks={"open": "Nothing was left to foretell at step {step}."},
     ),
 )
 VIEWS = (
     Drawn(
-        name="predicted_order",
-        title="Predicted order and actual order of births",
+        "predicted_order",
+        "Predicted order and actual order of births",
         caption="The place that the ranking gives every candidate at each cutoff, and the order in "
         "which routes were born afterwards.",
         draw=_birth_order,
     ),
     Curves(
-        name="scores",
-        title="Rank correlation of predicted order with order of births, by cutoff",
+        "scores",
+        "Rank correlation of predicted order with order of births, by cutoff",
         caption="How well the ranking and the baselines foretell the order of births; means over "
         "runs.",
-        where={
-            "measure": "rank_correlation",
-            "predictor": ("ranking", *_BASELINES),
-            "holds": "alone",
-            **_OURS,
-        },
+        where={**_ALONE, "predictor": _JUDGED, **_OURS},
         panels=("predictor",),
         control=("random orders",),
     ),
     Cells(
-        name="hits",
-        title="Whom a predictor puts first: first born, and strongest at the end",
+        "hits",
+        "Whom a predictor puts first: first born, and strongest at the end",
         caption="In how many runs the route predicted first is the first born, and becomes the "
         "strongest; in brackets the share that drawing a candidate has.",
-        where={
-            "measure": ("first_born", "strongest_at_end"),
-            "predictor": ("ranking", *_BASELINES),
-            **_OURS,
-        },
+        where=_HITS,
         x="step",
         y="predictor",
         panels=("measure",),
         control=("drawing a candidate",),
     ),
     Cells(
-        name="features",
-        title="What each feature tells by itself: rank correlation with the order of births",
+        "features",
+        "What each feature tells by itself: rank correlation with the order of births",
         caption="The larger a feature, the earlier the birth. So many features were looked at that "
         "some exceed chance by chance.",
-        where={
-            "measure": "rank_correlation",
-            "predictor": Not("ranking", *_BASELINES),
-            "holds": "alone",
-            **_OURS,
-        },
+        where={**_ALONE, "predictor": Not(*_JUDGED), **_OURS},
         x="step",
         y="predictor",
     ),
 )
 TABLES = (
     Listing(
-        title="The ranking at every cutoff: pooled rank correlation, and its excess over random "
-        "orders, for all cutoffs at once",
-        where={
-            **_AT_ONCE,
-            "predictor": "ranking",
-            "threshold": "$threshold",
-            "against": ("", "random orders", "excess"),
-        },
+        "The ranking at every cutoff: pooled rank correlation, and its excess over random orders, "
+        "for all cutoffs at once",
+        {**_HERE, "predictor": "ranking", "against": ("", "random orders", "excess")},
         keys=("step", "against"),
     ),
     Listing(
-        title="How far the ranking is ahead of the baselines, for all cutoffs at once",
-        where={**_AT_ONCE, "measure": "advantage", "threshold": "$threshold"},
+        "How far the ranking is ahead of the baselines, for all cutoffs at once",
+        {**_HERE, "measure": "advantage"},
         keys=("over", "step"),
     ),
     Listing(
-        title="Baselines by themselves, for all cutoffs at once",
-        where={**_AT_ONCE, "predictor": _BASELINES, "threshold": "$threshold"},
+        "Baselines by themselves, for all cutoffs at once",
+        {**_HERE, "predictor": _BASELINES},
         keys=("predictor", "step"),
         control=("excess",),
     ),
     Listing(
-        title="Candidates and later births at every cutoff",
-        where={"measure": ("candidates", "later_births"), **_OURS},
+        "Candidates and later births at every cutoff",
+        {"measure": ("candidates", "later_births"), **_OURS},
         keys=("step",),
         across="measure",
     ),
     Listing(
-        title="Births: first checkpoint from which on a route has {threshold:.0%} of the largest "
-        "final strength; not defined where a route is never born",
-        where={"measure": ("birth", "birth_order", "final_strength"), "threshold": "$threshold"},
+        "Births: first checkpoint from which on a route has {threshold:.0%} of the largest final "
+        "strength; not defined where a route is never born",
+        {"measure": ("birth", "birth_order", "final_strength"), "threshold": "$threshold"},
         keys=("run", "head"),
         across="measure",
     ),
     Listing(
-        title="Final strengths, and the level that a birth must reach",
-        where={"measure": ("birth_level", "final_strength"), "threshold": "$threshold"},
+        "Final strengths, and the level that a birth must reach",
+        {"measure": ("birth_level", "final_strength"), "threshold": "$threshold"},
         keys=("run", "measure", "head"),
     ),
     Listing(
-        title="Pooled rank correlation of every predictor with the order of births, by cutoff",
-        where={"measure": "rank_correlation", "holds": "alone", **_OURS},
+        "Pooled rank correlation of every predictor with the order of births, by cutoff",
+        {**_ALONE, **_OURS},
         keys=("predictor",),
         across="step",
     ),
     Listing(
-        title="Hits of the route predicted first",
-        where={
-            "measure": ("first_born", "strongest_at_end"),
-            "predictor": ("ranking", *_BASELINES),
-            **_OURS,
-        },
+        "Hits of the route predicted first",
+        _HITS,
         keys=("measure", "predictor", "step"),
         control=("drawing a candidate",),
     ),
     Listing(
-        title="Rank correlation of the ranking in every run",
-        where={
-            "measure": "rank_correlation",
-            "predictor": "ranking",
-            "holds": "alone",
-            "threshold": "$threshold",
-        },
+        "Rank correlation of the ranking in every run",
+        {**_ALONE, "predictor": "ranking", "threshold": "$threshold"},
         keys=("run", "step"),
     ),
     Listing(
-        title="The ranking and the baselines where births are drawn at other thresholds, for all "
-        "cutoffs at once",
-        where={**_AT_ONCE, "threshold": "$other_thresholds"},
+        "The ranking and the baselines where births are drawn at other thresholds, for all cutoffs "
+        "at once",
+        {**_AT_ONCE, "threshold": "$other_thresholds"},
         keys=("threshold", "predictor", "step"),
         control=("excess",),
     ),

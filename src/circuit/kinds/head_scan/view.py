@@ -10,16 +10,16 @@ _GREW = (
     "its {criterion} grew by {effect} from step {facts[window][0]} to {facts[window][1]} on events "
     "that did not choose it, {excess} more than that of the bottom control {control_head}."
 )
+_CONFIRMED = {"measure": "growth", "half": "confirmation"}
+_STARTS = ({"step": "first"}, {"chosen": "bottom"})
 FINDINGS = (
     Finding(
-        name="growth of the winner",
-        where={"measure": "growth", "half": "confirmation", "chosen": "winner"},
+        "growth of the winner",
+        {**_CONFIRMED, "chosen": "winner"},
         control=({"chosen": "bottom"},),
         number="growth of {criterion} of {chosen} {head}",
         says={
             "shown": "{head} learned to look at the support value: " + _GREW,
-            "opposite": "No head learned to look at the support value: {head} was best on the "
-            "events that choose, but " + _GREW,
             "open": "No head is shown to have learned to look at the support value: {head} was "
             "best on the events that choose; " + _GREW,
         },
@@ -29,16 +29,16 @@ FINDINGS = (
         },
     ),
     Finding(
-        name="growth of the runner-up",
-        where={"measure": "growth", "half": "confirmation", "chosen": "runner_up"},
+        "growth of the runner-up",
+        {**_CONFIRMED, "chosen": "runner_up"},
         control=({"chosen": "bottom"},),
         number="growth of {criterion} of {chosen:words} {head}",
         says="The runner-up {head} changed by {effect}.",
     ),
     Finding(
-        name="support value beats every distractor",
-        where={"measure": "support_beats_all", "step": "last", "chosen": "winner"},
-        control=({"step": "first"}, {"chosen": "bottom"}),
+        "support value beats every distractor",
+        {"measure": "support_beats_all", "step": "last", "chosen": "winner"},
+        control=_STARTS,
         bound=None,
         number="share of reads in which the support value has {head}'s highest score",
         says={
@@ -49,18 +49,17 @@ FINDINGS = (
         },
     ),
     Finding(
-        name="attention on the support value",
-        where={"measure": "support_attention", "step": "last", "chosen": "winner"},
-        control=({"step": "first"}, {"chosen": "bottom"}),
+        "attention on the support value",
+        {"measure": "support_attention", "step": "last", "chosen": "winner"},
+        control=_STARTS,
         bound=None,
         number="attention of {head} on the support value",
-        quiet=True,
     ),
 )
 VIEWS = (
     Curves(
-        name="separation",
-        title="QK separation of every head over training",
+        "separation",
+        "QK separation of every head over training",
         caption="QK separation of every head over training, and how often the support value's "
         "score beats every distractor's. Grey: heads that were not chosen.",
         where={"measure": ("qk_separation", "support_beats_all"), "head": Not("model")},
@@ -68,9 +67,8 @@ VIEWS = (
         series="head",
     ),
     Cells(
-        name="head_map",
-        title="QK separation of every head and checkpoint",
-        caption="QK separation of every head at every checkpoint.",
+        "head_map",
+        "QK separation of every head and checkpoint",
         where={"measure": "qk_separation", "head": Not("model")},
         x="step",
         y="head",
@@ -78,19 +76,19 @@ VIEWS = (
 )
 TABLES = (
     Listing(
-        title="Growth of {criterion} on the events that confirm, the largest first",
-        where={"measure": "growth", "half": "confirmation"},
+        "Growth of {criterion} on the events that confirm, the largest first",
+        _CONFIRMED,
         keys=("head", "chosen"),
         sort=True,
     ),
     Listing(
-        title="Every measure of every head at step {last}",
-        where={"step": "last", "measure": Not("growth", "margin_correlation")},
+        "Every measure of every head at step {last}",
+        {"step": "last", "measure": Not("growth", "margin_correlation")},
         keys=("head", "chosen"),
         across="measure",
     ),
     Listing(
-        title="Spearman correlation over checkpoints with the answer margin",
-        where={"measure": "margin_correlation"},
+        "Spearman correlation over checkpoints with the answer margin",
+        {"measure": "margin_correlation"},
     ),
 )

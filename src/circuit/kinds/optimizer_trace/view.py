@@ -6,58 +6,48 @@ from circuit.reports.views import Curves, Listing
 
 SECTION = UPDATES
 QUESTION = "What did the optimizer do at every step?"
-REPLAYED = (
+_REPLAYED = (
     "Steps {facts[first]:,} to {facts[last]:,} were replayed and arrive bit for bit at "
     "{facts[exact]} of {facts[checkpoints]} checkpoints on the way"
 )
+_FACT = "a fact of all steps, not an effect"
 FINDINGS = (
     Finding(
-        name="largest replay difference",
-        where={"measure": "largest_replay_difference"},
+        "largest replay difference",
+        {"measure": "largest_replay_difference"},
         uncontrolled="0 means bit for bit",
         says={
-            "open": REPLAYED + "; the four components sum to every update exactly.",
-            "shown": REPLAYED + ", and within {effect} at the others; the four components sum to "
+            "open": _REPLAYED + "; the four components sum to every update exactly.",
+            "shown": _REPLAYED + ", and within {effect} at the others; the four components sum to "
             "every update exactly.",
         },
         marks={"shown": "The replay was accepted within the recipe's tolerance, not bit for bit."},
     ),
     Finding(
-        name="share of steps with clipping",
-        where={"measure": "clipped"},
-        uncontrolled="a fact of all steps, not an effect",
+        "share of steps with clipping",
+        {"measure": "clipped"},
+        uncontrolled=_FACT,
         says="The gradient was clipped in {effect} of steps.",
     ),
     Finding(
-        name="median norm of momentum, in that of the current gradient",
-        where={"measure": "momentum_over_current"},
+        "median norm of momentum, in that of the current gradient",
+        {"measure": "momentum_over_current"},
         uncontrolled="the split of the two is a convention",
         says="The median norm of the momentum component is {effect} times that of the current "
         "gradient; to split them is a convention, as the preconditioner holds both.",
     ),
-    Finding(
-        name="median norms",
-        where={"measure": "median_norm"},
-        uncontrolled="a fact of all steps, not an effect",
-        number="median norm of {component:words}",
-        each=("component",),
-        quiet=True,
-    ),
+    Finding("median norm", {"measure": "median_norm"}, each=("component",), uncontrolled=_FACT),
 )
 VIEWS = (
     Curves(
-        name="steps",
-        title="Loss, gradient and update of every step",
+        "steps",
+        "Loss, gradient and update of every step",
         caption="Loss, accuracy, gradient norm before clipping, clip coefficient (1: not clipped), "
-        "learning rate and update norm of every replayed step.",
+        "update norm and learning rate of every replayed step.",
         where={
             "measure": (
-                "loss",
-                "token_accuracy",
-                "gradient_norm",
-                "clip_coefficient",
-                "norm",
-                "learning_rate",
+                *("loss", "token_accuracy", "gradient_norm", "clip_coefficient"),
+                *("norm", "learning_rate"),
             ),
             "component": ("", "update"),
         },
@@ -66,10 +56,10 @@ VIEWS = (
         note="Norm: of the update.",
     ),
     Curves(
-        name="components",
-        title="Norm of the update and of its components",
-        caption="Norms of the update and of its components (log scale; a norm of 0 is not on it). "
-        "Splitting current gradient from momentum is a convention: the preconditioner holds both.",
+        "components",
+        "Norm of the update and of its components",
+        caption="Norms on a log scale, where a norm of 0 is not; splitting current gradient from "
+        "momentum is a convention.",
         where={"measure": "norm"},
         series="component",
         log=True,
@@ -78,13 +68,13 @@ VIEWS = (
 )
 TABLES = (
     Listing(
-        title="Parameters by mean update norm while among the largest",
-        where={"measure": "norm_while_largest"},
+        "Parameters by mean update norm while among the largest",
+        {"measure": "norm_while_largest"},
         keys=("parameter",),
     ),
     Listing(
-        title="Replay against recorded checkpoints: the largest difference of any parameter",
-        where={"measure": "replay_difference"},
+        "Replay against recorded checkpoints: the largest difference of any parameter",
+        {"measure": "replay_difference"},
         keys=("step",),
     ),
 )

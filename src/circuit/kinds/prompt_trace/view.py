@@ -23,14 +23,15 @@ SECTION = MECHANISM
 QUESTION = "What happens, step by step, when the model answers one read?"
 _START = ({"step": "first"},)
 _ONE = "one event, which has no interval"
-_LAST = {"step": "last"}
 _ASKED = (
     "Read {facts[read_index]} of program {facts[sample_id]} asks for {facts[key]}, and the model "
     "of step {step} answers {facts[said]}, which is "
 )
 FINDINGS = (
     Finding(
-        name="answer", where={"measure": "answer_margin", **_LAST}, uncontrolled=_ONE,
+        "answer",
+        {"measure": "answer_margin", "step": "last"},
+        uncontrolled=_ONE,
         number="margin over the best other token, at step {step}",
         says={
             "shown": _ASKED + "right.",
@@ -39,72 +40,82 @@ FINDINGS = (
         },
     ),
     Finding(
-        name="probability of the right answer", where={"measure": "answer_probability", **_LAST},
-        control=_START, bound=None, number="probability of the right answer, at step {step}",
+        "probability of the right answer",
+        {"measure": "answer_probability", "step": "last"},
+        control=_START,
+        bound=None,
         says="The right answer has probability {effect.mean:.1%} ({control.mean:.1%} at the run's "
         "start).",
     ),
     Finding(
-        name="attention of the head that adds most",
-        where={"measure": "attention_on_support_value", "chosen": "looker", **_LAST},
-        control=_START, number="attention of {component} on the support value",
+        "attention of the head that adds most",
+        {"measure": "attention_on_support_value", "chosen": "looker", "step": "last"},
+        control=_START,
+        number="attention of {component} on the support value",
         says="Of the heads {component} adds most to the margin over {facts[rival]}: it puts "
         "{effect.mean:.0%} of its attention on the support value, against {control.mean:.0%} at "
         "the run's start.",
     ),
     Finding(
-        name="value margin", where={"measure": "value_margin", **_LAST}, control=_START,
-        number="value margin, at step {step}", says="That margin is {effect},",
+        "logits",
+        {"measure": ("value_margin", "correct_logit"), "step": "last"},
+        each=("measure",),
+        spoken={"measure": "value_margin"},
+        control=_START,
+        says="That margin is {effect},",
     ),
     Finding(
-        name="largest path", where={"measure": "path", "target": "value_margin", **_LAST},
-        pick=("path", "positions"), rank="size", control=_START,
+        "largest path",
+        {"measure": "path", "target": "value_margin", "step": "last"},
+        pick=("path", "positions"),
+        rank="size",
+        control=_START,
         number="{path}, to the value margin",
         says="and the largest path to it is {path} with {effect}.",
     ),
     Finding(
-        name="logit of the right answer", where={"measure": "correct_logit", **_LAST},
-        control=_START, number="logit of the right answer, at step {step}", quiet=True,
+        "score of {facts[looker]} for the support value over the mean of other values",
+        {"measure": "separation", "component": "whole", "step": "last"},
+        uncontrolled=_ONE,
     ),
     Finding(
-        name="score for the support value over other values",
-        where={"measure": "separation", "component": "whole", **_LAST}, uncontrolled=_ONE,
-        number="score of {facts[looker]} for the support value over the mean of other values",
-        quiet=True,
-    ),
-    Finding(
-        name="miss of the sum of direct paths", where={"measure": "residual", **_LAST},
-        uncontrolled="an identity, in float64", bound=1e-6,
-        number="largest |sum of direct paths − value|", quiet=True,
+        "miss of the sum of direct paths",
+        {"measure": "residual", "step": "last"},
+        uncontrolled="an identity, in float64",
+        bound=1e-6,
         marks={"shown": "Direct paths miss the value by {effect}: they are not the whole."},
     ),
-)  # fmt: skip
+)
 VIEWS = (
     Drawn(
-        name="story", title="One read, step by step",
+        "story",
+        "One read, step by step",
         caption="Where every head looks from the prediction and from the support value, and how "
         "the margin comes together write by write. The page trace.html beside this report tells it "
         "in sentences, with all tables.",
         draw=_story,
     ),
-    Drawn(
-        name="trace", suffix_=".html", title="One program, step by step",
-        caption="The program followed through the model in sentences.", draw=_page,
-    ),
-)  # fmt: skip
+    Drawn("trace", "One program, step by step", suffix_=".html", draw=_page),
+)
 TABLES = (
     Listing(
-        title="What every write adds: at the prediction directly, at the support value through "
-        "later heads",
-        where={"measure": "write", **_LAST}, keys=("component", "positions"), across="target",
+        "What every write adds: at the prediction directly, at the support value through later "
+        "heads",
+        {"measure": "write", "step": "last"},
+        keys=("component", "positions"),
+        across="target",
     ),
     Listing(
-        title="The largest paths", where={"measure": "path", **_LAST}, keys=("path", "positions"),
-        across="target", top=20,
+        "The largest paths",
+        {"measure": "path", "step": "last"},
+        keys=("path", "positions"),
+        across="target",
+        top=20,
     ),
     Listing(
-        title="Why {facts[looker]} looks at the support value: its score over other values, by "
-        "what was written at the keys",
-        where={"measure": "separation", **_LAST}, keys=("component",),
+        "Why {facts[looker]} looks at the support value: its score over other values, by what was "
+        "written at the keys",
+        {"measure": "separation", "step": "last"},
+        keys=("component",),
     ),
-)  # fmt: skip
+)
