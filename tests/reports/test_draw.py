@@ -19,6 +19,7 @@ from circuit.errors import AnalysisError
 from circuit.estimates import estimates
 from circuit.reports import style
 from circuit.reports.draw.shapes import draw
+from circuit.reports.saying import Context
 from circuit.reports.views import Cells, Curves, Dots, Not, Scatter, Stack, View
 
 HEADS = ("L0H0", "L0H1", "L1H0", "L1H1")
@@ -62,7 +63,7 @@ def pictured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
 
     def run(view: View, rows: pd.DataFrame, **settings: Any) -> Picture:
         path = tmp_path / view.file
-        draw(view, {"rows": rows}, settings, {"heads": 4}, path)
+        draw(view, Context({"rows": rows}, settings, {"heads": 4}), path)
         return Picture(kept[-1], path)
 
     return run
@@ -185,20 +186,21 @@ def test_panels_are_titled_and_only_like_ranges_share_an_axis(pictured):
     assert small.get_ylim()[1] < 2 < large.get_ylim()[1]
 
 
-def test_a_control_of_each_series_is_dotted_and_one_for_all_a_band(pictured):
+def test_a_control_is_a_band_over_all_series_and_a_line_where_it_has_no_width(pictured):
     rows = table(heads=HEADS[:2])
     bare = {"low": np.nan, "high": np.nan}
     view = Curves(name="f", title="", caption="", series="head", control=("shuffled",))
-    each = pictured(view, control(rows, "shuffled", mean=rows["mean"] / 2, **bare))
-    dotted = [line for line in each.lines() if line.get_linestyle() == ":"]
-    assert {to_hex(line.get_color()) for line in dotted} == set(style.SPARE_COLOURS[:2])
-    assert "Dotted: shuffled." in each.note
-    assert each.labels() == ["L0H0", "L0H1", "shuffled"]
-    both = pictured(view, control(rows, "shuffled", mean=np.nan, low=0.1, high=0.3))
-    assert not [line for line in both.lines() if line.get_linestyle() == ":"]
-    assert "Shaded: shuffled" in both.note
-    spans = [band.get_paths()[0].get_extents() for band in both.axes[0].collections]
-    assert any(span.y0 == pytest.approx(0.1) and span.y1 == pytest.approx(0.3) for span in spans)
+    for one in (control(rows, "shuffled", mean=np.nan, low=0.1, high=0.3),
+                control(rows, "shuffled", mean=[0.1, 0.3] * 3, **bare)):  # fmt: skip
+        picture = pictured(view, one)
+        assert "Shaded: shuffled, over all heads" in picture.note
+        assert picture.labels() == ["L0H0", "L0H1", "shuffled"]
+        spans = [band.get_paths()[0].get_extents() for band in picture.axes[0].collections]
+        assert any(np.allclose([span.y0, span.y1], [0.1, 0.3]) for span in spans)
+    flat = pictured(view, control(rows, "shuffled", mean=0.2, **bare))
+    (line,) = [line for line in flat.lines() if line.get_linestyle() == ":"]
+    assert set(line.get_ydata()) == {0.2}
+    assert "Dotted: shuffled" in flat.note
 
 
 def test_a_control_known_at_one_step_holds_for_all(pictured):

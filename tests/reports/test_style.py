@@ -130,14 +130,14 @@ def test_a_failed_drawing_leaves_no_file(tmp_path):
 def test_save_svg_takes_any_figure(tmp_path):
     figure = Figure()
     figure.add_subplot().plot([1, 2])
-    style.save_svg(figure, tmp_path / "a.svg", title="mine")
+    style.save_svg(figure, tmp_path / "a.svg", "mine")
     assert "<title>mine</title>" in (tmp_path / "a.svg").read_text()
 
 
 def test_shortened_paths_leave_texts_alone(tmp_path):
     figure = Figure()
     figure.add_subplot().set_title("p = 0.123456")
-    style.save_svg(figure, tmp_path / "a.svg")
+    style.save_svg(figure, tmp_path / "a.svg", "mine")
     assert "p = 0.123456" in (tmp_path / "a.svg").read_text()
 
 
@@ -176,7 +176,7 @@ def test_bytes_do_not_depend_on_what_lies_far_below_a_pixel(tmp_path):
         figure = Figure()
         ax = figure.add_axes((0.1, 0.1 + shift, 0.8, 0.8))
         ax.plot([0, 1], [0, 2])
-        style.save_svg(figure, tmp_path / name)
+        style.save_svg(figure, tmp_path / name, "mine")
         return (tmp_path / name).read_text()
 
     kept = [drawn("a.svg", 0.0), drawn("b.svg", 1e-14)]

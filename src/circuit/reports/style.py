@@ -27,6 +27,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
@@ -97,34 +99,27 @@ def picture(
     """Yield the empty body of a figure; on leaving the block the figure is saved to ``path``.
 
     Args:
-        path: the SVG file to write.
-        title: what is shown, in a few words.
         note: what stands under the title: number of observations, what bands mean. Line breaks
             stay; lines that are too long for the figure are broken.
         width, height: of the whole figure in inches, header included.
     """
-    titles, lines, header = _header(title, note, width)
+    titles, lines, above = header(title, note, width)
     with matplotlib.style.context(["default", _STYLE]):
         figure = Figure(figsize=(width, height), layout="constrained")
-        grid = figure.add_gridspec(2, 1, height_ratios=[header, height - header])
+        grid = figure.add_gridspec(2, 1, height_ratios=[above, height - above])
         head, body = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
-        left, top = 0.08 / width, 1 - 0.08 / header
+        left, top = 0.08 / width, 1 - 0.08 / above
         for i, line in enumerate(titles):
-            head.text(left, top - 0.19 * i / header, line, weight="bold", size=10.5, va="top")
+            head.text(left, top - 0.19 * i / above, line, weight="bold", size=10.5, va="top")
         for i, line in enumerate(lines):
-            y = top - (0.06 + 0.19 * len(titles) + 0.155 * i) / header
+            y = top - (0.06 + 0.19 * len(titles) + 0.155 * i) / above
             head.text(left, y, line, size=8, color=SOFT, va="top")
         yield body
-        save_svg(figure, path, title=title)
+        save_svg(figure, path, title)
 
 
-def header_height(title: str, note: str, width: float = 8.0) -> float:
-    """How high title and note of a picture are, in inches."""
-    return _header(title, note, width)[-1]
-
-
-def _header(title: str, note: str, width: float) -> tuple[list[str], list[str], float]:
-    """The lines of title and note, and how high they are."""
+def header(title: str, note: str, width: float) -> tuple[list[str], list[str], float]:
+    """The lines of title and note, and how high they are in inches."""
     titles = wrapped(title, width - 0.16, 10.5, "bold")
     lines = [part for line in note.split("\n") for part in wrapped(line, width - 0.16, 8)]
     return titles, lines, 0.15 + 0.19 * len(titles) + 0.155 * len(lines)
@@ -149,18 +144,16 @@ def wrapped(text: str, width: float, size: float, weight: str = "normal") -> lis
     return lines
 
 
-def save_svg(figure: Figure, path: str | os.PathLike[str], title: str = "") -> None:
+def save_svg(figure: Figure, path: str | os.PathLike[str], title: str) -> None:
     """Write a figure as SVG, whole or not at all; the same drawing gives the same bytes.
 
     Args:
         title: the file's accessible name.
     """
     buffer = io.BytesIO()
-    nameless = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None, "Title": title}
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "circuit-formation"}):
-        figure.savefig(
-            buffer, format="svg", metadata={**nameless, **({"Title": title} if title else {})}
-        )
+        figure.savefig(buffer, format="svg", metadata=metadata)
     text = buffer.getvalue().decode().replace(_MEASURED, _SHOWN)
     # Clip paths are named by digits of the layout that are far below a pixel, and differ.
     for number, name in enumerate(re.findall(r'<clipPath id="(\w+)"', text)):
@@ -171,27 +164,42 @@ def save_svg(figure: Figure, path: str | os.PathLike[str], title: str = "") -> N
 
 def side_legend(ax: Axes, title: str | None = None, **options: Any) -> None:
     """Put the legend to the right of the axes, where it hides no data."""
-    legend = ax.legend(
-        loc="upper left", bbox_to_anchor=(1.015, 1.0), title=title, alignment="left", **options
-    )
-    legend.set_in_layout(True)
+    place = {"loc": "upper left", "bbox_to_anchor": (1.015, 1.0)}
+    ax.legend(title=title, alignment="left", **place, **options)
+
+
+def bare(ax: Axes) -> None:
+    """Take away grid, ticks and frame: for maps and matrices."""
+    ax.grid(visible=False)
+    ax.tick_params(which="both", length=0)
+    ax.spines[:].set_visible(False)
+
+
+def colour_bar(image: ScalarMappable, axes: Sequence[Axes], label: str, **options: Any) -> Colorbar:
+    """A bar right of the axes that says what a map's colours mean."""
+    bar = axes[0].figure.colorbar(image, ax=axes, **{"pad": 0.015, **options})
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+    return bar
+
+
+def token_axis(ax: Axes, tokens: Sequence[str], roles: Sequence[str]) -> None:
+    """Write a program's tokens under the axes, in the colours of their roles."""
+    size = min(7.0, 330 / len(tokens))
+    labels = [token.replace("<", "‹").replace(">", "›") for token in tokens]
+    ticks = ax.set_xticks(range(len(tokens)), labels, rotation=90, size=size)
+    for tick, role in zip(ticks, roles, strict=True):
+        weight = "bold" if role in ("support_value", "query_key") else "normal"
+        tick.label1.set(color=role_colour(role), fontweight=weight)
 
 
 def role_legend(ax: Axes, roles: Iterable[str], columns: int, **place: Any) -> None:
     """Say on empty axes which role each colour of a token stands for."""
     ax.set_axis_off()
-    found = set(roles)
-    for role in (role for role in ATTENTION_ROLE_COLOURS if role in found):
+    for role in [role for role in ATTENTION_ROLE_COLOURS if role in set(roles)]:
         ax.plot([], [], "s", color=role_colour(role), markersize=5, label=words(role))
-    ax.legend(
-        ncols=columns,
-        title="colour of tokens: role",
-        alignment="left",
-        handlelength=0.8,
-        columnspacing=1.4,
-        fontsize=7.5,
-        **place,
-    )
+    look = {"alignment": "left", "handlelength": 0.8, "columnspacing": 1.4, "fontsize": 7.5}
+    ax.legend(ncols=columns, title="colour of tokens: role", **look, **place)
 
 
 def role_colour(role: str) -> str:
@@ -253,7 +261,5 @@ def every_nth(count: int, most: int) -> list[int]:
 def thinned(steps: Sequence[int], most: int) -> list[int]:
     """At most ``most`` of the steps, evenly spread, the first and the last among them."""
     ordered = sorted(set(steps))
-    if len(ordered) <= most:
-        return ordered
-    chosen = np.unique(np.linspace(0, len(ordered) - 1, most).round().astype(int))
-    return [ordered[i] for i in chosen]
+    places = np.linspace(0, len(ordered) - 1, min(most, len(ordered))).round().astype(int)
+    return [ordered[i] for i in places]

@@ -73,7 +73,7 @@ def view(kind: Any, facts: Facts) -> None:
         if isinstance(one, Drawn):
             one.draw(context, path)
         else:
-            draw(one, tables, settings, measured["facts"], path)
+            draw(one, context, path)
     outcomes = tell(kind.FINDINGS, context)
     report = Report(
         kind=settings["kind"],

@@ -82,10 +82,8 @@ class Curves(View):
         marks: rows with unit ``step``, drawn as vertical lines with their name.
         log: a logarithmic axis.
 
-    The first control whose rows tell the same series apart is a dotted line in the series' colour,
-    where there are at most four series; one of more series, or the same for a whole panel, is a
-    band over all of them, a grey line where it has no width. A control that is known at one place
-    of ``x`` only, such as chance, holds for all.
+    A control is a band over all series of a panel, a dotted line where it has no width. One that
+    is known at one place of ``x`` only, such as chance, holds for all.
     """
 
     x: str = "step"

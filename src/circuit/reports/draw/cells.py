@@ -32,7 +32,7 @@ def draw_cells(shown: Shown) -> None:
     texts, roles = [looks.spelled(x) for x in xs], looks.roles_of(shown.rows, view.y)
     names = [f"{looks.spelled(y)} {style.words(roles.get(y, ''))}".strip() for y in ys]
     room = frame.WIDTH - max(style.text_width(name, 8) for name in names) - 0.35 - _BAR
-    columns = min(frame.columns_for([panel.values for panel in panels]), 2)
+    columns = min(frame.columns_for([tuple(p.keys.values()) for p in panels]), 2)
     if room / columns / len(xs) < 0.12:
         columns = 1
     wide = room / columns / len(xs)
@@ -47,18 +47,15 @@ def draw_cells(shown: Shown) -> None:
     if any(len(panel.rows) < len(xs) * len(ys) for panel in panels):
         notes.append("Grey: there is no such number.")
     thin = style.every_nth(len(ys), max(1, int(line * len(ys) / 0.15)))
-    with shown.picture(notes, height, 0) as body:
-        axes = frame.grid(body, [panel.title for panel in panels], columns)
+    with shown.axes([panel.title for panel in panels], columns, height, notes) as axes:
         for unit in dict.fromkeys(panel.unit for panel in panels):
             same = [(ax, p) for ax, p in zip(axes, panels, strict=True) if p.unit == unit]
             scale = _scale([panel for _, panel in same])
             for ax, panel in same:
                 _map(ax, panel, view, xs, ys, scale, (wide, line))
-            bar = body.colorbar(scale, ax=[ax for ax, _ in same], pad=0.015, aspect=22)
-            bar.set_label(same[0][1].label)
+            bar = style.colour_bar(scale, [ax for ax, _ in same], same[0][1].label, aspect=22)
             if same[0][1].percent:
                 style.in_percent(bar.ax.yaxis)
-            bar.outline.set_visible(False)
         for i, ax in enumerate(axes):
             _ticks(ax, view.x, xs, texts, upright, i + columns >= len(axes))
             ticks = ax.set_yticks(thin, [names[k] if i % columns == 0 else "" for k in thin])
@@ -94,10 +91,8 @@ def _map(
     table = _table(panel.rows, view, xs, ys)
     ax.set_facecolor(style.GRID)
     ax.imshow(table, cmap=scale.cmap, norm=scale.norm, aspect="auto")
-    controls = [
-        _table(panel.control[panel.control["against"] == name], view, xs, ys)
-        for name in view.control
-    ]
+    of = panel.control["against"]
+    controls = [_table(panel.control[of == name], view, xs, ys) for name in view.control]
     texts = {
         place: [_number(value, panel, scale)]
         + [f"({_number(float(control[place]), panel, scale)})" for control in controls]
@@ -111,23 +106,17 @@ def _map(
             ink = style.readable_on(to_hex(scale.cmap(scale.norm(table[i, j]))))
             place = {"ha": "center", "va": "center", "linespacing": 1.05}
             ax.text(j, i, "\n".join(text), fontsize=_TEXT, color=ink, **place)
-    ax.grid(visible=False)
+    style.bare(ax)
     for axis, values in ((ax.xaxis, xs), (ax.yaxis, ys)):
         if axis is ax.yaxis or len(values) <= 40:
             axis.set_ticks(np.arange(0.5, len(values) - 1), minor=True)
             axis.grid(which="minor", color="white", linewidth=0.8)
-    ax.tick_params(which="both", length=0)
-    ax.spines[:].set_visible(False)
 
 
 def _table(rows: pd.DataFrame, view: Any, xs: Sequence[Any], ys: Sequence[Any]) -> np.ndarray:
     """Means as a matrix of lines (y) by columns (x), missing where there is no row."""
-    table = np.full((len(ys), len(xs)), np.nan)
-    x_of, y_of = ({value: i for i, value in enumerate(values)} for values in (xs, ys))
-    for x, y, mean in zip(rows[view.x], rows[view.y], rows["mean"], strict=True):
-        if x in x_of and y in y_of:
-            table[y_of[y], x_of[x]] = mean
-    return table
+    table = rows.pivot_table(index=view.y, columns=view.x, values="mean")
+    return table.reindex(index=ys, columns=xs).to_numpy(float)
 
 
 def _number(value: float, panel: Panel, scale: ScalarMappable) -> str:

@@ -1,10 +1,10 @@
-"""Curves: a line with its band for each series, controls dotted or as grey bands, events marked."""
+"""Curves: a line with its band for each series, controls as grey bands, events marked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,21 +16,17 @@ from circuit.reports import style
 from circuit.reports.draw import frame, looks
 from circuit.reports.draw.frame import Shown
 from circuit.reports.draw.looks import Look
-from circuit.reports.rows import select
 
-_DOTTED = 4  # series of which each may have its dotted control
-_DOTS = {"linestyle": ":", "linewidth": 1.2}
+_DOTS = {"color": style.SOFT, "linestyle": ":", "linewidth": 1.2}
 _BANDS = (style.FAINT, "#e2d5bd", "#cfe0d8")
 _NAMED = 5  # vertical lines of a panel that have their names beside them
 
 
-@dataclass(frozen=True)
-class _Control:
-    """A control's rows, and whether it is ``dotted`` in the series' colours, a line or a band."""
+class _Control(NamedTuple):
+    """A control's rows; a band of its colour, or a dotted line where it has none."""
 
     name: str
     rows: pd.DataFrame
-    kind: str
     colour: str
 
 
@@ -46,20 +42,20 @@ def draw_curves(shown: Shown) -> None:
     # Series that are numbers, and not the same in all panels, have a legend in each.
     numbers = all(looks.is_number(value) for one in values for value in one)
     apart = numbers and any(one != values[0] for one in values)
-    marks = select(shown.table, view.marks, shown.settings) if view.marks else shown.rows[:0]
+    marks = shown.select(view.marks) if view.marks else shown.rows[:0]
     controls = _controls(shown, places)
     handles = [] if apart else _handles(shown.rows, series, looked, controls)
     two_units = len({panel.unit for panel in panels}) > 1 and len(panels) == 2
-    columns = 1 if two_units else frame.columns_for([panel.values for panel in panels])
+    columns = 1 if two_units else frame.columns_for([tuple(p.keys.values()) for p in panels])
     lines = -(-len(panels) // columns)
     height = 3.0 if lines == 1 else 0.4 + 2.2 * lines
-    with shown.picture(_notes(shown, apart, controls, marks), height, len(handles)) as body:
-        axes = frame.grid(body, [panel.title for panel in panels], columns, sharex=True)
-        keys = [dict(zip(view.panels, panel.values, strict=True)) for panel in panels]
-        for ax, panel, key in zip(axes, panels, keys, strict=True):
+    notes = _notes(shown, apart, controls, marks)
+    titles = [panel.title for panel in panels]
+    with shown.axes(titles, columns, height, notes, handles, sharex=True) as axes:
+        for ax, panel in zip(axes, panels, strict=True):
             own = looks.looks(panel.rows, series) if apart else looked
             for control in controls:
-                _control(ax, frame.at(control.rows, key), control, shown)
+                _band(ax, frame.at(control.rows, panel.keys), control.colour, shown.rows["at"])
             _lines(ax, panel.rows, series, own)
             if view.log:
                 ax.set_yscale("log")
@@ -71,11 +67,10 @@ def draw_curves(shown: Shown) -> None:
                 fewer: dict[str, Any] = {"fontsize": 7.5, "handlelength": 1.2, "labelspacing": 0.3}
                 style.side_legend(ax, handles=_handles(panel.rows, series, own, []), **fewer)
         frame.align(axes, panels)
-        for ax, key in zip(axes, keys, strict=True):
-            key.pop("measure", None)
-            _mark(ax, frame.at(marks, key), series, looked)
-        frame.inner_labels(axes, columns)
-        frame.legend(body, axes, columns, handles, series)
+        for ax, panel in zip(axes, panels, strict=True):
+            keys = {key: value for key, value in panel.keys.items() if key != "measure"}
+            _mark(ax, frame.at(marks, keys), series, looked)
+        _inner_labels(axes, columns)
 
 
 def _places(rows: pd.DataFrame, x: str) -> dict[Any, float]:
@@ -136,79 +131,69 @@ def _lines(ax: Axes, rows: pd.DataFrame, series: str, looked: Mapping[Any, Look]
 
 
 def _controls(shown: Shown, places: Mapping[Any, float]) -> list[_Control]:
-    """Controls in the order of the rows; the first that tells few series apart is dotted."""
-    series, looked, found = shown.view.series, shown.looked, list[_Control]()
-    by = [*shown.view.panels, shown.view.x]
-    every = shown.control.assign(at=shown.control[shown.view.x].map(places))
+    """Controls in the order of the rows; one that has no width, in any panel, is a line."""
+    every = shown.control.assign(at=shown.control[shown.view.x].map(places)).dropna(subset="at")
+    every = every.assign(**{end: every[end].fillna(every["mean"]) for end in ("low", "high")})
+    found, colours = list[_Control](), iter(_BANDS)
     for name, rows in every.groupby("against", sort=False):
-        several = rows[[*by, "mean", "low", "high"]].drop_duplicates().duplicated(by).any()
-        known = series and set(rows[series]) & set(looked) and len(looked) <= _DOTTED
-        kind = "band" if several or (rows["low"] < rows["high"]).any() else "line"
-        if several and known and _apart(rows, by) and all(c.kind != "dotted" for c in found):
-            shown.one_each(rows, [*by, series])
-            kind = "dotted"
-        turn = sum(control.kind == "band" for control in found)
-        rows_at = rows.dropna(subset="at").sort_values("at")
-        found.append(_Control(str(name), rows_at, kind, _BANDS[turn % len(_BANDS)]))
+        spread = rows.groupby([*shown.view.panels, "at"])
+        wide = (spread["high"].max() > spread["low"].min()).any()
+        found.append(_Control(str(name), rows, next(colours) if wide else ""))
     return found
 
 
-def _apart(rows: pd.DataFrame, by: list[str]) -> bool:
-    """Whether a control differs among the series by more than its own range, mostly."""
-    middle = rows["mean"].fillna((rows["low"] + rows["high"]) / 2)
-    told = rows.assign(middle=middle, width=(rows["high"] - rows["low"]).fillna(0.0)).groupby(by)
-    spread = told["middle"].max() - told["middle"].min()
-    return bool((spread > told["width"].mean()).mean() > 0.5)
-
-
-def _control(ax: Axes, rows: pd.DataFrame, control: _Control, shown: Shown) -> None:
-    series, everywhere = shown.view.series, sorted(set(shown.rows["at"]))
-    for value, look in shown.looked.items() if control.kind == "dotted" else ():
-        line = rows[rows[series] == value]
-        height = line["mean"].fillna(line["high"])
-        low, high = (line[end].fillna(height) for end in ("low", "high"))
-        band = {"alpha": 0.09, "linewidth": 0, "zorder": 1.8}
-        ax.fill_between(line["at"], low, high, color=look.colour, **band)
-        ax.plot(line["at"], height, color=look.colour, zorder=2.5, **_DOTS)
-    if rows.empty or control.kind == "dotted":
+def _band(ax: Axes, rows: pd.DataFrame, colour: str, places: pd.Series) -> None:
+    """A control of all series of a panel; one known at one place holds for all."""
+    if rows.empty:
         return
-    low = rows["low"].fillna(rows["mean"]).groupby(rows["at"]).min()
-    high = rows["high"].fillna(rows["mean"]).groupby(rows["at"]).max()
-    if len(low) == 1 and len(everywhere) > 1:  # known once, and holds for all
-        low = pd.Series(low.iloc[0], index=everywhere)
-        high = pd.Series(high.iloc[0], index=low.index)
-    if control.kind == "line":
-        ax.plot(low.index, low, color=style.SOFT, zorder=1.4, **_DOTS)
-    else:
+    low, high = rows.groupby("at")["low"].min(), rows.groupby("at")["high"].max()
+    if len(low) == 1:
+        everywhere = sorted(set(places) | set(low.index))
+        low, high = (end.reindex(everywhere, fill_value=end.iloc[0]) for end in (low, high))
+    if colour:
         band = {"alpha": 0.5, "linewidth": 0, "zorder": 1.2}
-        ax.fill_between(low.index, low, high, color=control.colour, **band)
+        ax.fill_between(low.index, low, high, color=colour, **band)
+    else:
+        ax.plot(low.index, low, zorder=1.4, **_DOTS)
 
 
-def _named(marks: pd.DataFrame) -> list[str]:
+def _named(marks: pd.DataFrame) -> pd.Series:
     """What every event is called: the keys that differ among them, or what is measured."""
-    keys = [c for c in marks if c not in FIXED or c == "measure"]
-    told = [c for c in keys if c not in ("chosen", "step") and marks[c].nunique() > 1]
-    told = told or ["measure"]
-    return [looks.joined(values, told) for values in marks[told].itertuples(index=False)]
+    keys = [c for c in marks if c not in (*FIXED, "chosen") or c == "measure"]
+    told = [c for c in keys if marks[c].nunique() > 1] or ["measure"]
+    return marks[told].apply(lambda row: looks.joined(row, told), axis=1, result_type="reduce")
 
 
 def _mark(ax: Axes, marks: pd.DataFrame, series: str, looked: Mapping[Any, Look]) -> None:
     """A vertical line for each event, named at the top; one of a series in its colour."""
     marks = marks.assign(named=_named(marks)).dropna(subset="mean").sort_values("mean")
     middle = sum(ax.get_xlim()) / 2
-    for i, (_, mark) in enumerate(marks.iterrows()):
-        own = looked.get(mark[series]) if series in marks else None
-        colour = own.colour if own else style.SOFT
-        ax.axvline(mark["mean"], color=colour, linewidth=1, linestyle=(0, (1, 1.5)), zorder=1.3)
+    for i, mark in enumerate(marks.to_dict("records")):
+        own = looked.get(mark.get(series))
+        colour, at = own.colour if own else style.SOFT, mark["mean"]
+        ax.axvline(at, color=colour, linewidth=1, linestyle=(0, (1, 1.5)), zorder=1.3)
         if mark["high"] > mark["low"]:
             span = {"alpha": 0.1, "linewidth": 0, "zorder": 1}
             ax.axvspan(mark["low"], mark["high"], color=colour, **span)
         if len(marks) <= _NAMED:
-            side, aside = ("right", -4) if mark["mean"] > middle else ("left", 4)
-            text = f"{mark['named']}: step {mark['mean']:,.0f}"
+            side, aside = ("right", -4) if at > middle else ("left", 4)
             place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
             told = {"ha": side, "va": "center", "fontsize": 7.5, "color": colour, **place}
-            ax.annotate(text, (mark["mean"], 1), (aside, -8 - 10 * i), **told)
+            text = f"{mark['named']}: step {at:,.0f}"
+            ax.annotate(text, (at, 1), (aside, -8 - 10 * i), **told)
+
+
+def _inner_labels(axes: Sequence[Axes], columns: int) -> None:
+    """Leave labels where the axis is not that of the left or lower neighbour."""
+    for i, ax in reversed(list(enumerate(axes))):
+        left = axes[i - 1]
+        if i % columns and left.get_ylabel() == ax.get_ylabel():
+            ax.tick_params(labelleft=left.get_ylim() != ax.get_ylim())
+            ax.set_ylabel("")
+        lowest = i + columns >= len(axes)
+        ax.tick_params(labelbottom=lowest)
+        if not lowest:
+            ax.set_xlabel("")
 
 
 def _handles(
@@ -221,10 +206,9 @@ def _handles(
         found.append(Line2D([], [], **line))
     if series and rows[series].nunique() > len(looked):
         found.append(Line2D([], [], label="others", **looks.GREY))
-    for control in controls:
-        dotted = Line2D([], [], label=style.words(control.name), color=style.SOFT, linestyle=":")
-        shaded = frame.area(control.colour, control.name)
-        found.append(shaded if control.kind == "band" else dotted)
+    for name, _, colour in controls:
+        dotted = Line2D([], [], label=style.words(name), color=style.SOFT, linestyle=":")
+        found.append(frame.area(colour, name) if colour else dotted)
     return found if len(found) > 1 or controls else []
 
 
@@ -237,22 +221,16 @@ def _notes(shown: Shown, apart: bool, controls: list[_Control], marks: pd.DataFr
         picked = bool(set(rows.get("chosen", [])) - {""}) or all(map(looks.is_number, looked))
         found.append(f"Grey: {others}{'' if picked else ', never as large as the coloured ones'}.")
     known = set(zip(rows["count"], rows["noun"], strict=True))
-    for control in controls:
-        drawn = control.rows[control.rows["count"] > 0]
-        told = style.words(control.name)
-        if control.kind == "band" and view.series and control.rows[view.series].nunique() > 1:
+    for name, held, colour in controls:
+        counted, told = held[held["count"] > 0], style.words(name)
+        if colour and view.series and held[view.series].nunique() > 1:
             told += f", over all {style.words(view.series)}s"
-        elif control.kind == "dotted" and control.rows["high"].notna().any():
-            bare = control.rows["mean"].isna().all()
-            told = f"upper end of {told}" if bare else f"{told}, with its 95% range"
-        if set(zip(drawn["count"], drawn["noun"], strict=True)) - known:
-            told += f" ({style.counts(drawn['count'], drawn['noun'].iloc[0])})"
-        found.append(f"{'Shaded' if control.kind == 'band' else 'Dotted'}: {told}.")
-    if marks["mean"].notna().any():
+        if set(zip(counted["count"], counted["noun"], strict=True)) - known:
+            told += f" ({style.counts(counted['count'], counted['noun'].iloc[0])})"
+        found.append(f"{'Shaded' if colour else 'Dotted'}: {told}.")
+    reached = marks["mean"].notna()
+    if reached.any():
         found.append("Vertical lines: events in time.")
-    missing = [
-        name for name, mean in zip(_named(marks), marks["mean"], strict=True) if mean != mean
-    ]
-    if missing:
-        found.append(f"Not reached: {', '.join(missing)}.")
+    if not reached.all():
+        found.append(f"Not reached: {', '.join(_named(marks)[~reached])}.")
     return found

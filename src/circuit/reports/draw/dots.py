@@ -19,6 +19,7 @@ from circuit.reports.quantities import ABSENT, format_value
 _LINE, _BESIDE = 0.24, 0.11  # inches of a line, and of every further dot on it
 _VALUES = 24  # lines of a panel that have their numbers beside them
 _BELOW = 0.24  # of a line, from an estimate to its control
+_HOLLOW = {"markerfacecolor": "white", "markersize": 4.2}
 
 
 def draw_dots(shown: Shown) -> None:
@@ -30,19 +31,18 @@ def draw_dots(shown: Shown) -> None:
     shared = all(lines == lists[0] for lines in lists)
     columns = min(len(panels), 2 if len(panels) != 3 or not shared else 3)
     texts = not view.series and max(map(len, lists)) <= _VALUES
-    handles = _handles(shown)
     line = _LINE + _BESIDE * (len(shown.looked) - 1 + bool(view.control))
     tallest = [max(map(len, lists[i : i + columns])) for i in range(0, len(lists), columns)]
     high = [0.85 + line * n for n in tallest]
-    with shown.picture(_notes(shown, left_out), sum(high), len(handles)) as body:
-        axes = frame.grid(body, [p.title for p in panels], columns, height_ratios=high)
+    titles = [panel.title for panel in panels]
+    notes, handles = _notes(shown, left_out), _handles(shown)
+    with shown.axes(titles, columns, sum(high), notes, handles, texts, height_ratios=high) as axes:
         for i, (ax, panel, lines) in enumerate(zip(axes, panels, lists, strict=True)):
             _panel(ax, panel, lines, shown, texts)
             frame.value_axis(ax, panel, "x")
             if shared and i % columns:
                 ax.set_yticklabels([])
         frame.align(axes, panels, "x")
-        frame.legend(body, axes, columns, handles, view.series, below=texts)
 
 
 def _lists(shown: Shown, panels: Sequence[Panel]) -> tuple[list[list[Any]], int]:
@@ -72,10 +72,14 @@ def _keys(rows: pd.DataFrame, columns: Sequence[str]) -> list[Any]:
 
 def _panel(ax: Axes, panel: Panel, lines: Sequence[Any], shown: Shown, texts: bool) -> None:
     view, looked, place = shown.view, shown.looked, {line: i for i, line in enumerate(lines)}
-    chosen, palette = _chosen(panel.rows, view.y), looks.palette_of(key for key, *_ in lines)
+    chosen: dict[Any, str] = {}
+    if "chosen" not in view.y:
+        chosen = looks.roles_of(panel.rows.assign(line=_keys(panel.rows, view.y)), "line")
+    palette = looks.palette_of(key for key, *_ in lines)
     shifts = (np.arange(len(looked)) - (len(looked) - 1) / 2) * min(0.2, 0.7 / len(looked))
     shift_of = dict(zip(looked, shifts, strict=True)) if view.series else {}
-    told = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7.5}
+    beside: dict[str, Any] = {"va": "center", "fontsize": 7.5, "color": style.SOFT}
+    beside["xycoords"] = ("axes fraction", "data")
     for row, line in zip(panel.rows.to_dict("records"), _keys(panel.rows, view.y), strict=True):
         if line not in place:
             continue
@@ -89,14 +93,14 @@ def _panel(ax: Axes, panel: Panel, lines: Sequence[Any], shown: Shown, texts: bo
         y = place[line] + shift_of.get(value, 0.0)
         if not math.isfinite(row["mean"]):
             absent = "not reached" if panel.unit == "step" else ABSENT
-            ax.annotate(absent, (0.01, y), color=style.SOFT, **told)
+            ax.annotate(absent, (0.01, y), **beside)
             continue
         ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2, zorder=3)
         ax.plot(row["mean"], y, look.marker, color=colour, markersize=4.6, zorder=4)
         if texts:
             unit = "share" if panel.percent else panel.unit
             text = format_value(row["mean"], unit, row["low"], row["high"], with_unit=False)
-            ax.annotate(text, (1.01, y), color=style.SOFT, **told)
+            ax.annotate(text, (1.01, y), **beside)
     _controls(ax, panel.control, place, shown, shift_of)
     roles = [chosen.get(line, "") for line in lines]
     names = [
@@ -121,27 +125,20 @@ def _controls(
     for row, line in zip(rows.to_dict("records"), _keys(rows, view.y), strict=True):
         if line not in place:
             continue
-        value = row[view.series] if apart else ""
+        value, ends = row[view.series] if apart else "", [row["low"], row["high"]]
         y = place[line] + (shifts.get(value, 0.0) if apart else below)
         if not math.isfinite(row["mean"]):
             bar = {"linewidth": 5, "alpha": 0.6, "solid_capstyle": "butt", "zorder": 1.5}
-            ax.plot([row["low"], row["high"]], [y, y], color=style.FAINT, **bar)
+            ax.plot(ends, [y, y], color=style.FAINT, **bar)
             continue
         colour = looked[value].colour if apart and value in looked else style.SOFT
-        ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=0.9, zorder=2)
-        hollow = {"markerfacecolor": "white", "markersize": 4.2, "zorder": 2.5}
-        ax.plot(row["mean"], y, _mark(view, row["against"]), color=colour, **hollow)
+        ax.plot(ends, [y, y], color=colour, linewidth=0.9, zorder=2)
+        mark = _mark(view, row["against"])
+        ax.plot(row["mean"], y, mark, color=colour, zorder=2.5, **_HOLLOW)
 
 
 def _mark(view: Any, name: str) -> str:
     return looks.MARKS[view.control.index(name) % len(looks.MARKS)]
-
-
-def _chosen(rows: pd.DataFrame, columns: Sequence[str]) -> dict[Any, str]:
-    """Lines whose key ``chosen`` gives them a role."""
-    if "chosen" not in rows or "chosen" in columns:
-        return {}
-    return looks.roles_of(rows.assign(line=_keys(rows, columns)), "line")
 
 
 def _hollow(shown: Shown, name: str) -> bool:
@@ -150,19 +147,16 @@ def _hollow(shown: Shown, name: str) -> bool:
 
 
 def _handles(shown: Shown) -> list[Any]:
-    view = shown.view
+    view, found = shown.view, list[Any]()
     if not view.series and len(view.control) < 2:
-        return []
-    found = [frame.dot(style.SPARE_COLOURS[0], "estimate")]
-    if view.series:
-        found = frame.dots(shown.looked.values())
-    white = {"markerfacecolor": "white", "markersize": 4.2}
-    return found + [
-        frame.dot(style.SOFT, style.words(name), _mark(view, name), **white)
-        if _hollow(shown, name)
-        else frame.area(style.FAINT, name)
-        for name in view.control
-    ]
+        return found
+    estimates = shown.looked.values() if view.series else [Look(style.SPARE_COLOURS[0], "estimate")]
+    found = frame.dots(estimates)
+    for name in view.control:
+        look = Look(style.SOFT, style.words(name), marker=_mark(view, name))
+        hollow = frame.dots([look], **_HOLLOW)
+        found += hollow if _hollow(shown, name) else [frame.area(style.FAINT, name)]
+    return found
 
 
 def _notes(shown: Shown, left_out: int) -> list[str]:

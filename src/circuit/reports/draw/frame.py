@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -21,9 +20,11 @@ from circuit.errors import AnalysisError
 from circuit.estimates import CONFIRMATION, SELECTION
 from circuit.reports import style
 from circuit.reports.draw import looks
-from circuit.reports.draw.looks import Look, joined
+from circuit.reports.draw.looks import Look
 from circuit.reports.quantities import UNSIGNED_UNITS
-from circuit.reports.rows import control_rows, ends, fill, select
+from circuit.reports.rows import control_rows, ends, select
+from circuit.reports.saying import Context
+from circuit.reports.views import Where
 
 WIDTH = 8.0
 _WHOLE = 0.5  # shares that reach so far are drawn on an axis from 0 to 100%
@@ -35,22 +36,21 @@ _HALVES = {SELECTION: "those that choose", CONFIRMATION: "those that did not cho
 
 @dataclass(frozen=True)
 class Panel:
-    """The rows of one panel.
+    """The rows of one panel, and the controls beside them.
 
     Args:
-        title: its values in words; empty where there is only one panel.
-        rows, control: estimates, and the controls beside them.
+        keys: what tells its rows from those of other panels; ``title`` is that in words.
         told: the title says what is measured.
     """
 
-    values: tuple[Any, ...]
-    title: str
     rows: pd.DataFrame
     control: pd.DataFrame
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
     told: bool = False
 
     def __post_init__(self) -> None:
-        units = list(dict.fromkeys(self.rows["unit"]))
+        units = self.rows["unit"].unique()
         if len(units) > 1:
             raise AnalysisError(
                 f"one panel has the units {', '.join(units)}",
@@ -79,11 +79,11 @@ class Panel:
     @property
     def label(self) -> str:
         """Name of the axis of values: what is measured and its unit, ``QK separation (score)``."""
-        measures, against = (list(dict.fromkeys(self.rows[c])) for c in ("measure", "against"))
-        measure = style.words(str(measures[0])) if len(measures) == 1 else ""
+        measures, against = (self.rows[column].unique() for column in ("measure", "against"))
+        measure = style.words(measures[0]) if len(measures) == 1 else ""
         what = "" if self.told else measure
         if len(against) == 1 and against[0]:
-            what = ", ".join(one for one in (what, style.words(against[0])) if one)
+            what = ", ".join(filter(None, (what, style.words(against[0]))))
         if self.unit == "1" or what == self.unit:
             return what or measure
         unit = "%" if self.percent else self.unit
@@ -104,18 +104,23 @@ class Shown:
     """
 
     view: Any
-    table: pd.DataFrame
-    settings: Mapping[str, Any]
-    facts: Mapping[str, Any]
+    context: Context
     path: str | os.PathLike[str]
     picked: pd.DataFrame | None = None
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The table that the rows come from."""
+        return self.context.tables[self.view.table]
+
+    def select(self, where: Where) -> pd.DataFrame:
+        """The rows of the table that meet some conditions."""
+        return select(self.table, where, self.context.settings)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The estimates."""
-        if self.picked is not None:
-            return self.picked
-        return select(self.table, self.view.where, self.settings)
+        return self.select(self.view.where) if self.picked is None else self.picked
 
     @cached_property
     def looked(self) -> dict[Any, Look]:
@@ -125,25 +130,23 @@ class Shown:
     @cached_property
     def control(self) -> pd.DataFrame:
         """The controls beside them; no rows where the view names none."""
-        if not self.view.control:
+        view = self.view
+        if not view.control:
             return self.table.iloc[:0]
-        return control_rows(self.table, self.view.where, self.view.control, self.settings)
-
-    def tell(self, template: str) -> str:
-        """A template filled in."""
-        return fill(template, {**self.settings, "facts": self.facts, **ends(self.rows)})
+        return control_rows(self.table, view.where, view.control, self.context.settings)
 
     def panels(self) -> list[Panel]:
         """The rows of every panel, in the order of the rows."""
         columns = list(self.view.panels)
         if not columns:
-            return [Panel((), "", self.rows, self.control)]
+            return [Panel(self.rows, self.control)]
         found = []
-        for key, rows in self.rows.groupby(columns, sort=False, dropna=False):
-            control = at(self.control, dict(zip(columns, key, strict=True)))
-            found.append(Panel(key, joined(key, columns), rows, control, "measure" in columns))
-        place = [{v: i for i, v in enumerate(dict.fromkeys(self.rows[c]))} for c in columns]
-        return sorted(found, key=lambda p: [of[v] for of, v in zip(place, p.values, strict=True)])
+        for values, rows in self.rows.groupby(columns, sort=False, dropna=False):
+            keys = dict(zip(columns, values, strict=True))
+            control, title = at(self.control, keys), looks.joined(values, columns)
+            found.append(Panel(rows, control, keys, title, "measure" in columns))
+        order = {column: list(self.rows[column].unique()) for column in columns}
+        return sorted(found, key=lambda p: [order[c].index(v) for c, v in p.keys.items()])
 
     def one_each(self, rows: pd.DataFrame, by: Sequence[str]) -> None:
         """Refuse rows of which several would be drawn in one place.
@@ -162,8 +165,8 @@ class Shown:
         if len(double) < 2:
             return
         some = at(double, dict(zip(by, double[by].iloc[0], strict=True)))
-        numbers = {"mean", "low", "high", "count"}
-        differ = [c for c in some if c not in numbers and some[c].nunique(dropna=False) > 1]
+        keys = some.drop(columns=["mean", "low", "high", "count"])
+        differ = [column for column in keys if keys[column].nunique(dropna=False) > 1]
         told = f"tell apart {', '.join(differ)} in the view"
         raise AnalysisError(
             f"{len(some)} rows would be drawn in one place",
@@ -172,19 +175,51 @@ class Shown:
         )
 
     @contextmanager
-    def picture(self, notes: Sequence[str], height: float, entries: int) -> Iterator[SubFigure]:
-        """The figure's empty body, under title and note.
+    def axes(
+        self,
+        titles: Sequence[str],
+        columns: int,
+        height: float,
+        notes: Sequence[str],
+        handles: Sequence[Any] = (),
+        below: bool = False,
+        **options: Any,
+    ) -> Iterator[list[Axes]]:
+        """The figure's empty axes, line by line under their titles, with its note and legend.
 
         Args:
+            height: of all axes in inches; it is larger where the legend needs it.
             notes: sentences; the view's own is put behind them.
-            height: of the body in inches; it is larger where the legend needs it.
-            entries: of the legend.
+            handles: of the legend; it stands right of the upper right panel, or below where its
+                names are long.
+            below: the legend stands below in any case.
+            options: of the grid.
         """
-        title = self.tell(self.view.title)
-        note = " ".join(one for one in (*notes, self.tell(self.view.note)) if one)
-        height = max(height, 0.5 + 0.165 * entries) + style.header_height(title, note, WIDTH)
+        view = self.view
+        title, own = (
+            self.context.say(template, ends(self.rows)) for template in (view.title, view.note)
+        )
+        note = " ".join(filter(None, (*notes, own)))
+        height = max(height, 0.5 + 0.165 * len(handles)) + style.header(title, note, WIDTH)[-1]
         with style.picture(self.path, title, note, width=WIDTH, height=height) as body:
-            yield body
+            count = len(titles)
+            axes = list(body.subplots(-(-count // columns), columns, squeeze=False, **options).flat)
+            for ax in axes[count:]:
+                ax.remove()
+            for ax, name in zip(axes, titles, strict=False):
+                ax.set_title(name)
+            yield axes[:count]
+            if not handles:
+                return
+            series = getattr(view, "series", "")
+            told = None if series in ("", "measure", "against", "half") else style.words(series)
+            widest = max(style.text_width(handle.get_label(), 8) for handle in handles)
+            if widest <= _WIDE_LABEL and not below:
+                style.side_legend(axes[min(columns, count) - 1], told, handles=handles)
+                return
+            room = max(1, int((WIDTH - 0.4) / (widest + 0.55)))
+            place = {"loc": "outside lower center", "ncols": min(room, len(handles))}
+            body.legend(handles=handles, title=told, alignment="left", **place)
 
 
 def at(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
@@ -217,16 +252,15 @@ def value_axis(ax: Axes, panel: Panel, axis: str = "y") -> None:
 
 def align(axes: Sequence[Axes], panels: Sequence[Panel], axis: str = "y") -> None:
     """Give panels of like unit and range one axis of values."""
-    for unit in dict.fromkeys(panel.unit for panel in panels):
+    for unit in {panel.unit for panel in panels}:
         same = [ax for ax, panel in zip(axes, panels, strict=True) if panel.unit == unit]
-        ends = np.array([getattr(ax, f"get_{axis}lim")() for ax in same])
-        sizes = ends[:, 1] - ends[:, 0]
-        if sizes.max() < _LIKE * sizes.min():
+        lows, highs = np.transpose([getattr(ax, f"get_{axis}lim")() for ax in same])
+        if (highs - lows).max() < _LIKE * (highs - lows).min():
             for ax in same:
-                ax.set(**{f"{axis}lim": (ends[:, 0].min(), ends[:, 1].max())})
+                ax.set(**{f"{axis}lim": (lows.min(), highs.max())})
 
 
-def columns_for(keys: Sequence[tuple[Any, ...]]) -> int:
+def columns_for(keys: Sequence[Sequence[Any]]) -> int:
     """How many panels stand in a line: the last of several keys tells columns apart.
 
     Args:
@@ -238,60 +272,13 @@ def columns_for(keys: Sequence[tuple[Any, ...]]) -> int:
     return 1 if count == 1 else 2 if count <= 6 else 3
 
 
-def grid(body: SubFigure, titles: Sequence[str], columns: int, **options: Any) -> list[Axes]:
-    """Axes of a grid under their titles, line by line; those left over are taken away."""
-    count = len(titles)
-    axes = list(body.subplots(-(-count // columns), columns, squeeze=False, **options).flat)
-    for ax in axes[count:]:
-        ax.remove()
-    for ax, title in zip(axes, titles, strict=False):
-        ax.set_title(title)
-    return axes[:count]
-
-
-def inner_labels(axes: Sequence[Axes], columns: int) -> None:
-    """Leave labels where the axis is not that of the left or lower neighbour."""
-    for i, ax in reversed(list(enumerate(axes))):
-        left = axes[i - 1]
-        if i % columns and left.get_ylabel() == ax.get_ylabel():
-            ax.tick_params(labelleft=left.get_ylim() != ax.get_ylim())
-            ax.set_ylabel("")
-        lowest = i + columns >= len(axes)
-        ax.tick_params(labelbottom=lowest)
-        if not lowest:
-            ax.set_xlabel("")
-
-
-def legend(
-    body: SubFigure,
-    axes: Sequence[Axes],
-    columns: int,
-    handles: Sequence[Any],
-    series: str = "",
-    below: bool = False,
-) -> None:
-    """The figure's legend: right of the upper right panel, or below where its names are long."""
-    if not handles:
-        return
-    title = None if series in ("", "measure", "against", "half") else style.words(series)
-    widest = max(style.text_width(str(handle.get_label()), 8) for handle in handles)
-    if widest <= _WIDE_LABEL and not below:
-        style.side_legend(axes[min(columns, len(axes)) - 1], title, handles=list(handles))
-        return
-    room = max(1, int((WIDTH - 0.4) / (widest + 0.55)))
-    options = {"loc": "outside lower center", "ncols": min(room, len(handles))}
-    body.legend(handles=list(handles), title=title, alignment="left", **options)
-
-
-def dot(colour: Any, label: str, marker: str = "o", **options: Any) -> Line2D:
-    """A legend's entry of dots."""
+def dots(looked: Iterable[Look], **options: Any) -> list[Any]:
+    """A legend's entries of things that are dots."""
     options = {"markersize": 4.6, "linestyle": "", **options}
-    return Line2D([], [], color=colour, label=label, marker=marker, **options)
-
-
-def dots(looked: Iterable[Look]) -> list[Any]:
-    """A legend's entries of series that are dots."""
-    return [dot(look.colour, look.label, look.marker) for look in looked]
+    return [
+        Line2D([], [], color=look.colour, label=look.label, marker=look.marker, **options)
+        for look in looked
+    ]
 
 
 def area(colour: Any, name: str) -> Patch:
@@ -321,10 +308,6 @@ def notes(rows: pd.DataFrame, marks: str, bars: str, along: bool = False) -> lis
         bars: what intervals are drawn as; empty where they are not drawn.
         along: checkpoints stand along an axis.
     """
-    return [_marks_note(rows, marks, bars), _steps_note(rows, along)]
-
-
-def _marks_note(rows: pd.DataFrame, marks: str, bars: str) -> str:
     in_time = (rows["unit"] == "step").all()
     averaged = rows[rows["count"] > 0]
     told = [f"{marks}: steps" if in_time else f"{marks}: means" if len(averaged) else ""]
@@ -334,18 +317,15 @@ def _marks_note(rows: pd.DataFrame, marks: str, bars: str) -> str:
         style.counts(part["count"], str(noun) or "observations")
         for noun, part in averaged.groupby("noun", sort=False)
     ]
-    half = set(rows["half"])
-    told.append(_HALVES.get(half.pop(), "") if len(half) == 1 else "")
-    text = "; ".join(part for part in told if part)
-    if not text:
-        return ""
-    return f"{text if text.startswith('n = ') else text[0].upper() + text[1:]}."
-
-
-def _steps_note(rows: pd.DataFrame, along: bool) -> str:
-    steps, first = rows["step"].nunique(), int(rows["step"].iloc[0])
-    if (rows["unit"] == "step").all() or (rows["noun"] == "steps").all():
-        return ""
-    if along:
-        return f"{steps:,} checkpoints." if steps > 1 else f"One checkpoint, step {first:,}."
-    return f"At step {first:,}." if steps == 1 and first > 0 else ""
+    if rows["half"].nunique() == 1:
+        told.append(_HALVES.get(rows["half"].iloc[0], ""))
+    text = "; ".join(filter(None, told))
+    text = text if text.startswith("n = ") else text[:1].upper() + text[1:]
+    steps, first, when = rows["step"].nunique(), int(rows["step"].iloc[0]), ""
+    if in_time or (rows["noun"] == "steps").all():
+        pass
+    elif along:
+        when = f"{steps:,} checkpoints." if steps > 1 else f"One checkpoint, step {first:,}."
+    elif steps == 1 and first > 0:
+        when = f"At step {first:,}."
+    return [text and f"{text}.", when]

@@ -33,11 +33,8 @@ _PALETTES = (
     style.ROLE_COLOURS,
 )
 _REST = {
-    "other": style.SOFT,
-    "rest": style.SOFT,
-    "whole": style.INK,
-    "sum": style.INK,
-    "total": style.INK,
+    **dict.fromkeys(("other", "rest"), style.SOFT),
+    **dict.fromkeys(("whole", "sum", "total"), style.INK),
 }
 _STAGE = re.compile(r"embedding|final_norm|layer_\d+_\w+")
 _STAGE_LINES = {"embedding": (0, (1, 1.5)), "final_norm": (0, (4, 1.2, 1, 1.2))}
@@ -102,10 +99,9 @@ def colours_of(values: Sequence[Any]) -> dict[Any, Any]:
 
 
 def palette_of(values: Iterable[Any]) -> Mapping[Any, Any]:
-    """The palette that knows most of the values; empty where none knows any."""
-    values = list(values)
-    known = max(_PALETTES, key=lambda palette: sum(value in palette for value in values))
-    return known if any(value in known for value in values) else {}
+    """The palette that knows most of the values."""
+    known = list(values)
+    return max(_PALETTES, key=lambda palette: sum(value in palette for value in known))
 
 
 def roles_of(rows: pd.DataFrame, column: str) -> dict[Any, str]:
@@ -115,11 +111,10 @@ def roles_of(rows: pd.DataFrame, column: str) -> dict[Any, str]:
     """
     if "chosen" not in rows or column == "chosen":
         return {}
-    if rows["chosen"].nunique() == 1 and rows[column].nunique() > 1:
+    one_thing = rows["chosen"].nunique() == 1 and rows[column].nunique() > 1
+    if one_thing or rows.groupby(column)["chosen"].nunique().max() > 1:
         return {}
-    if rows.groupby(column)["chosen"].nunique().max() > 1:
-        return {}
-    found = rows[(rows["chosen"] != "") & rows["chosen"].notna()]
+    found = rows[rows["chosen"].fillna("") != ""]
     roles = dict(zip(found[column], found["chosen"], strict=True))
     rank = {role: i for i, role in enumerate(style.ROLE_COLOURS)}
     return dict(sorted(roles.items(), key=lambda item: rank.get(item[1], len(rank))))

@@ -14,7 +14,6 @@ from circuit.reports import style
 from circuit.reports.draw import frame, looks
 from circuit.reports.draw.frame import Panel, Shown
 from circuit.reports.draw.looks import Look
-from circuit.reports.rows import select
 
 _NAMED = 12  # things of a panel that are named
 _INTERVALS = 80  # points of a panel that have their intervals
@@ -24,11 +23,9 @@ def draw_scatter(shown: Shown) -> None:
     """Draw a :class:`~circuit.reports.views.Scatter`."""
     view = shown.view
     by = list(dict.fromkeys(key for key in (*view.panels, *view.each, view.series) if key))
-    sides = []
-    for conditions in (view.x, view.y):
-        found = select(shown.table, {**view.where, **conditions}, shown.settings)
-        shown.one_each(found, by)
-        sides.append(found)
+    sides = [shown.select({**view.where, **side}) for side in (view.x, view.y)]
+    for side in sides:
+        shown.one_each(side, by)
     both = sides[0].merge(sides[1], on=by, suffixes=("_x", "_y"), sort=False)
     if both.empty:
         raise AnalysisError(
@@ -49,14 +46,12 @@ def draw_scatter(shown: Shown) -> None:
     notes.append("Dashed: both alike." if same else "")
     height = 3.9 if len(groups) == 1 else 0.3 + 3.0 * -(-len(groups) // columns)
     titles = [looks.joined(values, view.panels) if values else "" for values, _ in groups]
-    with told.picture(notes, height, len(handles)) as body:
-        axes = frame.grid(body, titles, columns)
+    with told.axes(titles, columns, height, notes, handles) as axes:
         for ax, (_, part) in zip(axes, groups, strict=True):
             _points(ax, part, told, few, same)
             for axis in ("x", "y"):
                 frame.value_axis(ax, _side(part, axis), axis)
             ax.grid(visible=True, axis="both")
-        frame.legend(body, axes, columns, handles, view.series)
 
 
 def _side(part: pd.DataFrame, axis: str) -> Panel:
@@ -64,7 +59,7 @@ def _side(part: pd.DataFrame, axis: str) -> Panel:
     fixed = ("measure", "against", "unit", "mean", "low", "high", "count", "noun")
     names = {key: f"{key}_{axis}" if f"{key}_{axis}" in part else key for key in fixed}
     rows = pd.DataFrame({key: part[name] for key, name in names.items()})
-    return Panel((), "", rows, rows.iloc[:0])
+    return Panel(rows, rows.iloc[:0])
 
 
 def _points(ax: Axes, part: pd.DataFrame, shown: Shown, few: bool, same: bool) -> None:

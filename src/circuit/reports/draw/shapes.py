@@ -9,10 +9,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import pandas as pd
+from collections.abc import Callable
 
 from circuit.errors import AnalysisError
 from circuit.reports.draw.cells import draw_cells
@@ -21,6 +18,7 @@ from circuit.reports.draw.dots import draw_dots
 from circuit.reports.draw.frame import Shown
 from circuit.reports.draw.scatter import draw_scatter
 from circuit.reports.draw.stack import draw_stack
+from circuit.reports.saying import Context
 from circuit.reports.views import Cells, Curves, Dots, Scatter, Stack, View
 
 _SHAPES: dict[type[View], Callable[[Shown], None]] = {
@@ -32,34 +30,22 @@ _SHAPES: dict[type[View], Callable[[Shown], None]] = {
 }
 
 
-def draw(
-    view: View,
-    tables: Mapping[str, pd.DataFrame],
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    path: str | os.PathLike[str],
-) -> None:
+def draw(view: View, context: Context, path: str | os.PathLike[str]) -> None:
     """Draw one of the five shapes to an SVG file.
-
-    Args:
-        tables: the analysis' tables of estimates.
-        settings: of the analysis.
-        facts: what measuring said of itself.
 
     Raises:
         AnalysisError: the view names what there is not, its rows do not tell apart what it draws,
             or rows of one axis have several units.
     """
-    if view.table not in tables:
+    if view.table not in context.tables:
         raise AnalysisError(
             f"there is no table {view.table!r}",
             where=f"figure {view.name}",
-            expected=f"one of {', '.join(tables)}",
+            expected=f"one of {', '.join(context.tables)}",
             do="name a table of this kind in the view",
         )
     try:
-        _SHAPES[type(view)](Shown(view, tables[view.table], settings, facts, path))
+        _SHAPES[type(view)](Shown(view, context, path))
     except AnalysisError as error:
-        if not (error.where or "").startswith("figure "):
-            error.where = f"figure {view.name}" + (f", {error.where}" if error.where else "")
+        error.where = f"figure {view.name}" + (f", {error.where}" if error.where else "")
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,8 @@ from matplotlib.patches import Patch
 from circuit.reports import style
 from circuit.reports.draw import frame, looks
 from circuit.reports.draw.frame import Panel, Shown
+from circuit.reports.draw.looks import Look
 from circuit.reports.quantities import format_value
-from circuit.reports.rows import select
 
 POINTS = 150  # of a cumulative curve; a sum is exact at each of them
 UNSTACKED = "residual"
@@ -29,9 +29,7 @@ def draw_stack(shown: Shown) -> None:
     """Draw a :class:`~circuit.reports.views.Stack`."""
     view = shown.view
     shown.one_each(shown.rows, [*view.panels, view.parts, view.x, *view.y, "step"])
-    total = shown.rows[:0]
-    if view.total is not None:
-        total = select(shown.table, {**view.where, **view.total}, shown.settings)
+    total = shown.rows[:0] if view.total is None else shown.select({**view.where, **view.total})
     rows = shown.rows.drop(index=total.index, errors="ignore")
     if rows[view.parts].nunique() > looks.MOST:
         rows = _few(rows, view.parts, looks.TOLD)
@@ -59,7 +57,7 @@ def _areas(shown: Shown, total: pd.DataFrame, colours: Mapping[Any, Any]) -> Non
         else Patch(color=colour, label=looks.spelled(name))
         for name, colour in colours.items()
     ]
-    columns = frame.columns_for([panel.values for panel in panels])
+    columns = frame.columns_for([tuple(panel.keys.values()) for panel in panels])
     lines = -(-len(panels) // columns)
     notes = [
         *frame.notes(shown.rows, "Areas", "", along=True)[:1],
@@ -70,11 +68,10 @@ def _areas(shown: Shown, total: pd.DataFrame, colours: Mapping[Any, Any]) -> Non
         line = {"color": style.INK, "linewidth": 1.6, "label": _whole_name(total, view)}
         handles.insert(0, Line2D([], [], **line))
         notes.append("Areas above minus areas below, and dashed lines, sum to the black line.")
-    wholes = _wholes(panels, total, view)
+    wholes = [frame.at(total, panel.keys) for panel in panels]
     titles = [_titled(p, w if len(w) else p.rows) for p, w in zip(panels, wholes, strict=True)]
     height = 3.0 if lines == 1 else 0.4 + 2.4 * lines
-    with shown.picture(notes, height, len(handles)) as body:
-        axes = frame.grid(body, titles, columns)
+    with shown.axes(titles, columns, height, notes, handles) as axes:
         for i, (ax, panel, whole) in enumerate(zip(axes, panels, wholes, strict=True)):
             _area(ax, panel, whole, view, colours)
             if i + columns < len(axes):
@@ -83,7 +80,6 @@ def _areas(shown: Shown, total: pd.DataFrame, colours: Mapping[Any, Any]) -> Non
                 style.step_axis(ax, ticks=5)
             else:
                 ax.set_xlabel(style.words(view.x))
-        frame.legend(body, axes, columns, handles)
 
 
 def _area(
@@ -119,8 +115,12 @@ def _area(
 
 
 def _bars(shown: Shown, total: pd.DataFrame, colours: Mapping[Any, Any]) -> None:
+    """Horizontal bars, stacked by sign, with each bar's total as a dot."""
     view = shown.view
-    rows, whole = (_named_bars(rows, view.y) for rows in (shown.rows, total))
+    rows, whole = (
+        part.assign(bar=[looks.joined(bar, view.y) for bar in part[list(view.y)].to_numpy()])
+        for part in (shown.rows, total)
+    )
     notes = frame.notes(rows, "Bars", "")
     notes.append("Dots: " + ("the whole." if len(total) else "sums of a bar's parts."))
     if view.top is not None and rows["bar"].nunique() > view.top:
@@ -129,40 +129,29 @@ def _bars(shown: Shown, total: pd.DataFrame, colours: Mapping[Any, Any]) -> None
     panels = replace(shown, picked=rows).panels()
     handles: list[Any] = [Patch(color=c, label=looks.spelled(name)) for name, c in colours.items()]
     called = _whole_name(total, view) or "sum of parts"
-    handles.append(frame.dot(style.INK, called, markersize=4))
+    handles += frame.dots([Look(style.INK, called)], markersize=4)
     columns = min(len(panels), 2)
     tall = [panel.rows["bar"].nunique() for panel in panels]
     high = [0.9 + _LINE * max(tall[i : i + columns]) for i in range(0, len(tall), columns)]
     # Shares of several wholes have no sum.
     titles = [p.title if p.unit == "share" else _titled(p, p.rows) for p in panels]
-    with shown.picture(notes, sum(high), len(handles)) as body:
-        axes = frame.grid(body, titles, columns, height_ratios=high)
-        for ax, panel, part in zip(axes, panels, _wholes(panels, whole, view), strict=True):
-            table = _table(panel.rows, "bar", view.parts)
+    with shown.axes(titles, columns, sum(high), notes, handles, height_ratios=high) as axes:
+        for ax, panel in zip(axes, panels, strict=True):
+            table, part = _table(panel.rows, "bar", view.parts), frame.at(whole, panel.keys)
             sums = table.sum(axis=1)
             if len(part):
                 sums = part.groupby("bar")["mean"].sum().reindex(table.index).fillna(sums)
-            _bar(ax, table.reindex(columns=list(colours), fill_value=0.0), sums, colours)
+            places = np.arange(len(table))
+            held = {name: table[name].to_numpy() for name in colours if name in table}
+            for name, base, size in _stacked(held):
+                ax.barh(places, size, left=base, height=0.7, color=colours[name], zorder=2)
+            ax.plot(sums, places, "o", color=style.INK, markersize=3.4, zorder=4)
+            style.zero_line(ax, "x")
+            ax.set_yticks(places, list(table.index), fontsize=7.5)
+            ax.use_sticky_edges = False  # else bars would touch the frame, and their dots be cut
+            ax.margins(x=0.05)
+            frame.lines_of(ax, len(table))
             _name(ax, panel, "x")
-        frame.legend(body, axes, columns, handles)
-
-
-def _named_bars(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    names = [looks.joined(bar, keys) for bar in rows[list(keys)].itertuples(index=False)]
-    return rows.assign(bar=names)
-
-
-def _bar(ax: Axes, table: pd.DataFrame, sums: pd.Series, colours: Mapping[Any, Any]) -> None:
-    """Horizontal bars, one per row, stacked by sign, with each bar's total as a dot."""
-    places = np.arange(len(table))
-    for name, base, size in _stacked({name: table[name].to_numpy() for name in table}):
-        ax.barh(places, size, left=base, height=0.7, color=colours[name], zorder=2)
-    ax.plot(sums, places, "o", color=style.INK, markersize=3.4, zorder=4)
-    style.zero_line(ax, "x")
-    ax.set_yticks(places, list(table.index), fontsize=7.5)
-    ax.use_sticky_edges = False  # else bars would touch the frame, and their dots be cut
-    ax.margins(x=0.05)
-    frame.lines_of(ax, len(table))
 
 
 def _table(rows: pd.DataFrame, index: str, parts: str) -> pd.DataFrame:
@@ -179,11 +168,6 @@ def _stacked(parts: Mapping[Any, np.ndarray]) -> Iterator[tuple[Any, np.ndarray,
             size = sign * np.clip(sign * values, 0, None)
             yield name, base + np.zeros(len(values)), size
             base = base + size
-
-
-def _wholes(panels: Sequence[Panel], total: pd.DataFrame, view: Any) -> list[pd.DataFrame]:
-    """The rows of the whole in every panel."""
-    return [frame.at(total, dict(zip(view.panels, p.values, strict=True))) for p in panels]
 
 
 def _whole_name(total: pd.DataFrame, view: Any) -> str:
