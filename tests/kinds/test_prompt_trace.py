@@ -10,7 +10,7 @@ from circuit.kinds.prompt_trace.measure import TABLES, trace_rows
 from circuit.kinds.prompt_trace.settings import Settings
 from circuit.measures.paths.trace import prompt_trace
 from circuit.measuring import Table
-from circuit.reports.bespoke.trace_story import PARTS, story
+from circuit.reports.bespoke.trace_story import story
 
 EVENT, STEP = 7, 1200
 
@@ -60,34 +60,30 @@ def test_the_first_checkpoint_has_no_control_and_a_wrong_answer_is_called_wrong(
 
 def told(found, step=STEP):
     facts = {**found.facts, "step": step}
-    return story(facts, {name: getattr(found, name) for name in TABLES}, 4)
-
-
-def sentence(rows, part, component, what):
-    chosen = (rows["part"] == part) & (rows["component"] == component) & (rows["what"] == what)
-    return rows[chosen]["text"].item()
+    return list(story(facts, {name: getattr(found, name) for name in TABLES}, 4))
 
 
 def test_the_story_tells_the_planted_mechanism_in_the_models_order(lookup):
-    facts, rows = lookup.facts, told(lookup)
-    assert list(dict.fromkeys(rows["part"])) == list(PARTS)
-    answer, key = facts["answer"], facts["key"]
-    assert f"The latest write to {key} put {answer} at position" in rows["text"].iloc[0]
-    one_back = sentence(rows, "support_value", "L0H1", "attention")
+    facts, steps = lookup.facts, told(lookup)
+    parts = ["program", "support_value", "prediction", "paths", "answer"]
+    assert list(dict.fromkeys(step.part for step in steps)) == parts
+    answer, key, texts = facts["answer"], facts["key"], [step.text for step in steps]
+    assert f"The latest write to {key} put {answer} at position" in texts[0]
+    said = {(step.part, step.label): step.text for step in steps}
+    one_back = said["support_value", "L0H1"]
     assert one_back.startswith(f"L0H1 looks at {key} 1 token back, the support write's key (")
-    finds = sentence(rows, "prediction", "L1H2", "attention")
+    finds = said["prediction", "L1H2"]
     back = facts["positions"]["prediction"] - facts["positions"]["support_value"]
     assert finds.startswith(f"L1H2 looks at {answer} {back} tokens back, the support value (")
-    why = sentence(rows, "prediction", "L1H2", "match")
+    why = said["prediction", "why there"]
     assert re.search(r"that is \+[\d.]+ from L0H1, ", why)
-    texts = list(rows["text"])
     assert texts.index(why) == texts.index(finds) - 1
     assert texts[-1].startswith(f"The model answers {answer} with probability ")
 
 
 def test_every_sentence_is_whole(lookup, nothing):
     for found in (lookup, nothing):
-        for text in told(found)["text"]:
+        for text in [step.text for step in told(found)]:
             assert text.endswith(".")
             assert not re.search(r"\bnan\b|None|  |[-]\d", text), text
 
@@ -101,7 +97,7 @@ def test_the_page_is_self_contained_and_has_the_program_every_sentence_and_the_f
     assert "<script" not in page
     assert not re.search(r"""(?:src|href)=["'](?!#|data:image/png;base64,)""", page)
     assert not re.search(r"url\((?!#)", page)
-    for text in told(lookup)["text"]:
+    for text in [step.text for step in told(lookup)]:
         escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         assert escaped.replace("'", "&#39;") in page
     at, answer = lookup.facts["positions"]["support_value"], lookup.facts["answer"]

@@ -183,16 +183,6 @@ def colour_bar(image: ScalarMappable, axes: Sequence[Axes], label: str, **option
     return bar
 
 
-def token_axis(ax: Axes, tokens: Sequence[str], roles: Sequence[str]) -> None:
-    """Write a program's tokens under the axes, in the colours of their roles."""
-    size = min(7.0, 330 / len(tokens))
-    labels = [token.replace("<", "‹").replace(">", "›") for token in tokens]
-    ticks = ax.set_xticks(range(len(tokens)), labels, rotation=90, size=size)
-    for tick, role in zip(ticks, roles, strict=True):
-        weight = "bold" if role in ("support_value", "query_key") else "normal"
-        tick.label1.set(color=role_colour(role), fontweight=weight)
-
-
 def role_legend(ax: Axes, roles: Iterable[str], columns: int, **place: Any) -> None:
     """Say on empty axes which role each colour of a token stands for."""
     ax.set_axis_off()

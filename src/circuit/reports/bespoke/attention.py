@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_hex
-from matplotlib.figure import SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
@@ -20,6 +19,8 @@ from circuit.reports.style import (
     GRID,
     SEQUENTIAL,
     SOFT,
+    bare,
+    colour_bar,
     every_nth,
     picture,
     readable_on,
@@ -28,9 +29,7 @@ from circuit.reports.style import (
     thinned,
 )
 
-StrPath = str | os.PathLike[str]
-
-CHECKPOINTS = 20  # rows of a strip; more are thinned, and the figure says so
+_CHECKPOINTS = 20  # rows of a strip; more are thinned, and the figure says so
 _OUTLINE = "#d55e00"
 _LEVELS = {
     "place": "Places (share of variance)",
@@ -38,7 +37,7 @@ _LEVELS = {
 }
 
 
-def patterns(patterns: pd.DataFrame, path: StrPath) -> None:
+def patterns(patterns: pd.DataFrame, path: str) -> None:
     """Draw, for each event, the attention on every position (columns) at every checkpoint (rows).
 
     Under each strip stand the program's tokens in the colour of their role; the support value is
@@ -46,7 +45,7 @@ def patterns(patterns: pd.DataFrame, path: StrPath) -> None:
     """
     events = list(dict.fromkeys(patterns["event"]))
     steps = sorted(patterns["step"].unique())
-    shown = thinned(steps, CHECKPOINTS)
+    shown = thinned(steps, _CHECKPOINTS)
     kept = "" if len(shown) == len(steps) else f", {len(shown)} of {len(steps)} checkpoints"
     note = (
         "One strip per read event; columns: positions up to the prediction; rows: checkpoints, "
@@ -57,110 +56,72 @@ def patterns(patterns: pd.DataFrame, path: StrPath) -> None:
     title = f"Attention from the prediction position in {len(events)} real programs"
     height = 0.62 + len(events) * (strip + 0.12) + 0.55
     with picture(path, title, note, height=height) as body:
-        grid = body.add_gridspec(
-            len(events) + 1,
-            2,
-            width_ratios=[12, 1.15],
-            height_ratios=[*[strip] * len(events), 0.2],
-        )
-        image = None
+        high = [*[strip] * len(events), 0.4]
+        grid = body.add_gridspec(len(events) + 1, 2, width_ratios=[12, 1.15], height_ratios=high)
         for i, event in enumerate(events):
             part = patterns[(patterns["event"] == event) & patterns["step"].isin(shown)]
+            table = part.pivot(index="step", columns="position", values="attention")
+            labels = part[part["step"] == shown[0]].sort_values("position")
             ax, bars = body.add_subplot(grid[i, 0]), body.add_subplot(grid[i, 1])
-            image = _strip(ax, bars, part, shown, last=i == len(events) - 1)
-        foot = body.add_subplot(grid[len(events), :])
-        _key(body, foot, image, patterns)
-
-
-def _strip(ax: Axes, bars: Axes, part: pd.DataFrame, steps: list[int], last: bool) -> AxesImage:
-    """One event: the map of attention, the tokens under it and the bars beside it."""
-    table = part.pivot(index="step", columns="position", values="attention").loc[steps]
-    labels = part[part["step"] == steps[0]].sort_values("position")
-    image = ax.imshow(table.to_numpy(), cmap=SEQUENTIAL, norm=Normalize(0, 1), aspect="auto")
-    support = labels["role"].to_numpy() == "support_value"
-    for place in np.flatnonzero(support):
-        frame = Rectangle(
-            (place - 0.5, -0.5),
-            1,
-            len(steps),
-            fill=False,
-            edgecolor=_OUTLINE,
-            linewidth=1.4,
-            zorder=4,
-        )
-        frame.set_clip_on(False)
-        ax.add_patch(frame)
-    for edge in np.flatnonzero(labels["token"].isin(["W", "R"]))[1:]:
-        ax.axvline(edge - 0.5, color=GRID, linewidth=0.6, zorder=3)  # where a write or read begins
-    size = min(7.0, 7.0 * 46 / max(len(labels), 46))
-    for x, (token, role) in enumerate(zip(labels["token"], labels["role"], strict=True)):
-        ax.annotate(
-            token,
-            (x, 0),
-            (0, -3),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            rotation=90,
-            rotation_mode="anchor",
-            ha="right",
-            va="center",
-            fontsize=size,
-            color=role_colour(role),
-            fontweight="bold" if role in ("support_value", "query_key") else "normal",
-            annotation_clip=False,
-        )
-    _name(ax, labels)
-    places = every_nth(len(steps), 5)
-    ax.set_yticks(places, [f"{steps[i]:,}" for i in places])
-    ax.set_ylabel("step")
-    ax.set_xticks([])
-    mass = table.to_numpy()[:, support].sum(1)
-    bars.barh(range(len(steps)), mass, height=0.72, color=ATTENTION_ROLE_COLOURS["support_value"])
-    bars.set_ylim(len(steps) - 0.5, -0.5)
-    bars.set_xlim(0, 1)
-    bars.set_yticks([])
-    bars.set_xticks([0, 0.5, 1], ["0", "½", "1"])
-    bars.tick_params(labelsize=7, length=2)
-    bars.set_title("on answer", fontsize=7.5, fontweight="normal", color=SOFT, pad=4)
-    if last:
+            image = token_map(ax, table.to_numpy(), shown, labels["token"], labels["role"], 5)
+            _support(ax, bars, table.to_numpy(), labels["role"].to_numpy() == "support_value")
+            begins = np.flatnonzero(labels["token"].isin(["W", "R"]))[1:]
+            ax.vlines(begins - 0.5, -0.5, len(shown) - 0.5, color=GRID, linewidth=0.6, zorder=3)
+            at = dict(zip(labels["role"], labels["token"], strict=True))
+            ax.set_title(
+                f"R {at.get('query_key', '?')} → {at.get('support_value', '?')}: event {event}, "
+                f"program {labels['sample_id'].iloc[0]}",
+            )
+            ax.set_ylabel("step")
         bars.set_xlabel("probability", fontsize=7.5)
-    for each in (ax, bars):
-        each.grid(visible=False)
-        each.tick_params(axis="y", length=0)
-    ax.spines[:].set(visible=True, linewidth=0.5, color=SOFT)
+        foot = body.add_subplot(grid[-1, :])
+        role_legend(foot, patterns["role"], 4, loc="upper left")
+        scale = foot.inset_axes((0.74, 0.1, 0.26, 0.3))
+        colour_bar(image, [foot], "attention (probability)", cax=scale, orientation="horizontal")
+
+
+def token_map(
+    ax: Axes,
+    attention: np.ndarray,
+    rows: Sequence[object],
+    tokens: Sequence[str],
+    roles: Sequence[str],
+    most: int,
+) -> AxesImage:
+    """Attention on a program's tokens, which have the colours of their roles; grey: no number.
+
+    Args:
+        most: so many of the rows are named.
+    """
+    bare(ax)
+    ax.set_facecolor(GRID)
+    image = ax.imshow(attention, cmap=SEQUENTIAL, norm=Normalize(0, 1), aspect="auto")
+    told = every_nth(len(rows), most)
+    ax.set_yticks(told, [f"{rows[i]:,}" if most < len(rows) else rows[i] for i in told])
+    labels = [token.replace("<", "‹").replace(">", "›") for token in tokens]
+    size = min(7.0, 330 / len(labels))
+    ticks = ax.set_xticks(range(len(labels)), labels, rotation=90, size=size)
+    for tick, role in zip(ticks, roles, strict=True):
+        weight = "bold" if role in ("support_value", "query_key") else "normal"
+        tick.label1.set(color=role_colour(role), fontweight=weight)
     return image
 
 
-def _name(ax: Axes, labels: pd.DataFrame) -> None:
-    """Title of a strip: the read, its answer and where it comes from."""
-    at = dict(zip(labels["role"], labels["token"], strict=True))
-    asked = at.get("query_key", labels["token"].iloc[-1])
-    answer = at.get("support_value", "?")
-    ax.set_title(f"R {asked} → {answer}", pad=4)
-    ax.annotate(
-        f"event {labels['event'].iloc[0]}, program {labels['sample_id'].iloc[0]}",
-        (1, 1),
-        (0, 5),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        ha="right",
-        fontsize=7.5,
-        color=SOFT,
-    )
+def _support(ax: Axes, bars: Axes, attention: np.ndarray, support: np.ndarray) -> None:
+    """Outline the support value, and draw the attention on it beside the map."""
+    count = len(attention)
+    for place in np.flatnonzero(support):
+        line = {"fill": False, "edgecolor": _OUTLINE, "linewidth": 1.4, "zorder": 4}
+        ax.add_patch(Rectangle((place - 0.5, -0.5), 1, count, clip_on=False, **line))
+    colour = ATTENTION_ROLE_COLOURS["support_value"]
+    bars.barh(range(count), attention[:, support].sum(1), height=0.72, color=colour)
+    bars.set(xlim=(0, 1), ylim=(count - 0.5, -0.5), yticks=[])
+    bars.set_xticks([0, 0.5, 1], ["0", "½", "1"], fontsize=7)
+    bars.set_title("on answer", fontsize=7.5, fontweight="normal", color=SOFT, pad=4)
+    bars.grid(visible=False)
 
 
-def _key(body: SubFigure, foot: Axes, image: AxesImage | None, patterns: pd.DataFrame) -> None:
-    """The colours of tokens, and the scale of attention."""
-    role_legend(foot, patterns["role"], 4, loc="upper left", bbox_to_anchor=(0.0, 1.2))
-    if image is not None:
-        scale = foot.inset_axes((0.74, 0.1, 0.26, 0.55))
-        bar = body.colorbar(image, cax=scale, orientation="horizontal")
-        bar.set_label("attention (probability)", fontsize=8)
-        bar.set_ticks([0, 0.25, 0.5, 0.75, 1])
-        bar.outline.set(linewidth=0.5, edgecolor=SOFT)
-
-
-def directions(rows: pd.DataFrame, head: str, path: StrPath) -> None:
+def directions(rows: pd.DataFrame, head: str, path: str) -> None:
     """Draw what both sides of each singular direction of one head have of places and tokens."""
     last = int(rows["step"].max())
     part = rows[(rows["step"] == last) & (rows["head"] == head)]
@@ -181,9 +142,7 @@ def directions(rows: pd.DataFrame, head: str, path: StrPath) -> None:
             ax.set_ylim(len(sides) - 0.5, -0.5)
             ax.set_title(title_of)
             ax.set_xticks([])
-            ax.grid(visible=False)
-            ax.tick_params(length=0)
-            ax.spines[:].set_visible(False)
+            bare(ax)
         names = [
             f"{matrix} {number} {side}  σ {items['singular_value'].iloc[0]:.2f}"
             for (matrix, number, side), items in sides

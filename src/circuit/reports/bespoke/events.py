@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import SubFigure
-from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from circuit.reports.style import (
@@ -17,6 +17,7 @@ from circuit.reports.style import (
     SOFT,
     SPARE_COLOURS,
     SPLIT_COLOURS,
+    colour_bar,
     counts,
     picture,
     readable_on,
@@ -52,15 +53,15 @@ def pair_matrix(pairs: pd.DataFrame, overlaps: pd.DataFrame, path: str) -> None:
         f"({counts(reads, 'reads')} per split); white: none.\nRight: share of the row's answered "
         f"pairs that the column answers too. {heldout:,} pairs are held out."
     )
-    rate = pairs["answers"] / pairs["split"].map(reads) * 1000
-    present = rate[rate > 0]
+    pairs = pairs.assign(rate=pairs["answers"] / pairs["split"].map(reads) * 1000)
+    present = pairs["rate"][pairs["rate"] > 0]
     norm = LogNorm(present.min(), present.max())
     title = "Which pairs the splits answer"
     with picture(path, title, note, height=1.2 + 0.62 * len(splits)) as body:
         left, right = body.subfigures(1, 2, width_ratios=[1.75, 1])
         axes = left.subplots(len(splits), 1, sharex=True, squeeze=False)[:, 0]
         for i, (ax, split) in enumerate(zip(axes, splits, strict=True)):
-            part = pairs[pairs["split"] == split].assign(rate=rate)
+            part = pairs[pairs["split"] == split]
             table = part.pivot(index="key", columns="value", values="rate").to_numpy()
             shown = np.ma.masked_equal(table, 0)
             image = ax.imshow(shown, cmap=SEQUENTIAL, norm=norm, aspect="auto")
@@ -70,19 +71,28 @@ def pair_matrix(pairs: pd.DataFrame, overlaps: pd.DataFrame, path: str) -> None:
             ax.set_yticks([0, len(table) - 1])
             ax.spines[:].set_visible(True)
         axes[-1].set_xlabel("value")
-        bar = left.colorbar(image, ax=list(axes), pad=0.015, aspect=30)
-        bar.set_label("answers per 1,000 reads (log scale)")
+        bar = colour_bar(image, list(axes), "answers per 1,000 reads (log scale)", aspect=30)
         bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         bar.ax.yaxis.set_minor_locator(NullLocator())
-        bar.outline.set_visible(False)
-        _overlap(right, overlaps[overlaps["of"] == "answers"], splits)
+        answered = overlaps[overlaps["of"] == "answers"]
+        table = answered.pivot(index="split", columns="other", values="share_of_pairs")
+        ax, table = right.add_subplot(), table.loc[splits, splits].to_numpy()
+        ax.imshow(table, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="equal")
+        for (y, x), share in np.ndenumerate(table):
+            colour = readable_on(SEQUENTIAL(share))
+            ax.text(x, y, f"{share:.0%}", ha="center", va="center", fontsize=6.5, color=colour)
+        ax.set_yticks(range(len(splits)), splits)
+        ax.set_xticks(range(len(splits)), splits, rotation=60, ha="right", rotation_mode="anchor")
+        ax.grid(visible=False)
+        ax.tick_params(length=0, labelsize=7)
+        ax.set_title("Shared pairs", fontsize=8.5)
 
 
 def event_graph(graph: pd.DataFrame, rows: pd.DataFrame, path: str) -> None:
     """Draw the relations of earlier events to a read, and the distances that they span."""
     edges = rows[(rows["group"] == "graph") & (rows["against"] == "")]
-    splits = list(dict.fromkeys(graph["split"]))
+    splits, relations = (list(dict.fromkeys(graph[key])) for key in ("split", "relation"))
     first = splits[0]
     programs = graph.groupby("split")["programs"].first()
     note = (
@@ -92,47 +102,31 @@ def event_graph(graph: pd.DataFrame, rows: pd.DataFrame, path: str) -> None:
     )
     with picture(path, "The read/write event graph", note, height=6.6) as body:
         top, bottom = body.subfigures(2, 1, height_ratios=[1, 1.45])
-        mean = edges[edges["split"] == first].set_index("measure")["mean"]
-        _stream(top.add_subplot(), mean)
-        relations = list(dict.fromkeys(graph["relation"]))
+        _stream(top.add_subplot(), edges[edges["split"] == first].set_index("measure")["mean"])
         axes = bottom.subplots(2, -(-len(relations) // 2), sharex=True).ravel()
         for ax, relation in zip(axes, relations, strict=False):
             part = graph[graph["relation"] == relation]
-            for i, split in enumerate(splits):
-                line = part[part["split"] == split]
-                colour = _colour(split, i)
-                if i == 0:
-                    ax.bar(line["tokens"], line["share"], width=2.4, color=colour, alpha=_BARS)
-                else:
-                    ax.plot(line["tokens"], line["share"], ".-", color=colour, linewidth=1)
+            handles = [
+                _distances(ax, i, split, part[part["split"] == split])
+                for i, split in enumerate(splits)
+            ]
             ax.set_title(words(relation), fontsize=8.5)
             share_axis(ax, "", whole=False)
             ax.yaxis.set_major_locator(MaxNLocator(3))
         for ax in axes[len(relations) :]:
             ax.axis("off")
-        handles = [Patch(color=_colour(first, 0), alpha=_BARS, label=first)]
-        for i, split in enumerate(splits[1:], start=1):
-            handles += axes[-1].plot([], [], ".-", color=_colour(split, i), label=split)
         axes[-1].legend(handles=handles, loc="center left")
         for ax in axes[len(axes) // 2 - 1 : len(relations)]:
             ax.set_xlabel("distance (tokens)")
             ax.tick_params(labelbottom=True)
 
 
-def _overlap(body: SubFigure, overlaps: pd.DataFrame, splits: list[str]) -> None:
-    """The share of each row's pairs that each column has, written into a square."""
-    table = overlaps.pivot(index="split", columns="other", values="share_of_pairs")
-    table = table.loc[splits, splits]
-    ax = body.add_subplot()
-    ax.imshow(table.to_numpy(), cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="equal")
-    for (y, x), share in np.ndenumerate(table.to_numpy()):
-        colour = readable_on(SEQUENTIAL(share))
-        ax.text(x, y, f"{share:.0%}", ha="center", va="center", fontsize=6.5, color=colour)
-    ax.set_yticks(range(len(splits)), splits)
-    ax.set_xticks(range(len(splits)), splits, rotation=60, ha="right", rotation_mode="anchor")
-    ax.grid(visible=False)
-    ax.tick_params(length=0, labelsize=7)
-    ax.set_title("Shared pairs", fontsize=8.5)
+def _distances(ax: Axes, i: int, split: str, line: pd.DataFrame) -> Any:
+    """The first split as bars, the others as lines over them."""
+    look = {"color": _colour(split, i), "label": split}
+    if i == 0:
+        return ax.bar(line["tokens"], line["share"], width=2.4, alpha=_BARS, **look)
+    return ax.plot(line["tokens"], line["share"], ".-", linewidth=1, **look)[0]
 
 
 def _stream(ax: Axes, mean: pd.Series) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from circuit.reports.style import (
     FAINT,
@@ -18,7 +17,7 @@ from circuit.reports.style import (
 )
 
 _TICKS = 16
-SILENT = "silent at the end"
+_SILENT = "silent at the end"
 
 
 def feature_births(rows: pd.DataFrame, features: pd.DataFrame, path: str) -> None:
@@ -30,43 +29,31 @@ def feature_births(rows: pd.DataFrame, features: pd.DataFrame, path: str) -> Non
     """
     features = features[features["against"] == ""]
     dead = rows[rows["measure"] == "dead_share"].set_index("step")["mean"].sort_index()
-    steps = [int(step) for step in dead.index]
+    places, steps = range(len(dead)), dead.index
     never = int(features["born"].isna().sum())
     note = (
         f"n = {len(features):,} features, {never:,} of them never active. Bars up: born, first "
         "active; bars down: gone, never active again.\nColour: what a feature fires on at the "
         "last checkpoint, the label that explains most of its activation."
     )
-    kinds = _kinds(features)
+    where = features["role"].map(lambda name: "" if name == "everywhere" else f" at {words(name)}")
+    kinds = (features["label"].map(words) + where).where(features["label"] != "", _SILENT)
     with picture(path, "When features are born", note, height=4.4) as body:
         top, bottom = body.subplots(2, 1, sharex=True, height_ratios=[1, 2])
-        alive = len(features) * (1 - dead)
-        top.plot(range(len(steps)), alive, color=INK, marker="o", markersize=2.6)
+        top.plot(places, len(features) * (1 - dead), color=INK, marker="o", markersize=2.6)
         top.set_ylabel("active (1)")
         top.set_ylim(bottom=0)
-        _bars(bottom, kinds, features["born"], steps, 1)
-        _bars(bottom, kinds, features["gone"], steps, -1)
+        for sign, at in ((1, features["born"]), (-1, features["gone"])):
+            base = np.zeros(len(dead))
+            for i, (kind, part) in enumerate(at.groupby(kinds)):
+                height = sign * part.value_counts().reindex(steps, fill_value=0).to_numpy()
+                colour = FAINT if kind == _SILENT else SPARE_COLOURS[i % len(SPARE_COLOURS)]
+                bar = {"color": colour, "label": kind if sign > 0 else None, "width": 0.8}
+                bottom.bar(places, height, bottom=base, **bar)
+                base += height
         bottom.axhline(0, color=SOFT, linewidth=0.8)
         bottom.set_ylabel("features (1)")
-        shown = every_nth(len(steps), _TICKS)
+        shown = every_nth(len(dead), _TICKS)
         bottom.set_xticks(shown, [f"{steps[i]:,}" for i in shown])
         bottom.set_xlabel("checkpoint (training step)")
         side_legend(bottom, "fires on", fontsize=7.5)
-
-
-def _kinds(features: pd.DataFrame) -> pd.Series:
-    """What every feature fires on, in words."""
-    role = features["role"].map(lambda name: "" if name == "everywhere" else f" at {words(name)}")
-    kinds = features["label"].map(words) + role
-    return kinds.where(features["label"] != "", SILENT)
-
-
-def _bars(ax: Axes, kinds: pd.Series, at: pd.Series, steps: list[int], sign: int) -> None:
-    """Stack the features of every kind at the checkpoints where something happens to them."""
-    base = np.zeros(len(steps))
-    for i, (kind, part) in enumerate(at.groupby(kinds)):
-        height = sign * part.value_counts().reindex(steps, fill_value=0).to_numpy()
-        colour = FAINT if kind == SILENT else SPARE_COLOURS[i % len(SPARE_COLOURS)]
-        label = str(kind) if sign > 0 else None
-        ax.bar(range(len(steps)), height, bottom=base, color=colour, label=label, width=0.8)
-        base += height

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from matplotlib.colors import Normalize
 from safetensors.numpy import load_file
 
-from circuit.reports.style import DIVERGING, INK, picture, thinned
+from circuit.reports.style import DIVERGING, INK, bare, colour_bar, picture, thinned
 
 _MOST = 3  # checkpoints drawn
 _CELLS = 96  # of a map's side
@@ -53,14 +53,9 @@ def draw(material: Any, path: str) -> None:
             ax.set_xticks(middles, keys.index)
             ax.set_yticks(middles, keys.index if ax is axes[0] else [""] * len(keys))
             ax.set_title(f"Step {step:,}")
-            ax.grid(visible=False)
-            ax.tick_params(length=0)
-            ax.spines[:].set_visible(False)
-        axes[0].set_ylabel("query key")
-        axes[0].set_xlabel("query key")
-        bar = body.colorbar(image, ax=list(axes), pad=0.015, aspect=18, shrink=0.8)
-        bar.set_label("cosine")
-        bar.outline.set_visible(False)
+            bare(ax)
+        axes[0].set(xlabel="query key", ylabel="query key")
+        colour_bar(image, list(axes), "cosine", aspect=18, shrink=0.8)
 
 
 def _cosines(gram: Float[np.ndarray, "N N"]) -> Float[np.ndarray, "N N"]:
@@ -74,18 +69,15 @@ def _cosines(gram: Float[np.ndarray, "N N"]) -> Float[np.ndarray, "N N"]:
 def _cells(ordered: pd.DataFrame) -> tuple[np.ndarray, pd.Series]:
     """The cell of every read, none across two keys or lags; and the number of cells per key."""
     size = max(1, -(-len(ordered) // _CELLS))
-    inside = ordered.groupby(["query_key", "lag"], sort=False).cumcount() // size
-    parts = pd.DataFrame({**ordered, "part": inside})
-    cell = parts.groupby(["query_key", "lag", "part"], sort=False).ngroup()
+    part = ordered.groupby(["query_key", "lag"], sort=False).cumcount() // size
+    cell = ordered.assign(part=part).groupby(["query_key", "lag", "part"], sort=False).ngroup()
     return cell.to_numpy(), cell.groupby(ordered["query_key"]).nunique()
 
 
 def _averaged(matrix: Float[np.ndarray, "N N"], cell: np.ndarray) -> Float[np.ndarray, "c c"]:
     """Means over cells without the diagonal; a cell of one read's own pair is 0."""
-    n, number = len(matrix), cell.max() + 1
-    member = np.zeros((number, n))
-    member[cell, np.arange(n)] = 1
-    other = 1 - np.eye(n)
+    member = (np.arange(cell.max() + 1)[:, None] == cell).astype(float)
+    other = 1 - np.eye(len(matrix))
     pairs = member @ other @ member.T
     sums: Float[np.ndarray, "c c"] = member @ (matrix * other) @ member.T / np.maximum(pairs, 1)
     return sums

@@ -35,9 +35,8 @@ def predictions(events: pd.DataFrame, path: str) -> None:
             ax.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
             dots = {"s": 7, "color": SPARE_COLOURS[0], "alpha": 0.3, "linewidth": 0}
             ax.scatter(part["actual"], part["predicted"], **dots)
-            ax.set_title(words(str(outcome)))
-            ax.set_xlabel("actual change (outcome's unit)")
-            ax.set_ylabel("predicted change")
+            ax.set_title(words(outcome))
+            ax.set(xlabel="actual change (outcome's unit)", ylabel="predicted change")
             ax.grid(visible=True, axis="both")
         for ax in list(body.axes)[len(outcomes) :]:
             ax.set_axis_off()

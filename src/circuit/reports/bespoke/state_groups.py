@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import matplotlib
-import numpy as np
+from collections.abc import Callable
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
@@ -12,6 +13,8 @@ from circuit.reports.style import (
     INK,
     SEQUENTIAL,
     SPARE_COLOURS,
+    bare,
+    colour_bar,
     counts,
     every_nth,
     picture,
@@ -23,99 +26,77 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _MATRIX_TICKS = 8
 
 
-def _cells(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """(role, group) that no token names by itself; all of them if there is none."""
-    pairs = rows[["role", "group", "known_by"]].drop_duplicates()
-    untold = pairs[pairs["known_by"] == "context"]
-    shown = untold if len(untold) else pairs
-    return [(str(role), str(group)) for role, group in shown[["role", "group"]].to_numpy()]
-
-
 def group_distances(pairwise: pd.DataFrame, path: str) -> None:
     """Draw distances of group means as matrices: first and last checkpoint."""
-    cells, steps = _cells(pairwise), sorted(pairwise["step"].unique())
     note = (
         "Distance of two group means over the root mean square distance of states to their group's "
         "mean.\nBrackets: mean over pairs, and with shuffled labels, which is what chance in means "
         "of few states gives."
     )
-    with picture(
-        path,
-        f"Distances between groups at step {steps[0]:,} and at step {steps[-1]:,}",
-        note,
-        width=7.2,
-        height=0.8 + 3.15 * len(cells),
-    ) as body:
-        panels = body.subplots(len(cells), len(steps), squeeze=False)
-        for row, (role, group) in zip(panels, cells, strict=True):
-            here = pairwise[(pairwise["role"] == role) & (pairwise["group"] == group)]
-            norm = Normalize(0, float(here["distance"].max()))
-            for ax, step in zip(row, steps, strict=True):
-                part = here[here["step"] == step]
-                image = _matrix(ax, part, norm)
-                ax.set_title(
-                    f"{words(group)} at {words(role)}, step {step:,}\n{part['site'].iloc[0]} "
-                    f"[{part['distance'].mean():.2f}, {part['shuffled'].mean():.2f}]",
-                    fontsize=8,
-                )
-            bar = body.colorbar(image, ax=list(row), pad=0.015, aspect=18, shrink=0.85)
-            bar.set_label("distance (within spread)")
-            bar.outline.set_visible(False)
+
+    def row(axes: list[Axes], parts: list[pd.DataFrame]) -> None:
+        norm = Normalize(0, max(float(part["distance"].max()) for part in parts))
+        for ax, part in zip(axes, parts, strict=True):
+            names = sorted({*part["a"], *part["b"]})
+            pairs = part.set_index(["a", "b"])["distance"].unstack()
+            half = pairs.reindex(index=names, columns=names).fillna(0.0).to_numpy()
+            image = ax.imshow(half + half.T, cmap=SEQUENTIAL, norm=norm)
+            ticks = every_nth(len(names), _MATRIX_TICKS)
+            ax.set_xticks(ticks, [names[i] for i in ticks], fontsize=7)
+            ax.set_yticks(ticks, [names[i] for i in ticks], fontsize=7)
+            bare(ax)
+            beside = f" [{part['distance'].mean():.2f}, {part['shuffled'].mean():.2f}]"
+            ax.set_title(ax.get_title("left") + beside, fontsize=8)
+        colour_bar(image, axes, "distance (within spread)", aspect=18, shrink=0.85)
+
+    _draw(pairwise, path, "Distances between groups", note, 3.15, row, width=7.2)
 
 
 def axes(projections: pd.DataFrame, path: str) -> None:
     """Draw states in the plane of their group means: first and last checkpoint."""
-    cells, steps = _cells(projections), sorted(projections["step"].unique())
+    sizes = projections.groupby(["step", "role", "group"]).size()
     note = (
         "Plane: top two directions of scatter between the largest groups (at most 8), found in "
         "even programs; shown: states of odd programs,\n"
-        f"{counts(_panel_sizes(projections), 'states')} each. Every panel has axes and scale of "
-        "its own."
+        f"{counts(sizes, 'states')} each. Every panel has axes and scale of its own."
     )
-    with picture(
-        path,
-        f"States by group at step {steps[0]:,} and at step {steps[-1]:,}",
-        note,
-        height=0.8 + 3.1 * len(cells),
-    ) as body:
+
+    def row(axes: list[Axes], parts: list[pd.DataFrame]) -> None:
+        for ax, part in zip(axes, parts, strict=True):
+            for i, (name, group) in enumerate(part.groupby("member")):
+                look = {"color": (*SPARE_COLOURS, INK)[i % 8], "marker": _MARKERS[i % 8]}
+                dots = {"s": 12, "alpha": 0.6, "linewidth": 0, **look}
+                ax.scatter(group["x"], group["y"], label=str(name), **dots)
+            ax.set(xlabel="axis 1 (state unit)", ylabel="axis 2 (state unit)")
+            ax.grid(visible=False)
+        side_legend(axes[-1], words(parts[0]["group"].iloc[0]))
+
+    _draw(projections, path, "States by group", note, 3.1, row)
+
+
+def _draw(
+    states: pd.DataFrame,
+    path: str,
+    title: str,
+    note: str,
+    high: float,
+    row: Callable[[list[Axes], list[pd.DataFrame]], None],
+    **size: Any,
+) -> None:
+    """A row for every grouping that no token tells, else for all; a panel for every checkpoint."""
+    untold = states[states["known_by"] == "context"]
+    shown = untold if len(untold) else states
+    cells, steps = (
+        list(shown.groupby(["role", "group"], sort=False)),
+        sorted(states["step"].unique()),
+    )
+    title = f"{title} at step {steps[0]:,} and at step {steps[-1]:,}"
+    with picture(path, title, note, height=0.8 + high * len(cells), **size) as body:
         panels = body.subplots(len(cells), len(steps), squeeze=False)
-        for row, (role, group) in zip(panels, cells, strict=True):
-            for ax, step in zip(row, steps, strict=True):
-                part = projections[
-                    (projections["role"] == role)
-                    & (projections["group"] == group)
-                    & (projections["step"] == step)
-                ]
-                _points(ax, part)
-                title = f"{words(group)} at {words(role)}, step {step:,}\n{part['site'].iloc[0]}"
-                ax.set_title(title, fontsize=8)
-            side_legend(row[-1], words(group))
-
-
-def _matrix(ax: Axes, part: pd.DataFrame, norm: Normalize) -> matplotlib.image.AxesImage:
-    names = sorted({*part["a"], *part["b"]})
-    place = {name: i for i, name in enumerate(names)}
-    a, b = part["a"].map(place), part["b"].map(place)
-    table = np.zeros((len(names), len(names)))
-    table[a, b] = table[b, a] = part["distance"]
-    image = ax.imshow(table, cmap=SEQUENTIAL, norm=norm)
-    ticks = every_nth(len(names), _MATRIX_TICKS)
-    ax.set_xticks(ticks, [names[i] for i in ticks], fontsize=7)
-    ax.set_yticks(ticks, [names[i] for i in ticks], fontsize=7)
-    ax.tick_params(length=0)
-    ax.grid(visible=False)
-    ax.spines[:].set_visible(False)
-    return image
-
-
-def _points(ax: Axes, part: pd.DataFrame) -> None:
-    for i, (name, group) in enumerate(part.groupby("member")):
-        style = {"color": (*SPARE_COLOURS, INK)[i % 8], "marker": _MARKERS[i % 8]}
-        ax.scatter(group["x"], group["y"], s=12, alpha=0.6, linewidth=0, label=str(name), **style)
-    ax.set_xlabel("axis 1 (state unit)")
-    ax.set_ylabel("axis 2 (state unit)")
-    ax.grid(visible=False)
-
-
-def _panel_sizes(projections: pd.DataFrame) -> pd.Series:
-    return projections.groupby(["step", "role", "group"]).size()
+        for axes, ((role, group), here) in zip(panels, cells, strict=True):
+            parts = [here[here["step"] == step] for step in steps]
+            for ax, step, part in zip(axes, steps, parts, strict=True):
+                site = part["site"].iloc[0]
+                name = f"{words(group)} at {words(role)}, step {step:,}\n{site}"
+                ax.set_title(name, fontsize=8)
+            row(list(axes), parts)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from circuit.artifacts import read_units
 from circuit.reports.bespoke import trace_picture
-from circuit.reports.bespoke.trace_story import story, verdict
+from circuit.reports.bespoke.trace_story import Step, story, verdict
 from circuit.reports.html import write_html
 from circuit.reports.inline import inline_svg
 from circuit.reports.saying import Context
@@ -29,13 +29,6 @@ _TITLES = {
     "answer": "The answer",
 }
 _TABLES = ("writes", "neurons", "lens", "paths", "matching")
-_LABELS = {
-    "program": "the read",
-    "lens": "logit lens",
-    "match": "why there",
-    "path": "path",
-    "answer": "the answer",
-}
 _STYLE = """
 .page{display:block;max-width:60rem;margin:0 auto}
 .tokens{display:flex;flex-wrap:wrap;gap:.22rem .18rem;margin:.9rem 0;font:.8rem/1.5 var(--mono)}
@@ -71,9 +64,9 @@ here has an interval; the path and attention reports of the run have means over 
 <section aria-labelledby="{{ part.name }}">
 <h2 id="{{ part.name }}">{{ part.title }}</h2>
 <ol class="story">
-{% for step in part.steps %}
+{% for step, strip in part.steps %}
 <li><b>{{ step.label }}</b><div><p>{{ step.text }}</p>
-{% if step.strip %}{{ chips(step.strip, "strip") }}{% endif %}
+{% if strip %}{{ chips(strip, "strip") }}{% endif %}
 </div></li>
 {% endfor %}
 </ol>
@@ -102,10 +95,10 @@ not why it looked there; the score's parts tell that.</p></footer>
 def write_trace_page(material: Context, path: str) -> None:
     """Write the page, whole or not at all."""
     facts, tables = material.facts, material.tables
-    rows, attention = story(facts, tables, material.settings["top"]), tables["attention"]
+    steps, attention = list(story(facts, tables, material.settings["top"])), tables["attention"]
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / "story.svg"
-        trace_picture.story(facts, attention, tables["paths"], drawn)
+        trace_picture.story(facts, attention, tables["paths"], str(drawn))
         figure = inline_svg(drawn, "story", "Attention and margin of one program")
     write_html(
         path,
@@ -128,7 +121,7 @@ def write_trace_page(material: Context, path: str) -> None:
             {
                 "name": name,
                 "title": title,
-                "steps": [_step(s, attention) for _, s in rows[rows["part"] == name].iterrows()],
+                "steps": [(s, _strip(s, attention)) for s in steps if s.part == name],
             }
             for name, title in _TITLES.items()
         ],
@@ -155,20 +148,15 @@ def _colour(role: str) -> str:
     return "" if role == "other" else f"color:{ATTENTION_ROLE_COLOURS[role]};font-weight:600"
 
 
-def _step(step: pd.Series, attention: pd.DataFrame) -> dict[str, Any]:
-    """A sentence of the story with its label, and a head's attention as a strip of tokens."""
-    seen = attention[:0]
-    if step["what"] == "attention":
-        at = attention["query_role"] == step["part"]
-        seen = attention[(attention["head"] == step["component"]) & at]
-    strip = [
+def _strip(step: Step, attention: pd.DataFrame) -> list[dict[str, Any]]:
+    """The attention of the head that a sentence is about as a strip of tokens."""
+    seen = attention[(attention["head"] == step.head) & (attention["query_role"] == step.part)]
+    return [
         _chip(
             row["token"],
             f"background:rgba(51,34,136,{row['attention']:.2f})"
             + (";color:#fff" if row["attention"] > 0.5 else ""),
             f"position {row['key_position']}: {row['attention']:.1%}",
         )
-        for _, row in seen.iterrows()
+        for row in seen.to_dict("records")
     ]
-    label = _LABELS.get(step["what"], step["component"])
-    return {"label": label, "text": step["text"], "strip": strip}

@@ -14,196 +14,161 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-PARTS = ("program", "support_value", "prediction", "paths", "answer")
-NEURONS = 3  # told per MLP
+_NEURONS = 3  # told per MLP
 _FOCUSED = 0.25  # from this attention on a position is named, else the head is said to spread
 _MADE = 4  # sources of a head's match that are told
+_HOW = {
+    "prediction": "{} write adds directly",
+    "support_value": "Later heads that look here carry of {} write",
+}
+_ROLES = {
+    "support_value": ", the support value",
+    "support_key": ", the support write's key",
+    "support_op": ", the support write's W",
+    "stale_value": ", a stale value",
+    "value_distractors": ", another key's value",
+    "key_distractors": ", another write's key",
+    "prior_answers": ", an earlier answer",
+}
+_FROM = {
+    "support_value": ", from the support value",
+    "elsewhere": ", from all other positions",
+}
 
 
 class Step(NamedTuple):
-    """One sentence: the part it belongs to, and what it is about."""
+    """One sentence: the part it belongs to, its label, and the head whose attention it tells."""
 
     part: str
-    component: str
-    what: str
+    label: str
     text: str
+    head: str = ""
 
 
-def story(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], top: int) -> pd.DataFrame:
-    """Rows of part, component, what, text, in the order in which to read.
+def story(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], top: int) -> Iterator[Step]:
+    """The sentences in the order in which to read.
 
     Args:
         facts, tables: the trace.
         top: number of paths told.
     """
-    steps = [_program(facts)]
-    columns = {"attention": "query_role", "writes": "role", "neurons": "role", "lens": "role"}
+    key, answer, at = facts["key"], facts["answer"], facts["positions"]
+    later = facts["writes_since_support"]
+    came = "1 write to another key has come" if later == 1 else f"{later} writes have come"
+    yield Step(
+        "program",
+        "the read",
+        f"The program ends where {key} is read, at position {at['prediction']}. The latest write "
+        f"to {key} put {answer} at position {at['support_value']}, "
+        f"{at['prediction'] - at['support_value']} tokens back, and {came} since: {answer} is the "
+        "right answer.",
+    )
     for role in ("support_value", "prediction"):
-        at = {name: tables[name][tables[name][column] == role] for name, column in columns.items()}
-        steps += _at_position(facts, role, at, tables["matching"])
-    steps += [_path(row, facts) for _, row in tables["paths"].head(top).iterrows()]
-    steps.append(_answer(facts))
-    return pd.DataFrame(steps, columns=Step._fields)
+        yield from _at_position(facts, role, tables)
+    for path in tables["paths"].head(top).to_dict("records"):
+        kind = "The direct path" if path["modules"] == 0 else "The path"
+        yield Step(
+            "paths",
+            "path",
+            f"{kind} {path['path']}{_FROM.get(path['positions'], '')} adds "
+            f"{_signed(path['value_margin'])} logit to the margin over {facts['rival']} and "
+            f"{_signed(path['correct_logit'])} to the logit of {answer}.",
+        )
+    yield Step(
+        "answer",
+        "the answer",
+        f"The model answers {verdict(facts)}. The logit of {answer} is "
+        f"{_signed(facts['correct_logit'])}, {_signed(facts['value_margin'])} from "
+        f"{facts['rival']}, the best other value.",
+    )
 
 
 def verdict(facts: Mapping[str, Any]) -> str:
     """What the model answers, how sure it is, and whether that is right; a clause."""
-    said, right = facts["said"], facts["answer"]
-    if said == right:
-        return f"{said} with probability {_share(facts['said_probability'])}, which is right"
-    return (
-        f"{said} with probability {_share(facts['said_probability'])}, which is wrong: the right "
-        f"answer {right} gets {_share(facts['answer_probability'])}"
-    )
-
-
-def _program(facts: Mapping[str, Any]) -> Step:
-    key, answer, at = facts["key"], facts["answer"], facts["positions"]
-    back, later = at["prediction"] - at["support_value"], facts["writes_since_support"]
-    came = "1 write to another key has come" if later == 1 else f"{later} writes have come"
-    stands = (
-        f"The program ends where {key} is read, at position {at['prediction']}. The latest write "
-        f"to {key} put {answer} at position {at['support_value']}, {back} tokens back, and {came} "
-        f"since: {answer} is the right answer."
-    )
-    return Step("program", "", "program", stands)
+    said = f"{facts['said']} with probability {_share(facts['said_probability'])}, which is"
+    if facts["said"] == facts["answer"]:
+        return f"{said} right"
+    right = f"{facts['answer']} gets {_share(facts['answer_probability'])}"
+    return f"{said} wrong: the right answer {right}"
 
 
 def _at_position(
-    facts: Mapping[str, Any], role: str, at: Mapping[str, pd.DataFrame], matching: pd.DataFrame
+    facts: Mapping[str, Any], role: str, tables: Mapping[str, pd.DataFrame]
 ) -> Iterator[Step]:
     """What happens at one position, layer by layer."""
-    looker = facts["looker"]
-    stages = list(dict.fromkeys(at["lens"]["stage"]))
-    yield _lens(facts, role, at["lens"], stages[0])
-    for name in [w for w in at["writes"]["component"] if re.fullmatch(r"L\d+(H\d+|MLP)", w)]:
-        write = at["writes"].set_index("component").loc[name]
-        layer = re.match(r"L(\d+)", name)
-        assert layer is not None
-        if name == looker and role == "prediction":
-            yield _match(facts, matching)
-        if name.endswith("MLP"):
-            members = at["neurons"][at["neurons"]["layer"] == int(layer[1])]
-            yield _mlp(role, name, write, members)
-            yield _lens(facts, role, at["lens"], f"layer_{layer[1]}_post_mlp")
-        else:
-            yield _head(facts, role, name, write, at["attention"])
-
-
-def _head(
-    facts: Mapping[str, Any], role: str, name: str, write: pd.Series, attention: pd.DataFrame
-) -> Step:
-    seen = attention[attention["head"] == name].sort_values("attention", ascending=False)
-    named = seen[seen["attention"] >= _FOCUSED].head(2)
-    if named.empty:
-        looks = f"{name} spreads its attention: no position gets more than "
-        looks += f"{seen['attention'].max():.0%}"
-    else:
-        here = facts["positions"][role]
-        places = [
-            f"{row['token']} {_distance(here - int(row['key_position']))}"
-            f"{_role(row['role'])} ({row['attention']:.0%})"
-            for _, row in named.iterrows()
-        ]
-        looks = f"{name} looks at {' and '.join(places)}"
-    its = "Its" if role == "prediction" else "its"
-    text = f"{looks}. {_HOW[role].format(its)} {_adds(write)}."
-    return Step(role, name, "attention", text)
-
-
-def _distance(back: int) -> str:
-    if back == 0:
-        return "where it stands"
-    return f"{back} token{'s' if back != 1 else ''} back"
-
-
-def _role(role: str) -> str:
-    words = {
-        "support_value": ", the support value",
-        "support_key": ", the support write's key",
-        "support_op": ", the support write's W",
-        "stale_value": ", a stale value",
-        "value_distractors": ", another key's value",
-        "key_distractors": ", another write's key",
-        "prior_answers": ", an earlier answer",
-    }
-    return words.get(role, "")
-
-
-_HOW = {
-    "prediction": "{} write adds directly",
-    "support_value": "Later heads that look here carry of {} write",
-}
-
-
-def _adds(write: pd.Series) -> str:
-    """What a write adds to the answer from where it stands, and what it promotes there."""
-    return (
-        f"{_signed(write['correct_logit'])} logit to the right answer and "
-        f"{_signed(write['value_margin'])} to its margin; read as logits at this position, it "
-        f"promotes {write['promoted'].replace('-', '−')}"
+    writes, neurons, lens = (
+        tables[name][tables[name]["role"] == role] for name in ("writes", "neurons", "lens")
     )
+    attention = tables["attention"][tables["attention"]["query_role"] == role]
+    yield _lens(facts, role, lens, lens["stage"].iloc[0], "Before the first layer")
+    for write in writes.to_dict("records"):
+        name = write["component"]
+        module = re.fullmatch(r"L(\d+)(H\d+|MLP)", name)
+        if module is None:
+            continue
+        # What it adds to the answer from where it stands, and what it promotes there.
+        adds = (
+            f"{_signed(write['correct_logit'])} logit to the right answer and "
+            f"{_signed(write['value_margin'])} to its margin; read as logits at this position, it "
+            f"promotes {write['promoted'].replace('-', '−')}."
+        )
+        if module[2] == "MLP":
+            whose = f"{name}'s"
+            text = f"{_HOW[role].format(whose)} {adds}"
+            members = neurons[neurons["layer"] == int(module[1])].head(_NEURONS)
+            fired = [
+                f"L{n['layer']}N{n['neuron']} (activation {_signed(n['activation'])}, margin "
+                f"{_signed(n['value_margin'])}, promotes {n['promoted'].split(' ')[0]})"
+                for n in members.to_dict("records")
+            ]
+            if fired:
+                text += f" The neurons that move the margin most are {', '.join(fired)}."
+            yield Step(role, name, text)
+            stage, after = f"layer_{module[1]}_post_mlp", f"After layer {module[1]}"
+            yield _lens(facts, role, lens, stage, after)
+            continue
+        if name == facts["looker"] and role == "prediction":
+            yield Step(role, "why there", _match(name, tables["matching"]))
+        its = "Its" if role == "prediction" else "its"
+        looks = _looks(name, attention[attention["head"] == name], facts["positions"][role])
+        yield Step(role, name, f"{looks}. {_HOW[role].format(its)} {adds}", name)
 
 
-def _mlp(role: str, name: str, write: pd.Series, neurons: pd.DataFrame) -> Step:
-    fired = [
-        f"L{n.layer}N{n.neuron} (activation {_signed(n.activation)}, margin "
-        f"{_signed(n.value_margin)}, promotes {n.promoted.split(',')[0].split(' ')[0]})"
-        for n in neurons.head(NEURONS).itertuples()
-    ]
-    whose = f"{name}'s"
-    text = f"{_HOW[role].format(whose)} {_adds(write)}."
-    if fired:
-        text += f" The neurons that move the margin most are {', '.join(fired)}."
-    return Step(role, name, "neurons", text)
+def _looks(name: str, attention: pd.DataFrame, here: int) -> str:
+    """Where a head looks from a position."""
+    seen = attention.sort_values("attention", ascending=False)
+    named = seen[seen["attention"] >= _FOCUSED].head(2).to_dict("records")
+    if not named:
+        most = f"{seen['attention'].max():.0%}"
+        return f"{name} spreads its attention: no position gets more than {most}"
+    places = []
+    for row in named:
+        back = here - int(row["key_position"])
+        far = f"{back} token{'s' if back > 1 else ''} back" if back else "where it stands"
+        role = _ROLES.get(row["role"], "")
+        places.append(f"{row['token']} {far}{role} ({row['attention']:.0%})")
+    return f"{name} looks at {' and '.join(places)}"
 
 
-def _lens(facts: Mapping[str, Any], role: str, lens: pd.DataFrame, stage: str) -> Step:
+def _lens(facts: Mapping[str, Any], role: str, lens: pd.DataFrame, stage: str, when: str) -> Step:
     at = lens[lens["stage"] == stage]
     first, right = at[at["rank"] == 1].iloc[0], at[at["is_answer"]].iloc[0]
-    when = "Before the first layer" if stage == "embedding" else f"After {_stage(stage)}"
     text = f"{when}, the logit lens reads {first['token']} ({_share(first['probability'])})"
     if not first["is_answer"]:
         text += f"; the right answer {facts['answer']} has rank {right['rank']} "
         text += f"({_share(right['probability'])})"
-    return Step(role, "", "lens", f"{text}.")
+    return Step(role, "logit lens", f"{text}.")
 
 
-def _stage(stage: str) -> str:
-    return re.sub(r"layer_(\d+)_post_mlp", r"layer \1", stage)
-
-
-def _match(facts: Mapping[str, Any], matching: pd.DataFrame) -> Step:
+def _match(looker: str, matching: pd.DataFrame) -> str:
     """What made the head that adds most look at the support value."""
     parts = matching.set_index("source")["separation"]
-    whole = float(parts["whole"])
     order = parts.drop("whole").sort_values(key=abs, ascending=False).head(_MADE)
     made = ", ".join(f"{_signed(value)} from {source}" for source, value in order.items())
-    text = (
-        f"{facts['looker']} scores the support value {_signed(whole)} against the mean of the "
+    return (
+        f"{looker} scores the support value {_signed(parts['whole'])} against the mean of the "
         f"other written values. By what was written at those keys, that is {made}."
     )
-    return Step("prediction", facts["looker"], "match", text)
-
-
-def _path(row: pd.Series, facts: Mapping[str, Any]) -> Step:
-    kind = "The direct path" if row["modules"] == 0 else "The path"
-    where = ", from the support value" if row["positions"] == "support_value" else ""
-    where = ", from all other positions" if row["positions"] == "elsewhere" else where
-    text = (
-        f"{kind} {row['path']}{where} adds {_signed(row['value_margin'])} logit to the margin over "
-        f"{facts['rival']} and {_signed(row['correct_logit'])} to the logit of {facts['answer']}."
-    )
-    return Step("paths", row["source"], "path", text)
-
-
-def _answer(facts: Mapping[str, Any]) -> Step:
-    text = (
-        f"The model answers {verdict(facts)}. The logit of {facts['answer']} is "
-        f"{_signed(facts['correct_logit'])}, {_signed(facts['value_margin'])} from "
-        f"{facts['rival']}, the best other value."
-    )
-    return Step("answer", "", "answer", text)
 
 
 def _share(value: float) -> str:

@@ -116,7 +116,8 @@ def _map(
 def _table(rows: pd.DataFrame, view: Any, xs: Sequence[Any], ys: Sequence[Any]) -> np.ndarray:
     """Means as a matrix of lines (y) by columns (x), missing where there is no row."""
     table = rows.pivot_table(index=view.y, columns=view.x, values="mean")
-    return table.reindex(index=ys, columns=xs).to_numpy(float)
+    found: np.ndarray = table.reindex(index=ys, columns=xs).to_numpy(float)
+    return found
 
 
 def _number(value: float, panel: Panel, scale: ScalarMappable) -> str:
