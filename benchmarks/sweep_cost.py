@@ -30,9 +30,14 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from circuit.config.study import load_settings
-from circuit.measures.sweep.components import Columns
-from circuit.measures.sweep.event_pass import averaged, event_rows, event_states
-from circuit.measures.sweep.stages import ROLES, StageStates
+from circuit.measures.sweep.event_pass import (
+    ROLES,
+    Columns,
+    StageStates,
+    averaged,
+    event_rows,
+    event_states,
+)
 from circuit.model.counting import CountingDecoder
 from circuit.model.huggingface import to_huggingface
 from circuit.model.passes import Passes
@@ -72,8 +77,8 @@ def main() -> None:
         bridge = TransformerBridge.boot_transformers(folder, hf_model=exported)
 
     def here() -> dict[str, pd.DataFrame]:
-        found = event_rows(decoder, theta, events, values, "mean", None, elsewhere)
-        return {"stages": found.stages, "components": found.components}
+        found, _ = event_rows(decoder, theta, events, values, "mean", None, elsewhere)
+        return {name: found[name] for name in ("stages", "components")}
 
     def hooks() -> dict[str, pd.DataFrame]:
         with torch.no_grad():

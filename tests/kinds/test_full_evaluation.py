@@ -8,7 +8,8 @@ from circuit.estimates import estimates
 from circuit.measures.sweep.behaviour import (
     MEASURES,
     SplitReads,
-    read_measures,
+    measured_reads,
+    read_pass,
     summarise,
     with_guess,
 )
@@ -23,8 +24,8 @@ def rows_of(planted_benchmark):
         parts = []
         for name in SPLITS:
             split = SplitReads(planted_benchmark.splits[name], circuit.vocabulary, 8)
-            reads = read_measures(circuit.decoder, circuit.flat, split)
-            parts.append(summarise(reads).assign(split=name))
+            logits = read_pass(circuit.decoder, circuit.flat, split).logits
+            parts.append(summarise(measured_reads(split, logits)).assign(split=name))
         found = estimates(pd.concat(parts, ignore_index=True), unit=MEASURES, step=9)
         return with_guess(found, "accuracy", len(circuit.vocabulary.value_ids))
 

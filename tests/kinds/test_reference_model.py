@@ -11,8 +11,9 @@ from circuit.measuring import Table
 def seen(folder, *candidates):
     frame = pd.DataFrame(candidates, columns=["run", "step", "validation", "heldout"])
     for name in ("validation", "heldout"):
-        ends = {f"{name}_low": frame[name] - 0.02, f"{name}_high": frame[name] + 0.02}
-        frame = frame.assign(**ends, **{f"{name}_count": 100})
+        accuracy = frame.pop(name)
+        ends = {"accuracy": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02, "count": 100}
+        frame = frame.assign(**{f"{name}_{end}": values for end, values in ends.items()})
     table = Table(candidate_rows(frame, 0.9), "a candidate")
     settings, records = {"sweep": "behaviour"}, {"choice": choose(frame, 0.9)}
     facts = {"candidates": len(frame)}

@@ -13,7 +13,8 @@ from circuit.measures.sweep.behaviour import (
     SLICES,
     SplitReads,
     answer_measures,
-    read_measures,
+    measured_reads,
+    read_pass,
     summarise,
 )
 from circuit.statistics import RESAMPLES, bootstrap_means
@@ -24,10 +25,9 @@ def programs(planted_benchmark):
     return planted_benchmark.splits["structural_ood"].head(11)
 
 
-def measured(circuit, programs, **options):
-    return read_measures(
-        circuit.decoder, circuit.flat, SplitReads(programs, circuit.vocabulary), **options
-    )
+def measured(circuit, programs, limit=None, **options):
+    split = SplitReads(programs, circuit.vocabulary, limit)
+    return measured_reads(split, read_pass(circuit.decoder, circuit.flat, split, **options).logits)
 
 
 def measured_slowly(circuit, programs):
@@ -64,9 +64,7 @@ def test_a_read_is_measured_as_if_its_program_ended_there(name, programs, reques
 
 
 def test_a_split_may_be_limited_to_its_first_programs(planted, programs):
-    split = SplitReads(programs, planted.vocabulary, 3)
-    few = read_measures(planted.decoder, planted.flat, split)
-    every = measured(planted, programs)
+    few, every = (measured(planted, programs, limit) for limit in (3, None))
     pd.testing.assert_frame_equal(few, every[every["program"] < 3])
 
 
@@ -112,9 +110,10 @@ def test_means_and_counts_of_slices_are_those_of_their_reads(untrained, programs
             assert row["mean"] == pytest.approx(sum(part[measure]) / len(part), rel=1e-12)
             assert (row["count"], row["noun"]) == (len(part), "reads")
             assert row["low"] <= row["mean"] <= row["high"]
-    pd.testing.assert_frame_equal(
-        summarise(reads, sliced=False), summarise(reads).query("slice == 'all'")
-    )
+
+
+def whole(reads):
+    return summarise(reads).query("slice == 'all'")
 
 
 def synthetic_reads(programs: int, reads: int, seed: int) -> pd.DataFrame:
@@ -127,7 +126,7 @@ def synthetic_reads(programs: int, reads: int, seed: int) -> pd.DataFrame:
 
 def test_repeating_a_programs_reads_does_not_narrow_the_interval():
     """Five equal reads of a program say no more than one of them."""
-    once, often = (summarise(synthetic_reads(60, n, 0), sliced=False) for n in (1, 5))
+    once, often = (whole(synthetic_reads(60, n, 0)) for n in (1, 5))
     np.testing.assert_allclose(often[["low", "high"]], once[["low", "high"]], rtol=1e-12)
     values = synthetic_reads(60, 1, 0)[list(MEASURES)].to_numpy()
     drawn = np.random.default_rng(0).integers(60, size=(RESAMPLES, 60))
@@ -145,7 +144,7 @@ def test_the_interval_has_the_width_that_theory_gives_for_programs_of_unequal_le
     value = common + rng.normal(size=len(common))
     reads = pd.DataFrame({**dict.fromkeys(MEASURES, value), **dict.fromkeys(SLICES, 1)})
     reads["program"] = np.arange(400).repeat(sizes)
-    row = summarise(reads, sliced=False).iloc[0]
+    row = whole(reads).iloc[0]
     centred = np.bincount(reads["program"], value - value.mean())
     error = np.sqrt((centred**2).sum()) / len(value)
     naive = value.std() / np.sqrt(len(value))

@@ -143,8 +143,7 @@ def swept(planted_benchmark, planted_events):
         events = planted_events.select(range(0, 171, 6))
         inputs = SweepInputs(splits, reads, events, vocabulary.value_ids)
         found = checkpoint_sweep(decoder, theta, steps, inputs, steps[-1])
-        tables = (found.rows, found.stages, found.components)
-        return read_curves(*tables, "validation_iid", "heldout_pairs", 0.5, 0.8)
+        return read_curves(*found.values(), "validation_iid", "heldout_pairs", 0.5, 0.8)
 
     return sweep
 

@@ -11,7 +11,7 @@ from circuit.measures.sweep.behaviour import (
     COARSE,
     MEASURES,
     SplitReads,
-    read_measures,
+    measured_reads,
     read_pass,
     summarise,
 )
@@ -71,7 +71,7 @@ def sweep(planted, inputs, states, opened):
 
 @pytest.fixture(scope="module")
 def rows(sweep):
-    return sweep.rows
+    return sweep["rows"]
 
 
 def test_the_behaviour_is_born_where_the_circuit_is_planted(rows):
@@ -92,7 +92,7 @@ def test_every_split_step_and_measure_is_there_once(rows):
 
 @pytest.mark.parametrize("table", KEYS)
 def test_the_tables_have_their_columns_and_can_be_written(sweep, table, tmp_path):
-    frame = getattr(sweep, table)
+    frame = sweep[table]
     chosen = ["chosen"] if table == "components" else []
     keys = [key for key in KEYS[table] if key != "measure"]
     assert list(frame.columns) == [*keys, *chosen, *FIXED]
@@ -104,7 +104,7 @@ def test_the_tables_have_their_columns_and_can_be_written(sweep, table, tmp_path
 
 @pytest.mark.parametrize("table", KEYS)
 def test_every_change_since_the_previous_checkpoint_stands_beside_its_estimate(sweep, table):
-    frame = getattr(sweep, table)
+    frame = sweep[table]
     changes = frame[frame["against"] == CHANGE].groupby(KEYS[table])["mean"]
     for key, line in own(frame).groupby(KEYS[table]):
         expected = np.diff(line["mean"])
@@ -130,7 +130,8 @@ def test_flags_say_which_accuracies_have_been_reached(rows):
 
 def test_a_splits_rows_are_its_own(rows, planted, inputs):
     for name, split in inputs.splits.items():
-        alone = summarise(read_measures(planted.decoder, planted.flat, split))
+        logits = read_pass(planted.decoder, planted.flat, split).logits
+        alone = summarise(measured_reads(split, logits))
         found = own(rows[(rows["step"] == 60) & (rows["split"] == name)])
         found = found[~found["measure"].isin(FLAGS)]
         found = found[alone.columns].reset_index(drop=True)
@@ -141,16 +142,16 @@ def test_the_probe_events_rows_are_those_of_the_pass_alone(sweep, planted, input
     ids = inputs.value_ids
     reference = event_states(planted.decoder, planted.flat, inputs.events, ids)
     args = (planted.decoder, planted.flat, inputs.events, ids, "mean", None, reference)
-    alone = event_rows(*args)
+    alone, _ = event_rows(*args)
     for table in ("stages", "components"):
-        frame = getattr(sweep, table)
-        found = own(frame[frame["step"] == 30]).merge(getattr(alone, table), on=KEYS[table])
-        assert len(found) == len(getattr(alone, table))
+        frame = sweep[table]
+        found = own(frame[frame["step"] == 30]).merge(alone[table], on=KEYS[table])
+        assert len(found) == len(alone[table])
         np.testing.assert_array_equal(found["mean_x"], found["mean_y"])
 
 
 def test_checkpoints_are_compared_with_the_one_before_and_with_the_reference(sweep):
-    stages = own(sweep.stages)
+    stages = own(sweep["stages"])
     drift = stages[stages["measure"].str.startswith("drift")]
     drift = drift.groupby(["measure", "step"])["mean"].max()
     assert drift["drift_reference", 0] > 0.5
@@ -161,7 +162,7 @@ def test_checkpoints_are_compared_with_the_one_before_and_with_the_reference(swe
 
 
 def test_components_are_ranked_by_events_that_do_not_measure_them(sweep, planted):
-    rows = sweep.components[sweep.components["half"] != "all"]
+    rows = sweep["components"][sweep["components"]["half"] != "all"]
     by = {key: part.set_index("component") for key, part in rows.groupby(["half", "against"])}
     choosing, confirming = by["selection", ""], by["confirmation", ""]
     needed = [planted.previous_token_head, planted.matching_head]
@@ -170,7 +171,7 @@ def test_components_are_ranked_by_events_that_do_not_measure_them(sweep, planted
     assert choosing["chosen"].tolist()[:2] == ["winner", "runner_up"]
     assert confirming["chosen"].value_counts()["bottom"] == 1
     assert (confirming["count"] == 9).all()  # of 19 events, ten choose
-    effects = own(sweep.components).query("step == 60 and measure == 'ablation_effect'")
+    effects = own(sweep["components"]).query("step == 60 and measure == 'ablation_effect'")
     both = effects.set_index("component")["mean"][choosing.index].to_numpy()
     halves = (10 * choosing["mean"] + 9 * confirming["mean"][choosing.index]) / 19
     np.testing.assert_allclose(halves, both, rtol=1e-9, atol=1e-12)
@@ -180,7 +181,7 @@ def test_components_are_ranked_by_events_that_do_not_measure_them(sweep, planted
 
 
 def test_a_guess_stands_beside_the_lens_and_shuffled_labels_beside_the_probes(sweep, inputs):
-    stages = sweep.stages
+    stages = sweep["stages"]
     guess = stages[stages["against"] == "guess"]
     assert set(guess["measure"]) == {"lens_accuracy"}
     assert (guess["mean"] == 1 / len(inputs.value_ids)).all()

@@ -84,11 +84,12 @@ def test_readable_is_the_first_stage_beyond_half_or_else_the_best(lows, stage):
 
 def candidates_of(*rows):
     """Candidates from (run, step, validation, held-out) accuracies."""
-    columns = ["run", "step", "validation", "heldout"]
-    frame = pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=["run", "step", "validation", "heldout"])
     for name in ("validation", "heldout"):
-        frame[f"{name}_low"], frame[f"{name}_high"] = frame[name] - 0.01, frame[name] + 0.02
-        frame[f"{name}_count"] = 100 + frame.index
+        accuracy = frame.pop(name)
+        numbers = {"accuracy": accuracy, "low": accuracy - 0.01, "high": accuracy + 0.02}
+        numbers["count"] = 100 + frame.index
+        frame = frame.assign(**{f"{name}_{number}": of for number, of in numbers.items()})
     return frame
 
 
@@ -150,8 +151,8 @@ def test_candidates_join_both_splits_by_step():
     found = candidates("seed7", rows, "iid", "heldout")
     assert found["run"].tolist() == ["seed7"] * 3
     assert found["step"].tolist() == [0, 10, 20]
-    assert found["validation"].tolist() == [0.1, 0.95, 0.8]
-    assert found["heldout"].tolist() == [0.2, 0.3, 0.7]
+    assert found["validation_accuracy"].tolist() == [0.1, 0.95, 0.8]
+    assert found["heldout_accuracy"].tolist() == [0.2, 0.3, 0.7]
     assert found["validation_high"].tolist() == pytest.approx([0.2, 1, 0.9])
     assert found["heldout_low"].tolist() == pytest.approx([0.1, 0.2, 0.6])
     assert set(found["heldout_count"]) == {50}

@@ -7,9 +7,16 @@ from scipy.stats import spearmanr
 
 from circuit.experiments.edits import components
 from circuit.measures.sweep.behaviour import COARSE
-from circuit.measures.sweep.components import answer_direction, component_writes, rank_correlation
-from circuit.measures.sweep.event_pass import KEYS, event_rows, event_sites, event_states
-from circuit.measures.sweep.stages import stage_states
+from circuit.measures.sweep.event_pass import (
+    KEYS,
+    answer_direction,
+    component_writes,
+    event_rows,
+    event_sites,
+    event_states,
+    rank_correlation,
+    stage_states,
+)
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import stages
 from circuit.model.tap import Tap
@@ -35,13 +42,13 @@ def measured(circuit, events, previous=None, reference=None, baseline="mean"):
 @pytest.fixture(scope="module")
 def found(planted, untrained, events):
     """The planted circuit as the checkpoint that comes after its untrained twin."""
-    before = measured(untrained, events)
-    return measured(planted, events, before.kept, before.kept.states)
+    _, before = measured(untrained, events)
+    return measured(planted, events, before, before.states)[0]
 
 
 @pytest.fixture(scope="module")
 def untrained_found(untrained, events):
-    return measured(untrained, events)
+    return measured(untrained, events)[0]
 
 
 def of(table, measure, role="prediction"):
@@ -85,7 +92,7 @@ def test_stage_states_are_those_a_tap_captures(name, events, request):
 @pytest.mark.parametrize("name", ["planted", "untrained"])
 def test_q_r_w_are_those_of_the_best_head_in_the_whole_patterns(name, events, request):
     circuit = request.getfixturevalue(name)
-    found = measured(circuit, events).coarse
+    found = measured(circuit, events)[0]["rows"]
     assert list(found["measure"]) == list(COARSE)
     found = found.set_index("measure")
     cache, logits = captured(circuit, events)
@@ -109,7 +116,7 @@ def test_q_r_w_are_those_of_the_best_head_in_the_whole_patterns(name, events, re
 @pytest.mark.parametrize("name", ["planted", "untrained"])
 def test_the_lens_ends_in_the_models_own_answer(name, events, request):
     circuit = request.getfixturevalue(name)
-    rows = of(measured(circuit, events).stages, "lens_margin")
+    rows = of(measured(circuit, events)[0]["stages"], "lens_margin")
     cache, logits = captured(circuit, events)
     own = float(value_margins(logits, circuit, events).mean())
     for stage in STAGES[-2:]:
@@ -118,7 +125,7 @@ def test_the_lens_ends_in_the_models_own_answer(name, events, request):
     read = circuit.decoder.unembed(circuit.views, circuit.decoder.final_norm(circuit.views, early))
     margins = value_margins(read, circuit, events)
     assert rows.loc["layer_0_post_attn", "mean"] == pytest.approx(float(margins.mean()), rel=1e-9)
-    accuracy = of(measured(circuit, events).stages, "lens_accuracy")
+    accuracy = of(measured(circuit, events)[0]["stages"], "lens_accuracy")
     share = float((margins > 0).double().mean())
     assert accuracy.loc["layer_0_post_attn", "mean"] == pytest.approx(share)
 
@@ -132,7 +139,7 @@ def test_contributions_of_all_writes_add_up_to_the_answer_over_the_mean_of_the_o
     final = pick(seen.sites["layer_1_post_mlp"], events.prediction)
     direction = answer_direction(seen, final)
     names = components(circuit.decoder.settings)
-    contributions = of(measured(circuit, events).components, "answer_contribution")
+    contributions = of(measured(circuit, events)[0]["components"], "answer_contribution")
     assert list(contributions.index) == list(names)
 
     views, ids = circuit.views, circuit.vocabulary.value_ids
@@ -157,7 +164,7 @@ def test_contributions_of_all_writes_add_up_to_the_answer_over_the_mean_of_the_o
 
 def test_writes_are_those_of_the_sites(untrained, events):
     cache, _ = captured(untrained, events)
-    rows = measured(untrained, events).components
+    rows = measured(untrained, events)[0]["components"]
     for role in ("prediction", "support_value"):
         norms = of(rows, "write_norm", role)["mean"]
         at = events.role_position(role)
@@ -172,7 +179,7 @@ def test_drift_is_the_distance_relative_to_the_other_state(found, planted, untra
     now, then = (captured(circuit, events)[0] for circuit in (planted, untrained))
     for measure in ("drift_previous", "drift_reference"):
         for role in ("prediction", "support_value"):
-            rows, at = of(found.stages, measure, role), events.role_position(role)
+            rows, at = of(found["stages"], measure, role), events.role_position(role)
             assert list(rows.index) == list(STAGES)
             for stage in STAGES:
                 x, other = (pick(cache[stage], at) for cache in (now, then))
@@ -185,13 +192,13 @@ def test_drift_is_the_distance_relative_to_the_other_state(found, planted, untra
 
 
 def test_a_checkpoint_has_no_drift_to_itself_and_the_first_none_to_a_previous(planted, events):
-    first = measured(planted, events)
-    assert (first.stages.query("measure == 'drift_reference'")["mean"] == 0).all()
-    assert not first.stages["measure"].eq("drift_previous").any()
-    assert not first.components["measure"].str.startswith("rank").any()
-    again = measured(planted, events, first.kept)
-    assert (again.stages.query("measure == 'drift_previous'")[["mean", "high"]] == 0).all(axis=None)
-    ranks = again.components[again.components["measure"].str.startswith("rank")]
+    first, kept = measured(planted, events)
+    assert (of(first["stages"], "drift_reference")["mean"] == 0).all()
+    assert not first["stages"]["measure"].eq("drift_previous").any()
+    assert not first["components"]["measure"].str.startswith("rank").any()
+    again, _ = measured(planted, events, kept)
+    assert (of(again["stages"], "drift_previous")[["mean", "high"]] == 0).all(axis=None)
+    ranks = again["components"][again["components"]["measure"].str.startswith("rank")]
     assert (ranks[["mean", "low", "high"]] == 1).all(axis=None)
     assert list(zip(ranks["component"], ranks["measure"], strict=True)) == [
         ("heads", "rank_correlation_ablation"),
@@ -205,20 +212,21 @@ def test_rank_correlation_is_spearmans_of_the_means():
     now = rng.normal(size=(50, 9)) + np.arange(9)
     before = rng.normal(size=(50, 9)) + rng.permutation(9)
     before[:, 3] = before[:, 5]  # a tie
-    found = rank_correlation(now, before)
+    mean, low, high, count = rank_correlation(now, before)
     expected = spearmanr(now.mean(0), before.mean(0)).statistic
-    assert found.mean == pytest.approx(expected, rel=1e-12)
-    assert found.low <= found.high
-    assert found.count == 50
-    assert rank_correlation(now, now).low == 1
-    assert rank_correlation(now[:, :1], before[:, :1]) is None
-    assert rank_correlation(now, np.zeros_like(now)) is None
+    assert mean == pytest.approx(expected, rel=1e-12)
+    assert low <= high
+    assert count == 50
+    assert rank_correlation(now, now)[1] == 1
+    for pair in ((now[:, :1], before[:, :1]), (now, np.zeros_like(now))):
+        mean, _, _, count = rank_correlation(*pair)
+        assert (np.isnan(mean), count) == (True, 0)
 
 
 def test_every_row_is_there_once_with_its_interval(found, events):
     for table, keys in KEYS.items():
-        rows = getattr(found, table)
-        assert list(rows.columns) == [*keys, "mean", "low", "high", "count", "noun"]
+        rows = found[table]
+        assert set(rows.columns) == {*keys, "against", "mean", "low", "high", "count", "noun"}
         assert not rows.duplicated(list(keys)).any()
         assert (rows["count"] == len(events)).all()
         averages = rows[~rows["measure"].str.startswith("rank")]
@@ -240,41 +248,41 @@ def test_one_whole_pass_and_continued_ones_are_all_it_takes(planted, events):
 def test_the_lookup_is_lost_without_its_two_heads_and_nothing_else_matters(
     planted, events, baseline
 ):
-    effects = of(measured(planted, events, baseline=baseline).components, "ablation_effect")
+    effects = of(measured(planted, events, baseline=baseline)[0]["components"], "ablation_effect")
     needed = [planted.previous_token_head, planted.matching_head]
     assert (effects.loc[needed, "low"] > 5).all()
     assert (effects.drop(index=needed)[["low", "high"]].abs() < 0.5).all(axis=None)
 
 
 def test_the_matching_head_alone_looks_at_the_support_value_and_writes_the_answer(found, planted):
-    attention = of(found.components, "attention_support_value")
-    contribution = of(found.components, "answer_contribution")
+    attention = of(found["components"], "attention_support_value")
+    contribution = of(found["components"], "answer_contribution")
     head = planted.matching_head
     assert attention.loc[head, "low"] > 0.99
     assert contribution.loc[head, "low"] > 7
     assert attention["high"].drop(head).max() < 0.05
     assert contribution[["low", "high"]].drop(index=head).abs().max(axis=None) < 0.01
-    assert of(found.components, "attention_query_key").loc[head, "high"] < 1e-6
+    assert of(found["components"], "attention_query_key").loc[head, "high"] < 1e-6
 
 
 def test_the_lens_reads_the_answer_only_after_the_matching_head(found):
-    accuracy = of(found.stages, "lens_accuracy")
+    accuracy = of(found["stages"], "lens_accuracy")
     after = ["layer_1_post_attn", "layer_1_post_mlp", "final_norm"]
     assert (accuracy.loc[after, "mean"] == 1).all()
     assert (accuracy.drop(index=after)["mean"] < 0.1).all()
-    assert (of(found.stages, "lens_margin").drop(index=after)["high"] < 0).all()
+    assert (of(found["stages"], "lens_margin").drop(index=after)["high"] < 0).all()
 
 
 def test_the_untrained_twin_shows_nothing_beyond_its_interval(untrained_found, events):
     """A guess among 32 values, even attention, and contributions on both sides of zero."""
-    accuracy = of(untrained_found.stages, "lens_accuracy")
+    accuracy = of(untrained_found["stages"], "lens_accuracy")
     assert (accuracy["low"] <= 1 / 32).all()
-    contribution = of(untrained_found.components, "answer_contribution")
+    contribution = of(untrained_found["components"], "answer_contribution")
     assert (contribution["low"] < 0).all()
     assert (contribution["high"] > 0).all()
     even = float((1 / events.length.double()).mean())
     for role in ("query_key", "support_value"):
-        attention = of(untrained_found.components, f"attention_{role}")["mean"]
+        attention = of(untrained_found["components"], f"attention_{role}")["mean"]
         assert attention.between(0.7 * even, 1.3 * even).all()
 
 
@@ -284,7 +292,7 @@ def test_no_head_of_the_untrained_twin_is_needed_as_the_planted_ones_are(
 ):
     """Removing any part of a network moves its margin a little, on all events alike."""
     now, twin = (
-        of(measured(circuit, events, baseline=baseline).components, "ablation_effect")
+        of(measured(circuit, events, baseline=baseline)[0]["components"], "ablation_effect")
         for circuit in (planted, untrained)
     )
     needed = now.loc[[planted.previous_token_head, planted.matching_head], "low"].min()

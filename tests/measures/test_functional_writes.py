@@ -8,8 +8,7 @@ from planted import untrained_twin
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.kinds.functional_write.settings import Settings
-from circuit.measures.writes.controls import role_masks
-from circuit.measures.writes.functional import effect_sites, follow_writes
+from circuit.measures.writes.functional import effect_sites, follow_writes, role_masks
 from circuit.model.counting import CountingDecoder
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.registry import ScalarContext, build_scalar, resolve_write

@@ -6,20 +6,25 @@ import torch
 from planted import untrained_twin
 
 from circuit.errors import AnalysisError
-from circuit.measures.writes.agreement import outcome_correlations
-from circuit.measures.writes.fitness import criteria_rows
-from circuit.measures.writes.measured import Progress, progress_rows, write_births
-from circuit.measures.writes.names import (
+from circuit.measures.writes.fitness import (
+    PARTS,
+    criteria_rows,
+    growth_parts,
+    outcome_correlations,
+    part_values,
+)
+from circuit.measures.writes.measured import (
     CONDITIONS,
     MODEL,
     OTHER_VALUES,
     OUTCOMES,
-    PARTS,
     SCALARS,
     UNATTENDED,
     UNSIZED,
+    Progress,
+    progress_rows,
+    write_births,
 )
-from circuit.measures.writes.parts import growth_parts, part_values
 from circuit.measures.writes.progress import measure_heads
 from circuit.model.counting import CountingDecoder
 from circuit.statistics import resamples

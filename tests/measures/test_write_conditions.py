@@ -13,7 +13,7 @@ from program_text import reads_of
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.experiments.donors import counterparts, draw_donors, draw_shuffles, places
-from circuit.measures.writes.names import CONDITIONS, SCALARS, setting
+from circuit.measures.writes.measured import CONDITIONS, SCALARS, setting
 from circuit.measures.writes.progress import measure_heads
 from circuit.model.tap import Tap
 from circuit.scalars.evaluate import scalar_values

@@ -6,7 +6,7 @@ import pandas as pd
 
 from circuit.kinds.checkpoint_sweep.settings import Settings
 from circuit.measures.sweep.behaviour import SplitReads
-from circuit.measures.sweep.checkpoints import Sweep, SweepInputs, checkpoint_sweep
+from circuit.measures.sweep.checkpoints import SweepInputs, checkpoint_sweep
 from circuit.measures.sweep.curves import landmark_rows, readable_rows
 from circuit.measures.sweep.probes import ProbeReads
 from circuit.measuring import Job, Measured, Table
@@ -36,15 +36,16 @@ def measure(job: Job[Settings]) -> Measured:
     )
 
 
-def swept_tables(sweep: Sweep, asked: Settings) -> dict[str, Table]:
+def swept_tables(sweep: dict[str, pd.DataFrame], asked: Settings) -> dict[str, Table]:
     """The three tables of a sweep, with what can be read off them over training and depth."""
+    rows, stages = sweep["rows"], sweep["stages"]
     born = landmark_rows(
-        sweep.rows, asked.splits[0], asked.birth_threshold, asked.thresholds, asked.best_by
+        rows, asked.splits[0], asked.birth_threshold, asked.thresholds, asked.best_by
     )
-    rows = pd.concat([sweep.rows, born], ignore_index=True)
-    stages = pd.concat([sweep.stages, readable_rows(sweep.stages)], ignore_index=True)
+    rows = pd.concat([rows, born], ignore_index=True)
+    stages = pd.concat([stages, readable_rows(stages)], ignore_index=True)
     return {
         "rows": Table(rows, "one measure of one split and slice at one checkpoint"),
         "stages": Table(stages, "one measure of one stage at one checkpoint"),
-        "components": Table(sweep.components, "one measure of one component at one checkpoint"),
+        "components": Table(sweep["components"], "one measure of one component at one checkpoint"),
     }

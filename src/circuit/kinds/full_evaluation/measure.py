@@ -9,7 +9,8 @@ from circuit.kinds.full_evaluation.settings import Settings
 from circuit.measures.sweep.behaviour import (
     MEASURES,
     SplitReads,
-    read_measures,
+    measured_reads,
+    read_pass,
     summarise,
     with_guess,
 )
@@ -29,7 +30,9 @@ def measure(job: Job[Settings]) -> Measured:
     splits = {name: SplitReads(run.split(name), run.benchmark.vocabulary) for name in asked.splits}
     theta = run.theta(step)
     parts = [
-        summarise(read_measures(run.decoder, theta, split)).assign(split=name)
+        summarise(measured_reads(split, read_pass(run.decoder, theta, split).logits)).assign(
+            split=name
+        )
         for name, split in splits.items()
     ]
     rows = estimates(pd.concat(parts, ignore_index=True), unit=MEASURES, step=step)

@@ -6,11 +6,14 @@ import pandas as pd
 
 from circuit.estimates import FIXED, keys_of
 from circuit.kinds.scalar_progress.settings import Settings
-from circuit.measures.writes.agreement import outcome_correlations
-from circuit.measures.writes.fitness import criteria_rows
-from circuit.measures.writes.measured import Progress, progress_rows, write_births
-from circuit.measures.writes.names import SCALARS, setting
-from circuit.measures.writes.parts import growth_parts
+from circuit.measures.writes.fitness import criteria_rows, growth_parts, outcome_correlations
+from circuit.measures.writes.measured import (
+    SCALARS,
+    Progress,
+    progress_rows,
+    setting,
+    write_births,
+)
 from circuit.measures.writes.progress import measure_heads
 from circuit.measuring import ROLES, Job, Measured, Table
 from circuit.opened import OpenRun

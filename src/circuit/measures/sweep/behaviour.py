@@ -99,20 +99,16 @@ def read_pass(
     return ReadPass(torch.cat(logits), {stage: torch.cat(kept[stage]) for stage in stages})
 
 
-def read_measures(
-    decoder: Decoder, theta: Float[Tensor, " P"], split: SplitReads, batch: int = 256
-) -> pd.DataFrame:
-    """One row per read: its program's number, its slices and every measure of ``MEASURES``."""
-    return measured_reads(split, read_pass(decoder, theta, split, batch=batch).logits)
-
-
 def measured_reads(split: SplitReads, logits: Float[Tensor, "R V"]) -> pd.DataFrame:
-    """:func:`read_measures` of logits that are at hand."""
-    reads = split.reads
-    slices = {name: getattr(reads, name).numpy() for name in SLICES}
-    measures = answer_measures(logits, reads.answer, split.value_ids)
-    values = {name: value.numpy() for name, value in measures.items()}
-    return pd.DataFrame({"program": reads.row.numpy(), **slices, **values})
+    """One row per read: its program's number, its slices and every measure of ``MEASURES``.
+
+    Args:
+        logits: from :func:`read_pass`.
+    """
+    slices = {name: getattr(split.reads, name) for name in SLICES}
+    measures = answer_measures(logits, split.reads.answer, split.value_ids)
+    columns = {"program": split.reads.row, **slices, **measures}
+    return pd.DataFrame({name: column.numpy() for name, column in columns.items()})
 
 
 def answer_measures(
@@ -133,25 +129,24 @@ def answer_measures(
     }
 
 
-def summarise(reads: pd.DataFrame, sliced: bool = True) -> pd.DataFrame:
-    """Means over all reads and, if asked, per value of each slice.
+def summarise(reads: pd.DataFrame) -> pd.DataFrame:
+    """Means over all reads and per value of each slice.
 
-    Columns: slice, slice_value, measure, mean, low, high, count (reads), noun; ``slice`` is ``all``
-    without a ``slice_value`` for the whole.
+    Columns: slice, slice_value, measure, against, mean, low, high, count (reads), noun; ``slice``
+    is ``all`` without a ``slice_value`` for the whole.
     """
     groups: list[tuple[str, str, np.ndarray]] = [("all", "", np.arange(len(reads)))]
-    if sliced:
-        for name in SLICES:
-            groups += [(name, str(v), rows) for v, rows in reads.groupby(name).indices.items()]
+    for name in SLICES:
+        groups += [(name, str(v), rows) for v, rows in reads.groupby(name).indices.items()]
     programs, n = reads["program"].factorize()[0], reads["program"].nunique()
     values = reads[list(MEASURES)].to_numpy()
-    rows = []
+    parts = []
     for name, value, chosen in groups:
         mean, low, high = means_over_reads(values[chosen], programs[chosen], n)
-        for i, measure in enumerate(MEASURES):
-            rows.append((name, value, measure, mean[i], low[i], high[i], len(chosen)))
-    columns = ["slice", "slice_value", "measure", "mean", "low", "high", "count"]
-    return pd.DataFrame(rows, columns=columns).assign(noun="reads")
+        numbers = {"measure": list(MEASURES), "against": "", "mean": mean, "low": low, "high": high}
+        frame = pd.DataFrame({"slice": name, "slice_value": value, **numbers})
+        parts.append(frame.assign(count=len(chosen), noun="reads"))
+    return pd.concat(parts, ignore_index=True)
 
 
 def with_guess(rows: pd.DataFrame, measure: str, n_values: int) -> pd.DataFrame:
@@ -167,12 +162,7 @@ def means_over_reads(
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Means over reads with bootstrap intervals over all n programs, those without reads too.
 
-    Reads of one program share its writes, so they are no independent observations.
-
     Args:
         programs: each read's program, numbered from 0 to n − 1.
-
-    Returns:
-        mean [k], low [k], high [k].
     """
     return values.mean(0), *interval(grouped_resamples(values, programs, n))

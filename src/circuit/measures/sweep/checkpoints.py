@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,7 +38,6 @@ from circuit.measures.sweep.behaviour import (
 from circuit.measures.sweep.curves import flag
 from circuit.measures.sweep.event_pass import KEYS, Kept, event_rows, event_states
 from circuit.measures.sweep.probes import ProbeReads, probe_rows
-from circuit.measures.sweep.stages import StageStates
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.write import Baseline
@@ -59,7 +57,6 @@ UNITS = {
     **dict.fromkeys(("rank_correlation_ablation", "rank_correlation_support"), "1"),
 }
 CHANGE = "excess over previous checkpoint"
-_KEYS = {"rows": ("split", "slice", "slice_value", "measure"), **KEYS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,130 +81,73 @@ class SweepInputs:
     baseline: Baseline = "mean"
 
 
-class CheckpointRows(NamedTuple):
-    """The three tables at one checkpoint, without steps, and what the next one needs of it."""
-
-    rows: pd.DataFrame
-    stages: pd.DataFrame
-    components: pd.DataFrame
-    kept: Kept
-
-
-class Sweep(NamedTuple):
-    """Estimates at all checkpoints, each with its change since the previous one (``CHANGE``).
-
-    Keys of ``rows``: split, slice, slice_value; the probe events appear as split ``probes``. Of
-    ``stages``: stage, role, target. Of ``components``: component, role, chosen (see
-    :func:`ranked_rows`).
-    """
-
-    rows: pd.DataFrame
-    stages: pd.DataFrame
-    components: pd.DataFrame
-
-
 def checkpoint_sweep(
     decoder: Decoder,
     theta: Callable[[int], Float[Tensor, " P"]],
     steps: Sequence[int],
     inputs: SweepInputs,
     reference: int,
-) -> Sweep:
+) -> dict[str, pd.DataFrame]:
     """Measure every checkpoint, in order of steps.
 
     Args:
         reference: the checkpoint that drift is measured to.
+
+    Returns:
+        Estimates at all checkpoints, each with its change since the previous one (``CHANGE``):
+        ``rows`` by split (``probes`` for the probe events), slice and slice_value; ``stages`` by
+        stage, role and target; ``components`` by component, role and chosen (:func:`ranked_rows`).
     """
-    states = event_states(decoder, theta(reference), inputs.events, inputs.value_ids)
-    parts: dict[str, list[pd.DataFrame]] = {"rows": [], "stages": [], "components": []}
+    events, value_ids = inputs.events, inputs.value_ids
+    states = event_states(decoder, theta(reference), events, value_ids)
+    every_stage = stages(decoder.settings.n_layers)
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in KEYS}
     kept: Kept | None = None
     for step in steps:
-        found = sweep_checkpoint(decoder, theta(step), inputs, kept, states)
-        kept = found.kept
-        for name, tables in parts.items():
-            tables.append(getattr(found, name).assign(step=step))
+        flat = theta(step)
+        for number, (name, split) in enumerate(inputs.splits.items()):
+            keep = Keep(every_stage, inputs.probe_reads.at) if number == 0 else None
+            seen = read_pass(decoder, flat, split, keep)
+            if keep is not None:
+                probed = probe_rows(inputs.probe_reads, seen.states, inputs.penalty)
+                parts["stages"].append(probed.assign(step=step))
+            summary = summarise(measured_reads(split, seen.logits))
+            for frame in (summary, _flags(summary, inputs.thresholds)):
+                parts["rows"].append(frame.assign(split=name, step=step))
+        found, kept = event_rows(decoder, flat, events, value_ids, inputs.baseline, kept, states)
+        for name, frame in found.items():
+            parts[name].append(frame.assign(step=step))
     assert kept is not None
     units = {**UNITS, **{flag(level): "1" for level in inputs.thresholds}}
-    rows, by_stage, by_component = (
-        estimates(_with_changes(pd.concat(part), _KEYS[name]), unit=units)
+    tables = {
+        name: estimates(_with_changes(pd.concat(part), KEYS[name]), units)
         for name, part in parts.items()
-    )
-    ranked = estimates(ranked_rows(kept).assign(step=steps[-1]), unit=units, noun="events")
-    by_component.insert(2, "chosen", "")
-    return Sweep(
-        rows,
-        with_guess(by_stage, "lens_accuracy", len(inputs.value_ids)),
-        pd.concat([by_component, ranked], ignore_index=True),
-    )
-
-
-def sweep_checkpoint(
-    decoder: Decoder,
-    theta: Float[Tensor, " P"],
-    inputs: SweepInputs,
-    previous: Kept | None,
-    reference: StageStates,
-) -> CheckpointRows:
-    """Everything about one checkpoint.
-
-    Args:
-        previous: what the checkpoint before kept; None at the first.
-        reference: states that drift is measured to.
-    """
-    rows, probed = [], []
-    for number, (name, split) in enumerate(inputs.splits.items()):
-        keep = None
-        if number == 0:
-            keep = Keep(stages(decoder.settings.n_layers), inputs.probe_reads.at)
-        seen = read_pass(decoder, theta, split, keep)
-        if keep is not None:
-            probed.append(probe_rows(inputs.probe_reads, seen.states, inputs.penalty))
-        summary = summarise(measured_reads(split, seen.logits))
-        rows += [summary.assign(split=name), _flags(summary, inputs.thresholds).assign(split=name)]
-    found = event_rows(
-        decoder,
-        theta,
-        inputs.events,
-        inputs.value_ids,
-        inputs.baseline,
-        previous,
-        reference,
-    )
-    rows.append(found.coarse.assign(split="probes", slice="all", slice_value=""))
-    return CheckpointRows(
-        pd.concat(rows, ignore_index=True),
-        pd.concat([*probed, found.stages], ignore_index=True),
-        found.components,
-        found.kept,
-    )
+    }
+    tables["stages"] = with_guess(tables["stages"], "lens_accuracy", len(value_ids))
+    tables["components"].insert(2, "chosen", "")
+    ranked = estimates(ranked_rows(kept), units, "events", step=steps[-1])
+    tables["components"] = pd.concat([tables["components"], ranked], ignore_index=True)
+    return tables
 
 
 def _flags(summary: pd.DataFrame, thresholds: tuple[float, ...]) -> pd.DataFrame:
     """Whether the accuracy over all reads is at or above each threshold: 1 or 0."""
-    whole = summary[(summary["slice"] == "all") & (summary["measure"] == "accuracy")].iloc[0]
-    reached = [float(whole["mean"] >= threshold) for threshold in thresholds]
-    return pd.DataFrame(
-        {
-            "slice": "all",
-            "slice_value": "",
-            "measure": [flag(threshold) for threshold in thresholds],
-            **dict.fromkeys(("mean", "low", "high"), reached),
-            "count": whole["count"],
-            "noun": "reads",
-        }
-    )
+    whole = summary[(summary["slice"] == "all") & (summary["measure"] == "accuracy")]
+    parts = []
+    for threshold in thresholds:
+        reached = (whole["mean"] >= threshold).astype(float)
+        parts.append(whole.assign(measure=flag(threshold), mean=reached, low=reached, high=reached))
+    return pd.concat(parts)
 
 
-def _with_changes(table: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
+def _with_changes(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """All checkpoints' rows, and below them how each mean changed since the checkpoint before."""
-    if "against" not in table:
-        table = table.assign(against="")
-    table = table.fillna({"against": ""}).reset_index(drop=True)
+    columns = ["step", *keys, "against", "mean", "low", "high", "count", "noun"]
+    table = table[columns].reset_index(drop=True)
     own = table[table["against"] == ""]
     change = own.groupby(list(keys), sort=False)["mean"].diff()
     moved = own.assign(against=CHANGE, mean=change, low=np.nan, high=np.nan)
-    columns = ["step", *keys, "against", "mean", "low", "high", "count", "noun"]
-    return pd.concat([table, moved[change.notna()]], ignore_index=True)[columns]
+    return pd.concat([table, moved[change.notna()]], ignore_index=True)
 
 
 def ranked_rows(kept: Kept) -> pd.DataFrame:
@@ -219,29 +159,22 @@ def ranked_rows(kept: Kept) -> pd.DataFrame:
     Columns: component, role, chosen, measure, against, half, mean, low, high, count.
     """
     effects = kept.ranked["ablation_effect"]
-    choosing, confirming = halves(len(effects))
-    order = effects.iloc[choosing].mean().sort_values(ascending=False, kind="stable")
+    choosing, confirming = (effects.iloc[half] for half in halves(len(effects)))
+    order = choosing.mean().sort_values(ascending=False, kind="stable")
     names = list(order.index)
     chosen = dict(zip(names, ("winner", "runner_up"), strict=False))
-    values = {SELECTION: effects.iloc[choosing], CONFIRMATION: effects.iloc[confirming]}
-    parts = []
-    for half, part in values.items():
-        mean, low, high = bootstrap_means(part[names].to_numpy())
-        mean = order.to_numpy() if half == SELECTION else mean
-        parts.append(_of_half(names, half, mean, low, high, len(part), ""))
+    told = [(SELECTION, "", choosing[names]), (CONFIRMATION, "", confirming[names])]
     if len(names) > len(chosen):
         bottom = order.iloc[len(chosen) :].abs().idxmin()
-        part = values[CONFIRMATION]
-        others = [name for name in names if name != bottom]
-        paired = bootstrap_means(part[others].to_numpy() - part[[bottom]].to_numpy())
-        parts.append(_of_half(others, CONFIRMATION, *paired, len(part), EXCESS))
         chosen[bottom] = "bottom"
+        others = confirming[[name for name in names if name != bottom]]
+        told.append((CONFIRMATION, EXCESS, others.sub(confirming[bottom], axis=0)))
+    parts = []
+    for half, against, values in told:
+        mean, low, high = bootstrap_means(values.to_numpy())
+        frame = pd.DataFrame({"component": values.columns, "mean": mean, "low": low, "high": high})
+        parts.append(frame.assign(half=half, against=against, count=len(values)))
+    parts[0]["mean"] = order.to_numpy()
     rows = pd.concat(parts, ignore_index=True)
-    rows.insert(2, "chosen", rows["component"].map(chosen).fillna(""))
-    return rows
-
-
-def _of_half(names: Sequence[str], half: str, *columns: Any) -> pd.DataFrame:
-    numbers = dict(zip(("mean", "low", "high", "count", "against"), columns, strict=True))
-    keys = {"component": names, "role": "prediction", "measure": "ablation_effect", "half": half}
-    return pd.DataFrame({**keys, **numbers})
+    rows["chosen"] = rows["component"].map(chosen).fillna("")
+    return rows.assign(role="prediction", measure="ablation_effect")

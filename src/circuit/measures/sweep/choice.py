@@ -18,20 +18,19 @@ POLICY = (
     "to the run's name. If no checkpoint reaches the floor, the highest validation accuracy wins "
     "and the choice says so."
 )
-_ENDS = ("low", "high", "count")
+SPLITS = ("heldout", "validation")
 
 
 def candidates(run: str, rows: pd.DataFrame, validation: str, heldout: str) -> pd.DataFrame:
     """Every checkpoint of a run with both accuracies, from its sweep's rows.
 
-    Columns: run, step, and for ``validation`` and ``heldout`` the mean under that name, and its
-    ``_low``, ``_high`` and ``_count`` (reads).
+    Columns: run, step, and for ``heldout`` and ``validation`` the ``_accuracy``, and its ``_low``,
+    ``_high`` and ``_count`` (reads).
     """
     both = []
-    for name, split in (("validation", validation), ("heldout", heldout)):
-        columns = [name, *(f"{name}_{end}" for end in _ENDS)]
-        kept = overall(rows, split).set_index("step")[["mean", *_ENDS]]
-        both.append(kept.set_axis(columns, axis=1))
+    for name, split in zip(SPLITS, (heldout, validation), strict=True):
+        curve = overall(rows, split).set_index("step")[["mean", "low", "high", "count"]]
+        both.append(curve.rename(columns={"mean": "accuracy"}).add_prefix(f"{name}_"))
     every = both[0].join(both[1], validate="one_to_one").reset_index()
     every.insert(0, "run", run)
     return every
@@ -39,32 +38,20 @@ def candidates(run: str, rows: pd.DataFrame, validation: str, heldout: str) -> p
 
 def rank_candidates(rows: pd.DataFrame, floor: float) -> pd.DataFrame:
     """The checkpoints that may be chosen, best first, by ``POLICY``."""
-    reached = rows[rows["validation"] >= floor]
-    order = ["heldout", "validation"] if len(reached) else ["validation", "heldout"]
-    pool = reached if len(reached) else rows
-    return pool.sort_values(
-        [*order, "step", "run"], ascending=[False, False, True, True], kind="stable"
+    reached = rows[rows["validation_accuracy"] >= floor]
+    first, second = SPLITS if len(reached) else SPLITS[::-1]
+    return (reached if len(reached) else rows).sort_values(
+        [f"{first}_accuracy", f"{second}_accuracy", "step", "run"],
+        ascending=[False, False, True, True],
+        kind="stable",
     )
 
 
 def choose(rows: pd.DataFrame, floor: float) -> dict[str, Any]:
-    """The chosen checkpoint with the numbers that chose it."""
-    best = rank_candidates(rows, floor).iloc[0]
-    return {
-        "run": best["run"],
-        "step": int(best["step"]),
-        "heldout_accuracy": float(best["heldout"]),
-        "heldout_low": float(best["heldout_low"]),
-        "heldout_high": float(best["heldout_high"]),
-        "heldout_count": int(best["heldout_count"]),
-        "validation_accuracy": float(best["validation"]),
-        "validation_low": float(best["validation_low"]),
-        "validation_high": float(best["validation_high"]),
-        "validation_count": int(best["validation_count"]),
-        "floor": floor,
-        "floor_reached": bool(best["validation"] >= floor),
-        "policy": POLICY,
-    }
+    """The chosen checkpoint with the numbers that chose it, those of :func:`candidates`."""
+    [best] = rank_candidates(rows, floor).head(1).to_dict("records")
+    reached = best["validation_accuracy"] >= floor
+    return {**best, "floor": floor, "floor_reached": reached, "policy": POLICY}
 
 
 def candidate_rows(rows: pd.DataFrame, floor: float) -> pd.DataFrame:
@@ -75,26 +62,17 @@ def candidate_rows(rows: pd.DataFrame, floor: float) -> pd.DataFrame:
     of the choice is 1 or 0.
     """
     ranked = rank_candidates(rows, floor)
-    places = pd.Series([str(i + 1) for i in range(len(ranked))], index=ranked.index)
-    ordered = rows.loc[[*ranked.index, *rows.index.difference(ranked.index)]]
-    ordered = ordered.assign(place=places).fillna({"place": ""})
-    parts = [
-        pd.DataFrame(
-            {
-                **{key: ordered[key] for key in ("run", "step", "place")},
-                "split": name,
-                "measure": "accuracy",
-                "mean": ordered[name],
-                **{end: ordered[f"{name}_{end}"] for end in _ENDS},
-                "noun": "reads",
-                "unit": "share",
-            }
+    places = [str(i + 1) for i in range(len(ranked))]
+    others = rows.drop(ranked.index).assign(place="")
+    ordered = pd.concat([ranked.assign(place=places), others])
+    told = ordered[["run", "step", "place"]]
+    parts = []
+    for name in SPLITS:
+        numbers = ordered.filter(regex=f"^{name}_").set_axis(
+            ["mean", "low", "high", "count"], axis=1
         )
-        for name in ("heldout", "validation")
-    ]
-    best = ordered.iloc[:1]
-    reached = best[["run", "step", "place"]].assign(
-        split="validation", measure="reaches_floor", mean=1.0 * (best["validation"] >= floor),
-        unit="1", count=0, noun="",
-    )  # fmt: skip
-    return estimates(pd.concat([*parts, reached], ignore_index=True))
+        accuracy = {"split": name, "measure": "accuracy", "unit": "share", "noun": "reads"}
+        parts.append(told.join(numbers).assign(**accuracy))
+    reached = 1.0 * (ordered["validation_accuracy"].head(1) >= floor)
+    choice = told.head(1).assign(split="validation", measure="reaches_floor", unit="1")
+    return estimates(pd.concat([*parts, choice.assign(mean=reached)], ignore_index=True))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from circuit.estimates import ALL, estimates
+from circuit.estimates import ALL, EXCESS, estimates
 from circuit.landmarks import from_then_on
 
 HALF = 0.5
@@ -48,9 +48,7 @@ def landmark_rows(
     """Estimates of unit step: ``birth``, ``best_checkpoint`` and ``first_reaches_…`` of each level.
 
     Args:
-        rows: a sweep's.
-        split: whose birth and levels are told.
-        threshold: of the birth.
+        split: whose birth, at the threshold, and levels are told.
         best_by: the split that decides which checkpoint is best.
     """
     found = [(split, "birth", birth_step(rows, split, threshold))]
@@ -60,9 +58,7 @@ def landmark_rows(
         step = reached.loc[reached["mean"] == 1, "step"].min()
         found.append((split, f"first_{flag(level)}", step))
     frame = pd.DataFrame(found, columns=["split", "measure", "mean"])
-    frame.insert(1, "slice", "all")
-    frame.insert(2, "slice_value", "")
-    return estimates(frame, unit="step", step=int(rows["step"].max()))
+    return estimates(frame, "step", step=int(rows["step"].max()), slice="all", slice_value="")
 
 
 def readable_rows(stages: pd.DataFrame) -> pd.DataFrame:
@@ -74,11 +70,10 @@ def readable_rows(stages: pd.DataFrame) -> pd.DataFrame:
     last = stages[(stages["step"] == stages["step"].max()) & (stages["role"] == "prediction")]
     parts = []
     for name, target in (("probe", "answer"), ("lens", "")):
-        chosen = (last["measure"] == f"{name}_accuracy") & (last["target"] == target)
-        at = last[chosen]
+        at = last[(last["measure"] == f"{name}_accuracy") & (last["target"] == target)]
         own = at[at["against"] == ""]
         above = own[own["low"] > HALF]
         best = above.iloc[0] if len(above) else own.loc[own["mean"].idxmax()]
-        kept = (at["stage"] == best["stage"]) & ~at["against"].str.startswith("excess")
+        kept = (at["stage"] == best["stage"]) & ~at["against"].str.startswith(EXCESS)
         parts.append(at[kept].assign(measure=f"{name}_first_readable"))
     return pd.concat(parts, ignore_index=True)

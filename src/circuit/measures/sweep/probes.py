@@ -37,7 +37,7 @@ from torch import Tensor
 
 from circuit.estimates import EXCESS
 from circuit.measures.sweep.behaviour import means_over_reads
-from circuit.measures.sweep.stages import ROLES
+from circuit.measures.sweep.event_pass import ROLES
 from circuit.task.events import read_events
 from circuit.task.vocabulary import Vocabulary
 
@@ -76,11 +76,11 @@ class Labelled:
     truth: Int[Tensor, "L m"]
 
     @classmethod
-    def of(cls, labels: Int[Tensor, "L n"], program: Int[Tensor, " n"], seed: int = 0) -> Labelled:
-        """Even programs fit, odd ones score; ``seed`` shuffles the control's labels."""
+    def of(cls, labels: Int[Tensor, "L n"], program: Int[Tensor, " n"]) -> Labelled:
+        """Even programs fit, odd ones score."""
         fit, score = ((program % 2 == part).nonzero()[:, 0] for part in (0, 1))
         fitting = labels[:, fit]
-        order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(0))
         classes = tuple(label.unique() for label in fitting)
         columns = [
             label[:, None] == of_label
@@ -173,30 +173,29 @@ def probe_rows(
 
     Args:
         states: at the positions ``reads.at``, by stage.
-        penalty: λ.
     """
-    names: list[tuple[str, str, str, str]] = []
-    columns: list[Tensor] = []
+    columns: dict[tuple[str, str, str, str], Tensor] = {}
     for stage, every in states.items():
         state = every[reads.chosen]
         for place, role in enumerate(ROLES):
             found = reads.by_role.correct(state[:, place], penalty)
             for against, right in zip(("", SHUFFLED), found, strict=True):
-                names += [(stage, role, target, against) for target in TARGETS]
-                columns += list(right)
+                columns |= {
+                    (stage, role, target, against): of_target
+                    for target, of_target in zip(TARGETS, right, strict=True)
+                }
         found = reads.latest.correct(state[:, 1:].transpose(0, 1).flatten(0, 1), penalty)
         for against, right in zip(("", SHUFFLED), found, strict=True):
-            names.append((stage, "support_value", LATEST, against))
-            columns.append(right.view(2, -1).mean(0))
-    values = torch.stack(columns, 1).numpy()
-    fitted = [i for i, name in enumerate(names) if name[-1] == ""]
-    control = [names.index((*names[i][:-1], SHUFFLED)) for i in fitted]
-    paired = [(*names[i][:-1], EXCESS) for i in fitted]
+            columns[stage, "support_value", LATEST, against] = right.view(2, -1).mean(0)
+    paired = {
+        (*key[:-1], EXCESS): right - columns[(*key[:-1], SHUFFLED)]
+        for key, right in columns.items()
+        if key[-1] == ""
+    }
     parts = []
-    for keys, of in ((names, values), (paired, values[:, fitted] - values[:, control])):
-        mean, low, high = means_over_reads(of, reads.program, int(reads.program.max()) + 1)
-        frame = pd.DataFrame(keys, columns=["stage", "role", "target", "against"])
-        parts.append(frame.assign(mean=mean, low=low, high=high))
-    rows = pd.concat(parts, ignore_index=True).assign(count=len(values), noun="reads")
-    rows.insert(3, "measure", MEASURE)
-    return rows
+    for of in (columns, paired):
+        values = torch.stack(list(of.values()), 1).numpy()
+        mean, low, high = means_over_reads(values, reads.program, int(reads.program.max()) + 1)
+        frame = pd.DataFrame(list(of), columns=["stage", "role", "target", "against"])
+        parts.append(frame.assign(mean=mean, low=low, high=high, count=len(values)))
+    return pd.concat(parts, ignore_index=True).assign(measure=MEASURE, noun="reads")

@@ -23,9 +23,9 @@ bottom head.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,15 +33,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from circuit.config.scalar import ScalarSettings
+from circuit.errors import AnalysisError
 from circuit.estimates import EXCESS, estimates, keys_of
 from circuit.experiments.donors import exchanged
 from circuit.experiments.edits import Removed
 from circuit.experiments.trial import Trial
 from circuit.landmarks import half_of_end_step
-from circuit.measures.writes.controls import control_head, foreign_gradient, role_masks
-from circuit.measures.writes.per_value import effects_per_value
-from circuit.measures.writes.subspaces import Fitted, overlap_rows, write_subspaces
+from circuit.measures.writes.per_value import Theta, effects_per_value
+from circuit.measures.writes.subspaces import Fitted, Masks, overlap_rows, write_subspaces
+from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look
 from circuit.scalars.registry import ScalarContext, basis_step, resolve_write
@@ -62,76 +62,43 @@ BOTTOM, OTHER_EVENT, ABLATION = "bottom head", "gradient of another event", "abl
 OTHER, TOGETHER = "other", "together"
 OWN, ELSEWHERE = "own role", "other role"
 _KEPT = 4  # checkpoints in memory: the first, the last, the reference and the one at hand
-Theta = Callable[[int], Float[Tensor, " P"]]
-
-
-class WritesAsked(Protocol):
-    """Which writes, read where; the settings of a ``functional_write``."""
-
-    @property
-    def writes(self) -> Mapping[str, ScalarSettings]: ...
-
-    @property
-    def split(self) -> str: ...
-
-    @property
-    def roles(self) -> Sequence[str]: ...
-
-    @property
-    def rank(self) -> int: ...
-
-    @property
-    def programs(self) -> int: ...
-
-    @property
-    def seed(self) -> int: ...
 
 
 def run_writes(
-    record: RunRecord, decoder: Decoder, settings: WritesAsked, selection: Mapping[str, Any]
+    record: RunRecord, decoder: Decoder, settings: Any, selection: Mapping[str, Any]
 ) -> pd.DataFrame:
     """The writes of an analysis of a finished run: estimates of :func:`follow_writes`, and those of
     :func:`circuit.measures.writes.per_value.effects_per_value` at both ends.
 
     Args:
         decoder: the run's model, or one that computes the same and counts.
+        settings: of a ``functional_write``.
         selection: from the head scan.
 
     Raises:
         AnalysisError: a write cannot be followed, or roles or rank do not fit.
     """
     steps, vocabulary = record.manifest.steps, record.benchmark.vocabulary
+    ends, last, value_ids = (steps[0], steps[-1]), steps[-1], record.value_ids
     heads = {role: selection[role] for role in ("winner", "runner_up", "bottom")}
     theta = lru_cache(maxsize=_KEPT)(record.theta)
 
     def writes_of(events: ReadEvents) -> dict[str, Write]:
-        context = ScalarContext(
-            decoder, events, record.value_ids, heads, theta, (steps[0], steps[-1]), steps[-1]
-        )
+        context = ScalarContext(decoder, events, value_ids, heads, theta, ends, last)
         return {name: resolve_write(spec, context) for name, spec in settings.writes.items()}
 
     probes = record.probes(settings.split)
+    mature = {name: basis_step(spec, last) for name, spec in settings.writes.items()}
     effects = follow_writes(
-        decoder,
-        theta,
-        steps,
-        probes,
-        record.value_ids,
-        writes_of(probes),
-        {name: basis_step(spec, steps[-1]) for name, spec in settings.writes.items()},
-        selection["bottom"],
-        settings.roles,
-        settings.rank,
-        settings.seed,
-    )
+        decoder, theta, steps, probes, value_ids, writes_of(probes), mature,
+        heads["bottom"], settings.roles, settings.rank, settings.seed,
+    )  # fmt: skip
     events = read_events(record.split(settings.split).head(settings.programs), vocabulary)
     per_value = effects_per_value(
-        decoder, theta, (steps[0], steps[-1]), events, vocabulary, writes_of, settings.seed
+        decoder, theta, ends, events, vocabulary, writes_of, settings.seed
     )
-    named = effects.drop_duplicates("write").set_index("write")
-    for name in ("source", "target"):
-        per_value[name] = per_value["write"].map(named[name])
-    rows = pd.concat([effects, per_value], ignore_index=True)
+    named = effects.drop_duplicates("write")[["write", "source", "target"]]
+    rows = pd.concat([effects, per_value.merge(named, on="write")], ignore_index=True)
     return rows.fillna(dict.fromkeys(keys_of(rows), ""))
 
 
@@ -176,13 +143,24 @@ def follow_writes(
         with torch.no_grad():
             seen = look(decoder, theta(step), events, value_ids, sites)
             found = {
-                Label(name, write.unit, *label): values.double()
+                label: values.double()
                 for name, write in writes.items()
-                for label, values in _measured(seen, write, bottom, masks, other)
+                for label, values in _measured(seen, name, write, bottom, masks, other)
             }
-        frames += [_means(found, step), _means(_excesses(found), step)]
+        beyond = {
+            label._replace(against=f"{EXCESS} over {label.against}"): (
+                found[label._replace(against="")] - values
+            )
+            for label, values in found.items()
+            if label.against in (OTHER_EVENT, BOTTOM)
+        }
+        for columns in (found, beyond):
+            mean, low, high = bootstrap_means(torch.stack(list(columns.values()), 1).numpy())
+            frame = pd.DataFrame(list(columns), columns=Label._fields)
+            frames.append(frame.assign(step=step, mean=mean, low=low, high=high))
         spaces[step] = write_subspaces(seen, writes, masks, rank)
-    effects = estimates(pd.concat(frames, ignore_index=True), noun="events", measure="effect")
+    effects = pd.concat(frames, ignore_index=True).assign(count=len(events))
+    effects = estimates(effects, noun="events", measure="effect")
     grown = {key: spaces[mature[key[0]]][key] for key in spaces[steps[-1]]}
     overlaps = [overlap_rows(now, grown, step, len(events), seed) for step, now in spaces.items()]
     subspaces = pd.concat(overlaps, ignore_index=True)
@@ -200,28 +178,10 @@ class Label(NamedTuple):
 
     write: str
     unit: str
-    side: str
-    role: str
-    against: str
-    part: str
-
-
-def _means(found: Mapping[Label, Float[Tensor, " E"]], step: int) -> pd.DataFrame:
-    values = torch.stack(list(found.values()), 1).numpy()
-    mean, low, high = bootstrap_means(values)
-    frame = pd.DataFrame(list(found), columns=Label._fields)
-    return frame.assign(step=step, mean=mean, low=low, high=high, count=len(values))
-
-
-def _excesses(found: Mapping[Label, Float[Tensor, " E"]]) -> dict[Label, Float[Tensor, " E"]]:
-    """What the effects are worth beyond their controls, event by event."""
-    return {
-        label._replace(against=f"{EXCESS} over {label.against}"): (
-            found[label._replace(against="")] - values
-        )
-        for label, values in found.items()
-        if label.against in (OTHER_EVENT, BOTTOM)
-    }
+    side: str = ""
+    role: str = ""
+    against: str = ""
+    part: str = "whole"
 
 
 def half_ways(effects: pd.DataFrame) -> pd.DataFrame:
@@ -230,23 +190,15 @@ def half_ways(effects: pd.DataFrame) -> pd.DataFrame:
     found = []
     for name, curve in whole[whole["against"] == ""].groupby("write", sort=False):
         line = [curve.sort_values("step")[c].to_numpy() for c in ("step", "mean", "low", "high")]
-        half = half_of_end_step(*line)
-        found.append({"write": name, "step": line[0][-1], "mean": np.nan if half is None else half})
+        found.append({"write": name, "step": line[0][-1], "mean": half_of_end_step(*line)})
     return estimates(pd.DataFrame(found), "step", measure="half_way", side="", role="", part="")
 
 
 def _measured(
-    seen: Seen,
-    write: Write,
-    bottom: str,
-    masks: Mapping[str, Bool[Tensor, "E T"]],
-    other: Int[Tensor, " E"],
-) -> Iterator[tuple[tuple[str, str, str, str], Float[Tensor, " E"]]]:
-    """Everything that is told of one write at one checkpoint, one value per event.
-
-    By side, role, control and part.
-    """
-    events, role, source = seen.events, write.role, write.source
+    seen: Seen, name: str, write: Write, bottom: str, masks: Masks, other: Int[Tensor, " E"]
+) -> Iterator[tuple[Label, Float[Tensor, " E"]]]:
+    """Everything that is told of one write at one checkpoint, one value per event."""
+    events, role, source, label = seen.events, write.role, write.source, Label(name, write.unit)
     at = role_position(events, role)
 
     def read(found: Float[Tensor, "E S d"], where: str = role) -> Float[Tensor, " E"]:
@@ -256,23 +208,61 @@ def _measured(
     foreign = foreign_gradient(write, events, other)
     for part in PARTS:
         of_part = getattr(found, part)
-        yield ("", "", "", part), read(of_part)
-        yield ("", "", OTHER_EVENT, part), at_role(foreign, of_part, events, role)
+        yield label._replace(part=part), read(of_part)
+        there = at_role(foreign, of_part, events, role)
+        yield label._replace(against=OTHER_EVENT, part=part), there
     if control := control_head(write, bottom, seen.decoder):
         for part, of_part in change(seen, control, write.stage, at)._asdict().items():
-            yield ("", "", BOTTOM, part), read(of_part)
+            yield label._replace(against=BOTTOM, part=part), read(of_part)
     for _, _, ablated in Trial(seen).passes({source: Removed(source)}):
-        yield ("", "", ABLATION, "whole"), write.outcome(seen) - write.outcome(ablated)
+        yield label._replace(against=ABLATION), write.outcome(seen) - write.outcome(ablated)
 
-    for name in masks:
-        yield ("target", name, "", "whole"), read(found.whole, name)
+    for place in masks:
+        yield label._replace(side="target", role=place), read(found.whole, place)
     rest = ~torch.stack(list(masks.values())).any(0)
     left = read(found.whole)
-    for name, mask in {**masks, OTHER: rest}.items():
+    for place, mask in {**masks, OTHER: rest}.items():
         alone = read(change(seen, source, write.stage, at, mask).whole)
         left = left - alone
-        yield ("source", name, "", "whole"), alone
-    yield ("source", TOGETHER, "", "whole"), left
+        yield label._replace(side="source", role=place), alone
+    yield label._replace(side="source", role=TOGETHER), left
+
+
+def foreign_gradient(
+    write: Write, events: ReadEvents, other: Int[Tensor, " E"]
+) -> Float[Tensor, "E T d"]:
+    """Another event's gradient, the mean over its role's positions, at every position."""
+    mask = events.role_mask(write.role)[..., None]
+    mean = torch.where(mask, write.gradient, 0).sum(1) / mask.sum(1)
+    return mean[other][:, None].expand_as(write.gradient)
+
+
+def control_head(write: Write, bottom: str, decoder: Decoder) -> str | None:
+    """The bottom head, unless it is the source itself or writes after the target."""
+    order = stages(decoder.settings.n_layers)
+    reached = order.index(stage_after(bottom, decoder.settings)) <= order.index(write.stage)
+    return bottom if reached and bottom != write.source else None
+
+
+def role_masks(events: ReadEvents, roles: Sequence[str]) -> dict[str, Bool[Tensor, "E T"]]:
+    """The positions of roles that share out a program.
+
+    Raises:
+        AnalysisError: two roles share a position, or an event lacks one of them.
+    """
+    masks = {role: events.role_mask(role) for role in roles}
+    for role, mask in masks.items():
+        twins = [name for name, m in masks.items() if name != role and (m & mask).any()]
+        if twins or not mask.any(-1).all():
+            raise AnalysisError(
+                what=f"role {role!r} shares positions with {twins[0]!r}"
+                if twins
+                else f"some events have no {role!r}",
+                where="functional_write: roles",
+                expected="roles that every event has, each position in at most one of them",
+                do="take it away, or choose another role",
+            )
+    return masks
 
 
 def effect_sites(decoder: Decoder, writes: Mapping[str, Write], bottom: str) -> frozenset[str]:

@@ -1,8 +1,9 @@
-"""What was measured of all heads at all checkpoints, as arrays and as rows. No torch here."""
+"""What is measured of a head's write: scalars, conditions, outcomes, levels, births. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +13,49 @@ from jaxtyping import Float, Int
 from circuit.estimates import estimates
 from circuit.measures.births.evidence import Evidence, evidence_rows, gather
 from circuit.measures.births.sweep_curves import Curve
-from circuit.measures.writes.names import CONDITIONS, MODEL, OTHER_VALUES, OUTCOMES, SCALARS, UNIT
 from circuit.statistics import bootstrap_means
 
+OTHER_VALUES = "values of other events"
+"""What an event's own values are compared with."""
+CONDITIONS = tuple(product(("real", "forced"), ("real", "shuffled")))
+"""(attention, values), in the order in which conditions are stacked."""
+SCALARS = {
+    "head_value_margin_dla_fixed": "direct logit of the answer over a fixed rival",
+    "head_value_margin_dla_moving": "direct logit of the answer over the best other value",
+    "head_margin_dla_fixed_readout": "direct logit of the answer over a fixed rival, read through "
+    "the last checkpoint's LayerNorm scale",
+    "head_value_over_mean_dla": "direct logit of the answer over the mean of all other values",
+    "ov_value_margin_fixed": "logit-lens margin over a fixed rival of the OV image of the support "
+    "value's state",
+    "support_mass_ov_value_margin_fixed": "attention on the support value × logit-lens margin over "
+    "a fixed rival of the OV image of its state",
+}
+"""Measures of a write and what they are, all in ``UNIT``."""
+UNIT = "logit"
+MOVING = ("head_value_margin_dla_moving",)
+"""Scalars with a rival that is chosen anew at each checkpoint; all others are smooth."""
+UNATTENDED = ("ov_value_margin_fixed",)
+"""Scalars that do not read attention."""
+UNSIZED = ("ov_value_margin_fixed", "support_mass_ov_value_margin_fixed")
+"""Scalars whose logit lens normalises the write, so that its size does not count."""
+OUTCOMES = {"answer_margin": "logit", "correct_value_logit": "logit", "negative_answer_loss": "nat"}
+MODEL = "model"
+"""In the place of a head: the whole model, whose outcomes these are."""
 DRAWS = 200  # of change points, whose intervals are told but decide nothing
+
+
+def setting(scalar: str, head: str, competitor: str) -> str:
+    """The scalar as the configuration's ``scalars`` takes it."""
+    names = {
+        "head_value_over_mean_dla": ("head_value_margin_dla", "mean"),
+        "head_value_margin_dla_fixed": ("head_value_margin_dla", competitor),
+        "head_value_margin_dla_moving": ("head_value_margin_dla", "moving"),
+        "head_margin_dla_fixed_readout": ("head_margin_dla_fixed_readout", competitor),
+        "ov_value_margin_fixed": ("ov_value_margin", competitor),
+        "support_mass_ov_value_margin_fixed": ("support_mass_ov_value_margin", competitor),
+    }
+    name, rival = names[scalar]
+    return f"{{scalar: {name}, head: {head}, competitor: {rival}}}"
 
 
 class Progress(NamedTuple):
@@ -59,28 +99,19 @@ def progress_rows(progress: Progress) -> pd.DataFrame:
     outcomes are those of the head ``model``, in the real condition.
     """
     names = [
-        (head, scalar, *condition, UNIT)
-        for head in progress.heads
-        for scalar in SCALARS
-        for condition in CONDITIONS
+        (head, scalar, attention, "" if values == "real" else OTHER_VALUES, UNIT)
+        for head, scalar, (attention, values) in product(progress.heads, SCALARS, CONDITIONS)
     ]
-    names += [(MODEL, name, *CONDITIONS[0], unit) for name, unit in OUTCOMES.items()]
+    names += [(MODEL, name, "real", "", unit) for name, unit in OUTCOMES.items()]
     events = progress.values.shape[-1]
     frames = []
     for step, values, outcomes in zip(
         progress.steps, progress.values, progress.outcomes, strict=True
     ):
         mean, low, high = bootstrap_means(np.concatenate([values.reshape(-1, events), outcomes]).T)
-        frame = pd.DataFrame(names, columns=["head", "scalar", "attention", "values", "unit"])
+        frame = pd.DataFrame(names, columns=["head", "scalar", "attention", "against", "unit"])
         frames.append(frame.assign(step=step, mean=mean, low=low, high=high, count=events))
-    table = pd.concat(frames, ignore_index=True)
-    table["against"] = table.pop("values").map({"real": "", "shuffled": OTHER_VALUES})
-    return estimates(table, noun="events", measure="level")
-
-
-def real_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of real attention and real values."""
-    return rows[(rows["attention"] == "real") & (rows["against"] == "")]
+    return estimates(pd.concat(frames, ignore_index=True), noun="events", measure="level")
 
 
 def write_births(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -95,22 +126,15 @@ def write_births(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
         rows: from :func:`progress_rows`.
     """
     found: list[Evidence] = []
-    for (head, scalar, unit), part in real_rows(rows).groupby(
-        ["head", "scalar", "unit"], sort=False
-    ):
-        line = part.sort_values("step")
+    real = rows[(rows["attention"] == "real") & (rows["against"] == "")].sort_values(
+        "step", kind="stable"
+    )
+    for (head, scalar, unit), line in real.groupby(["head", "scalar", "unit"], sort=False):
         steps, mean, low, high = (line[c].to_numpy() for c in ("step", "mean", "low", "high"))
         curve = Curve(f"{head} {scalar}", unit, steps, mean, low, high, int(line["count"].min()))
         found.append(gather(curve, DRAWS, seed))
     table = evidence_rows(found)
-    named = table.pop("evidence").str.partition(" ")
-    table.insert(0, "head", named[0])
-    table.insert(1, "scalar", named[2])
-    return _births(table, int(rows["step"].max()))
-
-
-def _births(table: pd.DataFrame, last: int) -> pd.DataFrame:
-    """Rows of evidence as estimates."""
+    table[["head", "scalar"]] = table["evidence"].str.split(" ", n=1, expand=True)
     method = table["method"].replace({"threshold": "half_way"})
     size = method + np.where(method == "half_way", "_level", "_size")
     bare = table[["head", "scalar", "note", "count"]]
@@ -124,4 +148,4 @@ def _births(table: pd.DataFrame, last: int) -> pd.DataFrame:
     ]
     defined = [part[part["mean"].notna()] for part in others]
     frame = pd.concat([bare.assign(measure=method, **when), *defined], ignore_index=True)
-    return estimates(frame, noun="events", step=last)
+    return estimates(frame, noun="events", step=int(rows["step"].max()))

@@ -71,13 +71,12 @@ def effects_per_value(
     frames = []
     for (step, name, unit), effects in found.items():
         grid = seen.grid(effects)
-        told = {"step": step, "write": name}
         per_value = estimates(
-            seen.per_value(grid), unit, "programs", measure="value_effect", **told
+            seen.per_value(grid), unit, "programs", measure="value_effect", step=0
         )
-        frames += [per_value, seen.spread(grid, seed, unit).assign(**told)]
-    rows = pd.concat(frames, ignore_index=True)
-    return rows.fillna({"value": ""})
+        for rows in (per_value, seen.spread(grid, seed, unit)):
+            frames.append(rows.assign(step=step, write=name))
+    return pd.concat(frames, ignore_index=True).fillna({"value": ""})
 
 
 class Observations(NamedTuple):

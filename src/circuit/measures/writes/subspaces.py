@@ -28,7 +28,6 @@ from circuit.estimates import estimates
 from circuit.scalars.base import Seen
 from circuit.scalars.write import Write, component_write
 from circuit.statistics import interval
-from circuit.task.events import ReadEvents
 
 RANDOM = "random subspaces"
 _GROUPS, _DRAWS = 10, 400
@@ -46,15 +45,10 @@ class Fitted(NamedTuple):
     explained: float
 
 
-def write_roles(write: Write, events: ReadEvents, masks: Masks) -> dict[str, Bool[Tensor, "E T"]]:
-    """The roles at which a write's subspace is looked at: its own, and those of the split."""
-    return {write.role: events.role_mask(write.role), **masks}
-
-
 def write_subspaces(
     seen: Seen, writes: Mapping[str, Write], masks: Masks, rank: int
 ) -> dict[tuple[str, str], Fitted]:
-    """Subspaces of all writes, by write and role.
+    """Subspaces of all writes, by write and role: the write's own, and those of the split.
 
     Args:
         seen: a pass with the ``z`` or ``mlp_write`` of every source.
@@ -65,7 +59,7 @@ def write_subspaces(
     found = {}
     for name, write in writes.items():
         written = component_write(seen, write.source).double()
-        for role, mask in write_roles(write, seen.events, masks).items():
+        for role, mask in ({write.role: seen.events.role_mask(write.role)} | masks).items():
             found[name, role] = _fit(written, mask, rank)
     return found
 
@@ -110,7 +104,6 @@ def overlap_rows(
     write, and so has none.
     """
     rows: list[dict[str, object]] = []
-    chance: dict[str, tuple[int, int]] = {}
     for (name, role), now in found.items():
         last = mature[name, role].bases
         rank = last.shape[-1]
@@ -124,9 +117,8 @@ def overlap_rows(
             {**where, "measure": "overlap", "mean": value, "low": low, "high": high},
             {**where, "measure": "explained", "mean": now.explained},
         ]
-        chance[name] = last.shape[-2], rank
-    for name, shape in chance.items():
-        rows.append({"write": name, "role": "", "measure": "overlap", **_chance(*shape, seed)})
+    chance = {"measure": "overlap", "role": "", **_chance(*last.shape[-2:], seed)}
+    rows += [{"write": name, **chance} for name in dict.fromkeys(name for name, _ in found)]
     frame = pd.DataFrame(rows).fillna({"against": ""})
     return estimates(frame, {"overlap": "1", "explained": "share"}, "events", step=step)
 
