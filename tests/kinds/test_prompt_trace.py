@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from viewing import outcome, viewed
 
-from circuit.kinds.prompt_trace.measure import TABLES, trace_rows
+from circuit.kinds.prompt_trace.measure import trace_rows
 from circuit.kinds.prompt_trace.settings import Settings
-from circuit.measures.paths.trace import prompt_trace
+from circuit.measures.paths.trace import UNITS, prompt_trace
 from circuit.measuring import Table
 from circuit.reports.bespoke.trace_story import story
 
@@ -29,7 +29,7 @@ def nothing(untrained, planted_events):
 def seen(found, step, before, folder):
     """The report of a trace beside that of the run's first checkpoint."""
     facts = {**found.facts, "step": step, "study": "s", "run": "r"}
-    tables = {name: Table(getattr(found, name), "one", units) for name, units in TABLES.items()}
+    tables = {name: Table(getattr(found, name), "one", units) for name, units in UNITS.items()}
     rows = trace_rows([(0, before), (step, found)] if step else [(0, found)])
     return viewed("prompt_trace", {**tables, "rows": Table(rows, "one")}, folder, facts=facts)
 
@@ -60,7 +60,7 @@ def test_the_first_checkpoint_has_no_control_and_a_wrong_answer_is_called_wrong(
 
 def told(found, step=STEP):
     facts = {**found.facts, "step": step}
-    return list(story(facts, {name: getattr(found, name) for name in TABLES}, 4))
+    return list(story(facts, {name: getattr(found, name) for name in UNITS}, 4))
 
 
 def test_the_story_tells_the_planted_mechanism_in_the_models_order(lookup):
@@ -107,4 +107,4 @@ def test_the_page_is_self_contained_and_has_the_program_every_sentence_and_the_f
 
 
 def test_every_file_of_the_kind_has_its_table():
-    assert set(Settings.tables) == {"rows", *TABLES}
+    assert set(Settings.tables) == {"rows", *UNITS}

@@ -7,8 +7,7 @@ import torch
 from circuit.config.recipe import ModelSettings
 from circuit.experiments.edits import removal_sites
 from circuit.measures.paths.direct import Readout, readout
-from circuit.measures.paths.matching import matching_sites
-from circuit.measures.paths.second_order import second_order_sites
+from circuit.measures.paths.second_order import matching_sites, second_order_sites
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look
 from circuit.task.events import ReadEvents

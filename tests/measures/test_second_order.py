@@ -1,5 +1,7 @@
 """Second-order paths partition the logit, and are what slow recomputations say they are."""
 
+from operator import attrgetter
+
 import numpy as np
 import pytest
 import torch
@@ -7,14 +9,14 @@ import torch.nn.functional as F
 from path_models import three_layers, whole_pass
 
 from circuit.measures.paths.direct import TARGETS, direct_paths, writers
-from circuit.measures.paths.matching import WHOLE, key_composition, most_adding_head
 from circuit.measures.paths.second_order import (
-    by_chain,
+    WHOLE,
     chord_slope,
-    over_positions,
+    key_composition,
+    most_adding_head,
     split_sources,
+    summed,
     terms,
-    through_modules,
 )
 from circuit.scalars.base import pick
 from circuit.scalars.routing import qk_separation
@@ -45,9 +47,11 @@ def lookup(planted, events):
 def test_chains_sum_to_the_value_and_terms_to_each_modules_direct_path(model, request):
     seen, read, found = request.getfixturevalue(model)
     bound = 1e-10 * float(read.whole.abs().max())
-    assert float((sum(by_chain(found).values()) - read.whole).abs().max()) < bound
+    assert (
+        float((sum(summed(found, attrgetter("chain")).values()) - read.whole).abs().max()) < bound
+    )
     direct = direct_paths(seen, read)
-    modules = through_modules(found)
+    modules = summed((t for t in found if t.through != "logit"), attrgetter("through"))
     kinds = zip(direct.names, direct.kinds, strict=True)
     assert set(modules) == {name for name, kind in kinds if kind in ("attention", "MLP")}
     for name, value in modules.items():
@@ -60,7 +64,7 @@ def test_every_chain_of_the_partition_is_there(deep):
     kinds = ("embedding", "attention", "MLP", "biases")
     chains = {f"{kind} → {last}" for kind in kinds for last in ("attention", "MLP")}
     chains |= {f"{kind} → MLP → attention" for kind in kinds} | {"embedding", "biases"}
-    assert set(by_chain(found)) == chains - {"MLP → attention"}
+    assert set(summed(found, attrgetter("chain"))) == chains - {"MLP → attention"}
 
 
 def test_a_source_through_a_head_is_what_the_head_loses_without_it(deep):
@@ -87,8 +91,8 @@ def test_a_source_through_a_head_is_what_the_head_loses_without_it(deep):
 
     lost = written(x) - written(x - source)
     expected = (read.direction * lost[:, None]).sum(-1)
-    mine = next(t for t in over_positions(found) if (t.source, t.through) == ("L0H1", "L2H1"))
-    torch.testing.assert_close(mine.values, expected, rtol=1e-10, atol=1e-12)
+    mine = summed(found, attrgetter("source", "through"))["L0H1", "L2H1"]
+    torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_a_source_through_an_mlp_is_the_integral_of_its_gradient(deep):
@@ -147,7 +151,10 @@ def test_the_value_written_at_the_support_value_reaches_the_margin_through_the_m
     path = "token_embedding", planted.matching_head, "support_value"
     assert size.pop(path) > 0.9 * whole
     assert max(abs(value) for value in size.values()) < 0.1 * whole
-    chains = {name: float(value[:, MARGIN].mean()) for name, value in by_chain(found).items()}
+    chains = {
+        name: float(value[:, MARGIN].mean())
+        for name, value in summed(found, attrgetter("chain")).items()
+    }
     assert max(chains, key=chains.get) == "embedding → attention"
     assert most_adding_head(found) == planted.matching_head
 

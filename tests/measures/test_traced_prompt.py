@@ -7,11 +7,9 @@ import torch
 from path_models import whole_pass
 
 from circuit.errors import AnalysisError
-from circuit.measures.paths import trace as traces
 from circuit.measures.paths.direct import TARGETS
-from circuit.measures.paths.matching import MATCHING_UNITS
 from circuit.measures.paths.second_order import terms
-from circuit.measures.paths.trace import prompt_trace
+from circuit.measures.paths.trace import POSITIONS, UNITS, prompt_trace
 from circuit.model.tap import Tap
 
 EVENT = 7
@@ -113,7 +111,7 @@ def test_the_lens_ends_at_the_models_answer_and_always_has_the_right_one(found):
         assert part["is_answer"].sum() == 1
         assert set(range(1, 5)) <= set(part["rank"])
         assert part["probability"].between(0, 1).all()
-        assert role in traces.POSITIONS
+        assert role in POSITIONS
     last = found.lens[(found.lens["role"] == "prediction") & (found.lens["order"] == 4)]
     first = last[last["rank"] == 1].iloc[0]
     assert first["token"] == found.facts["said"]
@@ -162,11 +160,8 @@ def test_an_event_out_of_range_is_refused_with_the_range(planted, planted_events
 
 
 def test_every_number_has_a_unit(found):
-    units = (
-        traces.ATTENTION_UNITS, traces.WRITE_UNITS, traces.NEURON_UNITS, traces.LENS_UNITS,
-        traces.PATH_UNITS, MATCHING_UNITS,
-    )  # fmt: skip
-    for frame, of in zip(found[1:], units, strict=True):
-        assert set(frame.select_dtypes("number")) == set(of)
+    for name, units in UNITS.items():
+        frame = getattr(found, name)
+        assert set(frame.select_dtypes("number")) == set(units)
         assert not frame.isna().any(axis=None)
     assert all(math.isfinite(v) for v in found.facts.values() if isinstance(v, float))

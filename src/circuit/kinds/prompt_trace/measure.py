@@ -9,18 +9,9 @@ import pandas as pd
 from circuit.estimates import estimates
 from circuit.kinds.prompt_trace.settings import Settings
 from circuit.measures.paths import trace
-from circuit.measures.paths.matching import MATCHING_UNITS
 from circuit.measuring import Job, Measured, Table
 from circuit.opened import OpenRun
 
-TABLES = {
-    "attention": trace.ATTENTION_UNITS,
-    "writes": trace.WRITE_UNITS,
-    "neurons": trace.NEURON_UNITS,
-    "lens": trace.LENS_UNITS,
-    "paths": trace.PATH_UNITS,
-    "matching": MATCHING_UNITS,
-}
 _OUTCOMES = {
     "answer_probability": "probability",
     **dict.fromkeys(("correct_logit", "value_margin", "answer_margin", "residual"), "logit"),
@@ -41,7 +32,7 @@ def measure(job: Job[Settings]) -> Measured:
     )
     rows = trace_rows([(first, before), (step, found)] if first != step else [(step, found)])
     what = "one number of one program"
-    tables = {name: Table(getattr(found, name), what, units) for name, units in TABLES.items()}
+    tables = {name: Table(getattr(found, name), what, units) for name, units in trace.UNITS.items()}
     return run.measured(
         tables={"rows": Table(rows, what), **tables},
         facts={**found.facts, "step": step, "study": job.facts.study, "run": job.facts.run},

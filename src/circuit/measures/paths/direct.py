@@ -54,7 +54,11 @@ class Writer(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Tokens that the targets compare: the right one, and a rival per margin, each [E]."""
+    """Tokens that the targets compare: the right one, and a rival per margin.
+
+    The rivals, fixed per event, are the model's own best wrong value, its best wrong token of all,
+    and the latest stale value: the one that stood under the key before the support write.
+    """
 
     right: Int[Tensor, " E"]
     rivals: tuple[Int[Tensor, " E"], ...]
@@ -64,20 +68,15 @@ class Targets(NamedTuple):
         margins = [margin(logits, self.right, rival) for rival in self.rivals]
         return torch.stack([pick(logits, self.right), *margins], 1)
 
-    def rows(self, unembedding: Float[Tensor, "V d"]) -> Float[Tensor, "E R d"]:
-        """What a LayerNorm'd state is multiplied by to give the targets' values."""
-        right = unembedding[self.right]
-        return torch.stack([right, *(right - unembedding[rival] for rival in self.rivals)], 1)
-
 
 class Readout(NamedTuple):
     """How a state at the prediction position is read, with the final LayerNorm scale frozen.
 
     Attributes:
-        rows: [E, R, d], what reads a LayerNorm'd state.
-        direction: [E, R, d], what reads a state of the residual stream.
-        constant: [E, R], the path of the final LayerNorm's bias.
-        whole: [E, R], the targets' values from the model's own logits.
+        rows: what reads a LayerNorm'd state.
+        direction: what reads a state of the residual stream.
+        constant: the path of the final LayerNorm's bias.
+        whole: the targets' values from the model's own logits.
     """
 
     targets: Targets
@@ -93,19 +92,28 @@ def path_sites(n_layers: int) -> frozenset[str]:
     return frozenset({*inner, *stages(n_layers), "final_norm_scale"})
 
 
-def targets_of(logits: Float[Tensor, "E V"], events: ReadEvents, value_ids: range) -> Targets:
-    """The right token and its rivals, each fixed per event.
+def readout(seen: Seen) -> Readout:
+    """The targets and the directions that read them off the stream at the prediction position.
 
-    The rivals are the model's own best wrong value, its best wrong token of all, and the latest
-    stale value: the one that stood under the key before the support write.
+    Args:
+        seen: a pass with ``final_norm`` and ``final_norm_scale``; float64 for exact sums.
 
     Raises:
         AnalysisError: an event has no stale value.
     """
-    values = logits[:, value_ids.start : value_ids.stop]
-    best_value = best_other(values, events.answer - value_ids.start) + value_ids.start
-    return Targets(
-        events.answer, (best_value, best_other(logits, events.answer), _latest_stale(events))
+    events, ids, unembedding = seen.events, seen.value_ids, seen.params["embedding.token"]
+    logits = answer_logits(seen)
+    best_value = best_other(logits[:, ids.start : ids.stop], events.answer - ids.start) + ids.start
+    rivals = best_value, best_other(logits, events.answer), _latest_stale(events)
+    targets, right = Targets(events.answer, rivals), unembedding[events.answer]
+    rows = torch.stack([right, *(right - unembedding[rival] for rival in rivals)], 1)
+    scale = pick(seen.sites["final_norm_scale"], events.prediction)
+    return Readout(
+        targets,
+        rows,
+        stream_reader(seen, rows, scale[:, None]),
+        rows @ seen.params["final_norm.bias"],
+        targets.values(logits),
     )
 
 
@@ -121,27 +129,7 @@ def _latest_stale(events: ReadEvents) -> Int[Tensor, " E"]:
             do="leave out reads of keys that were written once",
         )
     place = torch.arange(events.stale_value.shape[1], device=events.tokens.device)
-    last = (events.stale_value * place).amax(1)
-    return pick(events.tokens, last)
-
-
-def readout(seen: Seen) -> Readout:
-    """The targets and the directions that read them off the stream at the prediction position.
-
-    Args:
-        seen: a pass with ``final_norm`` and ``final_norm_scale``; float64 for exact sums.
-    """
-    logits = answer_logits(seen)
-    targets = targets_of(logits, seen.events, seen.value_ids)
-    rows = targets.rows(seen.params["embedding.token"])
-    scale = pick(seen.sites["final_norm_scale"], seen.events.prediction)
-    return Readout(
-        targets,
-        rows,
-        stream_reader(seen, rows, scale[:, None]),
-        rows @ seen.params["final_norm.bias"],
-        targets.values(logits),
-    )
+    return pick(events.tokens, (events.stale_value * place).amax(1))
 
 
 def writers(seen: Seen, at: Int[Tensor, " E"] | None = None) -> list[Writer]:
@@ -177,7 +165,7 @@ def writers(seen: Seen, at: Int[Tensor, " E"] | None = None) -> list[Writer]:
 
 
 class DirectPaths(NamedTuple):
-    """Direct paths of every event: names, kinds and values [E, R, P], which sum to the whole."""
+    """Direct paths of every event; their values sum to the whole."""
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]
@@ -186,14 +174,10 @@ class DirectPaths(NamedTuple):
 
 def direct_paths(seen: Seen, read: Readout) -> DirectPaths:
     """What each write at the prediction position adds to each target, in logits."""
-    found = writers(seen, seen.events.prediction)
-    states = torch.stack([writer.states for writer in found], 1)
-    values = read.direction @ states.transpose(1, 2)
-    return DirectPaths(
-        (*(writer.name for writer in found), FINAL_BIAS),
-        (*(writer.kind for writer in found), BIASES),
-        torch.cat([values, read.constant[..., None]], -1),
-    )
+    names, kinds, _, states = zip(*writers(seen, seen.events.prediction), strict=True)
+    values = read.direction @ torch.stack(states, 1).transpose(1, 2)
+    values = torch.cat([values, read.constant[..., None]], -1)
+    return DirectPaths((*names, FINAL_BIAS), (*kinds, BIASES), values)
 
 
 def stage_readout(seen: Seen, read: Readout) -> dict[tuple[str, str], Float[Tensor, "E R"]]:

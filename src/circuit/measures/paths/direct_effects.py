@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ _CHOOSING = "value_margin"
 
 
 class DirectAndAblated(NamedTuple):
-    """Both measures of every component and event, in logits: [E, R, C]."""
+    """Both measures of every component and event, in logits."""
 
     direct: Float[np.ndarray, "E R C"]
     effect: Float[np.ndarray, "E R C"]
@@ -68,8 +69,7 @@ def direct_and_ablated(
     """
     every = components(seen.decoder.settings)
     direct = direct_attribution(seen, read, every, baseline).numpy()
-    trial = Trial(seen, LIKE_LENGTHS)
-    ablated = trial.passes({name: Removed(name, baseline) for name in every})
+    ablated = Trial(seen, LIKE_LENGTHS).passes({name: Removed(name, baseline) for name in every})
     left = torch.stack([read.targets.values(answer_logits(a)) for _, _, a in ablated], -1)
     effect = (read.whole[..., None] - left).numpy()
     parts = halves_and_all(len(seen.events))
@@ -94,61 +94,45 @@ def comparison(roles: Mapping[str, str], measured: DirectAndAblated) -> pd.DataF
     Args:
         roles, measured: as :func:`direct_and_ablated` returns them, of one half.
     """
-    names = list(roles)
+    names, n = list(roles), len(measured.direct)
     agree = np.sign(measured.direct) == np.sign(measured.effect)
     excess = measured.effect - measured.direct
-    columns = np.stack([measured.direct, measured.effect, agree.astype(np.float64), excess])
-    n = columns.shape[1]
-    mean, low, high = bootstrap_means(np.moveaxis(columns, 1, 0).reshape(n, -1))
+    columns = np.stack([measured.direct, measured.effect, agree.astype(np.float64), excess], 1)
     single = [("ablation_effect", DIRECT), ("ablation_effect", ""), ("sign_agreement", "")]
-    labels = [
-        (*one, target, name)
-        for one in (*single, ("ablation_effect", EXCESS))
-        for target in TARGETS
-        for name in names
-    ]
+    places = product([*single, ("ablation_effect", EXCESS)], TARGETS, names)
+    labels = [(*one, *place) for one, *place in places]
     singly = pd.DataFrame(labels, columns=["measure", "against", "target", "path"])
-    parts = [singly.assign(mean=mean, low=low, high=high)]
+    parts = [singly.join(_numbers(bootstrap_means(columns.reshape(n, -1))))]
     top = np.array(list(roles.values())) == "top"
+    weights = draws(n) / n
     for r, target in enumerate(TARGETS):
         x, y = measured.direct[:, r], measured.effect[:, r]
-        over_events = _correlations(x, y).assign(path=names, measure="correlation")
-        together = [
-            _agreement_of_means(x[:, of], y[:, of]).assign(path=name)
-            for name, of in ((TOGETHER, top), (EVERY, slice(None)))
-        ]
-        parts += [frame.assign(target=target) for frame in (over_events, *together)]
+        over_events = _numbers(told(_over_events(x, y, weights)))
+        parts.append(over_events.assign(path=names, measure="correlation", target=target))
+        for path, of in ((TOGETHER, top), (EVERY, slice(None))):
+            means = weights @ x[:, of], weights @ y[:, of]
+            agree = (np.sign(means[0]) == np.sign(means[1])).mean(1)
+            both = _numbers(told(np.stack([agree, correlations(*means)], 1)))
+            measures = ["sign_agreement", "correlation"]
+            parts.append(both.assign(path=path, measure=measures, target=target))
     rows = pd.concat(parts, ignore_index=True).dropna(subset=["mean", "low"])
     chosen = rows["path"].map({**roles, TOGETHER: "top", EVERY: "all"})
     unit = rows["measure"].map(MEASURES)
     return rows.assign(against=rows["against"].fillna(""), chosen=chosen, unit=unit, count=n)
 
 
-def _correlations(x: Float[np.ndarray, "n k"], y: Float[np.ndarray, "n k"]) -> pd.DataFrame:
-    """Pearson's correlation over events, column by column, with its bootstrap interval."""
+def _numbers(found: Sequence[Float[np.ndarray, " k"]]) -> pd.DataFrame:
+    return pd.DataFrame(dict(zip(("mean", "low", "high"), found, strict=True)))
+
+
+def _over_events(
+    x: Float[np.ndarray, "n k"], y: Float[np.ndarray, "n k"], weights: Float[np.ndarray, "r n"]
+) -> Float[np.ndarray, "r k"]:
+    """Pearson's correlation over weighted events, column by column."""
     # Centred first: correlations do not change, and the sums of squares keep their digits.
     x, y = x - x.mean(0), y - y.mean(0)
-    weights = _weights(len(x))
     xm, ym, xy, xx, yy = (weights @ part for part in (x, y, x * y, x * x, y * y))
     spread = np.sqrt(np.maximum(xx - xm * xm, 0) * np.maximum(yy - ym * ym, 0))
     none = np.full_like(spread, np.nan)  # what does not vary
-    return _with_interval(np.divide(xy - xm * ym, spread, out=none, where=spread > 0))
-
-
-def _agreement_of_means(x: Float[np.ndarray, "n k"], y: Float[np.ndarray, "n k"]) -> pd.DataFrame:
-    """Sign agreement and correlation of k components' means, with events resampled."""
-    weights = _weights(len(x))
-    x, y = weights @ x, weights @ y
-    agree = (np.sign(x) == np.sign(y)).mean(1)
-    found = _with_interval(np.stack([agree, correlations(x, y)], 1))
-    return found.assign(measure=["sign_agreement", "correlation"])
-
-
-def _weights(n: int) -> Float[np.ndarray, "r n"]:
-    """Shares of n events: in the events themselves, then in every bootstrap resample of them."""
-    return draws(n) / n
-
-
-def _with_interval(found: Float[np.ndarray, "r k"]) -> pd.DataFrame:
-    """The first row as the mean, the interval of all others."""
-    return pd.DataFrame(dict(zip(("mean", "low", "high"), told(found), strict=True)))
+    found: Float[np.ndarray, "r k"] = np.divide(xy - xm * ym, spread, out=none, where=spread > 0)
+    return found

@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,12 +36,12 @@ from circuit.measures.paths.direct import (
 from circuit.measures.paths.direct_effects import comparison, direct_and_ablated
 from circuit.measures.paths.second_order import (
     ARROW,
+    PREDICTION,
+    WHOLE,
     Term,
-    by_chain,
-    over_positions,
     second_order_sites,
+    summed,
     terms,
-    through_modules,
 )
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import look
@@ -47,7 +49,6 @@ from circuit.scalars.write import Baseline
 from circuit.statistics import bootstrap_means, halves_and_all
 from circuit.task.events import ReadEvents
 
-WHOLE = "whole"
 DIRECT, THROUGH, CHAIN, STAGED = "direct_path", "path_through_module", "chain", "stage_readout"
 RESIDUAL, SIZE = "residual", "largest_value"
 KEYS = (
@@ -61,7 +62,7 @@ def path_logits(
     steps: Sequence[int],
     events: ReadEvents,
     value_ids: range,
-    second_order: Iterable[int],
+    second_order: Collection[int],
     top: int,
     baseline: Baseline,
 ) -> pd.DataFrame:
@@ -88,105 +89,86 @@ def path_logits(
         AnalysisError: there are fewer than two events, no second-order step is named, or one is no
             checkpoint.
     """
-    deeper = set(second_order)
-    _require(deeper, steps, len(events))
-    parts = [
-        _checkpoint(
-            decoder, theta(step).double(), events, value_ids, step in deeper, top, baseline
-        ).assign(step=step)
-        for step in steps
-    ]
-    rows = pd.concat(parts, ignore_index=True)
-    rows = rows.fillna(dict.fromkeys((*KEYS, "against"), ""))
-    return estimates(rows[[*KEYS, *rows.columns.drop(list(KEYS))]], noun="events")
-
-
-def _require(deeper: set[int], steps: Sequence[int], events: int) -> None:
-    missing = sorted(deeper - set(steps))
-    if missing or not deeper:
+    missing = sorted(set(second_order) - set(steps))
+    if missing or not second_order:
         raise AnalysisError(
-            f"the run has no checkpoint at step {missing[0]:,}" if deeper else "no step is named",
+            f"the run has no checkpoint at step {missing[0]:,}" if missing else "no step is named",
             where="second_order",
             expected=f"one of {', '.join(f'{step:,}' for step in steps)}, or final",
             do="name steps of checkpoints",
         )
-    if events < 2:
+    if len(events) < 2:
         raise AnalysisError(
             "one event is too few: one half chooses paths, the other confirms",
             where="path_logits",
             expected="at least two events",
             do="raise probes.programs_per_split of the benchmark",
         )
-
-
-def _checkpoint(
-    decoder: Decoder,
-    theta: Float[Tensor, " P"],
-    events: ReadEvents,
-    value_ids: range,
-    deeper: bool,
-    top: int,
-    baseline: Baseline,
-) -> pd.DataFrame:
     layers = decoder.settings.n_layers
-    sites = second_order_sites(layers) | removal_sites(layers) if deeper else path_sites(layers)
-    with torch.no_grad():
-        seen = look(decoder, theta, events, value_ids, sites)
-        read = readout(seen)
-        direct = direct_paths(seen, read)
-        found = terms(seen, read) if deeper else []
-        staged = stage_readout(seen, read)
-        roles, measured = direct_and_ablated(seen, read, top, baseline) if deeper else ({}, {})
-    blocks = [_direct_block(direct, read), _stage_block(staged)]
-    blocks += [_term_block(found)] if deeper else []
-    compared = [comparison(roles, part).assign(half=half) for half, part in measured.items()]
-    parts = [_summary(blocks), *compared, _identities(direct, read, found)]
-    return pd.concat(parts, ignore_index=True)
+    parts = []
+    for step in steps:
+        deeper, found = step in second_order, []
+        sites = second_order_sites(layers) | removal_sites(layers) if deeper else path_sites(layers)
+        with torch.no_grad():
+            seen = look(decoder, theta(step).double(), events, value_ids, sites)
+            read = readout(seen)
+            direct = direct_paths(seen, read)
+            blocks = _direct_blocks(direct, read, stage_readout(seen, read))
+            if deeper:
+                found = terms(seen, read)
+                blocks.append(_term_block(found))
+                roles, measured = direct_and_ablated(seen, read, top, baseline)
+        frames = _summary(blocks)
+        if deeper:
+            frames += [comparison(roles, part).assign(half=half) for half, part in measured.items()]
+        frames.append(_identities(direct, read, found))
+        parts += [frame.assign(step=step) for frame in frames]
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows.fillna(dict.fromkeys((*KEYS, "against"), ""))
+    return estimates(rows[[*KEYS, *rows.columns.drop(list(KEYS))]], noun="events")
 
 
 Block = tuple[pd.DataFrame, Float[np.ndarray, "E n"]]
 
 
-def _direct_block(direct: DirectPaths, read: Readout) -> Block:
+def _direct_blocks(
+    direct: DirectPaths, read: Readout, staged: dict[tuple[str, str], Tensor]
+) -> list[Block]:
+    paths = {"path": [*direct.names, WHOLE], "kind": [*direct.kinds, WHOLE], "measure": DIRECT}
     values = torch.cat([direct.values, read.whole[..., None]], -1)
-    labels = pd.DataFrame({"path": [*direct.names, WHOLE], "kind": [*direct.kinds, WHOLE]})
-    labels["measure"] = DIRECT
-    return _per_target(labels, values)
-
-
-def _stage_block(staged: dict[tuple[str, str], Tensor]) -> Block:
     labels = pd.DataFrame(list(staged), columns=["stage", "scale"]).assign(measure=STAGED)
-    return _per_target(labels, torch.stack(list(staged.values()), -1))
+    return [
+        _per_target(paths, values),
+        _per_target(labels, torch.stack(list(staged.values()), -1)),
+    ]
 
 
 def _term_block(found: Sequence[Term]) -> Block:
-    """Paths through one module more (direct ones are in the other block), then chains."""
+    """Paths through one module more (direct ones are in another block), then chains."""
     through = [term for term in found if term.through != "logit"]
-    summed = [t for t in over_positions(through) if t.positions == "all"]
-    chains = by_chain(found)
-    rows = [
-        (THROUGH, f"{t.source}{ARROW}{t.through}", t.source, t.through, t.positions)
-        for t in (*through, *summed)
-    ]
-    rows += [(CHAIN, chain, *_ends(chain), "all") for chain in chains]
-    labels = pd.DataFrame(rows, columns=["measure", "path", "source", "through", "positions"])
-    values = [*(t.values for t in (*through, *summed)), *chains.values()]
+    attending = [term for term in through if term.positions != PREDICTION]
+    rows = [(t.source, t.through, t.positions) for t in through]
+    values = [t.values for t in through]
+    for (source, module), value in summed(attending, attrgetter("source", "through")).items():
+        rows.append((source, module, "all"))
+        values.append(value)
+    labelled = [(THROUGH, f"{row[0]}{ARROW}{row[1]}", *row) for row in rows]
+    for chain, value in summed(found, attrgetter("chain")).items():
+        # A chain up to its last module, and that module's kind.
+        source, _, module = chain.rpartition(ARROW)
+        labelled.append((CHAIN, chain, source or chain, module if source else "logit", "all"))
+        values.append(value)
+    labels = pd.DataFrame(labelled, columns=["measure", "path", "source", "through", "positions"])
     return _per_target(labels, torch.stack(values, -1))
 
 
-def _ends(chain: str) -> tuple[str, str]:
-    """A chain up to its last module, and that module's kind."""
-    source, _, through = chain.rpartition(ARROW)
-    return (source, through) if source else (chain, "logit")
-
-
-def _per_target(labels: pd.DataFrame, values: Float[Tensor, "E R n"]) -> Block:
+def _per_target(labels: Any, values: Float[Tensor, "E R n"]) -> Block:
     """Every label once per target, and the columns in the same order."""
-    every = pd.concat([labels.assign(target=target) for target in TARGETS], ignore_index=True)
+    every = pd.concat([pd.DataFrame(labels).assign(target=target) for target in TARGETS])
     return every, values.flatten(1).numpy()
 
 
-def _summary(blocks: Sequence[Block]) -> pd.DataFrame:
+def _summary(blocks: Sequence[Block]) -> list[pd.DataFrame]:
     """Means with intervals of every block's columns, on each half; one bootstrap per half."""
     labels = pd.concat([label for label, _ in blocks], ignore_index=True).assign(unit="logit")
     values = np.concatenate([columns for _, columns in blocks], 1)
@@ -195,7 +177,7 @@ def _summary(blocks: Sequence[Block]) -> pd.DataFrame:
         mean, low, high = bootstrap_means(values[chosen])
         numbers = {"mean": mean, "low": low, "high": high, "count": len(chosen)}
         parts.append(labels.assign(half=half, **numbers))
-    return pd.concat(parts, ignore_index=True)
+    return parts
 
 
 def _identities(direct: DirectPaths, read: Readout, found: Sequence[Term]) -> pd.DataFrame:
@@ -206,12 +188,13 @@ def _identities(direct: DirectPaths, read: Readout, found: Sequence[Term]) -> pd
     """
     distances = {"direct paths": direct.values.sum(-1) - read.whole}
     if found:
+        through = (term for term in found if term.through != "logit")
         modules = [
             value - direct.values[:, :, direct.names.index(name)]
-            for name, value in through_modules(found).items()
+            for name, value in summed(through, attrgetter("through")).items()
         ]
         distances["paths through modules"] = torch.stack(modules, -1).abs().amax(-1)
-        distances["chains"] = sum(by_chain(found).values(), -read.whole)
+        distances["chains"] = sum(summed(found, attrgetter("chain")).values(), -read.whole)
     largest = {RESIDUAL: distances, SIZE: dict.fromkeys(distances, read.whole)}
     return pd.concat(
         pd.DataFrame({"measure": measure, "path": name, "target": TARGETS, "unit": "logit",

@@ -20,14 +20,20 @@ affine map of what it reads, event by event:
    rule into what it made of embeddings, of attention, of lower MLPs, and of biases.
 5. A *chain* names the kinds along a path: the last two modules, or the last three where an MLP
    feeds attention. Each path has one chain, so chains sum to the logit exactly.
+6. Paths through a head's values say what it carries, not why it looks where it looks. With the
+   query and the LayerNorm scales of the keys frozen, its score is linear in what each source wrote
+   at the key position: score(j) = q · W_K x̂_j / √d_head plus what no source changes. So the
+   separation, score(support_value) − mean score(value_distractors), is a sum over sources
+   (K-composition, Elhage et al. 2021), MLPs split as in 4; what is the same at every key cancels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -38,17 +44,21 @@ from circuit.measures.paths.direct import (
     BIASES,
     FINAL_BIAS,
     MLP,
+    TARGETS,
     Readout,
     Writer,
     path_sites,
     writers,
 )
-from circuit.model.sites import head_name
+from circuit.model.sites import head_name, parse_head
 from circuit.scalars.base import Seen, centre, pick
+from circuit.scalars.routing import prediction_scores, separation
 
 ARROW = " → "
 VALUE_BIAS, BASELINE = "value_bias", "baseline"
-SUPPORT, ELSEWHERE, EVERYWHERE, PREDICTION = "support_value", "elsewhere", "all", "prediction"
+SUPPORT, ELSEWHERE, PREDICTION = "support_value", "elsewhere", "prediction"
+WHOLE = "whole"
+Name = TypeVar("Name")
 
 # Below this the chord's slope loses more digits than the tangent at its middle has wrong.
 _SHORT = 1e-6
@@ -100,54 +110,31 @@ def terms(seen: Seen, read: Readout) -> list[Term]:
 def split_sources(seen: Seen, every: Sequence[Writer]) -> list[Writer]:
     """All writers that a head can read, MLPs as parts by the kind of what they made them of."""
     last = 2 * seen.decoder.settings.n_layers  # the last MLP's order: no head reads it
-    parts = [
-        _split_mlp(seen, w.order // 2 - 1, every) if w.kind == MLP else [w]
-        for w in every
-        if w.order < last
-    ]
-    return [writer for part in parts for writer in part]
+    found: list[Writer] = []
+    for w in every:
+        if w.order < last:
+            found += _split_mlp(seen, w.order // 2 - 1, every) if w.kind == MLP else [w]
+    return found
 
 
-def by_chain(found: Sequence[Term]) -> dict[str, Float[Tensor, "E R"]]:
-    """Terms summed by chain, in the order in which the chains occur."""
-    chains: dict[str, Tensor] = {}
+def summed(found: Iterable[Term], by: Callable[[Term], Name]) -> dict[Name, Float[Tensor, "E R"]]:
+    """Values of terms summed by what they have in common, in the order in which that occurs.
+
+    By ``chain`` the sums partition the value; by ``through`` they are the modules' direct paths.
+    """
+    sums: dict[Name, Tensor] = {}
     for term in found:
-        chains[term.chain] = chains.get(term.chain, torch.zeros_like(term.values)) + term.values
-    return chains
-
-
-def through_modules(found: Sequence[Term]) -> dict[str, Float[Tensor, "E R"]]:
-    """Terms summed by the module they go through, which gives that module's direct path."""
-    modules: dict[str, Tensor] = {}
-    for term in found:
-        if term.through != "logit":
-            before = modules.get(term.through, torch.zeros_like(term.values))
-            modules[term.through] = before + term.values
-    return modules
-
-
-def over_positions(found: Sequence[Term]) -> list[Term]:
-    """The terms with those of one source and module, at all its positions, as one."""
-    summed: dict[tuple[str, str], Term] = {}
-    for term in found:
-        key = term.source, term.through
-        if key in summed:
-            summed[key] = summed[key]._replace(
-                positions=EVERYWHERE, values=summed[key].values + term.values
-            )
-        else:
-            summed[key] = term
-    return list(summed.values())
+        sums[by(term)] = sums.get(by(term), torch.zeros_like(term.values)) + term.values
+    return sums
 
 
 class HeadReaders(NamedTuple):
     """How the heads of a layer carry a state to the targets, patterns and scales frozen (step 2).
 
     Attributes:
-        direction: [E, R, H, d], what reads a state that a head attends to fully.
-        weights: [E, H, T], pattern from the prediction position over the LayerNorm's scale.
-        pattern: [E, H, T], the pattern itself.
-        constant: [E, R, H], what the LayerNorm's bias and b_V give.
+        direction: what reads a state that a head attends to fully.
+        weights: pattern from the prediction position over the LayerNorm's scale.
+        constant: what the LayerNorm's bias and b_V give.
     """
 
     direction: Float[Tensor, "E R H d"]
@@ -208,18 +195,14 @@ def _mlp_terms(seen: Seen, read: Readout, layer: int, sources: Sequence[Writer])
 
 
 def _split_mlp(seen: Seen, layer: int, every: Sequence[Writer]) -> list[Writer]:
-    """An MLP's write at all positions, split by the kind of what it was made of (step 4).
-
-    Args:
-        every: all writers at all positions; the MLP reads those of lower order.
-    """
+    """An MLP's write at all positions, split by the kind of what it was made of (step 4)."""
     mlp = _chord(seen, layer, lambda states: states)
     params, order = seen.params, 2 * layer + 2
     w_in, w_out = (params[f"layer_{layer}.mlp.{name}"] for name in ("W_in", "W_out"))
-    kinds = dict.fromkeys(w.kind for w in every if w.order < order)
+    lower = [w for w in every if w.order < order]
     found = []
-    for kind in kinds:
-        states = torch.stack([w.states for w in every if w.order < order and w.kind == kind]).sum(0)
+    for kind in dict.fromkeys(w.kind for w in lower):
+        states = torch.stack([w.states for w in lower if w.kind == kind]).sum(0)
         normed = centre(states) / mlp.scale * params[f"layer_{layer}.ln2.gain"]
         neurons = (normed @ w_in.T) * mlp.slope
         if kind == BIASES:
@@ -258,3 +241,45 @@ def chord_slope(start: Float[Tensor, " F"], end: Float[Tensor, "... F"]) -> Floa
 
 def _read(reader: Float[Tensor, "E R d"], states: Float[Tensor, "E d"]) -> Float[Tensor, "E R"]:
     return (reader @ states[:, :, None])[..., 0]
+
+
+def matching_sites(n_layers: int) -> frozenset[str]:
+    """What a pass must leave for :func:`key_composition`, besides the sites of terms."""
+    return frozenset(f"layer_{layer}_attn_input" for layer in range(n_layers))
+
+
+def most_adding_head(found: Iterable[Term]) -> str:
+    """The head that adds most to the mean value margin: by itself, or through an MLP after it."""
+    target = TARGETS.index("value_margin")
+    totals: dict[str, float] = {}
+    for term in found:
+        value = float(term.values[:, target].mean())
+        if term.chain.endswith(ARROW + ATTENTION):
+            totals[term.through] = totals.get(term.through, 0.0) + value
+        elif term.chain == ATTENTION + ARROW + MLP:
+            totals[term.source] = totals.get(term.source, 0.0) + value
+    return max(totals, key=lambda name: totals[name])
+
+
+def key_composition(seen: Seen, name: str) -> pd.DataFrame:
+    """A head's score split over what was written at the keys (step 6).
+
+    Rows of head, source, separation (mean over events); ``whole`` is the separation itself.
+
+    Args:
+        seen: a pass with the sites of :func:`matching_sites` and of second-order paths.
+    """
+    settings = seen.decoder.settings
+    head = parse_head(name, settings.n_layers, settings.n_heads)
+    at = f"layer_{head[0]}"
+    w, b = (seen.params[f"{at}.attn.{part}"][:, head[1]] for part in ("W_QKV", "b_QKV"))
+    query = pick(seen.sites[f"{at}_attn_input"], seen.events.prediction) @ w[0].T + b[0]
+    reader = centre(seen.params[f"{at}.ln1.gain"] * (query @ w[1])) / query.shape[-1] ** 0.5
+    scale = seen.sites[f"{at}_ln1_scale"]
+    rows = []
+    for source in split_sources(seen, writers(seen)):
+        if source.order < 2 * head[0] + 1:
+            scores = ((source.states / scale) @ reader[:, :, None])[..., 0]
+            rows.append((name, source.name, float(separation(scores, seen).mean())))
+    rows.append((name, WHOLE, float(separation(prediction_scores(seen, head), seen).mean())))
+    return pd.DataFrame(rows, columns=["head", "source", "separation"])
