@@ -82,7 +82,7 @@ def test_decision_values_and_guesses_are_those_of_scikit_learn(n_classes, penalt
         np.testing.assert_allclose(values[:, 0], -values[:, 1], rtol=1e-9, atol=1e-12)
         values = values[:, 1]
     np.testing.assert_allclose(values, expected, rtol=1e-8, atol=1e-8)
-    right = task.correct(torch.from_numpy(states), penalty).accuracy[0].numpy()
+    right = task.correct(torch.from_numpy(states), penalty)[0, 0].numpy()
     np.testing.assert_array_equal(right, oracle.predict(x[score]) == labels[score])
     assert 1 / n_classes < right.mean() < 1
 
@@ -92,9 +92,9 @@ def test_the_control_is_the_same_probe_fitted_on_shuffled_labels():
     labels = torch.from_numpy(rng.integers(5, size=400))
     states = torch.from_numpy(np.eye(5)[labels] + 0.01 * rng.normal(size=(400, 5)))
     program = torch.arange(400) // 4
-    found = Labelled.of(labels[None], program).correct(states, 1.0)
-    assert found.accuracy.mean() == 1
-    assert found.control.mean() < 0.35  # one of five, guessed class by class
+    accuracy, control = Labelled.of(labels[None], program).correct(states, 1.0)
+    assert accuracy.mean() == 1
+    assert control.mean() < 0.35  # one of five, guessed class by class
     own, control = Labelled.of(labels[None], program).targets.chunk(2, 1)
     assert not torch.equal(own, control)
     assert torch.equal(own.sum(0), control.sum(0))
@@ -104,16 +104,14 @@ def test_a_class_that_was_never_fitted_counts_as_wrong():
     labels = torch.tensor([1, 2, 1, 2, 1, 2, 7, 7])
     program = torch.tensor([0, 0, 2, 2, 1, 1, 3, 3])
     states = torch.eye(8, dtype=torch.float64)[labels]
-    assert Labelled.of(labels[None], program).correct(states, 0.1).accuracy.tolist() == [
-        [1, 1, 0, 0]
-    ]
+    assert Labelled.of(labels[None], program).correct(states, 0.1)[0].tolist() == [[1, 1, 0, 0]]
 
 
 def test_states_that_are_all_equal_are_guessed_by_frequency():
     labels = torch.tensor([4, 4, 9, 4, 9])
     task = Labelled.of(labels[None], torch.tensor([0, 0, 0, 1, 1]))
     found = task.correct(torch.ones(5, 3), 1.0)
-    assert found.accuracy.tolist() == [[1, 0]]
+    assert found[0].tolist() == [[1, 0]]
 
 
 def test_labels_and_positions_are_those_in_the_programs_words(programs, planted_benchmark):
@@ -212,7 +210,7 @@ def test_intervals_resample_programs(planted, programs, probe_reads):
     seen = read_pass(planted.decoder, planted.flat, split, Keep(("embedding",), reads.at))
     rows = indexed(probe_rows(reads, seen.states, 1.0)).droplevel("stage")
     row = rows.loc[("support_value", "query_key", "probe_accuracy")]
-    right = reads.by_role.correct(seen.states["embedding"][:, 1], 1.0).accuracy[0].numpy()
+    right = reads.by_role.correct(seen.states["embedding"][:, 1], 1.0)[0, 0].numpy()
     assert row["count"] == len(right)
     assert row["mean"] == pytest.approx(right.mean(), rel=1e-12)
     _, low, high = bootstrap_means(right[:, None])

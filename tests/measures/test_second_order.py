@@ -24,6 +24,10 @@ from circuit.scalars.routing import qk_separation
 MARGIN = TARGETS.index("value_margin")
 
 
+def by_chain(found):
+    return summed(found, attrgetter("chain"))
+
+
 @pytest.fixture(scope="module")
 def events(planted_events):
     return planted_events.select(torch.arange(0, 171, 9)).crop()
@@ -47,9 +51,7 @@ def lookup(planted, events):
 def test_chains_sum_to_the_value_and_terms_to_each_modules_direct_path(model, request):
     seen, read, found = request.getfixturevalue(model)
     bound = 1e-10 * float(read.whole.abs().max())
-    assert (
-        float((sum(summed(found, attrgetter("chain")).values()) - read.whole).abs().max()) < bound
-    )
+    assert float((sum(by_chain(found).values()) - read.whole).abs().max()) < bound
     direct = direct_paths(seen, read)
     modules = summed((t for t in found if t.through != "logit"), attrgetter("through"))
     kinds = zip(direct.names, direct.kinds, strict=True)
@@ -64,7 +66,7 @@ def test_every_chain_of_the_partition_is_there(deep):
     kinds = ("embedding", "attention", "MLP", "biases")
     chains = {f"{kind} → {last}" for kind in kinds for last in ("attention", "MLP")}
     chains |= {f"{kind} → MLP → attention" for kind in kinds} | {"embedding", "biases"}
-    assert set(summed(found, attrgetter("chain"))) == chains - {"MLP → attention"}
+    assert set(by_chain(found)) == chains - {"MLP → attention"}
 
 
 def test_a_source_through_a_head_is_what_the_head_loses_without_it(deep):
@@ -151,10 +153,7 @@ def test_the_value_written_at_the_support_value_reaches_the_margin_through_the_m
     path = "token_embedding", planted.matching_head, "support_value"
     assert size.pop(path) > 0.9 * whole
     assert max(abs(value) for value in size.values()) < 0.1 * whole
-    chains = {
-        name: float(value[:, MARGIN].mean())
-        for name, value in summed(found, attrgetter("chain")).items()
-    }
+    chains = {name: float(value[:, MARGIN].mean()) for name, value in by_chain(found).items()}
     assert max(chains, key=chains.get) == "embedding → attention"
     assert most_adding_head(found) == planted.matching_head
 

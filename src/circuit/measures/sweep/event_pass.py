@@ -3,27 +3,23 @@
 One forward pass, up to the end of the last layer, leaves the residual stream at every stage, the
 states that heads read, and what every component writes. Of these, per event:
 
-1. *Logit lens* (nostalgebraist 2020): the state at ``prediction`` goes through the final LayerNorm
-   and is unembedded. Its margin is the right value's logit minus the best other value's; its
-   accuracy is the share of events where that is positive. ``final_norm`` is LayerNorm'd already:
-   there the lens is the model's own answer, as it is after the last layer.
-2. *Drift*: how far an event's state x lies from the same event's state x′ at another checkpoint,
-   relative to that one's size, ‖x − x′‖ / ‖x′‖. Zero means unmoved; two random states of one size
-   are √2 apart. Unlike a cosine it also sees growth.
-3. *Localisation*: a head's attention from the prediction position to ``query_key`` and to
-   ``support_value``.
-4. *Ablation effect*: the answer margin (right logit minus the best wrong one, chosen anew) minus
-   what it is with the component's write removed at every position. Positive: the component helps.
-   Only this runs the model further, each time from the stage after the removed component.
+1. *Logit lens* (nostalgebraist 2020): the state at ``prediction`` through the final LayerNorm and
+   the unembedding. Its accuracy is the share of events where the margin over the best other value
+   is positive. ``final_norm`` is LayerNorm'd already: there the lens is the model's own answer.
+2. *Drift*: ‖x − x′‖ / ‖x′‖, x′ the same event's state at another checkpoint. Two random states of
+   one size are √2 apart. Unlike a cosine it also sees growth.
+3. *Localisation*: a head's attention from the prediction position to ``query_key`` (which is that
+   position) and to ``support_value``.
+4. *Ablation effect*: the answer margin (the best wrong logit chosen anew) minus what it is with the
+   component's write removed at every position. Positive: the component helps. Only this runs the
+   model further, each time from the stage after the removed component.
 5. *Write norm*: Euclidean norm of what the component adds to the stream at a role's position,
    without the attention's output bias, with the MLP's.
-6. *Answer contribution*: the part of the logits that the write at ``prediction`` gives directly,
-   through the final LayerNorm with its scale as it is (direct logit attribution, Elhage et al.
-   2021). It is read along the answer direction, the right value's logit minus the mean of all
-   other values' logits. Unlike a margin over the best wrong value, that singles out no value by
-   what the model says, so an untrained component has no reason to lie on either side of zero. It is
-   linear: the contributions of all components, of the embeddings and of the biases add up to the
-   model's own right logit minus that mean.
+6. *Answer contribution*: what the write at ``prediction`` adds directly to the right value's logit
+   minus the mean of all other values', through the final LayerNorm with its scale as it is (direct
+   logit attribution, Elhage et al. 2021). Unlike a margin over the best wrong value, that singles
+   out no value by what the model says, so an untrained component has no reason to lie on either
+   side of zero; and contributions of all components, embeddings and biases add up.
 7. The coarse q and r, attention of the best head, and w, the value-only margin.
 
 All these are averaged over the same resamples of events. States, and what components are ranked by,
@@ -32,8 +28,6 @@ are kept for the checkpoint that comes next:
 8. *Rank correlation* (Spearman): whether the order of the components by a mean over events is that
    of the previous checkpoint. Its interval resamples the events, of both checkpoints together;
    noise in two orders makes them less alike, so the interval reaches further down than up.
-
-A measure's role is the position where it is read; ``query_key`` is the position of ``prediction``.
 """
 
 from __future__ import annotations

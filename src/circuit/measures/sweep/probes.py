@@ -1,20 +1,17 @@
 """Linear probes (Alain & Bengio 2016): what ridge classifiers read off the stream at every stage.
 
-1. The reads of a split's whole programs are labelled by the key asked for, by the answer (in this
-   task the value at ``support_value`` *is* the answer, so that is one label) and by the value of
-   the latest stale write, the one that the support write replaced.
+1. The reads of a split's whole programs are labelled by the key asked for, by the answer (the value
+   at ``support_value``) and by the latest stale value, which the support write replaced.
 2. Reads of programs with even numbers fit a probe, those of odd ones score it.
-3. The states at ``prediction`` (which is also the query key's position) and at ``support_value``
-   are centred on their mean and divided by one number, their root mean square deviation over all
-   features. So the penalty weighs the same at every stage and checkpoint, and no direction of the
-   stream is preferred.
+3. The states at ``prediction`` and at ``support_value`` are centred on their mean and divided by
+   one number, their root mean square deviation over all features. So the penalty weighs the same at
+   every stage and checkpoint, and no direction of the stream is preferred.
 4. One-vs-rest ridge regression on targets of ±1 with a free intercept, in float64:
 
        W = (XᵀX + λ I)⁻¹ XᵀY,   intercept = mean Y   (X centred);
 
    the class with the largest value is the probe's guess. One Cholesky factor serves all labels of
-   the same states, and their controls: the same probe, fitted on labels that were shuffled over
-   the fitting states, and scored on the true ones.
+   the same states, and their controls, fitted on labels that were shuffled over the fitting states.
 5. The probe of ``latest`` asks whether the value at a position is still in force. It is fitted on
    the states at ``support_value`` (yes) and at the latest stale value (no) of the same reads, and a
    read's score is the mean over its two states.
@@ -27,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -45,17 +41,6 @@ TARGETS = ("query_key", "answer", "stale_value")
 LATEST = "latest"
 MEASURE = "probe_accuracy"
 SHUFFLED = "shuffled labels"
-"""The control: probes fitted on shuffled labels."""
-
-
-class Correct(NamedTuple):
-    """Whether each of m scored states was guessed right (1) or not (0), by label.
-
-    ``accuracy`` is the probe's, ``control`` that of the probe fitted on shuffled labels.
-    """
-
-    accuracy: Float[Tensor, "L m"]
-    control: Float[Tensor, "L m"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +75,8 @@ class Labelled:
         targets = torch.cat(columns, 1).double() * 2 - 1
         return cls(fit, score, targets, classes, labels[:, score])
 
-    def correct(self, states: Float[Tensor, "n d"], penalty: float) -> Correct:
-        """Fit on the states that fit, and say which scoring states are guessed right."""
+    def correct(self, states: Float[Tensor, "n d"], penalty: float) -> Float[Tensor, "2 L m"]:
+        """Which scoring states are guessed right (1) or not (0): by the probe, by its control."""
         states = states.double()
         values = ridge(states[self.fit], self.targets, states[self.score], penalty)
         sizes = [len(of_label) for of_label in self.classes]
@@ -99,8 +84,7 @@ class Labelled:
             of_label[part.argmax(1)]
             for of_label, part in zip(self.classes * 2, values.split(sizes * 2, 1), strict=True)
         ]
-        right = (torch.stack(guesses) == self.truth.repeat(2, 1)).double()
-        return Correct(*right.chunk(2))
+        return (torch.stack(guesses).view(2, *self.truth.shape) == self.truth).double()
 
 
 def ridge(
@@ -177,16 +161,16 @@ def probe_rows(
     columns: dict[tuple[str, str, str, str], Tensor] = {}
     for stage, every in states.items():
         state = every[reads.chosen]
-        for place, role in enumerate(ROLES):
-            found = reads.by_role.correct(state[:, place], penalty)
-            for against, right in zip(("", SHUFFLED), found, strict=True):
-                columns |= {
-                    (stage, role, target, against): of_target
-                    for target, of_target in zip(TARGETS, right, strict=True)
-                }
-        found = reads.latest.correct(state[:, 1:].transpose(0, 1).flatten(0, 1), penalty)
-        for against, right in zip(("", SHUFFLED), found, strict=True):
-            columns[stage, "support_value", LATEST, against] = right.view(2, -1).mean(0)
+        latest = reads.latest.correct(state[:, 1:].transpose(0, 1).flatten(0, 1), penalty)
+        asked = [
+            (role, TARGETS, reads.by_role.correct(state[:, place], penalty))
+            for place, role in enumerate(ROLES)
+        ]
+        asked.append(("support_value", (LATEST,), latest.unflatten(-1, (2, -1)).mean(2)))
+        for role, targets, right in asked:
+            for against, by_target in zip(("", SHUFFLED), right, strict=True):
+                for target, column in zip(targets, by_target, strict=True):
+                    columns[stage, role, target, against] = column
     paired = {
         (*key[:-1], EXCESS): right - columns[(*key[:-1], SHUFFLED)]
         for key, right in columns.items()

@@ -4,8 +4,7 @@ A scalar is *fit* if it
 
 1. is *born*: it stays half-way from a checkpoint after the first
    (:mod:`circuit.measures.births.evidence`);
-2. *follows* every outcome: the interval of its weakest correlation over checkpoints lies above a
-   bound;
+2. *follows* every outcome: its weakest correlation over checkpoints lies above a bound;
 3. is *specific*: the share of its growth that it has with another event's values too lies within a
    bound;
 4. is *smooth*: no event's rival changes between checkpoints. Elsewhere its gradient has kinks and
@@ -14,20 +13,18 @@ A scalar is *fit* if it
    can be seen to have built it;
 6. *sees size*: it does not normalise the write. A logit lens does, so that noise in the right
    direction counts as much as a write that decides, and a growing W_O counts for nothing;
-7. grows *at the support value*: the share of growth that it reads at other positions lies within a
-   bound.
+7. grows *at the support value*: the share of growth that it reads elsewhere lies within a bound.
 
 The bounds are settings, and a criterion is met where the number's interval lies on the right side
 of them (:mod:`circuit.evidence`). Of the fit ones, the scalar with the smallest ``foreign_share``
 of growth (shuffled and elsewhere, both without sign) is told. One half of the events chooses, the
-other half confirms (:func:`circuit.statistics.halves`).
+other half confirms.
 
-**Correlations** are Pearson's, of every scalar as it is with every outcome: over ``checkpoints``,
-of the two mean curves; over ``intervals``, of their changes between neighbouring checkpoints, which
-curves that merely both rise do not share; over ``events``, at the last checkpoint. Intervals
-resample events, both curves together. Over checkpoints they therefore say how sure the two curves
-are, not how many independent ones there are: all rising curves correlate, and a control head's
-correlation is the level to compare with.
+**Correlations** are Pearson's: over ``checkpoints``, of the two mean curves; over ``intervals``, of
+their changes between neighbouring checkpoints, which curves that merely both rise do not share;
+over ``events``, at the last checkpoint. Intervals resample events, both curves together. So they
+say how sure the two curves are, not how many independent ones there are: all rising curves
+correlate, and a control head's correlation is the level to compare with.
 
 **Parts of growth** say whether the head looks better or reads better. With a scalar f(attention,
 values) under the four conditions, p the attention on support_value (1 for a scalar that does not
@@ -36,18 +33,18 @@ read attention), and at every checkpoint
     read     = f(real, real) − f(real, shuffled)          what this event's values add as it is
     offered  = f(forced, real) − f(forced, shuffled)      what they would add under full attention
 
-f(real, real) = f(real, shuffled) + p · offered + (read − p · offered), term by term. Between two
-neighbouring checkpoints Δ(p · offered) = mean offered · Δp + mean p · Δoffered exactly, with the
-mean of both ends. So the growth of every event from the first to the last checkpoint is the sum of
+f(real, real) = f(real, shuffled) + p · offered + (read − p · offered). Between neighbouring
+checkpoints Δ(p · offered) = mean offered · Δp + mean p · Δoffered exactly, with the mean of both
+ends. So the growth of every event from the first to the last checkpoint is the sum of
 
 1. ``shuffled``: growth with another event's values, which the scalar should not have;
 2. ``attention``: Σ mean offered · Δp, since more attention lies on the support value;
 3. ``values``: Σ mean p · Δoffered, since what is read there says more about the answer;
-4. ``elsewhere``: the growth of what is left, read at other positions (or, of a moving margin, not
+4. ``elsewhere``: growth of what is left, read at other positions (or, of a moving margin, not
    additive).
 
-Where both grow in the same interval, half of what they make together goes to each: a convention,
-and a finer schedule of checkpoints leaves less to it.
+Where both grow in one interval, half of what they make together goes to each: a convention, and a
+finer schedule of checkpoints leaves less to it.
 """
 
 from __future__ import annotations

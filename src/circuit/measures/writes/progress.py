@@ -132,8 +132,8 @@ def _measure(
     """One checkpoint of the last four fields of :class:`Progress`."""
     shape, writes = seen.decoder.settings, []
     for layer in range(shape.n_layers):
-        states = seen.sites[f"layer_{layer}_attn_input"]
-        states = [states, *(shuffle(states) for shuffle in shuffles)]
+        own = seen.sites[f"layer_{layer}_attn_input"]
+        states = [own, *(shuffle(own) for shuffle in shuffles)]
         writes += [_head_writes(seen, (layer, h), states, fixed) for h in range(shape.n_heads)]
     values, mass, rival = (torch.stack(part) for part in zip(*writes, strict=True))
     told = torch.stack([outcome(seen) for outcome in outcomes])

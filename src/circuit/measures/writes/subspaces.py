@@ -59,7 +59,7 @@ def write_subspaces(
     found = {}
     for name, write in writes.items():
         written = component_write(seen, write.source).double()
-        for role, mask in ({write.role: seen.events.role_mask(write.role)} | masks).items():
+        for role, mask in {write.role: seen.events.role_mask(write.role), **masks}.items():
             found[name, role] = _fit(written, mask, rank)
     return found
 
