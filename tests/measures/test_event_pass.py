@@ -1,5 +1,8 @@
 """What one pass over the probe events says: identities, slow oracles, and the planted circuit."""
 
+from functools import cache
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -40,15 +43,34 @@ def measured(circuit, events, previous=None, reference=None, baseline="mean"):
 
 
 @pytest.fixture(scope="module")
-def found(planted, untrained, events):
-    """The planted circuit as the checkpoint that comes after its untrained twin."""
-    _, before = measured(untrained, events)
-    return measured(planted, events, before, before.states)[0]
+def alone(planted, untrained, events):
+    """What one checkpoint shows by itself; every pass is made once."""
+    circuits = {"planted": planted, "untrained": untrained}
+    return cache(lambda name, baseline="mean": measured(circuits[name], events, baseline=baseline))
 
 
 @pytest.fixture(scope="module")
-def untrained_found(untrained, events):
-    return measured(untrained, events)[0]
+def found(planted, events, alone):
+    """The planted circuit as the checkpoint that comes after its untrained twin."""
+    _, before = alone("untrained")
+    return measured(planted, events, before, before.states)[0]
+
+
+def captured(circuit, events):
+    """Everything a plain pass with a tap at every site of interest leaves, and its logits."""
+    extra = {f"layer_{n}_{s}" for n in (0, 1) for s in ("pattern", "head_write", "mlp_write")}
+    tap = Tap(capture={*STAGES, *extra, "final_norm_scale"})
+    logits = circuit.decoder.forward(circuit.views, events.tokens, tap)
+    return tap.cache, pick(logits, events.prediction)
+
+
+@pytest.fixture(scope="module", params=["planted", "untrained"])
+def case(request, events, alone):
+    """A circuit, what is said of it alone, and what a plain pass leaves."""
+    circuit = request.getfixturevalue(request.param)
+    sites, logits = captured(circuit, events)
+    tables = alone(request.param)[0]
+    return SimpleNamespace(circuit=circuit, tables=tables, sites=sites, logits=logits)
 
 
 def of(table, measure, role="prediction"):
@@ -62,49 +84,33 @@ def seen_of(circuit, events):
     return look(circuit.decoder, circuit.flat, events, circuit.vocabulary.value_ids, sites)
 
 
-def captured(circuit, events):
-    """Everything a plain pass with a tap at every site of interest leaves, and its logits."""
-    extra = {f"layer_{n}_{s}" for n in (0, 1) for s in ("pattern", "head_write", "mlp_write")}
-    tap = Tap(capture={*STAGES, *extra, "final_norm_scale"})
-    logits = circuit.decoder.forward(circuit.views, events.tokens, tap)
-    return tap.cache, pick(logits, events.prediction)
-
-
-def value_margins(logits, circuit, events):
-    ids = circuit.vocabulary.value_ids
+def value_margins(logits, ids, events):
     found = []
     for row, answer in zip(logits, events.answer.tolist(), strict=True):
         found.append(row[answer] - max(row[v] for v in ids if v != answer))
     return torch.stack(found)
 
 
-@pytest.mark.parametrize("name", ["planted", "untrained"])
-def test_stage_states_are_those_a_tap_captures(name, events, request):
-    circuit = request.getfixturevalue(name)
-    cache, _ = captured(circuit, events)
-    states = stage_states(seen_of(circuit, events))
+def test_stage_states_are_those_a_tap_captures(case, events):
+    states = stage_states(seen_of(case.circuit, events))
     for i, stage in enumerate(STAGES):
         for j, role in enumerate(("prediction", "support_value")):
-            expected = pick(cache[stage], events.role_position(role))
+            expected = pick(case.sites[stage], events.role_position(role))
             torch.testing.assert_close(states[i, j], expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["planted", "untrained"])
-def test_q_r_w_are_those_of_the_best_head_in_the_whole_patterns(name, events, request):
-    circuit = request.getfixturevalue(name)
-    found = measured(circuit, events)[0]["rows"]
+def test_q_r_w_are_those_of_the_best_head_in_the_whole_patterns(case, planted, events):
+    found = case.tables["rows"]
     assert list(found["measure"]) == list(COARSE)
     found = found.set_index("measure")
-    cache, logits = captured(circuit, events)
-    patterns = torch.cat([cache["layer_0_pattern"], cache["layer_1_pattern"]], 1)
+    patterns = torch.cat([case.sites["layer_0_pattern"], case.sites["layer_1_pattern"]], 1)
     rows = patterns[torch.arange(len(events)), :, events.prediction]
     for measure, at in (("q", events.prediction), ("r", events.support_value)):
         by_head = rows[torch.arange(len(events)), :, at].mean(0)
         assert found.loc[measure, "mean"] == pytest.approx(float(by_head.max()), rel=1e-9)
-    margins = value_margins(logits, circuit, events)
+    margins = value_margins(case.logits, case.circuit.vocabulary.value_ids, events)
     assert found.loc["w", "mean"] == pytest.approx(float(margins.mean()), rel=1e-9)
-    assert (found["count"] == len(events)).all()
-    if name == "planted":
+    if case.circuit is planted:
         assert found.loc["r", "low"] > 0.99
         assert found.loc["w", "low"] > 5
     else:
@@ -113,65 +119,56 @@ def test_q_r_w_are_those_of_the_best_head_in_the_whole_patterns(name, events, re
         assert found.loc["w", "high"] < 0
 
 
-@pytest.mark.parametrize("name", ["planted", "untrained"])
-def test_the_lens_ends_in_the_models_own_answer(name, events, request):
-    circuit = request.getfixturevalue(name)
-    rows = of(measured(circuit, events)[0]["stages"], "lens_margin")
-    cache, logits = captured(circuit, events)
-    own = float(value_margins(logits, circuit, events).mean())
+def test_the_lens_ends_in_the_models_own_answer(case, events):
+    circuit, stages_table = case.circuit, case.tables["stages"]
+    ids = circuit.vocabulary.value_ids
+    rows = of(stages_table, "lens_margin")["mean"]
+    own = float(value_margins(case.logits, ids, events).mean())
     for stage in STAGES[-2:]:
-        assert rows.loc[stage, "mean"] == pytest.approx(own, rel=1e-9)
-    early = pick(cache["layer_0_post_attn"], events.prediction)
+        assert rows[stage] == pytest.approx(own, rel=1e-9)
+    early = pick(case.sites["layer_0_post_attn"], events.prediction)
     read = circuit.decoder.unembed(circuit.views, circuit.decoder.final_norm(circuit.views, early))
-    margins = value_margins(read, circuit, events)
-    assert rows.loc["layer_0_post_attn", "mean"] == pytest.approx(float(margins.mean()), rel=1e-9)
-    accuracy = of(measured(circuit, events)[0]["stages"], "lens_accuracy")
-    share = float((margins > 0).double().mean())
-    assert accuracy.loc["layer_0_post_attn", "mean"] == pytest.approx(share)
+    margins = value_margins(read, ids, events)
+    assert rows["layer_0_post_attn"] == pytest.approx(float(margins.mean()), rel=1e-9)
+    accuracy = of(stages_table, "lens_accuracy")["mean"]
+    assert accuracy["layer_0_post_attn"] == pytest.approx(float((margins > 0).double().mean()))
 
 
-@pytest.mark.parametrize("name", ["planted", "untrained"])
-def test_contributions_of_all_writes_add_up_to_the_answer_over_the_mean_of_the_others(
-    name, events, request
-):
-    circuit = request.getfixturevalue(name)
+def test_contributions_of_all_writes_add_up_to_the_answer_over_the_mean_of_the_others(case, events):
+    circuit = case.circuit
     seen = seen_of(circuit, events)
     final = pick(seen.sites["layer_1_post_mlp"], events.prediction)
-    direction = answer_direction(seen, final)
-    names = components(circuit.decoder.settings)
-    contributions = of(measured(circuit, events)[0]["components"], "answer_contribution")
-    assert list(contributions.index) == list(names)
+    direction, written = answer_direction(seen, final), component_writes(seen, "prediction")
+    contributions = of(case.tables["components"], "answer_contribution")
+    assert list(contributions.index) == list(components(circuit.decoder.settings))
+    by_component = torch.einsum("ecd,ed->ec", written, direction)
+    by_hand = by_component.mean(0)
+    np.testing.assert_allclose(contributions["mean"], by_hand, rtol=1e-9, atol=1e-12)
 
     views, ids = circuit.views, circuit.vocabulary.value_ids
     embedded = pick(seen.sites["embedding"], events.prediction)
     b_o = sum(views[f"layer_{n}.attn.b_O"] for n in (0, 1))
-    direct = torch.einsum("ecd,ed->e", component_writes(seen, "prediction"), direction) + (
-        (embedded + b_o) * direction
-    ).sum(-1)
+    direct = by_component.sum(1) + ((embedded + b_o) * direction).sum(-1)
     values = views["embedding.token"][ids.start : ids.stop]
     right = events.answer - ids.start
     others = (values.sum(0) - values[right]) / (len(values) - 1)
     direct = direct + (values[right] - others) @ views["final_norm.bias"]
-
-    _, logits = captured(circuit, events)
-    logits = logits[:, ids.start : ids.stop]
+    logits = case.logits[:, ids.start : ids.stop]
     own = pick(logits, right)
     expected = own - (logits.sum(-1) - own) / (len(values) - 1)
     torch.testing.assert_close(direct, expected, rtol=1e-9, atol=1e-9)
-    by_hand = torch.einsum("ecd,ed->ec", component_writes(seen, "prediction"), direction).mean(0)
-    np.testing.assert_allclose(contributions["mean"], by_hand, rtol=1e-9, atol=1e-12)
 
 
-def test_writes_are_those_of_the_sites(untrained, events):
-    cache, _ = captured(untrained, events)
-    rows = measured(untrained, events)[0]["components"]
+def test_writes_are_those_of_the_sites(alone, untrained, events):
+    sites, _ = captured(untrained, events)
+    rows = alone("untrained")[0]["components"]
     for role in ("prediction", "support_value"):
         norms = of(rows, "write_norm", role)["mean"]
         at = events.role_position(role)
-        heads = pick(cache["layer_1_head_write"], at).norm(dim=-1).mean(0)
+        heads = pick(sites["layer_1_head_write"], at).norm(dim=-1).mean(0)
         for h in range(4):
             assert norms[f"L1H{h}"] == pytest.approx(float(heads[h]), rel=1e-9)
-        mlp = pick(cache["layer_0_mlp_write"], at).norm(dim=-1).mean()
+        mlp = pick(sites["layer_0_mlp_write"], at).norm(dim=-1).mean()
         assert norms["L0MLP"] == pytest.approx(float(mlp), rel=1e-9)
 
 
@@ -182,7 +179,7 @@ def test_drift_is_the_distance_relative_to_the_other_state(found, planted, untra
             rows, at = of(found["stages"], measure, role), events.role_position(role)
             assert list(rows.index) == list(STAGES)
             for stage in STAGES:
-                x, other = (pick(cache[stage], at) for cache in (now, then))
+                x, other = (pick(sites[stage], at) for sites in (now, then))
                 moved = (x - other).norm(dim=-1) / other.norm(dim=-1)
                 mean, low, high = (float(part[0]) for part in bootstrap_means(moved[:, None]))
                 row = rows.loc[stage]
@@ -191,8 +188,10 @@ def test_drift_is_the_distance_relative_to_the_other_state(found, planted, untra
                 )
 
 
-def test_a_checkpoint_has_no_drift_to_itself_and_the_first_none_to_a_previous(planted, events):
-    first, kept = measured(planted, events)
+def test_a_checkpoint_has_no_drift_to_itself_and_the_first_none_to_a_previous(
+    planted, events, alone
+):
+    first, kept = alone("planted")
     assert (of(first["stages"], "drift_reference")["mean"] == 0).all()
     assert not first["stages"]["measure"].eq("drift_previous").any()
     assert not first["components"]["measure"].str.startswith("rank").any()
@@ -246,9 +245,9 @@ def test_one_whole_pass_and_continued_ones_are_all_it_takes(planted, events):
 
 @pytest.mark.parametrize("baseline", ["mean", "zero"])
 def test_the_lookup_is_lost_without_its_two_heads_and_nothing_else_matters(
-    planted, events, baseline
+    planted, alone, baseline
 ):
-    effects = of(measured(planted, events, baseline=baseline)[0]["components"], "ablation_effect")
+    effects = of(alone("planted", baseline)[0]["components"], "ablation_effect")
     needed = [planted.previous_token_head, planted.matching_head]
     assert (effects.loc[needed, "low"] > 5).all()
     assert (effects.drop(index=needed)[["low", "high"]].abs() < 0.5).all(axis=None)
@@ -273,8 +272,9 @@ def test_the_lens_reads_the_answer_only_after_the_matching_head(found):
     assert (of(found["stages"], "lens_margin").drop(index=after)["high"] < 0).all()
 
 
-def test_the_untrained_twin_shows_nothing_beyond_its_interval(untrained_found, events):
+def test_the_untrained_twin_shows_nothing_beyond_its_interval(alone, events):
     """A guess among 32 values, even attention, and contributions on both sides of zero."""
+    untrained_found, _ = alone("untrained")
     accuracy = of(untrained_found["stages"], "lens_accuracy")
     assert (accuracy["low"] <= 1 / 32).all()
     contribution = of(untrained_found["components"], "answer_contribution")
@@ -287,13 +287,11 @@ def test_the_untrained_twin_shows_nothing_beyond_its_interval(untrained_found, e
 
 
 @pytest.mark.parametrize("baseline", ["mean", "zero"])
-def test_no_head_of_the_untrained_twin_is_needed_as_the_planted_ones_are(
-    planted, untrained, events, baseline
-):
+def test_no_head_of_the_untrained_twin_is_needed_as_the_planted_ones_are(planted, alone, baseline):
     """Removing any part of a network moves its margin a little, on all events alike."""
     now, twin = (
-        of(measured(circuit, events, baseline=baseline)[0]["components"], "ablation_effect")
-        for circuit in (planted, untrained)
+        of(alone(name, baseline)[0]["components"], "ablation_effect")
+        for name in ("planted", "untrained")
     )
     needed = now.loc[[planted.previous_token_head, planted.matching_head], "low"].min()
     heads = twin[twin.index.str.contains("H")]

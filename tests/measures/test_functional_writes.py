@@ -12,6 +12,7 @@ from circuit.measures.writes.functional import effect_sites, follow_writes, role
 from circuit.model.counting import CountingDecoder
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.registry import ScalarContext, build_scalar, resolve_write
+from circuit.scalars.write import PARTS, functional_write
 
 ROLES = ("prediction", "support_value", "support_key", "value_distractors")
 BASE = {
@@ -40,40 +41,23 @@ def events(planted_events):
     return planted_events.select(range(0, 171, 4))
 
 
-def settings():
-    return {name: ScalarSettings.model_validate(spec) for name, spec in WRITES.items()}
-
-
 def context(planted, states, events):
-    last = max(states)
-    return ScalarContext(
-        planted.decoder,
-        events,
-        planted.vocabulary.value_ids,
-        {},
-        states.__getitem__,
-        (min(states), last),
-        last,
-    )
+    ids, ends = planted.vocabulary.value_ids, (min(states), max(states))
+    return ScalarContext(planted.decoder, events, ids, {}, states.__getitem__, ends, ends[1])
 
 
-def followed(planted, states, events, decoder=None):
+def writes_of(setting):
+    specs = {name: ScalarSettings.model_validate(spec) for name, spec in WRITES.items()}
+    return {name: resolve_write(spec, setting) for name, spec in specs.items()}
+
+
+def followed(decoder, states, events, value_ids, writes):
     """Effects over states by step; the last one is the reference."""
-    setting = context(planted, states, events)
-    writes = {name: resolve_write(spec, setting) for name, spec in settings().items()}
+    mature = dict.fromkeys(writes, max(states))
     return follow_writes(
-        decoder or planted.decoder,
-        states.__getitem__,
-        list(states),
-        events,
-        planted.vocabulary.value_ids,
-        writes,
-        dict.fromkeys(writes, max(states)),
-        BOTTOM,
-        ROLES,
-        4,
-        0,
-    )
+        decoder, states.__getitem__, list(states), events, value_ids, writes, mature, BOTTOM,
+        ROLES, 4, 0,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +68,18 @@ def states(planted, untrained):
 
 
 @pytest.fixture(scope="module")
-def formed(planted, states, events):
-    return followed(planted, states, events)
+def counting(planted):
+    return CountingDecoder(planted.decoder)
+
+
+@pytest.fixture(scope="module")
+def writes(planted, states, events):
+    return writes_of(context(planted, states, events))
+
+
+@pytest.fixture(scope="module")
+def formed(planted, states, events, counting, writes):
+    return followed(counting, states, events, planted.vocabulary.value_ids, writes)
 
 
 def at(table, step, **chosen):
@@ -128,9 +122,8 @@ def test_parts_sum_to_the_whole_at_every_checkpoint(formed):
 
 def test_the_previous_token_heads_write_acts_from_the_written_values(formed):
     """The matching head meets it at the support value; what it writes elsewhere does nothing."""
-    positions = formed
     source = {
-        role: at(positions, 100, write="previous_key", side="source", role=role)["mean"]
+        role: at(formed, 100, write="previous_key", side="source", role=role)["mean"]
         for role in (*ROLES, "other", "together")
     }
     assert max(source, key=source.get) == "support_value"
@@ -138,7 +131,7 @@ def test_the_previous_token_heads_write_acts_from_the_written_values(formed):
     assert sum(source.values()) == pytest.approx(whole, rel=1e-9)
     assert abs(source["support_key"]) < 0.01 * whole
     target = {
-        role: at(positions, 100, write="key_of_the_value", side="target", role=role)["mean"]
+        role: at(formed, 100, write="key_of_the_value", side="target", role=role)["mean"]
         for role in ROLES
     }
     assert max(target, key=target.get) == "support_value"
@@ -201,10 +194,11 @@ def test_a_write_subspace_is_that_of_numpy(planted, states, formed, events):
 
 def test_the_untrained_twins_writes_do_nothing_beyond_their_intervals(planted, events):
     """Read by the planted reference, over seeds; step 100 is the planted network itself."""
-    means = []
+    means, some, ids = [], events.select(range(12)), planted.vocabulary.value_ids
+    writes = writes_of(context(planted, {100: planted.flat}, some))
     for seed in range(3):
         states = {0: untrained_twin(planted, seed).flat, 100: planted.flat}
-        found = followed(planted, states, events.select(range(12)))
+        found = followed(planted.decoder, states, some, ids, writes)
         chosen = (found["measure"] == "effect") & (found["part"] == "whole")
         own = found[chosen & (found["side"] == "") & (found["against"] == "")]
         means += own.loc[own["step"] == 0, "mean"].tolist()
@@ -213,21 +207,19 @@ def test_the_untrained_twins_writes_do_nothing_beyond_their_intervals(planted, e
     assert min(means) < 0 < max(means)
 
 
-def test_effects_are_the_scalars_own(planted, states, formed, events):
-    setting = context(planted, states, events)
-    specs = {
-        f"{name} {part}": spec.model_copy(update={"part": part})
-        for name, spec in settings().items()
-        for part in ("whole", "skip", "mlp")
-        if part == "whole" or name in ("answer", "key_of_the_value", "noise")
+def test_effects_are_the_scalars_own(planted, states, formed, events, writes):
+    spec = ScalarSettings.model_validate({**WRITES["answer"], "part": "skip"})
+    scalars = {
+        (name, part): functional_write(write, planted.decoder.settings, part)
+        for name, write in writes.items()
+        for part in PARTS
     }
-    scalars = {name: build_scalar(spec, setting) for name, spec in specs.items()}
+    scalars["answer", "skip"] = build_scalar(spec, context(planted, states, events))
     values = scalar_values(
         planted.decoder, states[50], events, planted.vocabulary.value_ids, scalars
     )
-    for name, row in zip(scalars, values, strict=True):
-        write, _, part = name.rpartition(" ")
-        found = at(formed, 50, write=write, part=part)["mean"]
+    for (name, part), row in zip(scalars, values, strict=True):
+        found = at(formed, 50, write=name, part=part)["mean"]
         assert found == pytest.approx(float(row.mean()), rel=1e-9, abs=1e-12)
 
 
@@ -239,18 +231,15 @@ def test_every_effect_has_an_interval_and_a_count(formed, events):
     assert not formed.duplicated(keys).any()
 
 
-def test_one_whole_pass_per_checkpoint(planted, states, events):
-    decoder = CountingDecoder(planted.decoder)
-    followed(planted, states, events, decoder)
-    assert decoder.passes.whole == len(states)
-    assert decoder.passes.continued > 0
+def test_one_whole_pass_per_checkpoint(formed, states, counting):
+    assert counting.passes.whole == len(states)
+    assert counting.passes.continued > 0
 
 
 def test_a_bottom_head_that_does_not_reach_the_target_is_no_control(planted, formed):
     controls = formed[formed["against"] == "bottom head"]
     assert set(controls["write"]) == {"answer", "previous_key", "noise"}
-    writes = {}
-    assert effect_sites(planted.decoder, writes, BOTTOM) == {"final_norm"}
+    assert effect_sites(planted.decoder, {}, BOTTOM) == {"final_norm"}
 
 
 @pytest.mark.parametrize(
@@ -267,14 +256,9 @@ def test_roles_must_share_out_the_positions(events, roles, message):
 
 
 @pytest.mark.parametrize(
-    "spec",
-    [
-        {"scalar": "correct_value_logit"},
-        {**WRITES["answer"], "part": "skip"},
-    ],
+    "spec", [{"scalar": "correct_value_logit"}, {**WRITES["answer"], "part": "skip"}]
 )
 def test_what_is_no_whole_write_is_refused_before_anything_runs(spec):
+    asked = {"kind": "functional_write", "heads": "scan", "writes": {"it": spec}}
     with pytest.raises(ValueError, match="must be a functional_write without a part"):
-        Settings.model_validate(
-            {"kind": "functional_write", "heads": "scan", "writes": {"it": spec}}
-        )
+        Settings.model_validate(asked)

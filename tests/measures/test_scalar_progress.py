@@ -34,19 +34,9 @@ STEPS = tuple(range(0, 100 * len(SHARES), 100))
 HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
 
 
-def followed(circuit, first, last, events, decoder=None):
-    """A 'run' along the straight line between two states."""
-    states = dict(zip(STEPS, (torch.lerp(first, last, u) for u in SHARES), strict=True))
-    return measure_heads(
-        decoder or circuit.decoder,
-        states.__getitem__,
-        STEPS,
-        events,
-        circuit.vocabulary.value_ids,
-        "fixed_source",
-        4,
-        0,
-    )
+def heads_of(circuit, theta, steps, events, shuffles=1, decoder=None):
+    ids, decoder = circuit.vocabulary.value_ids, decoder or circuit.decoder
+    return measure_heads(decoder, theta, steps, events, ids, "fixed_source", shuffles, 0)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +51,10 @@ def counting(planted):
 
 @pytest.fixture(scope="module")
 def formed(planted, untrained, events, counting):
-    return followed(planted, untrained.flat, planted.flat, events, counting)
+    """A 'run' along the straight line from untrained to planted."""
+    flats = (torch.lerp(untrained.flat, planted.flat, share) for share in SHARES)
+    states = dict(zip(STEPS, flats, strict=True))
+    return heads_of(planted, states.__getitem__, STEPS, events, 4, counting)
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +123,8 @@ def test_a_lens_does_not_see_the_size_of_a_write_and_direct_logits_do(planted, e
     planted.decoder.layout.views(doubled)["layer_1.attn.W_O"][2] *= 2
     # The lens has LayerNorm's epsilon in it, which is nothing beside a planted write.
     once, twice = (
-        measure_heads(
-            planted.decoder, lambda _, flat=flat: flat, STEPS[:3], events,
-            planted.vocabulary.value_ids, "fixed_source", 1, 0,
-        ).of_heads([planted.matching_head]).real[0, 0].mean(-1)
+        heads_of(planted, lambda _, flat=flat: flat, STEPS[:3], events)
+        .of_heads([planted.matching_head]).real[0, 0].mean(-1)
         for flat in (planted.flat, doubled)
     )  # fmt: skip
     ratio = dict(zip(SCALARS, twice / once, strict=True))
@@ -146,8 +137,9 @@ def test_a_lens_does_not_see_the_size_of_a_write_and_direct_logits_do(planted, e
 
 def test_between_two_untrained_networks_growths_are_nothing(planted, untrained, events, formed):
     """Beside a planted one."""
-    other = untrained_twin(planted, seed=1)
-    progress = followed(planted, untrained.flat, other.flat, events)
+    other = untrained_twin(planted, seed=1).flat
+    states = {0: untrained.flat, 100: torch.lerp(untrained.flat, other, 0.5), 200: other}
+    progress = heads_of(planted, states.__getitem__, tuple(states), events, 4)
     found, planted_parts = growth_parts(progress), growth_parts(formed)
     for head in HEADS:
         for scalar in (name for name in SCALARS if name.startswith("head")):
@@ -298,7 +290,4 @@ def test_births_are_of_scalars_as_they_are(formed):
 
 def test_two_checkpoints_are_too_few(planted, events):
     with pytest.raises(AnalysisError, match="2 checkpoints are too few for correlations"):
-        measure_heads(
-            planted.decoder, lambda _: planted.flat, (0, 1), events,
-            planted.vocabulary.value_ids, "fixed_source", 1, 0,
-        )  # fmt: skip
+        heads_of(planted, lambda _: planted.flat, (0, 1), events)

@@ -49,13 +49,16 @@ def states(planted, untrained):
 @pytest.fixture(scope="module")
 def measured(planted, states, events):
     """The heads' writes, with one shuffle."""
-    ids = planted.vocabulary.value_ids
     return {
-        competitor: measure_heads(
-            planted.decoder, states.__getitem__, STEPS, events, ids, competitor, 1, SEED
-        )
+        competitor: heads_of(planted, states, events, competitor)
         for competitor in ("fixed_source", "fixed_target")
     }
+
+
+def heads_of(planted, states, events, competitor="fixed_source", shuffles=1):
+    ids = planted.vocabulary.value_ids
+    args = (planted.decoder, states.__getitem__, STEPS, events, ids, competitor, shuffles, SEED)
+    return measure_heads(*args)
 
 
 def at(progress, step, head, scalar, condition):
@@ -63,6 +66,11 @@ def at(progress, step, head, scalar, condition):
     scalars, heads = list(SCALARS), progress.heads
     place = STEPS.index(step), heads.index(head), scalars.index(scalar), CONDITIONS.index(condition)
     return torch.from_numpy(progress.values[place])
+
+
+def context_of(planted, states, events):
+    ids = planted.vocabulary.value_ids
+    return ScalarContext(planted.decoder, events, ids, {}, states.__getitem__, (0, 40), 40)
 
 
 def close(found, expected):
@@ -75,10 +83,7 @@ def test_real_attention_and_values_give_the_registrys_scalars(
     planted, states, events, measured, competitor, head
 ):
     """So what is found fit is what ``update_attribution`` attributes under the told settings."""
-    ids = planted.vocabulary.value_ids
-    context = ScalarContext(
-        planted.decoder, events, ids, {}, states.__getitem__, (STEPS[0], STEPS[-1]), STEPS[-1]
-    )
+    ids, context = planted.vocabulary.value_ids, context_of(planted, states, events)
     for scalar in SCALARS:
         told = setting(scalar, head, competitor)
         options = dict(pair.split(": ") for pair in told.strip("{}").split(", "))
@@ -89,8 +94,7 @@ def test_real_attention_and_values_give_the_registrys_scalars(
 
 
 def test_outcomes_are_the_registrys_too(planted, states, events, measured):
-    ids = planted.vocabulary.value_ids
-    context = ScalarContext(planted.decoder, events, ids, {}, states.__getitem__, (0, 40), 40)
+    ids, context = planted.vocabulary.value_ids, context_of(planted, states, events)
     for competitor, progress in measured.items():
         specs = [
             {"scalar": "answer_margin", "competitor": competitor},
@@ -195,15 +199,9 @@ def test_every_condition_equals_an_edited_pass(
                 close(found, expected[scalar])
 
 
-def test_several_shuffles_are_averaged(planted, states, events):
-    ids, theta = planted.vocabulary.value_ids, states.__getitem__
-
-    def measure(shuffles):
-        return measure_heads(
-            planted.decoder, theta, STEPS, events, ids, "fixed_source", shuffles, SEED
-        ).values
-
-    one, both = measure(1), measure(2)
+def test_several_shuffles_are_averaged(planted, states, events, measured):
+    one = measured["fixed_source"].values
+    both = heads_of(planted, states, events, shuffles=2).values
     generator = torch.Generator().manual_seed(SEED)
     first = draw_donors(events.answer, generator)
     assert torch.equal(first, draw_shuffles(events, 2, SEED)[0].donor)

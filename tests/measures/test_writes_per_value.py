@@ -33,19 +33,18 @@ def events(planted_benchmark):
 
 
 def measured(planted, events, states):
+    decoder, words, theta = planted.decoder, planted.vocabulary, states.__getitem__
+    ids = words.value_ids
+
     def context(some):
-        ids = planted.vocabulary.value_ids
-        return ScalarContext(planted.decoder, some, ids, {}, states.__getitem__, (0, 1), 1)
+        return ScalarContext(decoder, some, ids, {}, theta, (0, 1), 1)
 
     def writes_of(some):
         return {"answer": resolve_write(ANSWER, context(some))}
 
-    found = effects_per_value(
-        planted.decoder, states.__getitem__, (0, 1), events, planted.vocabulary, writes_of, 0
-    )
+    found = effects_per_value(decoder, theta, (0, 1), events, words, writes_of, 0)
     scalar = {"it": build_scalar(ANSWER, context(events))}
-    ids = planted.vocabulary.value_ids
-    return found, scalar_values(planted.decoder, states[1], events, ids, scalar)[0]
+    return found, scalar_values(decoder, states[1], events, ids, scalar)[0]
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,7 @@ def probe_rows(
     for stage, every in states.items():
         state = every[reads.chosen]
         latest = reads.latest.correct(state[:, 1:].transpose(0, 1).flatten(0, 1), penalty)
-        asked = [
+        asked: list[tuple[str, tuple[str, ...], Tensor]] = [
             (role, TARGETS, reads.by_role.correct(state[:, place], penalty))
             for place, role in enumerate(ROLES)
         ]
