@@ -70,20 +70,13 @@ class Targets(NamedTuple):
 
 
 class Readout(NamedTuple):
-    """How a state at the prediction position is read, with the final LayerNorm scale frozen.
-
-    Attributes:
-        rows: what reads a LayerNorm'd state.
-        direction: what reads a state of the residual stream.
-        constant: the path of the final LayerNorm's bias.
-        whole: the targets' values from the model's own logits.
-    """
+    """How a state at the prediction position is read, with the final LayerNorm scale frozen."""
 
     targets: Targets
-    rows: Float[Tensor, "E R d"]
-    direction: Float[Tensor, "E R d"]
-    constant: Float[Tensor, "E R"]
-    whole: Float[Tensor, "E R"]
+    rows: Float[Tensor, "E R d"]  # what reads a LayerNorm'd state
+    direction: Float[Tensor, "E R d"]  # what reads a state of the residual stream
+    constant: Float[Tensor, "E R"]  # the path of the final LayerNorm's bias
+    whole: Float[Tensor, "E R"]  # the targets' values from the model's own logits
 
 
 def path_sites(n_layers: int) -> frozenset[str]:

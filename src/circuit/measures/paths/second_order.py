@@ -129,18 +129,12 @@ def summed(found: Iterable[Term], by: Callable[[Term], Name]) -> dict[Name, Floa
 
 
 class HeadReaders(NamedTuple):
-    """How the heads of a layer carry a state to the targets, patterns and scales frozen (step 2).
+    """How a layer's heads carry a state to the targets, patterns and scales frozen (step 2)."""
 
-    Attributes:
-        direction: what reads a state that a head attends to fully.
-        weights: pattern from the prediction position over the LayerNorm's scale.
-        constant: what the LayerNorm's bias and b_V give.
-    """
-
-    direction: Float[Tensor, "E R H d"]
-    weights: Float[Tensor, "E H T"]
-    pattern: Float[Tensor, "E H T"]
-    constant: Float[Tensor, "E R H"]
+    direction: Float[Tensor, "E R H d"]  # what reads a state that a head attends to fully
+    weights: Float[Tensor, "E H T"]  # pattern over the LayerNorm's scale
+    pattern: Float[Tensor, "E H T"]  # from the prediction position
+    constant: Float[Tensor, "E R H"]  # what the LayerNorm's bias and b_V give
 
 
 def head_readers(seen: Seen, read: Readout, layer: int) -> HeadReaders:

@@ -61,24 +61,15 @@ CHANGE = "excess over previous checkpoint"
 
 @dataclass(frozen=True, eq=False)
 class SweepInputs:
-    """What every checkpoint is measured on, and how.
+    """What every checkpoint is measured on, and how."""
 
-    Attributes:
-        splits: whole programs; those of the first feed the linear probes.
-        probe_reads: the reads of the first split's programs, labelled.
-        events: the probe events.
-        penalty: of the linear probes.
-        thresholds: accuracies to flag.
-        baseline: what an ablated component's write is replaced by.
-    """
-
-    splits: Mapping[str, SplitReads]
-    probe_reads: ProbeReads
-    events: ReadEvents
+    splits: Mapping[str, SplitReads]  # whole programs; those of the first feed the linear probes
+    probe_reads: ProbeReads  # of the first split's programs
+    events: ReadEvents  # the probe events
     value_ids: range
-    penalty: float = 1.0
-    thresholds: tuple[float, ...] = (0.5,)
-    baseline: Baseline = "mean"
+    penalty: float = 1.0  # of the linear probes
+    thresholds: tuple[float, ...] = (0.5,)  # accuracies to flag
+    baseline: Baseline = "mean"  # what an ablated component's write is replaced by
 
 
 def checkpoint_sweep(

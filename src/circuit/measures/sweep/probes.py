@@ -45,20 +45,13 @@ SHUFFLED = "shuffled labels"
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """L labels of n states, with all that fitting needs and no checkpoint changes.
+    """L labels of n states, with all that fitting needs and no checkpoint changes."""
 
-    Attributes:
-        fit, score: numbers of the states that fit and that score.
-        targets: ±1, one column per class and label, then the same of the shuffled labels.
-        classes: the classes of each label, those of the fitting states, ascending.
-        truth: labels of the scoring states.
-    """
-
-    fit: Int[Tensor, " f"]
-    score: Int[Tensor, " m"]
-    targets: Float[Tensor, "f K"]
-    classes: tuple[Int[Tensor, " c"], ...]
-    truth: Int[Tensor, "L m"]
+    fit: Int[Tensor, " f"]  # numbers of the states that fit
+    score: Int[Tensor, " m"]  # and of those that score
+    targets: Float[Tensor, "f K"]  # ±1, by class and label, then the same of the shuffled labels
+    classes: tuple[Int[Tensor, " c"], ...]  # of each label, those of the fitting states, ascending
+    truth: Int[Tensor, "L m"]  # labels of the scoring states
 
     @classmethod
     def of(cls, labels: Int[Tensor, "L n"], program: Int[Tensor, " n"]) -> Labelled:
@@ -106,22 +99,13 @@ def ridge(
 
 @dataclass(frozen=True, eq=False)
 class ProbeReads:
-    """The reads that probes are fitted on and scored with.
+    """The reads that probes are fitted on and scored with."""
 
-    Attributes:
-        at: positions, of every read of the programs, whose states are needed: prediction,
-            support_value, latest stale value.
-        chosen: numbers of the n reads that take part.
-        by_role: the labels of ``TARGETS`` for a state of each of them.
-        latest: the label of ``LATEST`` for n states at support_value, then n at the stale value.
-        program: of every scored read, numbered from 0 without gaps.
-    """
-
-    at: Int[Tensor, "R 3"]
-    chosen: Int[Tensor, " n"]
-    by_role: Labelled
-    latest: Labelled
-    program: Int[np.ndarray, " m"]
+    at: Int[Tensor, "R 3"]  # positions of every read: prediction, support_value, latest stale value
+    chosen: Int[Tensor, " n"]  # numbers of the reads that take part
+    by_role: Labelled  # the labels of ``TARGETS`` for a state of each of them
+    latest: Labelled  # that of ``LATEST`` for n states at support_value, then n at the stale value
+    program: Int[np.ndarray, " m"]  # of every scored read, numbered from 0 without gaps
 
     @classmethod
     def of(cls, programs: pd.DataFrame, vocabulary: Vocabulary, limit: int) -> ProbeReads:
@@ -154,9 +138,6 @@ def probe_rows(
     """Estimates of every probe, of its control, and of the paired excess over it.
 
     Columns: stage, role, target, measure, against, mean, low, high, count (scored reads), noun.
-
-    Args:
-        states: at the positions ``reads.at``, by stage.
     """
     columns: dict[tuple[str, str, str, str], Tensor] = {}
     for stage, every in states.items():

@@ -59,21 +59,14 @@ def setting(scalar: str, head: str, competitor: str) -> str:
 
 
 class Progress(NamedTuple):
-    """What was measured, one value per event.
-
-    Attributes:
-        values: scalars in the order of ``SCALARS``, conditions in that of ``CONDITIONS``; logit.
-        mass: attention on support_value; probability.
-        rival: each head's best wrong value by direct logits, as a column of the value logits.
-        outcomes: in the order of ``OUTCOMES``.
-    """
+    """What was measured, one value per event."""
 
     steps: tuple[int, ...]
     heads: tuple[str, ...]
-    values: Float[np.ndarray, "S H M C E"]
-    mass: Float[np.ndarray, "S H E"]
-    rival: Int[np.ndarray, "S H E"]
-    outcomes: Float[np.ndarray, "S O E"]
+    values: Float[np.ndarray, "S H M C E"]  # in the order of ``SCALARS``, of ``CONDITIONS``; logit
+    mass: Float[np.ndarray, "S H E"]  # attention on support_value
+    rival: Int[np.ndarray, "S H E"]  # best wrong value by direct logits, as a column of these
+    outcomes: Float[np.ndarray, "S O E"]  # in the order of ``OUTCOMES``
 
     @property
     def real(self) -> Float[np.ndarray, "S H M E"]:
