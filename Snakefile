@@ -15,8 +15,8 @@ os.environ.update(
 )
 
 from circuit.config.registry import KINDS, VIEWS, view_files
-from circuit.config.scalar import dictionary_names
-from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan, canonical
+from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan
+from circuit.config.plan import canonical, made, parquet
 from circuit.config.study import load_settings
 from circuit.errors import CircuitError
 from circuit.fingerprint import Fingerprints, resolved_versions
@@ -63,15 +63,12 @@ for _study in STUDIES:
 
 
 include: "rules/kinds.smk"
-include: "rules/benchmark.smk"
+include: "rules/data.smk"
 include: "rules/training.smk"
 include: "rules/behaviour.smk"
 include: "rules/mechanism.smk"
 include: "rules/weights.smk"
 include: "rules/replay.smk"
-include: "rules/examples.smk"
-include: "rules/writes.smk"
-include: "rules/foretold.smk"
 include: "rules/synthesis.smk"
 
 

@@ -3,8 +3,6 @@ use rule measure as checkpoint_sweep with:
         unpack(needs(run, probes, splits)),
     output:
         **leaves("checkpoint_sweep"),
-    params:
-        **asks("checkpoint_sweep"),
 
 
 use rule measure as full_evaluation with:
@@ -12,26 +10,20 @@ use rule measure as full_evaluation with:
         unpack(needs(run, splits, other("sweep", "rows"))),
     output:
         **leaves("full_evaluation"),
-    params:
-        **asks("full_evaluation"),
 
 
 use rule compare as reference_model with:
     input:
-        unpack(others("sweep")),
+        unpack(needs(others("sweep"))),
     output:
         **leaves("reference_model"),
-    params:
-        **asks("reference_model"),
 
 
 use rule measure as birth_windows with:
     input:
-        unpack(other("sweep", "rows", "stages", "components")),
+        unpack(needs(other("sweep", "rows", "stages", "components"))),
     output:
         **leaves("birth_windows"),
-    params:
-        **asks("birth_windows"),
 
 
 use rule measure as birth_window_compare with:
@@ -39,5 +31,3 @@ use rule measure as birth_window_compare with:
         unpack(needs(run, probes, measured_window)),
     output:
         **leaves("birth_window_compare"),
-    params:
-        **asks("birth_window_compare"),

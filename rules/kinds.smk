@@ -15,31 +15,30 @@ rule measure:
         "../envs/circuit.yaml"
     threads: lambda w: PLAN.threads(w.study, w.run, w.analysis)
     resources:
-        mem_mb=lambda w: PLAN.analysis(w.study, w.analysis).job_memory_mb,
-        runtime=lambda w: PLAN.analysis(w.study, w.analysis).job_minutes,
+        mem_mb=lambda w: asked(w).job_memory_mb,
+        runtime=lambda w: asked(w).job_minutes,
+    params:
+        *[module(number) for number in range(max(map(len, MEASURED_BY.values())))],
+        kind=lambda w: f"kind={asked(w).kind}",
+        settings=lambda w: PLAN.resolved(w.study, w.analysis, told=False),
+        runs=lambda w: PLAN.compared(w.study, w.analysis),
+        versions=lambda w: NUMERICS if asked(w).torch else TABLES,
     message:
         "Measuring {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
     script:
         "../src/scripts/measure.py"
 
 
-rule compare:
+use rule measure as compare with:
     output:
         "results/{study,(?!)}/{analysis}/measured.json",
     log:
         "logs/{study}/{analysis}.measure.log",
     benchmark:
         "logs/{study}/{analysis}.measure.tsv"
-    conda:
-        "../envs/circuit.yaml"
     threads: 1
-    resources:
-        mem_mb=lambda w: PLAN.analysis(w.study, w.analysis).job_memory_mb,
-        runtime=lambda w: PLAN.analysis(w.study, w.analysis).job_minutes,
     message:
         "Measuring {wildcards.analysis} of {wildcards.study}"
-    script:
-        "../src/scripts/measure.py"
 
 
 for _kind in VIEWS:
@@ -48,24 +47,23 @@ for _kind in VIEWS:
         name:
             f"view_{_kind}"
         input:
-            **{
-                name: f"{folder_of(_kind)}/{file}"
-                for name, file in KINDS[_kind].measured_files().items()
-            },
+            **{k: f"results/{home(_kind)}/{f}" for k, f in KINDS[_kind].measured_files().items()},
         output:
             **shows(_kind),
         log:
-            f"{folder_of(_kind).replace('results', 'logs', 1)}.view.log",
+            f"logs/{home(_kind)}.view.log",
         benchmark:
-            f"{folder_of(_kind).replace('results', 'logs', 1)}.view.tsv"
+            f"logs/{home(_kind)}.view.tsv"
         conda:
             "../envs/circuit.yaml"
-        threads: 1
         resources:
             mem_mb=800,
             runtime=10,
         params:
-            **tells(_kind),
+            *code("view", f"circuit.kinds.{_kind}.view"),
+            kind=f"kind={_kind}",
+            settings=lambda w: PLAN.resolved(w.study, w.analysis),
+            versions=DRAWING,
         message:
             "Viewing {wildcards.analysis}"
         script:

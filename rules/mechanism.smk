@@ -3,8 +3,6 @@ use rule measure as head_scan with:
         unpack(needs(run, probes)),
     output:
         **leaves("head_scan"),
-    params:
-        **asks("head_scan"),
 
 
 use rule measure as attention_geometry with:
@@ -12,8 +10,6 @@ use rule measure as attention_geometry with:
         unpack(needs(run, probes, heads)),
     output:
         **leaves("attention_geometry"),
-    params:
-        **asks("attention_geometry"),
 
 
 use rule measure as path_logits with:
@@ -21,8 +17,6 @@ use rule measure as path_logits with:
         unpack(needs(run, probes)),
     output:
         **leaves("path_logits"),
-    params:
-        **asks("path_logits"),
 
 
 use rule measure as route_competition with:
@@ -30,8 +24,6 @@ use rule measure as route_competition with:
         unpack(needs(run, probes, train, split, measured_window, dictionaries)),
     output:
         **leaves("route_competition"),
-    params:
-        **asks("route_competition"),
 
 
 use rule measure as prompt_trace with:
@@ -39,5 +31,24 @@ use rule measure as prompt_trace with:
         unpack(needs(run, probes)),
     output:
         **leaves("prompt_trace"),
-    params:
-        **asks("prompt_trace"),
+
+
+use rule measure as scalar_progress with:
+    input:
+        unpack(needs(run, probes, heads)),
+    output:
+        **leaves("scalar_progress"),
+
+
+use rule measure as functional_write with:
+    input:
+        unpack(needs(run, probes, split, heads)),
+    output:
+        **leaves("functional_write"),
+
+
+use rule measure as shared_features with:
+    input:
+        unpack(needs(run, split)),
+    output:
+        **leaves("shared_features"),

@@ -1,19 +1,16 @@
 rule replay:
     input:
-        unpack(needs(run, probes, train)),
-        unpack(lambda w: dictionary_files(w, requested(w))),
-        heads=lambda w: [PLAN.files(w.study, w.run, name)["heads"] for name in selecting(w)],
+        unpack(needs(run, probes, train, requested)),
     output:
-        **{
-            name: f"results/{{study}}/{{run}}/replay/{{start}}_{{stop}}/{name}.parquet"
-            for name in ("verification", *REPLAY_TABLES)
-        },
+        **made(
+            [job.folder for at in PLAN.runs for job in PLAN.replay_jobs(*at)],
+            "results/{study}/{run}/replay/{start}_{stop}",
+            parquet("verification", *REPLAY_TABLES),
+        ),
     log:
         "logs/replay/{study}/{run}/{start}_{stop}.log",
     benchmark:
         "logs/replay/{study}/{run}/{start}_{stop}.tsv"
-    wildcard_constraints:
-        study=within(job.folder for at in PLAN.runs for job in PLAN.replay_jobs(*at)),
     conda:
         "../envs/circuit.yaml"
     threads: lambda w: PLAN.runs[w.study, w.run].recipe.threads
@@ -22,8 +19,8 @@ rule replay:
         runtime=lambda w: PLAN.runs[w.study, w.run].minutes,
     params:
         *code("replay"),
-        requests=lambda w: canonical(requested(w)),
-        heads=selecting,
+        requests=lambda w: canonical(requests(PLAN, w)),
+        heads=lambda w: PLAN.scans(requests(PLAN, w)),
         versions=NUMERICS,
     message:
         "Replaying steps {wildcards.start} to {wildcards.stop} of {wildcards.study}/{wildcards.run}"
@@ -35,24 +32,17 @@ rule chords:
     input:
         unpack(needs(run, probes, dictionaries, heads)),
     output:
-        **{
-            name: f"results/{{study}}/{{run}}/chords/{{analysis}}/{name}.parquet"
-            for name in CHORD_TABLES
-        },
+        **made(
+            filter(None, (PLAN.chords(*at) for at in PLAN.analyses)),
+            "results/{study}/{run}/chords/{analysis}",
+            parquet(*CHORD_TABLES),
+        ),
     log:
         "logs/chords/{study}/{run}/{analysis}.log",
     benchmark:
         "logs/chords/{study}/{run}/{analysis}.tsv"
-    wildcard_constraints:
-        study=within(
-            PLAN.chords(study, run, name)
-            for study, run in PLAN.runs
-            for name in STUDIES[study].analyses
-            if PLAN.chords(study, run, name) and run in PLAN.runs_of(study, name)
-        ),
     conda:
         "../envs/circuit.yaml"
-    threads: 1
     resources:
         mem_mb=2500,
         runtime=60,
@@ -68,11 +58,9 @@ rule chords:
 
 use rule measure as optimizer_trace with:
     input:
-        unpack(looked_at("verification", "trace", "batches", "top_parameters")),
+        unpack(needs(looked_at("verification", "trace", "batches", "top_parameters"))),
     output:
         **leaves("optimizer_trace"),
-    params:
-        **asks("optimizer_trace"),
 
 
 use rule measure as update_attribution with:
@@ -80,8 +68,6 @@ use rule measure as update_attribution with:
         unpack(needs(heads, attributed)),
     output:
         **leaves("update_attribution"),
-    params:
-        **asks("update_attribution"),
 
 
 use rule measure as data_attribution with:
@@ -89,5 +75,3 @@ use rule measure as data_attribution with:
         unpack(needs(run, probes, train, dictionaries, heads, attributed)),
     output:
         **leaves("data_attribution"),
-    params:
-        **asks("data_attribution"),

@@ -1,10 +1,22 @@
+use rule measure as route_features with:
+    input:
+        unpack(needs(early, probes, train)),
+    output:
+        **leaves("route_features"),
+
+
+use rule compare as foretold with:
+    input:
+        unpack(needs(others("features", "scan"))),
+    output:
+        **leaves("foretold"),
+
+
 use rule measure as closure with:
     input:
         unpack(needs(run, probes, measured_window, dictionaries, heads)),
     output:
         **leaves("closure"),
-    params:
-        **asks("closure"),
 
 
 use rule compare as cross_seed with:
@@ -12,8 +24,6 @@ use rule compare as cross_seed with:
         unpack(needs(manifests, others("sweep", "scan", "attribution"))),
     output:
         **leaves("cross_seed"),
-    params:
-        **asks("cross_seed"),
 
 
 rule report:
@@ -35,7 +45,6 @@ rule report:
         "logs/report/{study}.tsv"
     conda:
         "../envs/circuit.yaml"
-    threads: 1
     resources:
         mem_mb=500,
         runtime=5,

@@ -3,8 +3,6 @@ use rule measure as weight_svd with:
         unpack(needs(run, other("births", "windows"))),
     output:
         **leaves("weight_svd"),
-    params:
-        **asks("weight_svd"),
 
 
 use rule measure as embedding_alignment with:
@@ -12,8 +10,6 @@ use rule measure as embedding_alignment with:
         unpack(needs(run, heads)),
     output:
         **leaves("embedding_alignment"),
-    params:
-        **asks("embedding_alignment"),
 
 
 use rule measure as update_geometry with:
@@ -21,8 +17,6 @@ use rule measure as update_geometry with:
         unpack(needs(run, train, measured_window, heads)),
     output:
         **leaves("update_geometry"),
-    params:
-        **asks("update_geometry"),
 
 
 use rule measure as contextual_geometry with:
@@ -30,5 +24,3 @@ use rule measure as contextual_geometry with:
         unpack(needs(run, split, heads)),
     output:
         **leaves("contextual_geometry"),
-    params:
-        **asks("contextual_geometry"),

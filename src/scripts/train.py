@@ -1,9 +1,11 @@
-"""Train a run, or resume it; then publish its checkpoints, metrics and manifest."""
+"""Make a run: train it, or resume, and publish it; a view points at the states of another run."""
 
+from dataclasses import replace
+from os.path import relpath
 from pathlib import Path
 from shutil import rmtree
 
-from circuit.artifacts import digest_json, write_rows
+from circuit.artifacts import digest_json, read_rows, write_rows
 from circuit.config.recipe import RecipeSettings
 from circuit.config.terms import METRIC_UNITS
 from circuit.job import code_of, job
@@ -15,32 +17,31 @@ from circuit.training.checkpoints import Manifest, checkpoint_name
 from circuit.training.loop import publish, train
 from circuit.training.trajectory import Trajectory, environment, trajectory_identity
 
-with job(snakemake):
-    p = snakemake.params
-    recipe = RecipeSettings.model_validate_json(p.recipe)
+p, given, target = snakemake.params, snakemake.input, Path(snakemake.output.manifest)
+recipe = RecipeSettings.model_validate_json(p.recipe)
+
+
+def trained():
+    """The run's manifest and metrics, its checkpoints in place, and the folder of its work."""
     seed = int(p.seed.removeprefix("seed="))
-    benchmark = load_metadata(snakemake.input.metadata)
+    benchmark = load_metadata(given.metadata)
     where = environment(snakemake.threads)
     identity = trajectory_identity(recipe, seed, benchmark.digest, where)
-    tokens, lengths = token_matrix(load_split(snakemake.input.train))
+    tokens, lengths = token_matrix(load_split(given.train))
     decoder = Decoder(recipe.model, benchmark.vocabulary.size)
     stream = BatchStream(tokens, lengths, recipe.batch_size, seed)
     trajectory = Trajectory(decoder, recipe, seed, stream, identity)
 
     # Unfinished work lies where Snakemake does not delete it; another place, recipe, seed,
     # benchmark, environment or code has another folder.
-    place = snakemake.output.manifest
-    key = digest_json(
-        {"place": place, "identity": identity, "recipe": p.recipe, "code": sorted(code_of(p))}
-    )
-    work = Path(p.work) / key[:16]
+    code = sorted(code_of(p))
+    key = {"place": str(target), "identity": identity, "recipe": p.recipe, "code": code}
+    work = Path(p.work) / digest_json(key)[:16]
     ledger, metrics = train(trajectory, work)
 
-    folder = Path(snakemake.output.manifest).parent
     files = {step: Path("checkpoints") / checkpoint_name(step) for step in ledger}
-    publish(work, {folder / file: work / checkpoint_name(s) for s, file in files.items()})
-    write_rows(snakemake.output.metrics, metrics, METRIC_UNITS, "one training step")
-    Manifest(
+    publish(work, {target.parent / file: work / checkpoint_name(s) for s, file in files.items()})
+    manifest = Manifest(
         run=p.run,
         recipe=recipe,
         seed=seed,
@@ -50,5 +51,28 @@ with job(snakemake):
         environment=where,
         trajectory=identity,
         checkpoints={s: {"file": str(files[s]), "sha256": d} for s, d in ledger.items()},
-    ).write(Path(snakemake.output.manifest))
-    rmtree(work)
+    )
+    return manifest, metrics, work
+
+
+def borrowed():
+    """The same of a view, out of the run that it borrows from; it has no work."""
+    host = Manifest.read(Path(given.manifest))
+    checkpoints = {
+        step: {
+            "file": relpath(host.folder / host.checkpoints[step]["file"], target.parent),
+            "sha256": host.checkpoints[step]["sha256"],
+        }
+        for step in recipe.checkpoint_steps
+    }
+    metrics = read_rows(given.metrics)
+    metrics = metrics[metrics["step"] < recipe.steps].reset_index(drop=True)
+    return replace(host, run=p.run, recipe=recipe, checkpoints=checkpoints), metrics, None
+
+
+with job(snakemake):
+    manifest, metrics, work = borrowed() if given.get("manifest") else trained()
+    write_rows(snakemake.output.metrics, metrics, METRIC_UNITS, "one training step")
+    manifest.write(target)
+    if work:
+        rmtree(work)

@@ -1,6 +1,7 @@
 """A mistake in the configuration is named before anything runs, with what to do about it."""
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 from tiny_study import ABSENT, TINY, Tree, changed
 
 from circuit.config.plan import Plan
-from circuit.config.registry import KINDS
+from circuit.config.registry import KINDS, VIEWS
 from circuit.config.study import load_settings
 from circuit.errors import ConfigError
 
@@ -263,6 +264,15 @@ def test_what_an_analysis_finds_is_no_window_to_replay_or_to_select_in(name: str
     text = message({f"{ANALYSIS}.{name}.window": "births.main"})
     assert text.startswith("window 'births.main' is found by an analysis, but the steps of this ")
     assert f"where: configuration: {ANALYSIS}.{name}.window" in text
+
+
+def test_a_kind_without_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(VIEWS, "closure")
+    assert re.fullmatch(
+        "kind 'closure' has no view — where: .*/circuit/kinds/closure — expected: a file view.py "
+        "beside its settings.py — what to do: write it, as docs/extending.md shows",
+        message({}),
+    )
 
 
 @pytest.mark.parametrize("name", ["a/b", "../up", "two words", "", ".hidden"])

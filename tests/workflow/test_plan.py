@@ -6,11 +6,19 @@ import sys
 from typing import Any, get_args
 
 import pytest
+from snakemake.io import regex_from_filepattern
 from tiny_study import PROJECT, TINY, changed
 
 from circuit.attribution.tables import CHORDS, OUTPUTS
 from circuit.config.benchmark import SPLITS
-from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan, ReplayJob
+from circuit.config.plan import (
+    BENCHMARK_FILES,
+    CHORD_TABLES,
+    REPLAY_TABLES,
+    Plan,
+    ReplayJob,
+    made,
+)
 from circuit.config.registry import KINDS, VIEWS, Analysis, files, view_files
 from circuit.config.scalar import ScalarName
 from circuit.config.study import load_settings
@@ -229,6 +237,14 @@ class TestTargets:
         assert "seed11" not in text
         assert "\n" not in text
 
+    def test_patterns_make_files_in_just_these_folders(self) -> None:
+        shape, files = "results/{study}/{run}/{analysis}", {"rows": "rows.parquet"}
+        folders = ["results/a/one/scan", "results/b/two/scan"]
+        for asked_for, found in ((folders, folders), ([], [])):
+            pattern = re.compile(regex_from_filepattern(made(asked_for, shape, files)["rows"]))
+            every = [f"results/{s}/{r}/scan" for s in "ab" for r in ("one", "two", "twofold")]
+            assert [f for f in every if pattern.match(f"{f}/rows.parquet")] == found
+
 
 class TestRegistriesAgree:
     def test_kinds_are_the_analyses(self) -> None:
@@ -259,8 +275,8 @@ class TestRegistriesAgree:
         base = {"run": "measure", "study": "compare"}[KINDS[kind].scope]
         [block] = re.findall(rf"^use rule {base} as {kind} with:\n(?: .*\n)+", rules, re.MULTILINE)
         assert block.count("\n") <= 8
+        assert "unpack(needs(" in block
         assert f'**leaves("{kind}")' in block
-        assert f'**asks("{kind}")' in block
         assert not re.search(rf"\b{kind}\b", rules.replace(block, ""))
 
     @pytest.mark.parametrize("kind", KINDS)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from circuit.config.benchmark import SPLITS
 from circuit.config.checks import InRun, InStudy, check_choice, check_names
 from circuit.config.names import need
-from circuit.config.registry import KINDS
+from circuit.config.registry import KINDS, view_files
 from circuit.config.walk import marked
 from circuit.errors import ConfigError
 
@@ -67,6 +67,7 @@ def _check_analysis(study: StudySettings, name: str, analysis: Any, where: str) 
             + f" and {_TAKEN[-1]}",
             do="rename it",
         )
+    view_files(analysis.kind)
     for found in sorted(marked(analysis, where), key=lambda one: one.mark.later):
         check_names(found.mark, found, InStudy(study, name, analysis))
     analysis.check(study, where)

@@ -11,9 +11,10 @@ other run's, is a *view*: its manifest points at the other's checkpoints and cos
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -24,15 +25,20 @@ from circuit.config.benchmark import SPLITS
 from circuit.config.consistency import check_choices
 from circuit.config.recipe import RecipeSettings
 from circuit.config.registry import files
+from circuit.config.scalar import dictionary_names
 from circuit.config.study import StudySettings, WorkflowSettings
 from circuit.errors import ConfigError
 
 _SCHEDULE = {"steps", "checkpoint_every", "early_checkpoints", "replay_tolerance"}
-BENCHMARK_FILES: dict[str, str] = {
-    **{str(split): f"{split}.parquet" for split in SPLITS},
-    "probes": "probes.parquet",
-    "pairs": "pairs.parquet",
-    "pairs_skipped": "pairs_skipped.parquet",
+
+
+def parquet(*names: str) -> dict[str, str]:
+    """Output name → file name of tables."""
+    return {name: f"{name}.parquet" for name in names}
+
+
+BENCHMARK_FILES = {
+    **parquet(*SPLITS, "probes", "pairs", "pairs_skipped"),
     "metadata": "metadata.json",
     "audit": "audit.json",
     "audit_md": "audit.md",
@@ -72,6 +78,20 @@ class RunPlan:
     def manifest(self) -> str:
         """The file that vouches for the run's checkpoints."""
         return f"{self.folder}/manifest.json"
+
+    @property
+    def files(self) -> dict[str, str]:
+        """What a run leaves beside checkpoints."""
+        return {"manifest": self.manifest, "metrics": f"{self.folder}/metrics.parquet"}
+
+    @property
+    def data(self) -> dict[str, str]:
+        """What it is trained on."""
+        folder = f"data/{self.benchmark}"
+        return {
+            "metadata": f"{folder}/metadata.json",
+            "train": f"{folder}/{self.recipe.train_split}.parquet",
+        }
 
     @property
     def minutes(self) -> int:
@@ -160,17 +180,34 @@ class Plan:
         chosen = self.analysis(study, name).runs
         return tuple(self.study(study).runs) if chosen == "all" else chosen
 
-    def of_kind(self, study: str, kind: str) -> tuple[str, ...]:
-        """Names of a study's analyses of one kind."""
-        analyses = self.study(study).analyses
-        return tuple(name for name, a in analyses.items() if a.kind == kind)
+    def compared(self, study: str, name: str) -> list[str]:
+        """Runs that an analysis of the study compares; none where it looks at a run, or at data."""
+        analysis = self.analysis(study, name)
+        compares = analysis.scope == "study" and analysis.compares_runs
+        return list(self.runs_of(study, name)) if compares else []
 
-    def folder(self, study: str, run: str | None, name: str) -> str:
+    @cached_property
+    def analyses(self) -> tuple[tuple[str, str, str], ...]:
+        """Every analysis of every run: study, run, name."""
+        return tuple(
+            (study, run, name)
+            for study, settings in self.settings.studies.items()
+            for name in settings.analyses
+            for run in self.runs_of(study, name)
+        )
+
+    def folders(self, kind: str) -> list[str]:
+        """Folders of all analyses of a kind."""
+        return [
+            self.folder(*at) for at in self.analyses if self.analysis(at[0], at[2]).kind == kind
+        ]
+
+    def folder(self, study: str, run: str, name: str) -> str:
         """Folder of an analysis; ``run`` is ignored where the analysis is the study's."""
         scope = self.analysis(study, name).scope
         return f"results/{study}/{run}/{name}" if scope == "run" else f"results/{study}/{name}"
 
-    def files(self, study: str, run: str | None, name: str) -> dict[str, str]:
+    def files(self, study: str, run: str, name: str) -> dict[str, str]:
         """Every file of an analysis, by output name."""
         folder = self.folder(study, run, name)
         return {k: f"{folder}/{f}" for k, f in files(self.analysis(study, name).kind).items()}
@@ -202,13 +239,9 @@ class Plan:
 
     def targets(self, study: str) -> list[str]:
         """Everything a study leaves, its page last."""
-        settings = self.study(study)
-        found: list[str] = []
-        for name, analysis in settings.analyses.items():
-            runs = self.runs_of(study, name) if analysis.scope == "run" else (None,)
-            for run in runs:
-                found += self.files(study, run, name).values()
-        return [*found, f"results/{study}/report.html"]
+        mine = [self.files(*at).values() for at in self.analyses if at[0] == study]
+        # One folder of the study for all runs that an analysis covers.
+        return [*dict.fromkeys(chain(*mine)), f"results/{study}/report.html"]
 
     # -- replay ----------------------------------------------------------------------------------
 
@@ -235,6 +268,15 @@ class Plan:
         analysis = self.analysis(study, name)
         settings = analysis.model_dump(mode="json", include=analysis.asked())
         return {**settings, "window": list(self.window(study, analysis.window))}
+
+    def scans(self, requests: Mapping[str, Any]) -> list[str]:
+        """Names of the analyses whose choice of heads requests need."""
+        return sorted({request["heads"] for request in requests.values() if "heads" in request})
+
+    def dictionaries(self, study: str, run: str, settings: Any) -> list[str] | None:
+        """Dictionaries of features that scalars anywhere in some settings name, if any."""
+        names = dictionary_names(settings)
+        return [self.files(study, run, name)["dictionary"] for name in names] or None
 
     def chords(self, study: str, run: str, name: str) -> str | None:
         """Folder of the tables of an attribution to differences of checkpoints, if it is one."""
@@ -308,3 +350,14 @@ def canonical(settings: BaseModel | dict[str, Any]) -> str:
     """Settings as one line of JSON in the order of their fields: what a rule carries along."""
     plain = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings
     return json.dumps(plain)
+
+
+def made(folders: Iterable[str], shape: str, files: Mapping[str, str]) -> dict[str, str]:
+    """Files in just these folders of results/, as Snakemake's patterns of a shape.
+
+    Looking ahead from ``{study}`` ties the wildcards together: what the configuration does not ask
+    for is no target.
+    """
+    ahead = "|".join(sorted({folder.removeprefix("results/") for folder in folders}))
+    shape = shape.replace("{study}", f"{{study,(?=(?:{ahead})/)[^/]+}}")
+    return {name: f"{shape}/{file}" for name, file in files.items()}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
+from circuit.errors import ConfigError
 
 _FOLDER = Path(__file__).parents[1] / "kinds"
 KINDS: dict[str, type[AnalysisSettings]] = {
@@ -37,6 +38,17 @@ def files(kind: str) -> dict[str, str]:
 
 
 def view_files(kind: str) -> dict[str, str]:
-    """What the view of a kind makes: its report and figures."""
+    """What the view of a kind makes: its report and figures.
+
+    Raises:
+        ConfigError: nothing says what there is to see of the kind.
+    """
+    if kind not in VIEWS:
+        raise ConfigError(
+            what=f"kind {kind!r} has no view",
+            where=_FOLDER / kind,
+            expected="a file view.py beside its settings.py",
+            do="write it, as docs/extending.md shows",
+        )
     figures = {view.name: view.file for view in VIEWS[kind].VIEWS}
     return {"report_json": "report.json", "report_md": "report.md", **figures}

@@ -7,7 +7,6 @@ rule benchmark:
         "logs/benchmark/{benchmark}.tsv"
     conda:
         "../envs/circuit.yaml"
-    threads: 1
     resources:
         mem_mb=1500,
         runtime=10,
@@ -23,8 +22,13 @@ rule benchmark:
 
 use rule compare as dataset_geometry with:
     input:
-        unpack(benchmark_of_study),
+        unpack(needs(metadata, splits)),
     output:
         **leaves("dataset_geometry"),
-    params:
-        **asks("dataset_geometry"),
+
+
+use rule measure as example_gradients with:
+    input:
+        unpack(needs(run, probes, splits, heads)),
+    output:
+        **leaves("example_gradients"),
