@@ -20,15 +20,16 @@ pytest_plugins = ["planted"]  # loaded after this file ran, so torch sees the va
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Give each process whole files, and one of them all tests of the workflow.
+    """Give each process whole files, and one of them all that share the finished tiny study.
 
-    Those share one finished study, which takes long to make.
+    That takes long to make.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class WholeFiles(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            workflow = nodeid.startswith("tests/workflow/")
-            return "workflow" if workflow else nodeid.partition("::")[0]
+            file = nodeid.partition("::")[0]
+            alone = file.endswith(("test_bad_config.py", "test_plan.py"))
+            return "workflow" if file.startswith("tests/workflow/") and not alone else file
 
     return WholeFiles(config, log)

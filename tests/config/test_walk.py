@@ -6,16 +6,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from circuit.config.base import Frozen
-from circuit.config.marks import (
-    FinalOrStep,
-    Head,
-    HeadMark,
-    Mark,
-    RankMark,
-    Ref,
-    Step,
-    StepMark,
-)
+from circuit.config.marks import FinalOrStep, Head, Mark, Ref, Step
 from circuit.config.scalar import Route, ScalarSettings
 from circuit.config.walk import marked
 
@@ -30,7 +21,7 @@ class Outer(Frozen):
     reference: FinalOrStep = "final"
     steps: Annotated[tuple[FinalOrStep, ...], Field(min_length=1)] = ("final",)
     pair: tuple[Step, int] = (0, 1)
-    chosen: Literal["all"] | Annotated[tuple[str, ...], RankMark()] = "all"
+    chosen: Literal["all"] | Annotated[tuple[str, ...], Mark("rank")] = "all"
     inner: Inner = Inner()
     more: dict[str, tuple[Inner, ...]] = Field(default_factory=dict)
 
@@ -45,7 +36,7 @@ def places(**given: object) -> dict[str, list[tuple[Mark, object]]]:
 def test_what_is_not_of_the_marked_kind_of_a_union_and_what_is_not_given_is_left_out() -> None:
     assert places() == {
         "at.other": [(Ref("head_scan"), "scan")],
-        "at.pair": [(StepMark(), 0)],
+        "at.pair": [(Mark("step"), 0)],
     }
 
 
@@ -56,13 +47,13 @@ def test_values_in_unions_lists_mappings_and_settings_within() -> None:
     )
     assert found == {
         "at.other": [(Ref("head_scan"), "scan")],
-        "at.reference": [(StepMark(), 5)],
-        "at.steps": [(StepMark(), 7), (StepMark(), 9)],
-        "at.pair": [(StepMark(), 0)],
-        "at.chosen": [(RankMark(), ("x",))],
-        "at.inner.head": [(HeadMark(), "L1H1")],
-        "at.more.a.head": [(HeadMark(), "L0H1")],
-        "at.more.b.head": [(HeadMark(), "winner")],
+        "at.reference": [(Mark("step"), 5)],
+        "at.steps": [(Mark("step"), 7), (Mark("step"), 9)],
+        "at.pair": [(Mark("step"), 0)],
+        "at.chosen": [(Mark("rank"), ("x",))],
+        "at.inner.head": [(Mark("head"), "L1H1")],
+        "at.more.a.head": [(Mark("head"), "L0H1")],
+        "at.more.b.head": [(Mark("head"), "winner")],
     }
 
 

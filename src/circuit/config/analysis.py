@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 from pydantic import BeforeValidator, StringConstraints
 
 from circuit.config.base import Frozen, Name
-from circuit.config.marks import RunsMark, WindowMark
+from circuit.config.marks import Mark
 
 
 def _known_beforehand(window: Any) -> Any:
@@ -21,11 +21,11 @@ def _known_beforehand(window: Any) -> Any:
 
 
 _Steps = Name | tuple[int, int]
-Window = Annotated[_Steps, BeforeValidator(_known_beforehand), WindowMark()]
+Window = Annotated[_Steps, BeforeValidator(_known_beforehand), Mark("window")]
 """A window of the study by its name, or its first and last step."""
 MeasuredWindow = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[a-z0-9_]+$")]
 """A window that an analysis of kind ``birth_windows`` found: its name, a dot, the window's name."""
-CheckpointWindow = Annotated[_Steps | MeasuredWindow, WindowMark()]
+CheckpointWindow = Annotated[_Steps | MeasuredWindow, Mark("window")]
 """The window of a kind that looks at checkpoints only, so what a run showed may choose it."""
 RoleName = Literal[
     "prediction",
@@ -41,7 +41,7 @@ RoleName = Literal[
 ]
 StateRole = Literal["prediction", "support_op", "support_key", "support_value"]
 """Roles that are one position of a read."""
-Runs = Annotated[Literal["all"] | tuple[Name, ...], RunsMark()]
+Runs = Annotated[Literal["all"] | tuple[Name, ...], Mark("runs")]
 
 
 class Study(Protocol):

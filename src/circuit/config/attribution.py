@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from circuit.config.analysis import AnalysisSettings, Window
 from circuit.config.base import Frozen, Name
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import GroupingsMark, HeadScanName
+from circuit.config.marks import HeadScanName, Mark
 from circuit.config.parameter_groups import check_lists, check_names
 from circuit.config.scalar import ScalarSettings
 
@@ -36,7 +36,7 @@ class Requested(Frozen):
     comparators: tuple[PathRule, ...] = ("left",)
     groups: tuple[str, ...] = ("head_projection",)
     summed_groups: tuple[str, ...] = ()
-    groupings: Annotated[dict[Name, dict[Name, tuple[str, ...]]], GroupingsMark()] = Field(
+    groupings: Annotated[dict[Name, dict[Name, tuple[str, ...]]], Mark("groupings")] = Field(
         default_factory=dict
     )
 

@@ -4,34 +4,12 @@ Settings that cannot yield a benchmark are refused here, before anything is draw
 :func:`circuit.config.feasibility.check_feasible`; an instance that exists can be generated, up to
 what only the draws themselves can show (then the generator raises the same error type).
 
-In YAML, a range may be a pair or, for a fixed number, an integer::
-
-    symbolic_kv_base:
-      n_keys: 8
-      n_values: 128
-      seed: 20
-      in_distribution:
-        samples: {train: 8000, validation_iid: 1024, test_iid: 1024, heldout_pairs: 1024}
-        active_keys: [2, 3]
-        overwrites: 8
-        reads: [6, 7]
-        query_lag: [1, 2]
-      structural_ood:
-        samples: 1024
-        active_keys: [4, 5]
-        overwrites: [10, 12]
-        reads: [8, 10]
-        query_lag: [2, 3]
-      counterfactual: {samples: 1024}
-      heldout_pair_fraction: 0.1
-      frequency_ceiling: 0.4
-      probes: {programs_per_split: 96, seed: 0}
-      pairs: {pairs_per_kind: 96, split: test_iid, seed: 0}
+In YAML, a range may be a pair or, for a fixed number, an integer.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -49,14 +27,7 @@ SplitName = Literal[
     "structural_ood",
     "counterfactual",
 ]
-SPLITS: tuple[SplitName, ...] = (
-    "train",
-    "validation_iid",
-    "test_iid",
-    "heldout_pairs",
-    "structural_ood",
-    "counterfactual",
-)
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 """Every split, in the order of generation: a later one never repeats a program of an earlier."""
 
 
@@ -143,7 +114,7 @@ class PairSettings(Frozen):
 
 
 class BenchmarkSettings(Frozen):
-    """A whole benchmark (see the module docstring for its YAML form).
+    """A whole benchmark.
 
     Raises:
         BenchmarkError: no benchmark can satisfy the settings.

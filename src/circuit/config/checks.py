@@ -1,32 +1,117 @@
-"""What every mark demands of a value: of the study, before anything is planned, and of each run.
+"""Checks that cross blocks of the configuration, before anything runs.
 
-A mark of a new kind of setting needs a function here; a kind of analysis that uses marks needs
-none. Nothing here is reached by a script.
+:func:`check_references`: every name leads to a thing of the right kind. :func:`check_choices`:
+every window, checkpoint, stage, head and rank exists in the runs that it is meant for, and a run's
+model can read the longest program of its benchmark. Which settings are names and choices, their
+types say (:mod:`circuit.config.marks`); a mark of a new kind of setting needs a function here, a
+kind of analysis that uses marks needs none. Nothing here is reached by a script.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import singledispatch
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from circuit.config import marks
 from circuit.config.analysis import AnalysisSettings, finder
-from circuit.config.benchmark import BenchmarkSettings
-from circuit.config.names import need
+from circuit.config.benchmark import SPLITS, BenchmarkSettings
+from circuit.config.names import need, told_of
 from circuit.config.parameter_groups import HEAD_ROLES, check_selectors
-from circuit.config.recipe import ModelSettings
-from circuit.config.registry import KINDS
+from circuit.config.registry import KINDS, view_files
 from circuit.config.scalar import EVERY
-from circuit.config.walk import Found
-from circuit.errors import AnalysisError, ConfigError, nearest
+from circuit.config.walk import Found, marked
+from circuit.errors import ConfigError
 from circuit.model.sites import canonical_site, parse_component, parse_head
 
 if TYPE_CHECKING:
-    from circuit.config.plan import RunPlan
-    from circuit.config.study import StudySettings
+    from circuit.config.plan import Plan, RunPlan
+    from circuit.config.study import StudySettings, WorkflowSettings
+
+_TAKEN = ("train", "replay", "chords")
+_RULES = ("benchmark", "replay", "chords", "report", "measure", "compare", *KINDS)
+
+
+def check_references(settings: WorkflowSettings, where: str) -> None:
+    """Every name that settings mention must exist.
+
+    Raises:
+        ConfigError: naming the field, what there is, and the nearest spelling.
+    """
+    for study_name, study in settings.studies.items():
+        at = f"{where}: studies.{study_name}"
+        if study_name in _RULES or study_name.startswith(("train_", "view_")):
+            raise ConfigError(
+                what=f"a study cannot be called {study_name!r}",
+                where=at,
+                expected="a name that no rule has, since `snakemake NAME` asks for the study",
+                do="rename it",
+            )
+        need(study.benchmark, settings.benchmarks, "benchmark", f"{at}.benchmark")
+        need(study.focus, study.runs, "run", f"{at}.focus")
+        for name, run in study.runs.items():
+            need(run.recipe, settings.recipes, "recipe", f"{at}.runs.{name}.recipe")
+            split = settings.recipes[run.recipe].train_split
+            need(split, SPLITS, "split", f"{where}: recipes.{run.recipe}.train_split")
+            if name in study.analyses:
+                raise ConfigError(
+                    what=f"{name!r} names both a run and an analysis",
+                    where=at,
+                    expected="different names, since both become folders",
+                    do="rename one of them",
+                )
+        for name, analysis in study.analyses.items():
+            _check_analysis(study, name, analysis, f"{at}.analyses.{name}")
+
+
+def _check_analysis(study: StudySettings, name: str, analysis: Any, where: str) -> None:
+    if name in _TAKEN:
+        raise ConfigError(
+            what=f"an analysis cannot be called {name!r}",
+            where=where,
+            expected="a name whose folder is not in use: beside a run's analyses lie "
+            + ", ".join(_TAKEN[:-1])
+            + f" and {_TAKEN[-1]}",
+            do="rename it",
+        )
+    view_files(analysis.kind)
+    # What looks into another analysis comes when that is known to be there.
+    for found in sorted(marked(analysis, where), key=lambda one: one.mark.what in _LATER):
+        if found.mark.what in _NAMES:
+            _NAMES[found.mark.what](found, InStudy(study, name, analysis))
+    analysis.check(study, where)
+
+
+def check_choices(plan: Plan) -> None:
+    """Every choice must exist in the runs that it is meant for.
+
+    Raises:
+        ConfigError: naming the field, what the run has, and what to do.
+    """
+    benchmarks = plan.settings.benchmarks
+    for (study, run_name), run in plan.runs.items():
+        longest = benchmarks[run.benchmark].max_length
+        if run.recipe.model.context < longest:
+            recipe = plan.study(study).runs[run_name].recipe
+            raise ConfigError(
+                what=f"context {run.recipe.model.context} is too short for benchmark "
+                f"{run.benchmark!r}, whose programs have up to {longest} tokens",
+                where=f"recipes.{recipe}.model.context",
+                expected=f"at least {longest}",
+                do="raise the context, or choose a benchmark with shorter programs",
+            )
+    for study, settings in plan.settings.studies.items():
+        for name, analysis in settings.analyses.items():
+            choices = list(marked(analysis, f"studies.{study}.analyses.{name}"))
+            for run_name in plan.runs_of(study, name):
+                run = plan.runs[study, run_name]
+                here = InRun(run, benchmarks[run.benchmark], settings.windows)
+                for found in choices:
+                    if found.mark.what in _CHOICES:
+                        _CHOICES[found.mark.what](found, here)
+
+
+# -- names in the study --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -37,48 +122,17 @@ class InStudy:
     name: str
     analysis: AnalysisSettings
 
+    @property
+    def others(self) -> Mapping[str, Any]:
+        """All analyses of the study."""
+        return self.study.analyses
+
     def runs(self, analysis: AnalysisSettings) -> tuple[str, ...]:
         """Runs that an analysis of the study covers."""
         return tuple(self.study.runs) if analysis.runs == "all" else analysis.runs
 
 
-@dataclass(frozen=True)
-class InRun:
-    """An analysis in one of its runs: what there is to choose from."""
-
-    run: RunPlan
-    benchmark: BenchmarkSettings
-    windows: Mapping[str, tuple[int, int]]
-
-    @property
-    def model(self) -> ModelSettings:
-        """The shape of the run's model."""
-        return self.run.recipe.model
-
-
-@singledispatch
-def check_names(mark: marks.Mark, found: Found, at: InStudy) -> None:
-    """A value's names must lead to things of the right kind in the study.
-
-    Raises:
-        ConfigError: naming the field, what there is, and the nearest spelling.
-    """
-
-
-@singledispatch
-def check_choice(mark: marks.Mark, found: Found, at: InRun) -> None:
-    """A value must exist in a run that it is meant for.
-
-    Raises:
-        ConfigError: naming the field, what the run has, and what to do.
-    """
-
-
-# -- names in the study --------------------------------------------------------------------------
-
-
-@check_names.register
-def _(mark: marks.RunsMark, found: Found, at: InStudy) -> None:
+def _runs(found: Found, at: InStudy) -> None:
     if not found.value:
         raise ConfigError(
             what="runs is empty",
@@ -90,17 +144,15 @@ def _(mark: marks.RunsMark, found: Found, at: InStudy) -> None:
         need(run, at.study.runs, "run", found.where)
 
 
-@check_names.register
-def _(mark: marks.Ref, found: Found, at: InStudy) -> None:
-    _check_reference(mark.kind, found.value, found.where, at)
+def _analysis(found: Found, at: InStudy) -> None:
+    _check_reference(found.mark.detail, found.value, found.where, at)
 
 
 def _check_reference(kind: str, named: str, where: str, at: InStudy) -> None:
-    analyses: Mapping[str, Any] = at.study.analyses
-    need(named, analyses, "analysis", where)
-    other = analyses[named]
+    need(named, at.others, "analysis", where)
+    other = at.others[named]
     if other.kind != kind:
-        fitting = [n for n, a in analyses.items() if a.kind == kind]
+        fitting = [n for n, a in at.others.items() if a.kind == kind]
         raise ConfigError(
             what=f"analysis {named!r} is of kind {other.kind!r}",
             where=where,
@@ -117,8 +169,7 @@ def _check_reference(kind: str, named: str, where: str, at: InStudy) -> None:
         )
 
 
-@check_names.register
-def _(mark: marks.WindowMark, found: Found, at: InStudy) -> None:
+def _window_name(found: Found, at: InStudy) -> None:
     found_by = finder(found.value)
     if found_by is not None:
         _check_reference("birth_windows", found_by, found.where, at)
@@ -126,15 +177,13 @@ def _(mark: marks.WindowMark, found: Found, at: InStudy) -> None:
         need(found.value, at.study.windows, "window", found.where)
 
 
-@check_names.register
-def _(mark: marks.MeasuredMark, found: Found, at: InStudy) -> None:
-    analyses: Mapping[str, Any] = at.study.analyses
-    sweep = found.owner if mark.by is None else analyses[getattr(found.owner, mark.by)]
+def _measured(found: Found, at: InStudy) -> None:
+    by = found.mark.detail
+    sweep = found.owner if by is None else at.others[getattr(found.owner, by)]
     need(found.value, sweep.splits, "measured split", found.where)
 
 
-@check_names.register
-def _(mark: marks.DictionaryMark, found: Found, at: InStudy) -> None:
+def _dictionary(found: Found, at: InStudy) -> None:
     if not at.analysis.reads_dictionaries:
         readers = [kind for kind, settings in KINDS.items() if settings.reads_dictionaries]
         raise ConfigError(
@@ -145,21 +194,14 @@ def _(mark: marks.DictionaryMark, found: Found, at: InStudy) -> None:
         )
 
 
-@check_names.register
-def _(mark: marks.FeaturesMark, found: Found, at: InStudy) -> None:
+def _features(found: Found, at: InStudy) -> None:
     named, asked = found.owner.dictionary, found.value
     if named is None:
         return  # refused where scalars are built, which says what else is missing
-    maker: Any = at.study.analyses[named]
-    if isinstance(asked, str) and asked not in maker.family_names:
-        guess = nearest(asked, maker.family_names)
-        raise ConfigError(
-            what=f"family {asked!r} does not exist",
-            where=found.where,
-            expected=f"one of {', '.join(maker.family_names)}",
-            do=f"did you mean {guess!r}?" if guess else "correct the name",
-        )
-    if isinstance(asked, tuple) and max(asked) >= maker.size:
+    maker = at.others[named]
+    if isinstance(asked, str):
+        need(asked, maker.family_names, "family", found.where, "correct the name")
+    elif max(asked) >= maker.size:
         raise ConfigError(
             what=f"analysis {named!r} makes no feature {max(asked)}",
             where=found.where,
@@ -168,15 +210,34 @@ def _(mark: marks.FeaturesMark, found: Found, at: InStudy) -> None:
         )
 
 
+_NAMES: dict[str, Callable[[Found, InStudy], None]] = {
+    "runs": _runs,
+    "analysis": _analysis,
+    "window": _window_name,
+    "measured": _measured,
+    "dictionary": _dictionary,
+    "features": _features,
+}
+_LATER = ("measured", "features")
+
+
 # -- choices in a run ----------------------------------------------------------------------------
 
 
-@check_choice.register
-def _(mark: marks.WindowMark, found: Found, at: InRun) -> None:
+@dataclass(frozen=True)
+class InRun:
+    """An analysis in one of its runs: what there is to choose from."""
+
+    run: RunPlan
+    benchmark: BenchmarkSettings
+    windows: Mapping[str, tuple[int, int]]
+
+
+def _window(found: Found, at: InRun) -> None:
     if finder(found.value) is not None:
         return
-    window = at.windows[found.value] if isinstance(found.value, str) else found.value
-    (first, last), recipe = window, at.run.recipe
+    first, last = at.windows[found.value] if isinstance(found.value, str) else found.value
+    recipe = at.run.recipe
     steps = recipe.checkpoint_steps
     if first >= last or first not in steps or last not in steps:
         raise ConfigError(
@@ -188,34 +249,35 @@ def _(mark: marks.WindowMark, found: Found, at: InRun) -> None:
         )
 
 
-@check_choice.register
-def _(mark: marks.StepMark, found: Found, at: InRun) -> None:
-    step, recipe = found.value, at.run.recipe
+def _step(found: Found, at: InRun) -> None:
+    recipe = at.run.recipe
     steps = recipe.checkpoint_steps
-    if step not in steps:
-        near = min(steps, key=lambda s: abs(s - step))
+    if found.value not in steps:
+        near = min(steps, key=lambda step: abs(step - found.value))
         raise ConfigError(
-            what=f"run {at.run.name!r} has no checkpoint at step {step}",
+            what=f"run {at.run.name!r} has no checkpoint at step {found.value}",
             where=found.where,
             expected=f"a checkpoint step (0..{steps[-1]}, every {recipe.checkpoint_every})",
             do=f"use a step with a checkpoint (the nearest is {near})",
         )
 
 
-@check_choice.register
-def _(mark: marks.HeadMark, found: Found, at: InRun) -> None:
-    _check_head(found, at, _parse_head)
+def _head(found: Found, at: InRun, writes: bool = False) -> None:
+    shape = at.run.recipe.model
+    if found.value not in HEAD_ROLES:
+        with told_of(at.run.name, found.where):
+            if writes:
+                parse_component(found.value, shape)
+            else:
+                parse_head(found.value, shape.n_layers, shape.n_heads)
 
 
-@check_choice.register
-def _(mark: marks.ScalarHeadMark, found: Found, at: InRun) -> None:
+def _scalar_head(found: Found, at: InRun) -> None:
     # What is written may be an MLP's.
-    written = found.owner.scalar == "functional_write"
-    _check_head(found, at, parse_component if written else _parse_head)
+    _head(found, at, writes=found.owner.scalar == "functional_write")
 
 
-@check_choice.register
-def _(mark: marks.RouteHeadMark, found: Found, at: InRun) -> None:
+def _route_head(found: Found, at: InRun) -> None:
     """Routes compete before any head was selected, so each names its head or stands for all."""
     if found.value in HEAD_ROLES:
         raise ConfigError(
@@ -225,88 +287,66 @@ def _(mark: marks.RouteHeadMark, found: Found, at: InRun) -> None:
             do=f"write head: {EVERY}",
         )
     if found.value != EVERY:
-        _check_head(found, at, _parse_head)
+        _head(found, at)
 
 
-def _parse_head(name: str, shape: ModelSettings) -> tuple[int, int]:
-    return parse_head(name, shape.n_layers, shape.n_heads)
-
-
-def _check_head(found: Found, at: InRun, parse: Callable[[str, ModelSettings], object]) -> None:
-    if found.value not in HEAD_ROLES:
-        with _told_of(at.run.name, found.where):
-            parse(found.value, at.model)
-
-
-@check_choice.register
-def _(mark: marks.RankMark, found: Found, at: InRun) -> None:
-    if found.value > at.model.d_head:
-        field = found.where.rpartition(".")[2]
+def _rank(found: Found, at: InRun) -> None:
+    width = at.run.recipe.model.d_head
+    if found.value > width:
         raise ConfigError(
-            what=f"{field} {found.value} is too large for W_QK of run {at.run.name!r}",
+            what=f"{found.field} {found.value} is too large for W_QK of run {at.run.name!r}",
             where=found.where,
-            expected=f"1 to {at.model.d_head}, the width of a head",
-            do=f"lower {field}",
+            expected=f"1 to {width}, the width of a head",
+            do=f"lower {found.field}",
         )
 
 
-@check_choice.register
-def _(mark: marks.ScalarRankMark, found: Found, at: InRun) -> None:
+def _scalar_rank(found: Found, at: InRun) -> None:
     if found.owner.of_head:
-        check_choice(marks.RankMark(), found, at)
+        _rank(found, at)
 
 
-@check_choice.register
-def _(mark: marks.StageMark, found: Found, at: InRun) -> None:
-    with _told_of(at.run.name, found.where):
-        canonical_site(found.value, at.model.n_layers)
+def _stage(found: Found, at: InRun) -> None:
+    with told_of(at.run.name, found.where):
+        canonical_site(found.value, at.run.recipe.model.n_layers)
 
 
-@check_choice.register
-def _(mark: marks.SubspaceMark, found: Found, at: InRun) -> None:
+def _subspace(found: Found, at: InRun) -> None:
     if found.owner.pca is not None:
-        with _told_of(at.run.name, f"{found.where.rpartition('.')[0]}.stage"):
-            canonical_site(found.owner.pca[0], at.model.n_layers)
+        place = f"{found.where.rpartition('.')[0]}.stage"
+        _stage(found._replace(value=found.owner.pca[0], where=place), at)
 
 
-@check_choice.register
-def _(mark: marks.GroupingsMark, found: Found, at: InRun) -> None:
-    check_selectors(found.value, at.model, at.benchmark.vocab_size, at.run.name, found.where)
+def _groupings(found: Found, at: InRun) -> None:
+    model, size = at.run.recipe.model, at.benchmark.vocab_size
+    check_selectors(found.value, model, size, at.run.name, found.where)
 
 
-@check_choice.register
-def _(mark: marks.ProbeMark, found: Found, at: InRun) -> None:
-    probes, field = at.benchmark.probes.programs_per_split, found.where.rpartition(".")[2]
-    if found.value >= probes:
+def _probe(found: Found, at: InRun, count: bool = False) -> None:
+    """The number of a probe event or, where events are counted, how many of them."""
+    probes, field, value = at.benchmark.probes.programs_per_split, found.field, found.value
+    if value >= probes + count:
+        most = f"{value} {field} are more than" if count else f"{field} {value} is not among"
         raise ConfigError(
-            what=f"{field} {found.value} is not among the {probes} probe events",
+            what=f"{most} the {probes} probe events",
             where=found.where,
-            expected=f"0 to {probes - 1}",
-            do=f"name one of these {field}s, or raise benchmarks.{at.run.benchmark}.probes",
+            expected=f"{found.mark.detail} to {probes}" if count else f"0 to {probes - 1}",
+            do=(f"lower {field}" if count else f"name one of these {field}s")
+            + f", or raise benchmarks.{at.run.benchmark}.probes",
         )
 
 
-@check_choice.register
-def _(mark: marks.ProbeCountMark, found: Found, at: InRun) -> None:
-    probes, field = at.benchmark.probes.programs_per_split, found.where.rpartition(".")[2]
-    if found.value > probes:
-        raise ConfigError(
-            what=f"{found.value} {field} are more than the {probes} probe events",
-            where=found.where,
-            expected=f"{mark.least} to {probes}",
-            do=f"lower {field}, or raise benchmarks.{at.run.benchmark}.probes",
-        )
-
-
-@contextmanager
-def _told_of(run: str, where: str) -> Iterator[None]:
-    """What a model does not have, as an error of the configuration: in which run, and where."""
-    try:
-        yield
-    except AnalysisError as error:
-        raise ConfigError(
-            what=f"{error.what} in run {run!r}",
-            where=where,
-            expected=error.expected,
-            do=error.do,
-        ) from None
+_CHOICES: dict[str, Callable[[Found, InRun], None]] = {
+    "window": _window,
+    "step": _step,
+    "head": _head,
+    "scalar_head": _scalar_head,
+    "route_head": _route_head,
+    "rank": _rank,
+    "scalar_rank": _scalar_rank,
+    "stage": _stage,
+    "subspace": _subspace,
+    "groupings": _groupings,
+    "probe": _probe,
+    "probe_count": partial(_probe, count=True),
+}

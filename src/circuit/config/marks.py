@@ -7,7 +7,8 @@ script reaches: an error said otherwise makes no artifact stale.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,111 +18,50 @@ from circuit.config.benchmark import SplitName
 
 @dataclass(frozen=True)
 class Mark:
-    """Base of all marks; a ``later`` one looks into another analysis, which must be there."""
+    """What a value is.
 
-    later: ClassVar[bool] = False
+    ``analysis``: the name of another analysis, of the kind ``detail``, over at least the same runs.
+    ``window``: two checkpoint steps, a window of the study, or one that an analysis of the run
+    found. ``measured``: a split that the sweep named by the setting ``detail`` measures (None: one
+    of one's own). ``head``: a head of the model, or a role of the heads selected; ``scalar_head``
+    may be an MLP where the scalar follows a write, ``route_head`` every head. ``rank``: a number of
+    directions of a head's maps; ``scalar_rank``: of a head's for some scalars. ``step``: a step
+    with a checkpoint. ``stage``: a site of the residual stream. ``subspace``: may be fitted to the
+    states at a stage. ``dictionary``: of features, which only some kinds read; ``features``: some
+    of them. ``groupings``: of parameters, as lists of groups. ``probe``: the number of one of a
+    split's probe events; ``probe_count``: of what there is at most one per probe event, and at
+    least ``detail``.
+    """
 
-
-@dataclass(frozen=True)
-class Ref(Mark):
-    """The name of another analysis: of this kind, over at least the same runs."""
-
-    kind: str
-
-
-@dataclass(frozen=True)
-class RunsMark(Mark):
-    """The runs that an analysis covers."""
-
-
-@dataclass(frozen=True)
-class WindowMark(Mark):
-    """Two checkpoint steps, a window of the study, or one that an analysis of the run found."""
-
-
-@dataclass(frozen=True)
-class MeasuredMark(Mark):
-    """A split that the sweep named by the setting ``by`` measures; None: one of one's own."""
-
-    later = True
-    by: str | None
-
-
-@dataclass(frozen=True)
-class HeadMark(Mark):
-    """A head of the model, or a role of the heads selected."""
-
-
-@dataclass(frozen=True)
-class ScalarHeadMark(Mark):
-    """A scalar's head; where the scalar follows a write, an MLP too."""
+    what: Literal[
+        "analysis",
+        "runs",
+        "window",
+        "measured",
+        "head",
+        "scalar_head",
+        "route_head",
+        "rank",
+        "scalar_rank",
+        "step",
+        "stage",
+        "subspace",
+        "dictionary",
+        "features",
+        "groupings",
+        "probe",
+        "probe_count",
+    ]
+    detail: Any = None
 
 
-@dataclass(frozen=True)
-class RouteHeadMark(Mark):
-    """A head of the model, or every one of them."""
-
-
-@dataclass(frozen=True)
-class RankMark(Mark):
-    """A number of directions of a head's maps."""
-
-
-@dataclass(frozen=True)
-class ScalarRankMark(Mark):
-    """A number of directions, which are a head's for some scalars."""
-
-
-@dataclass(frozen=True)
-class StepMark(Mark):
-    """A step with a checkpoint."""
-
-
-@dataclass(frozen=True)
-class StageMark(Mark):
-    """A site of the residual stream."""
-
-
-@dataclass(frozen=True)
-class SubspaceMark(Mark):
-    """A scalar's subspace, which may be fitted to the states at a stage."""
-
-
-@dataclass(frozen=True)
-class DictionaryMark(Mark):
-    """A dictionary of features, which only some kinds read."""
-
-
-@dataclass(frozen=True)
-class FeaturesMark(Mark):
-    """Features of a scalar's dictionary."""
-
-    later = True
-
-
-@dataclass(frozen=True)
-class GroupingsMark(Mark):
-    """Groupings of parameters as lists of groups."""
-
-
-@dataclass(frozen=True)
-class ProbeMark(Mark):
-    """The number of one of a split's probe events."""
-
-
-@dataclass(frozen=True)
-class ProbeCountMark(Mark):
-    """Something of which there is at most one per probe event, and at least ``least``."""
-
-    least: int
-
-
-Head = Annotated[str, HeadMark()]
-Rank = Annotated[int, Field(ge=1), RankMark()]
-Step = Annotated[int, Field(ge=0), StepMark()]
+Ref = partial(Mark, "analysis")
+Head = Annotated[str, Mark("head")]
+Rank = Annotated[int, Field(ge=1), Mark("rank")]
+Step = Annotated[int, Field(ge=0), Mark("step")]
 FinalOrStep = Literal["final"] | Step
-Stage = Annotated[str, StageMark()]
+Stage = Annotated[str, Mark("stage")]
 HeadScanName = Annotated[Name, Ref("head_scan")]
 SweepName = Annotated[Name, Ref("checkpoint_sweep")]
-MeasuredSplit = Annotated[SplitName, MeasuredMark("sweep")]
+MeasuredSplit = Annotated[SplitName, Mark("measured", "sweep")]
 """A split of the sweep that the kind's setting ``sweep`` names."""

@@ -1,13 +1,16 @@
-"""Names that must lead somewhere."""
+"""Names that must lead somewhere, in the configuration and in the runs that it is meant for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from circuit.errors import ConfigError, nearest
+from circuit.errors import AnalysisError, ConfigError, nearest
 
 
-def need(name: str, valid: Iterable[str], what: str, where: str) -> None:
+def need(
+    name: str, valid: Iterable[str], what: str, where: str, do: str = "correct the name or add it"
+) -> None:
     """Refuse a name that there is not.
 
     Raises:
@@ -20,5 +23,19 @@ def need(name: str, valid: Iterable[str], what: str, where: str) -> None:
             what=f"{what} {name!r} does not exist",
             where=where,
             expected=f"one of {', '.join(valid)}",
-            do=f"did you mean {guess!r}?" if guess else "correct the name or add it",
+            do=f"did you mean {guess!r}?" if guess else do,
         )
+
+
+@contextmanager
+def told_of(run: str, where: str) -> Iterator[None]:
+    """What a model does not have, as an error of the configuration: in which run, and where."""
+    try:
+        yield
+    except AnalysisError as error:
+        raise ConfigError(
+            what=f"{error.what} in run {run!r}",
+            where=where,
+            expected=error.expected,
+            do=error.do,
+        ) from None

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 
+from circuit.config.names import told_of
 from circuit.config.recipe import ModelSettings
 from circuit.config.terms import GROUPINGS, NESTED, REST
-from circuit.errors import AnalysisError, ConfigError, nearest
+from circuit.errors import nearest
 from circuit.model.parameters import atoms_of, entries_of
 from circuit.model.selectors import Lists, Selectors
 
@@ -79,23 +81,15 @@ def check_selectors(
         return
     selectors = _selectors(model, vocab_size)
     for grouping, groups in groupings.items():
-        try:
-            for group in groups.values():
-                for selector in group:
-                    selectors.members(selector)
+        with told_of(run, f"{where}.{grouping}"):
+            for selector in chain(*groups.values()):
+                selectors.members(selector)
             selectors.labels(
                 {
                     name: [s for s in group if s.partition(".")[0] not in HEAD_ROLES]
                     for name, group in groups.items()
                 }
             )
-        except AnalysisError as error:
-            raise ConfigError(
-                what=f"{error.what} in run {run!r}",
-                where=f"{where}.{grouping}",
-                expected=error.expected,
-                do=error.do,
-            ) from None
 
 
 @lru_cache(maxsize=8)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from circuit.config.analysis import Window, finder
 from circuit.config.attribution import Attribution
 from circuit.config.benchmark import SPLITS
-from circuit.config.consistency import check_choices
+from circuit.config.checks import check_choices
 from circuit.config.recipe import RecipeSettings
 from circuit.config.registry import files
 from circuit.config.scalar import dictionary_names

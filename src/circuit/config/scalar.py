@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
 from circuit.config.analysis import RoleName
 from circuit.config.base import Frozen, Name
-from circuit.config.marks import (
-    DictionaryMark,
-    FeaturesMark,
-    FinalOrStep,
-    Ref,
-    RouteHeadMark,
-    ScalarHeadMark,
-    ScalarRankMark,
-    Stage,
-    SubspaceMark,
-)
+from circuit.config.marks import FinalOrStep, Mark, Ref, Stage
 from circuit.config.terms import SCALAR_UNITS
 
-ScalarName = Literal[
-    "qk_separation",
-    "attention_separation",
-    "support_attention",
-    "ov_value_margin",
-    "support_mass_ov_value_margin",
-    "qk_ov_product",
-    "head_value_margin_dla",
-    "head_margin_dla_fixed_readout",
-    "correct_value_logit",
-    "negative_answer_loss",
-    "answer_margin",
-    "subspace_projection",
-    "functional_write",
-    "feature_score",
-]
+if TYPE_CHECKING:
+    ScalarName = str
+else:
+    ScalarName = Literal[tuple(SCALAR_UNITS)]
 EVERY = "every"
 """As a head: each head of the model in turn, where a kind of analysis takes several routes."""
 HEAD_SUBSPACES = ("head_qk_query", "head_qk_key", "head_ov_input", "head_ov_output")
@@ -48,7 +26,7 @@ SubspaceName = Annotated[
         pattern=rf"^({'|'.join((*HEAD_SUBSPACES, *EMBEDDING_SUBSPACES))}"
         rf"|pca\(\w+, ({'|'.join(get_args(RoleName))})\))$"
     ),
-    SubspaceMark(),
+    Mark("subspace"),
 ]
 """A subspace of the residual stream; ``pca(stage, role)`` names the states it is fitted to."""
 
@@ -58,7 +36,7 @@ FamilyName = Annotated[
 ]
 """Features of a dictionary by what they tell and where, such as ``answer@prediction``."""
 Features = Annotated[
-    FamilyName | Annotated[tuple[FeatureNumber, ...], Field(min_length=1)], FeaturesMark()
+    FamilyName | Annotated[tuple[FeatureNumber, ...], Field(min_length=1)], Mark("features")
 ]
 
 
@@ -86,8 +64,8 @@ class ScalarSettings(Frozen):
     """
 
     scalar: ScalarName
-    head: Annotated[str, ScalarHeadMark()] | None = None
-    rank: Annotated[int, Field(ge=1), ScalarRankMark()] | None = None
+    head: Annotated[str, Mark("scalar_head")] | None = None
+    rank: Annotated[int, Field(ge=1), Mark("scalar_rank")] | None = None
     basis: Literal["own", "source"] | FinalOrStep = "final"
     measure: Literal["scores", "probabilities"] = "scores"
     competitor: Literal["moving", "mean", "fixed_source", "fixed_target"] = "moving"
@@ -100,7 +78,7 @@ class ScalarSettings(Frozen):
     )
     part: Literal["whole", "skip", "mlp"] = "whole"
     gradient: Literal["local", "integrated"] = "local"
-    dictionary: Annotated[Name, Ref("shared_features"), DictionaryMark()] | None = None
+    dictionary: Annotated[Name, Ref("shared_features"), Mark("dictionary")] | None = None
     features: Features | None = None
 
     @property
@@ -131,7 +109,7 @@ class ScalarSettings(Frozen):
 class Route(ScalarSettings):
     """A scalar of one candidate among heads none of which is selected yet."""
 
-    head: Annotated[str, RouteHeadMark()] | None = None
+    head: Annotated[str, Mark("route_head")] | None = None
 
 
 def dictionary_names(settings: Any) -> list[str]:

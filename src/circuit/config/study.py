@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from circuit.config.base import Frozen, Name
 from circuit.config.benchmark import BenchmarkSettings
-from circuit.config.consistency import check_references
+from circuit.config.checks import check_references
 from circuit.config.recipe import RecipeSettings
 from circuit.config.registry import KINDS, Analysis
 from circuit.errors import BenchmarkError, ConfigError, nearest

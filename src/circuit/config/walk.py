@@ -23,6 +23,11 @@ class Found(NamedTuple):
     value: Any
     owner: Any
 
+    @property
+    def field(self) -> str:
+        """The setting's own name."""
+        return self.where.rpartition(".")[2]
+
 
 def marked(settings: BaseModel, where: str) -> Iterator[Found]:
     """Every marked value of settings and of the settings within, in order of the fields.

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import FinalOrStep, MeasuredMark
+from circuit.config.marks import FinalOrStep, Mark
 
 
 class Settings(AnalysisSettings):
@@ -25,7 +25,7 @@ class Settings(AnalysisSettings):
     tables: ClassVar[tuple[str, ...]] = ("rows", "stages", "components")
     kind: Literal["checkpoint_sweep"]
     splits: tuple[SplitName, ...] = ("validation_iid", "heldout_pairs")
-    best_by: Annotated[SplitName, MeasuredMark(None)] = "heldout_pairs"
+    best_by: Annotated[SplitName, Mark("measured")] = "heldout_pairs"
     programs: Annotated[int, Field(ge=4)] = 256
     birth_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.25, 0.5, 0.75, 0.9)

@@ -9,7 +9,7 @@ from pydantic import Field
 from circuit.config.analysis import AnalysisSettings, CheckpointWindow
 from circuit.config.base import Name
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import HeadScanName, ProbeCountMark
+from circuit.config.marks import HeadScanName, Mark
 from circuit.config.scalar import ScalarSettings
 
 
@@ -24,5 +24,5 @@ class Settings(AnalysisSettings):
     outcomes: Annotated[dict[Name, ScalarSettings], Field(min_length=1)]
     routes: Annotated[dict[Name, ScalarSettings], Field(min_length=1)]
     split: SplitName = "validation_iid"
-    folds: Annotated[int, Field(ge=2), ProbeCountMark(least=2)] = 5
+    folds: Annotated[int, Field(ge=2), Mark("probe_count", 2)] = 5
     seed: Annotated[int, Field(ge=0)] = 0

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import FinalOrStep, ProbeMark
+from circuit.config.marks import FinalOrStep, Mark
 
 
 class Settings(AnalysisSettings):
@@ -30,6 +30,6 @@ class Settings(AnalysisSettings):
     job_minutes: ClassVar[int] = 10
     kind: Literal["prompt_trace"]
     split: SplitName = "validation_iid"
-    event: Annotated[int, Field(ge=0), ProbeMark()] = 0
+    event: Annotated[int, Field(ge=0), Mark("probe")] = 0
     checkpoint: FinalOrStep = "final"
     top: Annotated[int, Field(ge=1)] = 5
