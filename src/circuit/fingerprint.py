@@ -12,10 +12,9 @@ Each rule therefore carries the fingerprints of the modules its script reaches, 
 So changing a formula changes one value in just the rules that reach it, and rewording a
 docstring changes none. Modules beside the script count as library.
 
-Blind spots: imports by a name computed at run time (`dynamic_imports` finds them, and a test
-keeps the library free of them but for one: the registry of kinds, which no script reaches, since
-each imports its own kind's settings by name), and data files read by code (declare those as rule
-inputs).
+Blind spots: imports by a name computed at run time (a test keeps the library free of them but for
+one: the registry of kinds, which no script reaches, since each imports its own kind's settings by
+name), and data files read by code (declare those as rule inputs).
 Imports under ``if TYPE_CHECKING`` are followed too: too many reruns beat too few. The digests
 are those of one minor version of Python, since the form of its syntax trees changes with it.
 
@@ -39,9 +38,6 @@ from circuit.errors import ConfigError
 StrPath = str | os.PathLike[str]
 
 _DIGITS = 16
-_MACHINERY = {"importlib", "pkgutil", "runpy"}
-_HARMLESS = {"importlib.metadata", "importlib.resources"}
-_LOADERS = {"__import__", "exec", "eval"}
 
 
 class _Import(NamedTuple):
@@ -171,13 +167,6 @@ class Fingerprints:
         return self._sources[file]
 
 
-def module_fingerprints(
-    script_path: StrPath, package_root: StrPath = "src/circuit", *, project_root: StrPath = "."
-) -> list[str]:
-    """:meth:`Fingerprints.of` for one script."""
-    return Fingerprints(package_root, project_root=project_root).of(script_path)
-
-
 def _kept(known: Path | None) -> dict[str, _Source]:
     """What an earlier call has read, if it was by the same Python and the file is whole."""
     try:
@@ -185,15 +174,8 @@ def _kept(known: Path | None) -> dict[str, _Source]:
         if content.get("python") != sys.version:
             return {}
         return {
-            file: _Source(
-                time,
-                size,
-                digest,
-                tuple(
-                    _Import(line, up, module, tuple(names)) for line, up, module, names in imports
-                ),
-            )
-            for file, (time, size, digest, imports) in content["sources"].items()
+            file: _Source(*rest, tuple(_Import(*found[:3], tuple(found[3])) for found in imports))
+            for file, (*rest, imports) in content["sources"].items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
@@ -211,24 +193,6 @@ def resolved_versions(*names: str) -> str:
         except metadata.PackageNotFoundError:
             found.append(f"{name}=absent")
     return "versions: " + " ".join(found)
-
-
-def dynamic_imports(package_root: StrPath = "src/circuit") -> list[str]:
-    """Return every place under a folder that could load code unseen by `module_fingerprints`.
-
-    Found are imports of the machinery for it (``importlib`` but for its ``metadata`` and
-    ``resources``, ``pkgutil``, ``runpy``), star imports, and calls of ``__import__``, ``exec``
-    and ``eval``. Each reads ``circuit/scalars/qk.py:12: exec``; the list is sorted.
-
-    Raises:
-        ConfigError: a module does not parse.
-    """
-    root = Path(package_root)
-    return sorted(
-        f"{_label(file, root.parent)}:{line}: {what}"
-        for file in root.rglob("*.py")
-        for line, what in _dynamic(_parse(file))
-    )
 
 
 def _targets(
@@ -345,24 +309,3 @@ def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
 
 def _is_bare(line: ast.AST) -> bool:
     return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
-
-
-def _dynamic(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield line and name of each construct that can load code by a computed name."""
-    for node in ast.walk(tree):
-        named: list[str] = []
-        if isinstance(node, ast.Import):
-            named = [alias.name for alias in node.names if _is_machinery(alias.name)]
-        elif isinstance(node, ast.ImportFrom):
-            full = [f"{node.module}.{alias.name}" for alias in node.names]
-            named = [name for name in full if name.endswith(".*") or _is_machinery(name)]
-        elif isinstance(node, ast.Call):
-            called = ast.unparse(node.func).removeprefix("builtins.")
-            named = [called] if called in _LOADERS else []
-        if isinstance(node, ast.stmt | ast.expr):
-            yield from ((node.lineno, name) for name in named)
-
-
-def _is_machinery(name: str) -> bool:
-    first, second = (*name.split("."), "")[:2]
-    return first in _MACHINERY and f"{first}.{second}" not in _HARMLESS

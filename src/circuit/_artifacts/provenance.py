@@ -35,7 +35,7 @@ def provenance(
         inputs: name to file, or to several files, that the computation read. A path inside the
             working directory is recorded relative to it, one outside by its file name only.
         settings: the validated settings that were used, in JSON's types.
-        modules: `circuit.fingerprint.module_fingerprints` of the script that calls this.
+        modules: `circuit.fingerprint.Fingerprints.of` the script that calls this.
         seeds: what each seed was for, and its value.
         threads: CPU threads the job was given.
         started: `time.perf_counter()` when the job began; the record holds the seconds since.
