@@ -174,7 +174,9 @@ def _kept(known: Path | None) -> dict[str, _Source]:
         if content.get("python") != sys.version:
             return {}
         return {
-            file: _Source(*rest, tuple(_Import(*found[:3], tuple(found[3])) for found in imports))
+            file: _Source._make(
+                [*rest, tuple(_Import._make([*at, tuple(names)]) for *at, names in imports)]
+            )
             for file, (*rest, imports) in content["sources"].items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
