@@ -5,7 +5,7 @@ import pytest
 from planted import untrained_twin
 
 from circuit.experiments.weights import with_part
-from circuit.kinds.birth_window_compare.measure import (
+from circuit.experiments.window_compare import (
     ANOTHER,
     BRINGS,
     EVENT_UNITS,

@@ -5,7 +5,7 @@ from planted import untrained_twin
 from viewing import changed, outcome, viewed
 
 from circuit.experiments.weights import with_part
-from circuit.kinds.birth_window_compare.measure import EVENT_UNITS, RANDOM, TAKES, compare_ends
+from circuit.experiments.window_compare import EVENT_UNITS, RANDOM, TAKES, compare_ends
 from circuit.measuring import Table
 
 WINDOW = (500, 1300)

@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 from viewing import outcome, viewed
 
-from circuit.kinds.foretold.measure import study_rows
+from circuit.measures.replication.foretold import study_rows
 from circuit.measures.replication.route_births import (
     BASELINES,
     RANKED,

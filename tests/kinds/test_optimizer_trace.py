@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from viewing import outcome, viewed
 
+from circuit.attribution.step_rows import BINS, RANGE, trace_rows
 from circuit.config.terms import COMPONENTS, TRACE_UNITS
-from circuit.kinds.optimizer_trace.measure import BINS, RANGE, trace_rows
 from circuit.measuring import Table
 
 FACTS = {"steps": 1200, "checkpoints": 2, "exact": 2, "first": 0, "last": 1199}

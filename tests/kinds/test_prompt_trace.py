@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from viewing import outcome, viewed
 
-from circuit.kinds.prompt_trace.measure import trace_rows
 from circuit.kinds.prompt_trace.settings import Settings
-from circuit.measures.paths.trace import UNITS, prompt_trace
+from circuit.measures.paths.trace import UNITS, prompt_trace, trace_rows
 from circuit.measuring import Table
 from circuit.reports.bespoke.trace_story import story
 

@@ -104,7 +104,6 @@ TABLES = (
         keys=("window", "setting", "evidence"),
         across="measure",
     ),
-    Listing("Steps of every birth by method", {"measure": "at"}, keys=(*_METHODS, "why")),
     Listing(
         "From where to where, and how much of the curve's whole change",
         {"measure": ("start", "stop", "share")},
@@ -112,8 +111,8 @@ TABLES = (
         across="measure",
     ),
     Listing(
-        "Levels, and sizes of changes",
-        {"measure": ("level", "size")},
-        keys=(*_METHODS, "measure"),
+        "Steps of every birth by method, levels, and sizes of changes",
+        {"measure": ("at", "level", "size")},
+        keys=(*_METHODS, "measure", "why"),
     ),
 )

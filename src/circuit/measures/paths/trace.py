@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError
+from circuit.estimates import estimates
 from circuit.measures.heads.patterns import position_names
 from circuit.measures.paths.direct import TARGETS, Readout, direct_paths, readout, writers
 from circuit.measures.paths.second_order import (
@@ -275,3 +276,43 @@ def _paths(program: Followed, found: Sequence[Term]) -> pd.DataFrame:
     return frame.sort_values(
         "value_margin", key=abs, ascending=False, kind="stable", ignore_index=True
     )
+
+
+_OUTCOMES = {
+    "answer_probability": "probability",
+    **dict.fromkeys(("correct_logit", "value_margin", "answer_margin", "residual"), "logit"),
+}
+_TARGETS = ["correct_logit", "value_margin"]
+_KEYS = ["component", "positions", "path", "target"]
+
+
+def trace_rows(traces: Sequence[tuple[int, Trace]]) -> pd.DataFrame:
+    """Outcome, attention, writes, paths and matches of one read as exact numbers.
+
+    Args:
+        traces: steps and traces; the last is told, and ``chosen`` is the head that adds most in it.
+    """
+    rows = pd.concat([_rows(found).assign(step=step) for step, found in traces], ignore_index=True)
+    rows = rows.fillna(dict.fromkeys(_KEYS, ""))
+    looking = rows["measure"] == "attention_on_support_value"
+    looking &= rows["component"] == traces[-1][1].facts["looker"]
+    rows.insert(0, "chosen", looking.map({True: "looker", False: ""}))
+    return estimates(rows)
+
+
+def _rows(found: Trace) -> pd.DataFrame:
+    outcomes = [(name, unit, found.facts[name]) for name, unit in _OUTCOMES.items()]
+    looks = found.attention[found.attention["query_role"] == "prediction"]
+    looks = looks[looks["role"] == "support_value"].groupby("head", sort=False)["attention"].sum()
+    melted = {"value_vars": _TARGETS, "var_name": "target", "value_name": "mean"}
+    writes = found.writes.rename(columns={"role": "positions"})
+    parts = [
+        pd.DataFrame(outcomes, columns=["measure", "unit", "mean"]),
+        looks.rename("mean").rename_axis("component").reset_index()
+        .assign(measure="attention_on_support_value", unit="probability"),
+        writes.melt(["component", "positions"], **melted).assign(measure="write", unit="logit"),
+        found.paths.melt(["path", "positions"], **melted).assign(measure="path", unit="logit"),
+        found.matching.rename(columns={"source": "component", "separation": "mean"})
+        .assign(measure="separation", unit="score").drop(columns="head"),
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)[[*_KEYS, "measure", "unit", "mean"]]
