@@ -120,8 +120,8 @@ def test_markdown_table_has_units_in_its_header_and_no_broken_cells(tmp_path):
 
 
 def test_columns_of_many_units_leave_them_to_the_column_of_units():
-    table = {"title": "", "columns": ["measure", "unit", "mean"], "rows": [],
-             "units": {"mean": "unit of the measure"}}  # fmt: skip
+    units = {"mean": "unit of the measure"}
+    table = {"title": "", "columns": ["measure", "unit", "mean"], "rows": [], "units": units}
     assert table_as_text(table).header == ["measure", "unit", "mean"]
     table["columns"].remove("unit")
     assert table_as_text(table).header == ["measure", "mean (unit of the measure)"]

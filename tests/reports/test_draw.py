@@ -190,9 +190,9 @@ def test_a_control_is_a_band_over_all_series_and_a_line_where_it_has_no_width(pi
     rows = table(heads=HEADS[:2])
     bare = {"low": np.nan, "high": np.nan}
     view = Curves(name="f", title="", caption="", series="head", control=("shuffled",))
-    for one in (control(rows, "shuffled", mean=np.nan, low=0.1, high=0.3),
-                control(rows, "shuffled", mean=[0.1, 0.3] * 3, **bare)):  # fmt: skip
-        picture = pictured(view, one)
+    band = {"mean": np.nan, "low": 0.1, "high": 0.3}
+    for changed in (band, {"mean": [0.1, 0.3] * 3, **bare}):
+        picture = pictured(view, control(rows, "shuffled", **changed))
         assert "Shaded: shuffled, over all heads" in picture.note
         assert picture.labels() == ["L0H0", "L0H1", "shuffled"]
         spans = [band.get_paths()[0].get_extents() for band in picture.axes[0].collections]

@@ -1,21 +1,144 @@
 """The page of a study: complete, self-contained, and safe to open anywhere."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import pandas as pd
 import pytest
-import report_study
-from report_study import Filed
 
+from circuit.artifacts import read_json
+from circuit.config.registry import VIEWS
 from circuit.errors import AnalysisError, ArtifactError
+from circuit.reports.document import Figure, Number, Report, Table, write_report
 from circuit.reports.inline import inline_svg
 from circuit.reports.origins import origins
 from circuit.reports.page import NUMBERS_SHOWN, write_page
 from circuit.reports.sections import EXPLAINED, FORETOLD, MECHANISM
+from circuit.reports.style import picture
 
+STUDY, FOCUS, OTHER = "quickstart", "formation_seed0007", "formation_seed0011"
 TITLE = "A latest-write lookup circuit forms"
 VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+AUDIT = {
+    "passed": True,
+    "checks": [
+        {
+            "check": check,
+            "split": split,
+            "value": value,
+            "bound": bound,
+            "items": 2315,
+            "unit": "1",
+        }
+        for check, bound, values in (
+            ("exact_sequence_overlap", 0.0, {"all": 0.0}),
+            ("oracle_disagreement", 0.0, {"train": 0.0, "validation_iid": 0.0}),
+            ("first_value_for_key", 0.0, {"train": 0.0, "validation_iid": 0.0}),
+            ("most_frequent_value_before_query", 0.4, {"train": 0.058, "structural_ood": 0.147}),
+            ("second_last_written_value", None, {"train": 0.811, "structural_ood": 0.0}),
+        )
+        for split, value in values.items()
+    ],
+    "pairs": {"recency": {"built": 96, "exposed": 74}, "query_key": {"built": 96, "exposed": 0}},
+}
+
+
+def provenance(seed: int, digest: str = "5b" * 32) -> dict[str, Any]:
+    return {
+        "inputs": {
+            "manifest": {"path": "results/quickstart/train/manifest.json", "sha256": digest},
+            "splits": [{"path": "data/quickstart_kv/validation_iid.parquet", "sha256": "a0" * 32}],
+        },
+        "settings": {},
+        "settings_sha256": "ff" * 32,
+        "code": ["circuit/scalars/routing.py@0123456789abcdef", "circuit/statistics.py@fedcba98"],
+        "versions": {"python": "3.11.9", "torch": "2.8.0", "numpy": "2.4.6"},
+        "device": "cpu",
+        "platform": {"system": "Linux", "machine": "x86_64", "cpu": "A processor"},
+        "threads": 1,
+        "seeds": {"run": seed},
+        "wall_seconds": 12.345,
+    }
+
+
+ACCURACY = Number("accuracy on validation_iid, at step 1,500", 0.974, "share", 0.967, 0.981, 1204)
+GROWTH = Number("growth of QK separation of the winner L1H2", 7.16, "score", 6.81, 7.5, 207)
+SWEEP = ("checkpoint_sweep", "What behaviour is there, and when does it appear?")
+SHARES = {"current_gradient": 0.31, "momentum": 0.74, "weight_decay": -0.05, "rounding": 1e-6}
+SHARES |= {"residual": 1e-3, "raw_sgd": 0.1, "clipped_sgd": 0.08}
+SEVERAL = tuple(
+    Number(f"{scalar}: {component}", share * total, unit, note="trapezoid; summand")
+    for scalar, total, unit in (("route", 7.16, "score"), ("margin", 10.4, "logit"))
+    for component, share in SHARES.items()
+)
+
+
+class Filed(NamedTuple):
+    """A report and the folder it lies in."""
+
+    folder: str
+    report: dict[str, Any]
+
+
+def report(root, asked, answer, figures, numbers, run=FOCUS, **more) -> Filed:
+    """A report with its figures, written below ``root``."""
+    kind, question = asked
+    folder = root / "results" / STUDY / (run or "") / kind
+    folder.mkdir(parents=True)
+    for figure in figures:
+        shutil.copy(root / "any.svg", folder / f"{figure}.svg")
+    table = pd.DataFrame({"head": ["L1H2", "L1H0"], "growth": [7.16, 3.2], "step": [1500, 1500]})
+    written = Report(
+        kind=kind,
+        name=kind,
+        study=STUDY,
+        run=run,
+        section=VIEWS[kind].SECTION,
+        question=question,
+        answer=answer,
+        numbers=numbers,
+        tables=(Table("Growth by head <all>", table, {"growth": "score", "step": "step"}),),
+        figures=tuple(Figure(f"{name}.svg", f"Caption of {name}: a & b.") for name in figures),
+        settings={"rank": 4, "split": "validation_iid"},
+        command=f"snakemake --force {folder}/report.md",
+        provenance=provenance(11 if run == OTHER else 7),
+        **more,
+    )
+    write_report(folder / "report.json", folder / "report.md", written)
+    return Filed(str(folder), read_json(folder / "report.json"))
+
+
+def build_study(root: Path) -> list[Filed]:
+    with picture(root / "any.svg", "Accuracy over training", "n = 1,204 reads") as body:
+        body.add_subplot().plot([0, 1500], [0.0, 0.97])
+    birth = Number("birth step", 700, "step", note="accuracy stays at 50% or above")
+    route = Number("R² of answer_margin, routes, pooled", 0.86, "1", 0.81, 0.9, 96)
+    best = Number("held-out accuracy", 0.912, "share", 0.9, 0.923, 2308)
+    first = (
+        "Answer accuracy on validation_iid stays at or above 50% from step 700; it is 3.1% "
+        "untrained and 97.4% at step 1,500. The best checkpoint is step 1,400."
+    )
+    later = "Answer accuracy on validation_iid stays at or above 50% from step 800."
+    scan = ("head_scan", "Which attention head learned to look up the right value?")
+    built = ("update_attribution", "Which part of which update built the route?")
+    closed = ("closure", "How much of behaviour's change does the route explain?")
+    repeated = ("cross_seed", "Does it repeat over seeds?")
+    chosen = ("reference_model", "Which checkpoint is the reference model?")
+    rough = ("3 seeds: the interval over seeds is rough.",)
+    return [
+        report(root, SWEEP, first, ("learning_curve", "slices"), (ACCURACY, birth)),
+        report(root, scan, "L1H2, by +7.16 score.", ("separation", "head_map"), (GROWTH,)),
+        report(root, built, "L1H2 grew by +7.16 score.", ("growth", "residual"), SEVERAL),
+        report(root, closed, "86% of it (control head 31%).", ("closure",), (route,)),
+        report(root, repeated, "In 3 of 3 runs.", ("seeds",), (GROWTH,), None, marks=rough),
+        report(root, chosen, "That of formation_seed0011.", (), (best,), None),
+        report(root, SWEEP, later, ("learning_curve",), (ACCURACY,), OTHER),
+    ]
 
 
 class Reader(HTMLParser):
@@ -68,12 +191,12 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> tuple[Path, list[Filed]]:
     root = tmp_path_factory.mktemp("study")
-    return root, report_study.build_study(root)
+    return root, build_study(root)
 
 
 def write_study(path: Path, reports: list[Filed]) -> None:
-    audit = ("data/quickstart_kv", report_study.AUDIT)
-    write_page(path, report_study.STUDY, TITLE, reports, focus=report_study.FOCUS, audit=audit)
+    audit = ("data/quickstart_kv", AUDIT)
+    write_page(path, STUDY, TITLE, reports, focus=FOCUS, audit=audit)
 
 
 @pytest.fixture(scope="module")
@@ -145,14 +268,14 @@ def test_many_numbers_are_folded_but_none_is_lost(page):
 
 
 def test_questions_are_headings_and_the_summary_is_made_of_answers(study, page, html):
-    told = [f.report for f in study[1] if f.report["run"] in (None, report_study.FOCUS)]
-    for report in told:
-        assert report["question"] in page.text
+    told = [f.report for f in study[1] if f.report["run"] in (None, FOCUS)]
+    for one in told:
+        assert one["question"] in page.text
     summary = html.partition('class="summary"')[2].partition("</section>")[0]
-    assert "10 questions were asked of run formation_seed0007" in summary
+    assert "7 questions were asked of run formation_seed0007" in summary
     assert "stays at or above 50% from step 700; it is 3.1% untrained" in summary
     assert "The best checkpoint is step 1,400" not in summary
-    for section in {report["section"] for report in told} - {""}:
+    for section in {one["section"] for one in told} - {""}:
         assert f"<b>{section}.</b>" in summary
     assert FORETOLD not in summary
 
@@ -186,10 +309,8 @@ def test_data_are_told_from_the_audit(page):
 
 
 def test_a_failed_audit_is_marked(study, tmp_path):
-    checks = [
-        {**c, "value": 3.0 if c["bound"] == 0 else c["value"]} for c in report_study.AUDIT["checks"]
-    ]
-    audit = {**report_study.AUDIT, "passed": False, "checks": checks}
+    checks = [{**c, "value": 3.0 if c["bound"] == 0 else c["value"]} for c in AUDIT["checks"]]
+    audit = {**AUDIT, "passed": False, "checks": checks}
     write_page(tmp_path / "a.html", "s", TITLE, study[1][-2:-1], audit=("data/kv", audit))
     text = (tmp_path / "a.html").read_text()
     assert "The benchmark failed its audit." in text
@@ -208,13 +329,13 @@ def test_provenance_lists_versions_inputs_and_code(page):
 
 
 def test_reports_from_different_code_or_inputs_are_marked():
-    def report(name, digest, fingerprint):
-        block = {**report_study.provenance(7, digest), "code": [f"circuit/x.py@{fingerprint}"]}
+    def made(name, digest, fingerprint):
+        block = {**provenance(7, digest), "code": [f"circuit/x.py@{fingerprint}"]}
         return {"name": name, "run": None, "provenance": block}
 
-    _, same = origins([report("a", "5b" * 32, "00"), report("b", "5b" * 32, "00")])
+    _, same = origins([made("a", "5b" * 32, "00"), made("b", "5b" * 32, "00")])
     assert same == []
-    _, differ = origins([report("a", "5b" * 32, "00"), report("b", "6c" * 32, "01")])
+    _, differ = origins([made("a", "5b" * 32, "00"), made("b", "6c" * 32, "01")])
     assert "different versions of an input (results/quickstart/train" in differ[0]
     assert "different versions of the library code (circuit/x.py)" in differ[1]
 
@@ -226,7 +347,7 @@ def changed(filed: Filed, **fields) -> Filed:
 def test_a_section_that_is_not_known_is_told_at_the_end(study, tmp_path):
     new = {"section": "A new part", "question": "How many directions?"}
     reports = [changed(study[1][-2], **new), *study[1]]
-    write_page(tmp_path / "a.html", "s", TITLE, reports, focus=report_study.FOCUS)
+    write_page(tmp_path / "a.html", "s", TITLE, reports, focus=FOCUS)
     text = (tmp_path / "a.html").read_text()
     assert text.index("How many directions?</h3>") > text.index("Which checkpoint is the reference")
 

@@ -32,7 +32,7 @@ def draw_cells(shown: Shown) -> None:
     texts, roles = [looks.spelled(x) for x in xs], looks.roles_of(shown.rows, view.y)
     names = [f"{looks.spelled(y)} {style.words(roles.get(y, ''))}".strip() for y in ys]
     room = frame.WIDTH - max(style.text_width(name, 8) for name in names) - 0.35 - _BAR
-    columns = min(frame.columns_for([tuple(p.keys.values()) for p in panels]), 2)
+    columns = min(frame.columns_for([p.values for p in panels]), 2)
     if room / columns / len(xs) < 0.12:
         columns = 1
     wide = room / columns / len(xs)

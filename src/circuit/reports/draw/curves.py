@@ -36,7 +36,7 @@ def draw_curves(shown: Shown) -> None:
     series, x = view.series, view.x
     shown.one_each(shown.rows, [*view.panels, series, x])
     places = _places(shown.rows, x)
-    shown = replace(shown, picked=shown.rows.assign(at=shown.rows[x].map(places)))
+    shown = replace(shown, rows=shown.rows.assign(at=shown.rows[x].map(places)))
     panels, looked = shown.panels(), shown.looked
     values = [set(panel.rows[series]) for panel in panels] if series else [set()]
     # Series that are numbers, and not the same in all panels, have a legend in each.
@@ -46,7 +46,7 @@ def draw_curves(shown: Shown) -> None:
     controls = _controls(shown, places)
     handles = [] if apart else _handles(shown.rows, series, looked, controls)
     two_units = len({panel.unit for panel in panels}) > 1 and len(panels) == 2
-    columns = 1 if two_units else frame.columns_for([tuple(p.keys.values()) for p in panels])
+    columns = 1 if two_units else frame.columns_for([p.values for p in panels])
     lines = -(-len(panels) // columns)
     height = 3.0 if lines == 1 else 0.4 + 2.2 * lines
     notes = _notes(shown, apart, controls, marks)

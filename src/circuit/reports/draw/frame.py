@@ -36,18 +36,11 @@ _HALVES = {SELECTION: "those that choose", CONFIRMATION: "those that did not cho
 
 @dataclass(frozen=True)
 class Panel:
-    """The rows of one panel, and the controls beside them.
-
-    Args:
-        keys: what tells its rows from those of other panels; ``title`` is that in words.
-        told: the title says what is measured.
-    """
+    """The rows of one panel, the controls beside them, and what tells them from other panels'."""
 
     rows: pd.DataFrame
     control: pd.DataFrame
     keys: Mapping[str, Any] = field(default_factory=dict)
-    title: str = ""
-    told: bool = False
 
     def __post_init__(self) -> None:
         units = self.rows["unit"].unique()
@@ -57,6 +50,16 @@ class Panel:
                 expected="one unit per panel",
                 do="tell measures apart in where or panels",
             )
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The values of its keys."""
+        return tuple(self.keys.values())
+
+    @property
+    def title(self) -> str:
+        """Its keys in words; empty where there is only one panel."""
+        return looks.joined(self.values, list(self.keys)) if self.keys else ""
 
     @property
     def unit(self) -> str:
@@ -81,7 +84,7 @@ class Panel:
         """Name of the axis of values: what is measured and its unit, ``QK separation (score)``."""
         measures, against = (self.rows[column].unique() for column in ("measure", "against"))
         measure = style.words(measures[0]) if len(measures) == 1 else ""
-        what = "" if self.told else measure
+        what = "" if "measure" in self.keys else measure
         if len(against) == 1 and against[0]:
             what = ", ".join(filter(None, (what, style.words(against[0]))))
         if self.unit == "1" or what == self.unit:
@@ -97,30 +100,16 @@ class Panel:
 
 @dataclass(frozen=True)
 class Shown:
-    """A view with what it is drawn from.
-
-    Args:
-        picked: the rows to draw, where they are not those that the view's conditions give.
-    """
+    """A view with the rows that are drawn."""
 
     view: Any
     context: Context
     path: str | os.PathLike[str]
-    picked: pd.DataFrame | None = None
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """The table that the rows come from."""
-        return self.context.tables[self.view.table]
+    rows: pd.DataFrame
 
     def select(self, where: Where) -> pd.DataFrame:
-        """The rows of the table that meet some conditions."""
-        return select(self.table, where, self.context.settings)
-
-    @cached_property
-    def rows(self) -> pd.DataFrame:
-        """The estimates."""
-        return self.select(self.view.where) if self.picked is None else self.picked
+        """The rows of the view's table that meet some conditions."""
+        return select(self.context.tables[self.view.table], where, self.context.settings)
 
     @cached_property
     def looked(self) -> dict[Any, Look]:
@@ -130,23 +119,25 @@ class Shown:
     @cached_property
     def control(self) -> pd.DataFrame:
         """The controls beside them; no rows where the view names none."""
-        view = self.view
+        view, context = self.view, self.context
         if not view.control:
-            return self.table.iloc[:0]
-        return control_rows(self.table, view.where, view.control, self.context.settings)
+            return self.rows[:0]
+        table = context.tables[view.table]
+        return control_rows(table, view.where, view.control, context.settings)
 
     def panels(self) -> list[Panel]:
         """The rows of every panel, in the order of the rows."""
         columns = list(self.view.panels)
         if not columns:
             return [Panel(self.rows, self.control)]
+        order = [list(self.rows[column].unique()) for column in columns]
         found = []
         for values, rows in self.rows.groupby(columns, sort=False, dropna=False):
             keys = dict(zip(columns, values, strict=True))
-            control, title = at(self.control, keys), looks.joined(values, columns)
-            found.append(Panel(rows, control, keys, title, "measure" in columns))
-        order = {column: list(self.rows[column].unique()) for column in columns}
-        return sorted(found, key=lambda p: [order[c].index(v) for c, v in p.keys.items()])
+            found.append(Panel(rows, at(self.control, keys), keys))
+        return sorted(
+            found, key=lambda p: [of.index(v) for of, v in zip(order, p.values, strict=True)]
+        )
 
     def one_each(self, rows: pd.DataFrame, by: Sequence[str]) -> None:
         """Refuse rows of which several would be drawn in one place.
@@ -190,9 +181,8 @@ class Shown:
         Args:
             height: of all axes in inches; it is larger where the legend needs it.
             notes: sentences; the view's own is put behind them.
-            handles: of the legend; it stands right of the upper right panel, or below where its
-                names are long.
-            below: the legend stands below in any case.
+            below: the legend of ``handles`` stands below the panels, as it does where its names
+                are long; else right of the upper right panel.
             options: of the grid.
         """
         view = self.view
@@ -261,11 +251,7 @@ def align(axes: Sequence[Axes], panels: Sequence[Panel], axis: str = "y") -> Non
 
 
 def columns_for(keys: Sequence[Sequence[Any]]) -> int:
-    """How many panels stand in a line: the last of several keys tells columns apart.
-
-    Args:
-        keys: the values that tell panels apart, for each.
-    """
+    """How many panels of these keys stand in a line: the last of several tells columns apart."""
     count, last, others = len(keys), {key[-1:] for key in keys}, {key[:-1] for key in keys}
     if len(keys[0]) > 1 and count == len(last) * len(others) and 1 < len(last) < 4:
         return len(last)

@@ -33,7 +33,7 @@ def draw_scatter(shown: Shown) -> None:
             expected=f"rows of both that agree in {', '.join(by)}",
             do="mend each, or the conditions of x and y",
         )
-    told = replace(shown, picked=pd.concat(sides))
+    told = replace(shown, rows=pd.concat(sides))
     groups = list(both.groupby(list(view.panels), sort=False)) if view.panels else [((), both)]
     columns = frame.columns_for([values for values, _ in groups])
     handles = frame.dots(told.looked.values()) if view.series else []
@@ -50,16 +50,9 @@ def draw_scatter(shown: Shown) -> None:
         for ax, (_, part) in zip(axes, groups, strict=True):
             _points(ax, part, told, few, same)
             for axis in ("x", "y"):
-                frame.value_axis(ax, _side(part, axis), axis)
+                side = part.rename(columns=lambda name, end=f"_{axis}": name.removesuffix(end))
+                frame.value_axis(ax, Panel(side, side[:0]), axis)
             ax.grid(visible=True, axis="both")
-
-
-def _side(part: pd.DataFrame, axis: str) -> Panel:
-    """One of both estimates as the rows of a panel."""
-    fixed = ("measure", "against", "unit", "mean", "low", "high", "count", "noun")
-    names = {key: f"{key}_{axis}" if f"{key}_{axis}" in part else key for key in fixed}
-    rows = pd.DataFrame({key: part[name] for key, name in names.items()})
-    return Panel(rows, rows.iloc[:0])
 
 
 def _points(ax: Axes, part: pd.DataFrame, shown: Shown, few: bool, same: bool) -> None:

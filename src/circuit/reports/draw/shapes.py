@@ -18,6 +18,7 @@ from circuit.reports.draw.dots import draw_dots
 from circuit.reports.draw.frame import Shown
 from circuit.reports.draw.scatter import draw_scatter
 from circuit.reports.draw.stack import draw_stack
+from circuit.reports.rows import select
 from circuit.reports.saying import Context
 from circuit.reports.views import Cells, Curves, Dots, Scatter, Stack, View
 
@@ -45,7 +46,8 @@ def draw(view: View, context: Context, path: str | os.PathLike[str]) -> None:
             do="name a table of this kind in the view",
         )
     try:
-        _SHAPES[type(view)](Shown(view, context, path))
+        rows = select(context.tables[view.table], view.where, context.settings)
+        _SHAPES[type(view)](Shown(view, context, path, rows))
     except AnalysisError as error:
         error.where = f"figure {view.name}" + (f", {error.where}" if error.where else "")
         raise

@@ -33,7 +33,7 @@ def draw_stack(shown: Shown) -> None:
     rows = shown.rows.drop(index=total.index, errors="ignore")
     if rows[view.parts].nunique() > looks.MOST:
         rows = _few(rows, view.parts, looks.TOLD)
-    shown = replace(shown, picked=rows)
+    shown = replace(shown, rows=rows)
     names = list(dict.fromkeys(rows[view.parts]))
     rest = [name for name in names if str(name).endswith(" others")]
     colours = looks.colours_of([name for name in names if name not in rest])
@@ -57,7 +57,7 @@ def _areas(shown: Shown, total: pd.DataFrame, colours: Mapping[Any, Any]) -> Non
         else Patch(color=colour, label=looks.spelled(name))
         for name, colour in colours.items()
     ]
-    columns = frame.columns_for([tuple(panel.keys.values()) for panel in panels])
+    columns = frame.columns_for([panel.values for panel in panels])
     lines = -(-len(panels) // columns)
     notes = [
         *frame.notes(shown.rows, "Areas", "", along=True)[:1],
@@ -126,7 +126,7 @@ def _bars(shown: Shown, total: pd.DataFrame, colours: Mapping[Any, Any]) -> None
     if view.top is not None and rows["bar"].nunique() > view.top:
         rows = _few(rows, "bar", view.top)
         notes.append(f"The largest {view.top:,} bars, and the sum of all others.")
-    panels = replace(shown, picked=rows).panels()
+    panels = replace(shown, rows=rows).panels()
     handles: list[Any] = [Patch(color=c, label=looks.spelled(name)) for name, c in colours.items()]
     called = _whole_name(total, view) or "sum of parts"
     handles += frame.dots([Look(style.INK, called)], markersize=4)
