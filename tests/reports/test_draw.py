@@ -84,7 +84,7 @@ def control(rows: pd.DataFrame, name: str, **changed: Any) -> pd.DataFrame:
     return pd.concat([rows, rows.assign(against=name, **changed)], ignore_index=True)
 
 
-CURVES = Curves(name="figure", title="Heads to {last}", caption="", series="head")
+CURVES = Curves("figure", "Heads to {last}", series="head")
 
 
 def test_axes_have_names_units_and_steps(pictured):
@@ -160,11 +160,11 @@ def test_no_two_series_share_colour_and_dashes(pictured):
 
 def test_known_names_have_their_colours_and_numbers_get_darker(pictured):
     rows = table(heads=("test_iid", "train")).rename(columns={"head": "split"})
-    view = Curves(name="figure", title="", caption="", series="split")
+    view = Curves("figure", "", series="split")
     colours = [to_hex(line.get_color()) for line in pictured(view, rows).lines()]
     assert colours == [style.SPLIT_COLOURS["test_iid"], style.SPLIT_COLOURS["train"]]
     rows = table(heads=("16", "2", "4")).rename(columns={"head": "rank"})
-    view = Curves(name="figure", title="", caption="", series="rank")
+    view = Curves("figure", "", series="rank")
     picture = pictured(view, rows)
     assert picture.labels() == ["2", "4", "16"]
     light = [sum(to_rgba(line.get_color())[:3]) for line in picture.lines()]
@@ -174,7 +174,7 @@ def test_known_names_have_their_colours_and_numbers_get_darker(pictured):
 def test_panels_are_titled_and_only_like_ranges_share_an_axis(pictured):
     rows = table(measures=("qk_separation", "beats"))
     rows.loc[rows["measure"] == "beats", "unit"] = "share"
-    view = Curves(name="figure", title="", caption="", series="head", panels=("measure",))
+    view = Curves("figure", "", series="head", panels=("measure",))
     upper, lower = pictured(view, rows).axes
     assert [ax.get_title(loc="left") for ax in (upper, lower)] == ["QK separation", "beats"]
     assert (upper.get_ylabel(), lower.get_ylabel()) == ("score", "share (%)")
@@ -189,7 +189,7 @@ def test_panels_are_titled_and_only_like_ranges_share_an_axis(pictured):
 def test_a_control_is_a_band_over_all_series_and_a_line_where_it_has_no_width(pictured):
     rows = table(heads=HEADS[:2])
     bare = {"low": np.nan, "high": np.nan}
-    view = Curves(name="f", title="", caption="", series="head", control=("shuffled",))
+    view = Curves("f", "", series="head", control=("shuffled",))
     band = {"mean": np.nan, "low": 0.1, "high": 0.3}
     for changed in (band, {"mean": [0.1, 0.3] * 3, **bare}):
         picture = pictured(view, control(rows, "shuffled", **changed))
@@ -206,7 +206,7 @@ def test_a_control_is_a_band_over_all_series_and_a_line_where_it_has_no_width(pi
 def test_a_control_known_at_one_step_holds_for_all(pictured):
     rows = table(heads=HEADS[:1])
     chance = rows.iloc[:1].assign(against="chance", mean=0.25, low=np.nan, high=np.nan)
-    view = Curves(name="f", title="", caption="", series="head", control=("chance",))
+    view = Curves("f", "", series="head", control=("chance",))
     (line,) = [
         line
         for line in pictured(view, pd.concat([rows, chance])).lines()
@@ -219,7 +219,7 @@ def test_events_are_marked_by_name_and_those_not_reached_are_told(pictured):
     rows = table(heads=HEADS[:1])
     birth = rows.iloc[:1].assign(measure="birth", unit="step", mean=120.0, low=100.0, high=150.0)
     rows = pd.concat([rows, birth, birth.assign(measure="decline", mean=np.nan)])
-    view = Curves(name="f", title="", caption="", series="head", marks={"unit": "step"},
+    view = Curves("f", "", series="head", marks={"unit": "step"},
                   where={"measure": "qk_separation"})  # fmt: skip
     picture = pictured(view, rows)
     assert "birth: step 120" in picture.texts
@@ -228,25 +228,25 @@ def test_events_are_marked_by_name_and_those_not_reached_are_told(pictured):
 
 
 def test_a_logarithmic_axis(pictured):
-    view = Curves(name="f", title="", caption="", series="head", log=True)
+    view = Curves("f", "", series="head", log=True)
     assert pictured(view, table(unit="parameter unit")).axes[0].get_yscale() == "log"
 
 
 def test_stages_stand_along_the_axis_in_their_order(pictured):
     stages = ("embedding", "layer_0_post_attn", "layer_0_post_mlp")
     rows = table(heads=stages).rename(columns={"head": "stage"})
-    view = Curves(name="f", title="", caption="", x="stage", series="step")
+    view = Curves("f", "", x="stage", series="step")
     (ax,) = pictured(view, rows).axes
     ticks = [tick.get_text() for tick in ax.get_xticklabels()]
     assert ticks == ["embedding", "L0 attn", "L0 MLP"]
 
 
-DOTS = Dots(name="dots", title="", caption="", y=("head",))
+DOTS = Dots("dots", "", y=("head",))
 
 
 def test_dots_stand_on_a_line_of_their_name_with_interval_number_and_control(pictured):
     rows = table(steps=(300,))
-    view = Dots(name="dots", title="", caption="", y=("head",), control=("shuffled",))
+    view = Dots("dots", "", y=("head",), control=("shuffled",))
     picture = pictured(view, control(rows, "shuffled", mean=0.1))
     (ax,) = picture.axes
     assert [tick.get_text() for tick in ax.get_yticklabels()] == list(HEADS)
@@ -261,7 +261,7 @@ def test_dots_stand_on_a_line_of_their_name_with_interval_number_and_control(pic
 
 def test_only_the_largest_dots_are_drawn_and_the_rest_is_told(pictured):
     rows = table(steps=(300,)).assign(mean=[0.1, -3.0, 1.0, 2.0], low=np.nan, high=np.nan)
-    view = Dots(name="dots", title="", caption="", y=("head",), order="size", top=3)
+    view = Dots("dots", "", y=("head",), order="size", top=3)
     picture = pictured(view, rows)
     ticks = [tick.get_text() for tick in picture.axes[0].get_yticklabels()]
     assert ticks == ["L0H1", "L1H1", "L1H0"]
@@ -277,7 +277,7 @@ def test_dots_in_time_have_a_time_line_and_say_what_was_not_reached(pictured):
 
 def test_dots_of_one_line_are_told_apart_by_mark_and_colour(pictured):
     rows = table(steps=(300,), measures=("direct", "effect"))
-    view = Dots(name="dots", title="", caption="", y=("head",), series="measure")
+    view = Dots("dots", "", y=("head",), series="measure")
     picture = pictured(view, rows)
     dots = [line for line in picture.axes[0].lines if line.get_marker() not in ("None", None)]
     assert len({(to_hex(dot.get_color()), dot.get_marker()) for dot in dots}) == 2
@@ -286,7 +286,7 @@ def test_dots_of_one_line_are_told_apart_by_mark_and_colour(pictured):
 
 def test_cells_hold_numbers_the_control_in_brackets_and_a_bar_with_the_unit(pictured):
     rows = table(unit="share")
-    view = Cells(name="c", title="", caption="", x="step", y="head", control=("shuffled",))
+    view = Cells("c", "", x="step", y="head", control=("shuffled",))
     picture = pictured(view, control(rows, "shuffled", mean=0.071))
     assert picture.texts.count("(7%)") == len(rows)
     assert f"{rows['mean'].iloc[0]:.0%}" in picture.texts
@@ -296,7 +296,7 @@ def test_cells_hold_numbers_the_control_in_brackets_and_a_bar_with_the_unit(pict
 
 
 def test_cells_diverge_from_zero_for_signed_numbers_alone(pictured):
-    view = Cells(name="c", title="", caption="", x="step", y="head")
+    view = Cells("c", "", x="step", y="head")
     signed, share = pictured(view, table(unit="logit")), pictured(view, table(unit="share"))
     ends = [picture.axes[0].images[0].norm for picture in (signed, share)]
     assert ends[0].vmin == -ends[0].vmax
@@ -304,7 +304,7 @@ def test_cells_diverge_from_zero_for_signed_numbers_alone(pictured):
 
 
 def test_cells_without_a_row_are_grey(pictured):
-    view = Cells(name="c", title="", caption="", x="step", y="head")
+    view = Cells("c", "", x="step", y="head")
     picture = pictured(view, table().iloc[1:])
     assert np.isnan(np.asarray(picture.axes[0].images[0].get_array().filled(np.nan))).sum() == 1
     assert "Grey: there is no such number." in picture.note
@@ -321,7 +321,7 @@ def parts(steps=(0, 10, 20, 30)) -> pd.DataFrame:
     return estimates(pd.DataFrame(found), measure="contribution", unit="logit")
 
 
-AREAS = Stack(name="s", title="", caption="", where={"group": "L0H0"}, parts="component",
+AREAS = Stack("s", "", where={"group": "L0H0"}, parts="component",
               x="step", total={"component": "growth"})  # fmt: skip
 
 
@@ -350,7 +350,7 @@ def test_bars_sum_over_intervals_and_what_is_beyond_top_is_one_bar(pictured):
     rows = parts()
     small = rows[rows["group"] == "L0H0"].assign(group="L1H1", mean=lambda rows: rows["mean"] / 10)
     rows = pd.concat([rows, small])
-    view = Stack(name="s", title="", caption="", where={"component": Not("growth")},
+    view = Stack("s", "", where={"component": Not("growth")},
                  parts="component", y=("group",), top=1)  # fmt: skip
     picture = pictured(view, rows)
     (ax,) = picture.axes
@@ -361,7 +361,7 @@ def test_bars_sum_over_intervals_and_what_is_beyond_top_is_one_bar(pictured):
     assert "The largest 1 bars, and the sum of all others." in picture.note
 
 
-SCATTER = Scatter(name="x", title="", caption="", x={"measure": "direct"}, y={"measure": "effect"},
+SCATTER = Scatter("x", "", x={"measure": "direct"}, y={"measure": "effect"},
                   each=("head",))  # fmt: skip
 
 
@@ -382,13 +382,13 @@ def test_a_scatter_has_both_estimates_names_and_the_line_of_equals(pictured):
 def test_what_cannot_be_drawn_says_why(pictured):
     rows = table()
     cases: list[tuple[View, pd.DataFrame, str]] = [
-        (Curves(name="f", title="", caption=""), rows, "4 rows would be drawn .* tell apart head"),
-        (Curves(name="f", title="", caption="", series="hed"), rows, "no column 'hed'"),
-        (Curves(name="f", title="", caption="", table="no"), rows, "no table 'no' .* rows"),
-        (Curves(name="f", title="{rnk}", caption="", series="head"), rows, "called 'rnk'"),
-        (Curves(name="f", title="", caption="", series="measure", where={"head": "L0H0"}),
+        (Curves("f", ""), rows, "4 rows would be drawn .* tell apart head"),
+        (Curves("f", "", series="hed"), rows, "no column 'hed'"),
+        (Curves("f", "", table="no"), rows, "no table 'no' .* rows"),
+        (Curves("f", "{rnk}", series="head"), rows, "called 'rnk'"),
+        (Curves("f", "", series="measure", where={"head": "L0H0"}),
          table(measures=("a", "b")).assign(unit=["a", "b"] * 12), "has the units a, b"),
-        (Dots(name="f", title="", caption="", y=("head",), control=("x",)), rows[rows["step"] == 0],
+        (Dots("f", "", y=("head",), control=("x",)), rows[rows["step"] == 0],
          "no row has against 'x'"),
         (AREAS, pd.concat([parts(), parts()]), "2 rows would be drawn"),
         (SCATTER, table(steps=(1,), measures=("direct",)), "no row has measure 'effect'"),
@@ -405,7 +405,7 @@ def test_the_same_rows_give_the_same_bytes(pictured):
 
 def test_rows_without_a_number_are_drawn_empty(pictured):
     empty = table(steps=(300,)).assign(mean=np.nan, low=np.nan, high=np.nan, count=0)
-    cells = Cells(name="c", title="", caption="", x="step", y="head")
+    cells = Cells("c", "", x="step", y="head")
     for view in (CURVES, DOTS, cells):
         assert len(pictured(view, empty).axes) == 1
 
@@ -444,7 +444,7 @@ def test_any_table_is_drawn_without_overlap(pictured, keys, groups, steps, unit,
     rows["mean"] = rows["mean"].where(rng.random(len(rows)) > 0.1)
     rows = estimates(rows, measure="effect", unit=unit, count=9, noun="events")
     rows = control(rows, "control", mean=rows["mean"] / 2)
-    kwargs = {"title": "Any", "caption": "", "panels": ("group",)}
+    kwargs = {"title": "Any", "panels": ("group",)}
     controlled = {"control": ("control",), **kwargs}
     view = data.draw(
         st.sampled_from([

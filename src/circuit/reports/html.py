@@ -79,7 +79,6 @@ a{color:var(--accent);text-decoration-thickness:.06em;text-underline-offset:.15e
 background:var(--mark-wash);border-left:4px solid var(--mark-line);border-radius:0 5px 5px 0;
 font:.92rem/1.5 var(--sans);color:var(--mark)}
 .marks li+li{margin-top:.45rem}
-.marks b{font-weight:700}
 nav{grid-column:1;grid-row:1/span 3;font:.86rem/1.42 var(--sans)}
 nav .inside{position:sticky;top:0;max-height:100vh;overflow:auto;padding:3.4rem 0 2rem}
 nav p{font-weight:700;margin:0 0 .6rem}
@@ -88,9 +87,7 @@ nav>div>ol>li{margin:0 0 .75rem}
 nav li li{margin:.22rem 0 0}
 nav a{color:var(--soft);text-decoration:none}
 nav>div>ol>li>a{color:var(--ink);font-weight:600}
-nav a:hover{color:var(--accent);text-decoration:underline}
 article{margin:0 0 2.6rem}
-article+article{margin-top:3rem}
 figure{margin:1.6rem 0 1.9rem}
 .frame{border:1px solid var(--line);border-radius:6px;padding:.5rem .7rem;overflow-x:auto}
 svg.plot *{stroke-linejoin:round;stroke-linecap:butt}
@@ -109,16 +106,11 @@ vertical-align:top}
 th{font-weight:600;color:var(--soft);border-bottom:1.5px solid var(--soft);background:#fff;
 position:sticky;top:0;vertical-align:bottom}
 td.number,th.number{text-align:right;white-space:nowrap}
-td:last-child,th:last-child{padding-right:.2rem}
-.numbers{width:100%}
 .numbers td:nth-child(2){font-weight:600}
-.numbers td:nth-child(3){color:var(--soft)}
 .digests td:last-child{font-family:var(--mono);font-size:.78em;overflow-wrap:anywhere}
 details{font:.9rem/1.5 var(--sans);margin:.5rem 0}
 summary{cursor:pointer;color:var(--accent);padding:.12rem 0}
-summary:hover{text-decoration:underline}
 details.runs{border:1px solid var(--line);border-radius:6px;padding:.55rem 1rem;margin:1.6rem 0}
-details.runs>summary{font-weight:600}
 details.runs article{font:17px/1.6 var(--serif);border-top:1px solid var(--line);
 margin-top:1rem;padding-top:1rem}
 footer{border-top:1px solid var(--line);margin-top:3rem;padding-top:1rem;
@@ -129,19 +121,15 @@ a:focus-visible,summary:focus-visible{outline:2px solid var(--accent);outline-of
 nav{border-bottom:1px solid var(--line);padding-bottom:1rem}
 nav .inside{position:static;max-height:none;padding:1.4rem 0 0}
 nav>div>ol{columns:2 16rem;column-gap:2rem}
-nav>div>ol>li{break-inside:avoid}
 header{padding-top:1.8rem}}
 @media (max-width:36rem){
 body{font-size:16px}
-.page{padding:0 1rem 3rem}
-h1{font-size:1.65rem}
-h3{font-size:1.22rem}}
+.page{padding:0 1rem 3rem}}
 @media print{
 body{font-size:10.5pt}
 .page{display:block;padding:0}
 nav .inside{position:static;max-height:none;padding:0}
 nav li li{display:none}
-header{padding-top:0}
 h2,h3,h4,figcaption{break-after:avoid}
 figure,.marks,.summary,tr{break-inside:avoid}
 .frame{border:0;padding:0}

@@ -235,6 +235,11 @@ def readable_on(colour: str) -> str:
     return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
 
 
+def spare_colour(number: int) -> str:
+    """A colour for the so manieth of things that no palette knows."""
+    return SPARE_COLOURS[number % len(SPARE_COLOURS)]
+
+
 def words(name: str) -> str:
     """A name from code as people write it; parameters keep theirs."""
     if "." in name or name.startswith("W_"):

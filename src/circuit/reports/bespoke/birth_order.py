@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from circuit.reports.style import FAINT, SOFT, SPARE_COLOURS, picture
+from circuit.reports.style import FAINT, SOFT, picture, spare_colour
 
 
 def birth_order(rows: pd.DataFrame, threshold: float, path: str) -> None:
@@ -42,7 +42,7 @@ def _order(ax: Axes, places: pd.DataFrame, born: pd.DataFrame, cutoffs: list[int
     listed = born.sort_values("final_strength", ascending=False).sort_values("birth", kind="stable")
     last, place = len(cutoffs), {step: x for x, step in enumerate(cutoffs)}
     arrived = list(listed.loc[listed["birth"].notna(), "head"])
-    colours = {head: SPARE_COLOURS[i % len(SPARE_COLOURS)] for i, head in enumerate(arrived)}
+    colours = {head: spare_colour(i) for i, head in enumerate(arrived)}
     for y, (head, step) in enumerate(zip(listed["head"], listed["birth"], strict=True), 1):
         own = head in colours
         colour = colours.get(head, FAINT)

@@ -9,18 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from circuit.reports.style import (
-    INK,
-    SEQUENTIAL,
-    SPARE_COLOURS,
-    bare,
-    colour_bar,
-    counts,
-    every_nth,
-    picture,
-    side_legend,
-    words,
-)
+from circuit.reports import style
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _MATRIX_TICKS = 8
@@ -40,14 +29,14 @@ def group_distances(pairwise: pd.DataFrame, path: str) -> None:
             names = sorted({*part["a"], *part["b"]})
             pairs = part.set_index(["a", "b"])["distance"].unstack()
             half = pairs.reindex(index=names, columns=names).fillna(0.0).to_numpy()
-            image = ax.imshow(half + half.T, cmap=SEQUENTIAL, norm=norm)
-            ticks = every_nth(len(names), _MATRIX_TICKS)
+            image = ax.imshow(half + half.T, cmap=style.SEQUENTIAL, norm=norm)
+            ticks = style.every_nth(len(names), _MATRIX_TICKS)
             ax.set_xticks(ticks, [names[i] for i in ticks], fontsize=7)
             ax.set_yticks(ticks, [names[i] for i in ticks], fontsize=7)
-            bare(ax)
+            style.bare(ax)
             beside = f" [{part['distance'].mean():.2f}, {part['shuffled'].mean():.2f}]"
             ax.set_title(ax.get_title("left") + beside, fontsize=8)
-        colour_bar(image, axes, "distance (within spread)", aspect=18, shrink=0.85)
+        style.colour_bar(image, axes, "distance (within spread)", aspect=18, shrink=0.85)
 
     _draw(pairwise, path, "Distances between groups", note, 3.15, row, width=7.2)
 
@@ -58,18 +47,18 @@ def axes(projections: pd.DataFrame, path: str) -> None:
     note = (
         "Plane: top two directions of scatter between the largest groups (at most 8), found in "
         "even programs; shown: states of odd programs,\n"
-        f"{counts(sizes, 'states')} each. Every panel has axes and scale of its own."
+        f"{style.counts(sizes, 'states')} each. Every panel has axes and scale of its own."
     )
 
     def row(axes: list[Axes], parts: list[pd.DataFrame]) -> None:
         for ax, part in zip(axes, parts, strict=True):
             for i, (name, group) in enumerate(part.groupby("member")):
-                look = {"color": (*SPARE_COLOURS, INK)[i % 8], "marker": _MARKERS[i % 8]}
+                look = {"color": style.SPARE_COLOURS[i % 8], "marker": _MARKERS[i % 8]}
                 dots = {"s": 12, "alpha": 0.6, "linewidth": 0, **look}
                 ax.scatter(group["x"], group["y"], label=str(name), **dots)
             ax.set(xlabel="axis 1 (state unit)", ylabel="axis 2 (state unit)")
             ax.grid(visible=False)
-        side_legend(axes[-1], words(parts[0]["group"].iloc[0]))
+        style.side_legend(axes[-1], style.words(parts[0]["group"].iloc[0]))
 
     _draw(projections, path, "States by group", note, 3.1, row)
 
@@ -91,12 +80,12 @@ def _draw(
         sorted(states["step"].unique()),
     )
     title = f"{title} at step {steps[0]:,} and at step {steps[-1]:,}"
-    with picture(path, title, note, height=0.8 + high * len(cells), **size) as body:
+    with style.picture(path, title, note, height=0.8 + high * len(cells), **size) as body:
         panels = body.subplots(len(cells), len(steps), squeeze=False)
         for axes, ((role, group), here) in zip(panels, cells, strict=True):
             parts = [here[here["step"] == step] for step in steps]
             for ax, step, part in zip(axes, steps, parts, strict=True):
                 site = part["site"].iloc[0]
-                name = f"{words(group)} at {words(role)}, step {step:,}\n{site}"
+                name = f"{style.words(group)} at {style.words(role)}, step {step:,}\n{site}"
                 ax.set_title(name, fontsize=8)
             row(list(axes), parts)

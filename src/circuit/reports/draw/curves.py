@@ -101,15 +101,9 @@ def _log_axis(ax: Axes, percent: bool) -> None:
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8))
     ax.yaxis.set_minor_locator(NullLocator())
     scale, sign = (100, "%") if percent else (1, "")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{_power(scale * v)}{sign}"))
-
-
-def _power(value: float) -> str:
-    if value <= 0 or 1e-3 <= value < 1e4:
-        return f"{value:g}"
-    mantissa, _, exponent = f"{value:.0e}".partition("e")
-    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"10{raised}" if mantissa == "1" else f"{mantissa}·10{raised}"
+    ax.yaxis.set_major_formatter(
+        FuncFormatter(lambda v, _: f"{scale * v:g}{sign}".replace("-", "−"))
+    )
 
 
 def _lines(ax: Axes, rows: pd.DataFrame, series: str, looked: Mapping[Any, Look]) -> None:

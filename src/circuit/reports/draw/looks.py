@@ -1,8 +1,8 @@
 """How series look: one value, one look, in all panels and, where its name means something, figures.
 
 Values that a palette of :mod:`circuit.reports.style` knows (components, splits, roles) have its
-colours, stages those of the stream, numbers a shade that is darker the larger they are, heads that
-were chosen those of their role. All others take the spare colours in turn, with dashes that differ
+colours, numbers and stages a shade that is darker the larger or later they are, heads that were
+chosen the colours of their role. All others take the spare colours in turn, with dashes that differ
 from those of their neighbours. Beyond :data:`MOST` series the largest have looks (of numbers: some,
 evenly spread), the others are grey.
 """
@@ -37,7 +37,6 @@ _REST = {
     **dict.fromkeys(("whole", "sum", "total"), style.INK),
 }
 _STAGE = re.compile(r"embedding|final_norm|layer_\d+_\w+")
-_STAGE_LINES = {"embedding": (0, (1, 1.5)), "final_norm": (0, (4, 1.2, 1, 1.2))}
 
 
 @dataclass(frozen=True)
@@ -61,31 +60,21 @@ def looks(rows: pd.DataFrame, series: str) -> dict[Any, Look]:
     chosen = roles_of(rows, series)
     if chosen:
         return {value: _of_role(value, role) for value, role in chosen.items()}
-    if all(_STAGE.fullmatch(str(value)) for value in values):
-        dashes = {name: (0, (4, 1.5)) for name in values if name.endswith("_post_attn")}
-        lines = {**dashes, **_STAGE_LINES}
-        shades = _shades(values).items()
-        return {name: Look(c, style.words(name), lines.get(name, "-")) for name, c in shades}
-    if len(values) > 1 and all(map(is_number, values)):
-        ordered = sorted(values, key=float)
-        if len(values) > MOST:
-            ordered = [ordered[i] for i in style.thinned(range(len(values)), TOLD)]
-        return {
-            value: Look(shade, spelled(value), marker=MARKS[i % len(MARKS)])
-            for i, (value, shade) in enumerate(_shades(ordered).items())
-        }
-    told = values if len(values) <= MOST else largest(rows, series, TOLD)
+    numbers = all(map(is_number, values))
     found = {}
+    if len(values) > 1 and (numbers or all(_STAGE.fullmatch(str(value)) for value in values)):
+        ordered = sorted(values, key=float) if numbers else values
+        if len(ordered) > MOST:
+            ordered = [ordered[i] for i in style.thinned(range(len(ordered)), TOLD)]
+        for i, value in enumerate(ordered):
+            shade = style.SEQUENTIAL(0.35 + 0.65 * i / (len(ordered) - 1))
+            found[value] = Look(shade, spelled(value), marker=MARKS[i % len(MARKS)])
+        return found
+    told = values if len(values) <= MOST else largest(rows, series, TOLD)
     for i, (value, colour) in enumerate(colours_of(told).items()):
         name = style.words(str(value)) or _none(series)
         found[value] = Look(colour, name, DASHES[i % len(DASHES)], MARKS[i % len(MARKS)])
     return found
-
-
-def _shades(values: Sequence[Any]) -> dict[Any, Any]:
-    """A colour for each value, darker and darker."""
-    last = max(len(values) - 1, 1)
-    return {value: style.SEQUENTIAL(0.35 + 0.65 * i / last) for i, value in enumerate(values)}
 
 
 def colours_of(values: Sequence[Any]) -> dict[Any, Any]:
