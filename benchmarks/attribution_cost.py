@@ -30,11 +30,10 @@ import torch
 
 from circuit.attribution.data_labels import label_programs
 from circuit.attribution.engine import Engine, evaluator
-from circuit.attribution.group_memory import GroupMemory
 from circuit.attribution.growth import Growth
 from circuit.attribution.observers import AttributionObserver
 from circuit.attribution.products import grouped
-from circuit.attribution.sources import OptimizerStep, UpdateSource
+from circuit.attribution.sources import GroupMemory, OptimizerStep, UpdateSource
 from circuit.config.scalar import ScalarSettings
 from circuit.config.study import load_settings
 from circuit.model.transformer import Decoder

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from circuit.artifacts import read_json, write_rows
-from circuit.attribution.asked import asked_scalars, growth_of
+from circuit.attribution.growth import asked_scalars, growth_of
 from circuit.attribution.tables import CHORDS
 from circuit.config.attribution import Requested
 from circuit.job import job

@@ -7,7 +7,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from circuit.artifacts import read_json, write_rows
-from circuit.attribution.requests import observers
+from circuit.attribution.observers import observers
 from circuit.attribution.tables import OUTPUTS
 from circuit.config.terms import VERIFICATION_UNITS
 from circuit.job import job

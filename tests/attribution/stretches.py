@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from circuit.artifacts import write_rows
-from circuit.attribution.requests import observers
+from circuit.attribution.observers import observers
 from circuit.attribution.tables import OUTPUTS
 from circuit.training.records import RunRecord
 from circuit.training.replay import replay
@@ -25,7 +25,7 @@ def replay_stretch(
     torch.set_num_threads(1)
     record = RunRecord(manifest, data)
     start, stop = stretch
-    watching = observers(requests, record, SELECTIONS, start)
+    watching = observers(requests, record, SELECTIONS, start, {})
     since = min(observer.since for observer in watching.values())
     begin = max(step for step in record.manifest.steps if step <= since)
     for step in replay(record.trajectory, record.manifest, begin, stop, lambda _: None):

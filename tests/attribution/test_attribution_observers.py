@@ -7,11 +7,10 @@ from tiny_run import finish, tiny_recipe, tiny_trajectory
 from tiny_steps import attribute, scalars_along
 
 from circuit.attribution.engine import Engine, evaluator
-from circuit.attribution.growth import Growth
-from circuit.attribution.observers import AttributionObserver
+from circuit.attribution.growth import WHOLE, Growth
+from circuit.attribution.observers import AttributionObserver, TraceObserver
 from circuit.attribution.products import grouped
-from circuit.attribution.sources import WHOLE, OptimizerStep
-from circuit.attribution.trace import TraceObserver
+from circuit.attribution.sources import OptimizerStep
 from circuit.config.terms import COMPARATORS, COMPONENTS, TRACE_UNITS
 from circuit.training.replay import replay
 
@@ -278,16 +277,6 @@ def test_a_trace_ranks_the_tensors_that_moved_most(trace):
         assert top["parameter_norm"].tolist() == pytest.approx(
             [float(sizes[name].norm()) for name in top["parameter"]], rel=1e-5
         )
-
-
-def test_no_top_parameters_is_an_empty_table_with_its_columns(trace):
-    run, _, full = trace
-    observer = TraceObserver(0, top_parameters=0)
-    for step in replay(run.trajectory, run.manifest, 0, 3, lambda _: None):
-        observer.see(step)
-    table = observer.tables()["top_parameters"]
-    assert table.empty
-    assert list(table) == list(full["top_parameters"])
 
 
 def test_a_replayed_run_is_attributed_like_its_states(trace, planted_events, planted_benchmark):

@@ -198,9 +198,6 @@ def test_a_job_without_analyses_leaves_typed_empty_tables():
         table = output.collect({}, {})
         assert table.empty
         assert list(table) == ["analysis", *output.columns]
-        assert {name: str(table[name].dtype) for name in output.units} == {
-            name: output.columns[name] for name in output.units
-        }
 
 
 def test_what_is_left_of_no_movement_is_without_bound(files):

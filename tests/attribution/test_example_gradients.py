@@ -274,7 +274,7 @@ def halves(planted, untrained, planted_events):
             columns = group_columns(planted.decoder.layout, "head_projection", [f"L1H2.{side}"])
             products = gradient_products(network.decoder, network.flat, reads, columns, none, 64)
             cosine = {"cosine": pair_matrices(products)["cosine"]}
-            rows = relation_rows(cosine, labels, labels.columns).set_index(["which", "relation"])
+            rows = relation_rows(cosine, labels).set_index(["which", "relation"])
             rows = rows.loc["difference"]
             found[name, side] = {r: (rows.low[r], rows.high[r]) for r in rows.index}
     return found

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from circuit.attribution.example_gradients import group_columns
 from circuit.attribution.example_reads import READ_UNITS, choose_reads, follow_reads
 from circuit.attribution.gradient_relations import SHUFFLED
 from circuit.errors import AnalysisError
@@ -17,17 +18,14 @@ from circuit.task.events import read_events
 
 SPLITS = ("train", "heldout_pairs")
 ROUTES = ("looking", "copying")
-SETTINGS = Settings.model_validate(
-    {
-        "kind": "example_gradients",
-        "heads": "head_scan",
-        "reads": 24,
-        "routes": {
-            "looking": {"scalar": "qk_separation", "head": "winner"},
-            "copying": {"scalar": "ov_value_margin", "head": "winner"},
-        },
-    }
-)
+SETTINGS = {
+    "kind": "example_gradients",
+    "heads": "head_scan",
+    "routes": {
+        "looking": {"scalar": "qk_separation", "head": "winner"},
+        "copying": {"scalar": "ov_value_margin", "head": "winner"},
+    },
+}
 
 
 def chosen(benchmark, splits=SPLITS, reads=24, seed=0):
@@ -44,6 +42,12 @@ def routes_of(network, events, value_ids):
     return gradients
 
 
+def followed(decoder, states, reads, routes, passes, only=("module", ())):
+    columns = group_columns(decoder.layout, *only)
+    of = (decoder, states.__getitem__, states, reads, ROUTES, routes)
+    return follow_reads(*of, columns, memory_mb=512, seed=0, passes=passes)
+
+
 @pytest.fixture(scope="module")
 def found(planted, untrained, planted_benchmark, planted_events):
     """Step 0 is the untrained twin, step 100 the planted network."""
@@ -51,16 +55,8 @@ def found(planted, untrained, planted_benchmark, planted_events):
     routes = routes_of(planted, planted_events.select(range(0, 171, 9)), words.value_ids)
     states = {0: untrained.flat, 100: planted.flat}
     passes = Passes()
-    examples = follow_reads(
-        planted.decoder,
-        states.__getitem__,
-        (0, 100),
-        chosen(planted_benchmark),
-        ROUTES,
-        routes,
-        SETTINGS,
-        passes,
-    )
+    reads = chosen(planted_benchmark)
+    examples = followed(planted.decoder, states, reads, routes, passes)
     return examples, passes, routes
 
 
@@ -151,17 +147,9 @@ def test_the_planted_network_is_right_and_its_twin_is_not(found):
 
 def test_restricted_to_what_only_looks_copying_has_no_supporter(found, planted, planted_benchmark):
     """The query of the matching head is no part of what it copies."""
-    settings = SETTINGS.model_copy(update={"grouping": "head_projection", "groups": ("L1H2.q",)})
-    examples = follow_reads(
-        planted.decoder,
-        lambda _: planted.flat,
-        (100,),
-        chosen(planted_benchmark),
-        ROUTES,
-        found[2],
-        settings,
-        Passes(),
-    )
+    reads, only = chosen(planted_benchmark), ("head_projection", ("L1H2.q",))
+    states = {100: planted.flat}
+    examples = followed(planted.decoder, states, reads, found[2], Passes(), only)
     assert (examples.reads["alignment_copying"] == 0).all()
     assert (examples.reads["alignment_looking"].abs() > 0).all()
     # All reads pull the query towards its own key's direction, so up to the sign of looking.
@@ -170,9 +158,9 @@ def test_restricted_to_what_only_looks_copying_has_no_supporter(found, planted, 
 
 
 def test_routes_are_measured_on_other_programs_than_the_reads():
-    changed = SETTINGS.model_dump() | {"route_split": "train"}
+    changed = SETTINGS | {"route_split": "train"}
     with pytest.raises(ValueError, match="route_split 'train' is among splits"):
         Settings.model_validate(changed)
-    one = SETTINGS.model_dump() | {"routes": {"looking": {"scalar": "correct_value_logit"}}}
+    one = SETTINGS | {"routes": {"looking": {"scalar": "correct_value_logit"}}}
     with pytest.raises(ValueError, match="at least 2 items"):
         Settings.model_validate(one)

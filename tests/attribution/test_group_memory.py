@@ -7,11 +7,10 @@ import torch
 from tiny_run import tiny_recipe, tiny_trajectory
 from tiny_steps import float64_steps
 
-from circuit.attribution.data_labels import GROUPINGS, label_programs
+from circuit.attribution.data_labels import GROUPINGS, label_batch, label_programs
 from circuit.attribution.group_gradients import group_gradients
-from circuit.attribution.group_memory import BEFORE_WINDOW, GroupMemory
-from circuit.attribution.pushes import label_batch
-from circuit.config.terms import COMPARATORS
+from circuit.attribution.sources import GroupMemory
+from circuit.config.terms import BEFORE_WINDOW, COMPARATORS
 from circuit.errors import AnalysisError
 from circuit.training.checkpoints import initial_state
 from circuit.training.optimizers import gains

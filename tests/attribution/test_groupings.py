@@ -8,8 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuit.attribution.groupings import grouping_labels
-from circuit.attribution.products import Grouping
+from circuit.attribution.products import Grouping, grouping_labels
 from circuit.config.recipe import ModelSettings
 from circuit.config.terms import GROUPINGS, REST
 from circuit.errors import AnalysisError

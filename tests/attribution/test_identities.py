@@ -15,9 +15,8 @@ from tiny_steps import float64_steps, scalars_along, world_of
 from circuit.attribution.data_labels import GROUPINGS as DATA
 from circuit.attribution.data_labels import label_programs
 from circuit.attribution.engine import Engine, evaluator
-from circuit.attribution.group_memory import GroupMemory
 from circuit.attribution.products import grouped
-from circuit.attribution.sources import OptimizerStep
+from circuit.attribution.sources import GroupMemory, OptimizerStep
 from circuit.config.terms import CHECKPOINT_DIFFERENCE, GROUPINGS
 from circuit.scalars.evaluate import scalar_values
 

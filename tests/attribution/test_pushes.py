@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from circuit.attribution.data_labels import label_programs
-from circuit.attribution.pushes import label_batch, motion, program_pushes
+from circuit.attribution.data_labels import label_batch, label_programs
+from circuit.attribution.pushes import motion
 from circuit.errors import AnalysisError
 from circuit.scalars.routing import qk_separation
 from circuit.training.optimizers import gains
@@ -20,6 +20,10 @@ def step(steps):
 def direction(world, step):
     """The gradient of a scalar at the step's start."""
     return world.gradient(qk_separation((1, 0)), step.before.theta)
+
+
+def program_pushes(decoder, theta, batch, direction):
+    return motion(decoder, theta, batch.tokens[:, :-1], direction).pushes(batch.targets)
 
 
 def test_pushes_sum_to_the_derivative_of_the_loss(step, direction):

@@ -6,7 +6,6 @@ from tiny_run import tiny_recipe, tiny_trajectory
 from tiny_steps import float64_steps
 
 from circuit.attribution.data_labels import label_programs
-from circuit.attribution.group_memory import GroupMemory
 from circuit.attribution.removal import (
     FULL,
     HELD,
@@ -15,6 +14,7 @@ from circuit.attribution.removal import (
     push_update,
     removal_oracle,
 )
+from circuit.attribution.sources import GroupMemory
 from circuit.scalars.behaviour import answer_margin
 from circuit.scalars.routing import qk_separation
 from circuit.training.checkpoints import TrainState, initial_state

@@ -5,7 +5,7 @@ import pytest
 from attributed import window
 from viewing import outcome, viewed
 
-from circuit.attribution.data_sums import group_rows
+from circuit.attribution.window import group_rows
 from circuit.estimates import EXCESS, estimates
 from circuit.kinds.attributed import attribution_tables
 from circuit.kinds.data_attribution.measure import removal_rows

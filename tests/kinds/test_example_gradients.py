@@ -10,7 +10,6 @@ from circuit.artifacts import write_tensors
 from circuit.attribution import example_reads
 from circuit.attribution.example_gradients import Products
 from circuit.attribution.example_reads import READ_UNITS
-from circuit.kinds.example_gradients.settings import Settings
 from circuit.measuring import Table
 
 ASKED = {
@@ -47,20 +46,15 @@ def measured():
     g, r = torch.as_tensor(gradients), torch.as_tensor(routes)
     right = torch.as_tensor(draw.random(N) < 0.5)
     found = Products(g @ g.T, g @ r.T, r @ r.T, torch.ones(N, dtype=torch.float64), right)
-    kept = example_reads.gradient_products, example_reads.group_columns
+    kept = example_reads.gradient_products
     example_reads.gradient_products = lambda *_: found
-    example_reads.group_columns = lambda *_: None
-    settings = Settings.model_validate({"kind": "example_gradients", **ASKED})
     passes = type("Passes", (), {"whole": 0})()
-    decoder = type("Decoder", (), {"layout": None})()
     chosen = example_reads.ChosenReads(None, labels)
+    of = (None, lambda _: None, (0, 9), chosen, list(ASKED["routes"]), lambda _: None, None)
     try:
-        return example_reads.follow_reads(
-            decoder, lambda _: None, (0, 9), chosen, list(ASKED["routes"]), lambda _: None,
-            settings, passes,
-        )  # fmt: skip
+        return example_reads.follow_reads(*of, memory_mb=512, seed=0, passes=passes)
     finally:
-        example_reads.gradient_products, example_reads.group_columns = kept
+        example_reads.gradient_products = kept
 
 
 def seen(found, folder, rows=None):

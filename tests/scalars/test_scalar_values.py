@@ -6,7 +6,6 @@ and gets at a head's OV image and direct logits by editing the pass, not by mult
 
 import dataclasses
 import math
-from functools import partial
 
 import numpy as np
 import pytest
@@ -451,17 +450,19 @@ def test_complementary_subspaces_share_out_the_norm_and_the_lens(world):
     state = world.states[20]
     base = {"subspace": "pca(layer_1_post_attn, causal_prefix)", "basis": 20}
 
+    base |= {"stage": "layer_1_post_attn", "role": "prediction", "rank": 16}
     settings = ScalarSettings(scalar="subspace_projection", **base)
-    space = subspace.Subspace.named(settings, world.decoder, world.events, world.value_ids, None)
-    whole, some = (top_frame(space.gram_at(state), rank).left for rank in (16, 5))
+    plain = subspace.projection(settings, world.decoder, world.events, world.value_ids, None)
+    whole, some = (top_frame(plain.matrix_at(state), rank).left for rank in (16, 5))
     torch.testing.assert_close(whole[:, :5], some)
     rival = torch.zeros(len(world.events), dtype=torch.long)
     for reading in ("squared_norm", "readout"):
-        make = partial(
-            subspace.Projection, "layer_1_post_attn", "prediction", space, reading, rival
-        )
         parts = [
-            world.values(make(rank=b.shape[1], basis=Frame(b, b)))
+            world.values(
+                dataclasses.replace(
+                    plain, reading=reading, rival=rival, rank=b.shape[1], basis=Frame(b, b)
+                )
+            )
             for b in (whole, some, whole[:, 5:])
         ]
         torch.testing.assert_close(parts[0], parts[1] + parts[2], rtol=1e-10, atol=1e-10)

@@ -6,8 +6,7 @@
    one group more, ``other_tokens``. ``token`` labels targets by what kind of token they are.
    ``sample`` deals whole programs into random buckets: the control, whose groups differ by chance.
 3. ``supports_opposes`` cannot be known beforehand. Whether a program supports a scalar depends on
-   the parameters, so its labels are made anew at every step
-   (:func:`circuit.attribution.pushes.label_batch`).
+   the parameters, so its labels are made anew at every step.
 """
 
 from __future__ import annotations
@@ -17,11 +16,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuit.attribution.pushes import motion
 from circuit.config.attribution import RequestedOfData
 from circuit.errors import AnalysisError, nearest
+from circuit.model.transformer import Decoder
 from circuit.task.events import token_matrix
 from circuit.task.streams import read_table
 from circuit.task.vocabulary import Vocabulary
@@ -57,11 +58,7 @@ class DataLabels(NamedTuple):
     labels: Int[Tensor, "N T-1"] | None
 
     def of(self, batch: Batch) -> Int[Tensor, "B T-1"]:
-        """Labels of a batch's targets.
-
-        Raises:
-            AnalysisError: these labels depend on the parameters.
-        """
+        """Labels of a batch's targets; refused where they depend on the parameters."""
         if self.labels is None:
             raise AnalysisError(
                 what="labels of supports and opposes depend on the parameters",
@@ -73,11 +70,7 @@ class DataLabels(NamedTuple):
 
 
 def asked_labels(settings: RequestedOfData, record: RunRecord) -> DataLabels:
-    """What an analysis of a run groups the training programs' tokens by.
-
-    Raises:
-        AnalysisError, BenchmarkError: as for :func:`label_programs`.
-    """
+    """What an analysis groups the training programs' tokens by; errors of ``label_programs``."""
     programs = record.split(record.manifest.recipe.train_split)
     vocabulary = record.benchmark.vocabulary
     return label_programs(programs, vocabulary, settings.data, settings.buckets, settings.seed)
@@ -109,8 +102,17 @@ def label_programs(
     place = torch.arange(1, tokens.shape[1])  # of every target in its stream
     exists = place < lengths[:, None]
     if data == "sample":
-        groups, labels = _buckets(len(programs), buckets, seed)
-        per_target = labels[:, None].expand(exists.shape)
+        if len(programs) < buckets:
+            raise AnalysisError(
+                what=f"{len(programs)} programs cannot be dealt into {buckets} buckets",
+                where="data: sample",
+                expected=f"at least {buckets} programs",
+                do="lower buckets",
+            )
+        order = np.random.default_rng(seed).permutation(len(programs))
+        groups = tuple(f"bucket {b + 1}" for b in range(buckets))
+        per_target = torch.empty(exists.shape, dtype=torch.int64)
+        per_target[order] = (torch.arange(len(programs)) % buckets)[:, None]
     else:
         reads = read_table(programs, vocabulary)
         at = tuple(torch.tensor(reads[name].to_numpy(copy=True)) for name in ("row", "prediction"))
@@ -129,16 +131,32 @@ def label_programs(
     return DataLabels(groups, per_target.masked_fill(~exists, -1).to(torch.int16))
 
 
-def _buckets(count: int, buckets: int, seed: int) -> tuple[tuple[str, ...], Int[Tensor, " N"]]:
-    """Random buckets whose sizes differ by one at most."""
-    if count < buckets:
+def label_batch(
+    labels: DataLabels,
+    decoder: Decoder,
+    theta: Float[Tensor, " P"],
+    batch: Batch,
+    gradient: Float[Tensor, " P"] | None,
+) -> Int[Tensor, "B T-1"]:
+    """Number of the group of every target of a batch; -1 where there is none.
+
+    Where labels depend on θ: a program ``supports`` a scalar whose gradient is given if descending
+    the program's own loss raises the scalar, -⟨gradient, ∇L⟩ > 0; else it ``opposes`` it.
+
+    Raises:
+        AnalysisError: the labels need a gradient and there is none.
+    """
+    if labels.labels is not None:
+        return labels.of(batch)
+    if gradient is None:
         raise AnalysisError(
-            what=f"{count} programs cannot be dealt into {buckets} buckets",
-            where="data: sample",
-            expected=f"at least {buckets} programs",
-            do="lower buckets",
+            what="supports and opposes are not defined without a scalar's gradient",
+            where="data: supports_opposes",
+            expected="the gradient of the first scalar at the step's start",
+            do="evaluate the scalar at this step too, or group the data by something else",
         )
-    order = np.random.default_rng(seed).permutation(count)
-    labels = np.empty(count, dtype=np.int64)
-    labels[order] = np.arange(count) % buckets
-    return tuple(f"bucket {b + 1}" for b in range(buckets)), torch.from_numpy(labels)
+    pushes = motion(decoder, theta, batch.tokens[:, :-1], gradient).pushes(batch.targets)
+    groups = torch.where(
+        pushes.sum(1) < 0, SUPPORTS_OPPOSES.index("supports"), SUPPORTS_OPPOSES.index("opposes")
+    )
+    return torch.where(batch.targets >= 0, groups[:, None], -1)

@@ -35,7 +35,6 @@ from circuit.task.events import ReadEvents
 
 
 def _gauss(nodes: int) -> dict[float, float]:
-    """Gauss-Legendre nodes and weights on [0, 1]."""
     at, weights = np.polynomial.legendre.leggauss(nodes)
     return dict(zip(((at + 1) / 2).tolist(), (weights / 2).tolist(), strict=True))
 
@@ -78,8 +77,7 @@ class StepAttribution(NamedTuple):
         return self.growth - self.by_rule[rule][:, :summands].sum(-1) - booked
 
 
-@dataclass(frozen=True)
-class _Bound:
+class _Bound(NamedTuple):
     """Scalars bound at a state, with their values and gradients there."""
 
     theta: Float[Tensor, " P"]
@@ -91,11 +89,8 @@ class _Bound:
 class Engine:
     """Attributes the growth of scalars over consecutive intervals, carrying each end point over.
 
-    Args:
-        layout: of the flat vector.
-        evaluate: values and gradients of scalars at a θ.
-        scalars: what to attribute.
-        rules: path rules; atoms are split under the first.
+    ``evaluate`` gives values and gradients of scalars at a θ; of the path rules ``rules``, atoms
+    are split under the first.
     """
 
     layout: Layout
@@ -125,18 +120,12 @@ class Engine:
         after: Float[Tensor, " P"],
         updates: Float[Tensor, "C P"],
     ) -> StepAttribution:
-        """Attribute one interval.
-
-        Args:
-            before, after: θ and θ'.
-            updates: parts of Δ (and comparators), float64.
-        """
+        """Attribute one interval from θ to θ', given parts of Δ (and comparators) in float64."""
         start = self.start(before)
         assert self._carried is not None
         bound = self._carried.scalars
-        means = {
-            rule: torch.zeros_like(start.gradients, dtype=torch.float64) for rule in self.rules
-        }
+        nothing = torch.zeros_like(start.gradients, dtype=torch.float64)
+        means = {rule: nothing.clone() for rule in self.rules}
 
         def weigh(node: float, gradients: Float[Tensor, "S P"]) -> None:
             """Add one node's gradients to the means of the rules that have it."""
@@ -156,17 +145,15 @@ class Engine:
             rule: atoms.sum(-1) if rule == self.rules[0] else mean @ updates.T
             for rule, mean in means.items()
         }
-        return StepAttribution(
-            by_rule, atoms, rebound, start.values, self._carried.evaluation.values
-        )
+        arrived = self._carried.evaluation.values
+        return StepAttribution(by_rule, atoms, rebound, start.values, arrived)
 
     def _arrive(
         self, theta: Float[Tensor, " P"], bound: Mapping[str, Scalar]
     ) -> tuple[Evaluation, dict[str, Tensor]]:
-        """Evaluate at an interval's end, and bind anew there for the next one.
+        """Evaluate scalars as they were bound at an interval's end, and bind them anew there.
 
-        Returns:
-            The evaluation of the scalars as they were bound, and what binding anew changed.
+        What that changed is returned by term, and carried over to the next interval.
         """
         chains = {name: scalar.rebind(theta) for name, scalar in bound.items()}
         # A link without a term changes nothing at theta, so it needs no evaluation of its own.
@@ -179,7 +166,8 @@ class Engine:
         every = self.evaluate(theta, {**bound, **links})
         place = {name: row for row, name in enumerate((*bound, *links))}
         means, last = every.means, []
-        rebound = {term: means.new_zeros(len(bound)) for term in self.terms}
+        terms = dict.fromkeys(term for scalar in bound.values() for term in scalar.terms)
+        rebound = {term: means.new_zeros(len(bound)) for term in terms}
         for row, (name, chain) in enumerate(chains.items()):
             now = row
             for term, _ in chain:
@@ -192,12 +180,6 @@ class Engine:
         carried = Evaluation(every.values[last], every.gradients[last]) if links else every
         self._carried = _Bound(theta.clone(), renewed, carried)
         return Evaluation(every.values[: len(bound)], every.gradients[: len(bound)]), rebound
-
-    @property
-    def terms(self) -> tuple[str, ...]:
-        """All terms that binding anew may book, of any scalar."""
-        found = dict.fromkeys(term for scalar in self.scalars.values() for term in scalar.terms)
-        return tuple(found)
 
 
 def evaluator(decoder: Decoder, events: ReadEvents, value_ids: range) -> Evaluate:

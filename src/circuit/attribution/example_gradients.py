@@ -28,11 +28,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.func import grad, vmap
 
-from circuit.attribution.groupings import grouping_labels
+from circuit.attribution.products import grouping_labels
 from circuit.errors import AnalysisError, nearest
 from circuit.model.layout import Layout
 from circuit.model.parameters import Entry
@@ -48,18 +48,17 @@ _COPIES = 2  # of a chunk's gradients: as they are made, and summed over the use
 
 
 class Products(NamedTuple):
-    """What the gradients of N reads, and D directions, have to do with each other.
+    """Inner products of the gradients of N reads with each other, and with D directions.
 
-    ``gram`` [N, N]: inner products of the reads' gradients. ``along`` [N, D]: of each with the
-    directions. ``directions`` [D, D]: of these. All over the chosen columns alone, float64.
-    ``losses`` [N] in nats; ``right`` [N]: whether the argmax over the vocabulary is the answer.
+    All over the chosen columns alone, float64; ``directions`` are those of the directions with each
+    other. Losses are in nats; ``right``: whether the argmax over the vocabulary is the answer.
     """
 
     gram: Float[Tensor, "N N"]
     along: Float[Tensor, "N D"]
     directions: Float[Tensor, "D D"]
     losses: Float[Tensor, " N"]
-    right: Tensor
+    right: Bool[Tensor, " N"]
 
 
 class BlockPlan(NamedTuple):
@@ -78,12 +77,9 @@ def plan_blocks(
 ) -> BlockPlan:
     """The widest blocks that fit into ``memory_mb`` MB (of 10⁶ bytes).
 
-    Held at a time: the gradients of all reads in a block; those of one chunk of reads in the
-    tensors that the block touches, at most all ``parameters`` of the model; and a tile in float64.
-    The result (8 N² bytes) and one chunk's activations are not counted.
-
-    Args:
-        itemsize: bytes per number of a gradient.
+    Held at a time: the gradients (of ``itemsize`` bytes a number) of all reads in a block; those of
+    one chunk of reads in the tensors that the block touches, at most all ``parameters`` of the
+    model; and a tile in float64. The result (8 N² bytes) and one chunk's activations do not count.
 
     Raises:
         AnalysisError: not even one column of all reads and the gradient of one read fit.
@@ -136,14 +132,12 @@ def gradient_products(
 ) -> Products:
     """Inner products of all reads' loss gradients with each other and with the directions.
 
-    Args:
-        theta: parameters; gradients have its dtype, products are float64.
-        columns: sorted entries of the flat vector that count.
-        memory_mb: bound on what is held of gradients, see :func:`plan_blocks`.
-        passes: counts the forward passes made (each has its backward pass).
+    Gradients have the dtype of θ, products are float64.
 
-    Raises:
-        AnalysisError: the gradients do not fit into the memory.
+    Args:
+        columns: sorted entries of the flat vector that count.
+        memory_mb: bound on what is held of gradients, see :func:`plan_blocks`; its errors too.
+        passes: counts the forward passes made (each has its backward pass).
     """
     n = len(events)
     order = torch.argsort(events.length, stable=True)
@@ -177,13 +171,9 @@ def gradient_blocks(
 ) -> Iterator[tuple[int, Float[Tensor, "N w"]]]:
     """Gradients of all reads, block of columns by block; each block overwrites the one before.
 
-    Reads of like length should stand together, as a chunk is as long as its longest.
-
-    Args:
-        losses, right: filled in on the way, see :class:`Products`.
-
-    Yields:
-        Number of the block's first column among ``columns``, and the block.
+    Reads of like length should stand together, as a chunk is as long as its longest. Yields the
+    number of the block's first column among ``columns``, and the block; ``losses`` and ``right``
+    (see :class:`Products`) are filled in on the way.
     """
     views = decoder.layout.views(theta.detach())
     passes = Passes() if passes is None else passes

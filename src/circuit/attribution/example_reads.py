@@ -14,16 +14,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from circuit.attribution.example_gradients import Products, gradient_products, group_columns
+from circuit.attribution.example_gradients import Products, gradient_products
 from circuit.attribution.gradient_relations import (
     BETWEEN,
     RELATIONS,
@@ -34,17 +34,12 @@ from circuit.attribution.gradient_relations import (
     relation_rows,
     support_rows,
 )
-from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.estimates import estimates
-from circuit.model.counting import CountingDecoder
 from circuit.model.passes import Passes
 from circuit.model.transformer import Decoder
-from circuit.scalars.evaluate import scalar_gradients
-from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.events import ReadEvents, read_events
 from circuit.task.vocabulary import Vocabulary
-from circuit.training.records import RunRecord
 
 READ_UNITS = {
     "step": "step",
@@ -107,9 +102,10 @@ def choose_reads(
     events = every.select(places["min"].to_numpy() + rng.integers(places["size"].to_numpy()))
     named = [name.split("/", 1) for name in events.sample_id]
     words = vocabulary.tokens
+    splits, samples = zip(*named, strict=True)
     labels = {
-        "split": [split for split, _ in named],
-        "sample_id": [sample for _, sample in named],
+        "split": splits,
+        "sample_id": samples,
         "read_index": events.read_index.numpy(),
         "query_key": [words[token] for token in events.query_key_id.tolist()],
         "answer_value": [words[token] for token in events.answer.tolist()],
@@ -119,82 +115,6 @@ def choose_reads(
     return ChosenReads(events, pd.DataFrame(labels))
 
 
-class Restriction(Protocol):
-    """Which gradients are kept, in how much memory, and the seed of bootstraps."""
-
-    @property
-    def grouping(self) -> str: ...
-
-    @property
-    def groups(self) -> Sequence[str]: ...
-
-    @property
-    def memory_mb(self) -> int: ...
-
-    @property
-    def seed(self) -> int: ...
-
-
-class ReadsAsked(Restriction, Protocol):
-    """Which reads of which checkpoints; the settings of an ``example_gradients``."""
-
-    @property
-    def checkpoints(self) -> Sequence[int | Literal["final"]]: ...
-
-    @property
-    def splits(self) -> Sequence[str]: ...
-
-    @property
-    def reads(self) -> int: ...
-
-    @property
-    def routes(self) -> Mapping[str, ScalarSettings]: ...
-
-    @property
-    def route_split(self) -> str: ...
-
-
-def run_examples(
-    record: RunRecord,
-    decoder: CountingDecoder,
-    settings: ReadsAsked,
-    heads: Mapping[str, str],
-) -> Examples:
-    """The reads of an analysis of a finished run.
-
-    Args:
-        decoder: the run's model, counting; what vmap runs, which it could not see, is counted too.
-        heads: ``winner``, ``runner_up`` and ``bottom`` → head.
-    """
-    last = record.manifest.steps[-1]
-    steps = sorted({last if step == "final" else step for step in settings.checkpoints})
-    events = record.probes(settings.route_split)
-    context = ScalarContext(
-        decoder, events, record.value_ids, heads, record.theta, (steps[0], steps[-1]), last
-    )
-    scalars = {name: build_scalar(spec, context) for name, spec in settings.routes.items()}
-
-    def routes(theta: Float[Tensor, " P"]) -> Float[Tensor, "2 P"]:
-        bound = {name: scalar.at(theta) for name, scalar in scalars.items()}
-        return scalar_gradients(decoder, theta, events, record.value_ids, bound).gradients
-
-    return follow_reads(
-        record.decoder,
-        record.theta,
-        steps,
-        choose_reads(
-            {split: record.split(split) for split in dict.fromkeys(settings.splits)},
-            record.benchmark.vocabulary,
-            settings.reads,
-            settings.seed,
-        ),
-        tuple(settings.routes),
-        routes,
-        settings,
-        decoder.passes,
-    )
-
-
 def follow_reads(
     decoder: Decoder,
     theta: Callable[[int], Float[Tensor, " P"]],
@@ -202,64 +122,60 @@ def follow_reads(
     chosen: ChosenReads,
     names: Sequence[str],
     routes: Callable[[Float[Tensor, " P"]], Float[Tensor, "2 P"]],
-    settings: Restriction,
+    columns: Int[Tensor, " n"],
+    memory_mb: int,
+    seed: int,
     passes: Passes,
 ) -> Examples:
     """Measure the chosen reads at every step.
 
     Args:
         names, routes: the two routes, and their gradients at given parameters.
+        columns, memory_mb: of :func:`gradient_products`.
+        seed: of bootstraps and shuffles.
         passes: counts the reads' forward passes, each with its backward pass.
     """
-    columns = group_columns(decoder.layout, settings.grouping, settings.groups)
-    steps, backward = list(steps), 0
+    backward = 0
     frames: dict[str, list[pd.DataFrame]] = {"rows": [], "reads": [], "conflicts": []}
     tensors: dict[str, Tensor] = {}
-    for step in tqdm(steps, desc="checkpoints", unit="checkpoint", mininterval=15):
+    for step in tqdm(list(steps), desc="checkpoints", unit="checkpoint", mininterval=15):
         parameters = theta(step)
         directions, before = routes(parameters), passes.whole
         products = gradient_products(
-            decoder, parameters, chosen.events, columns, directions, settings.memory_mb, passes
+            decoder, parameters, chosen.events, columns, directions, memory_mb, passes
         )
         backward += passes.whole - before + len(names)
         matrices = pair_matrices(products)
         reads, alignments = _describe(chosen.labels, products, names)
-        parts = {
-            "rows": pd.concat(
-                [
-                    relation_rows(matrices, reads, seed=settings.seed),
-                    coherence_rows(matrices["product"], settings.seed),
-                    support_rows(alignments, reads["route"], settings.seed),
-                ]
-            ),
-            "reads": reads,
-            "conflicts": conflict_rows(matrices["cosine"], reads, settings.seed),
-        }
+        conflicts = conflict_rows(matrices["cosine"], reads, seed)
+        rows = [
+            relation_rows(matrices, reads, seed),
+            coherence_rows(matrices["product"], seed),
+            support_rows(alignments, reads["route"], seed),
+        ]
+        rows.append(_counts(pd.concat(rows), conflicts, reads))
+        frames["rows"].append(_estimates(pd.concat(rows), step))
+        frames["conflicts"].append(_estimates(conflicts, step))
         reads.insert(0, "step", step)
-        parts["rows"] = _estimates(pd.concat([parts["rows"], _counts(parts)]), step)
-        parts["conflicts"] = _estimates(parts["conflicts"], step)
-        for name, frame in parts.items():
-            frames[name].append(frame)
+        frames["reads"].append(reads)
         tensors |= {f"gram_{step}": products.gram, f"along_{step}": products.along}
     tables = {name: pd.concat(found, ignore_index=True) for name, found in frames.items()}
     return Examples(**tables, tensors=tensors, backward=backward)
 
 
-def _counts(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _counts(rows: pd.DataFrame, conflicts: pd.DataFrame, reads: pd.DataFrame) -> pd.DataFrame:
     """How many pairs of groups there are and oppose each other, and what too few reads tell."""
-    edges = parts["conflicts"][parts["conflicts"]["which"] == BETWEEN]
-    there = set(parts["rows"]["relation"])
-    labels = {name: parts["reads"][name] for name in RELATIONS if name not in there}
+    edges = conflicts[conflicts["which"] == BETWEEN]
     found = [
         ("all", BETWEEN, "pairs_of_groups", len(edges)),
         ("all", BETWEEN, "opposed_groups", int((edges["high"] < 0).sum())),
-        *(
-            (name, "same", "reads_too_few", int(label.duplicated(keep=False).sum()))
-            for name, label in labels.items()
-        ),
     ]
-    rows = pd.DataFrame(found, columns=["relation", "which", "measure", "mean"])
-    return rows.assign(unit="1", pairs=0)
+    for name in RELATIONS:
+        if name not in set(rows["relation"]):
+            alike = int(reads[name].duplicated(keep=False).sum())
+            found.append((name, "same", "reads_too_few", alike))
+    counted = pd.DataFrame(found, columns=["relation", "which", "measure", "mean"])
+    return counted.assign(unit="1", pairs=0)
 
 
 def _estimates(rows: pd.DataFrame, step: int) -> pd.DataFrame:

@@ -22,18 +22,18 @@ AdamW steps along another direction and remembers; what it did is told by the re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from circuit.attribution.data_labels import DataLabels
+from circuit.attribution.data_labels import DataLabels, label_batch
 from circuit.attribution.group_gradients import group_gradients
-from circuit.attribution.pushes import label_batch, motion
+from circuit.attribution.pair_means import ratio
+from circuit.attribution.pushes import motion
 from circuit.errors import AnalysisError
 from circuit.estimates import EXCESS, estimates
 from circuit.model.transformer import Decoder
@@ -58,14 +58,10 @@ class PushedPrograms(NamedTuple):
 def pushed_programs(
     programs: pd.DataFrame, vocabulary: Vocabulary, count: int, seed: int = 0
 ) -> PushedPrograms:
-    """Programs drawn from a split, whose rows ``DataLabels`` are numbered by.
-
-    Args:
-        programs: the whole split.
-        count: how many are drawn; ``seed``: of the draw, and of the order of exchanged answers.
+    """Programs drawn from a whole split, whose rows ``DataLabels`` are numbered by.
 
     Raises:
-        AnalysisError: the split has fewer programs.
+        AnalysisError: the split has fewer programs than ``count``.
     """
     if len(programs) < count:
         raise AnalysisError(
@@ -116,30 +112,41 @@ def first_order(
     gradients: Mapping[str, Float[Tensor, " P"]],
     units: Mapping[str, str],
 ) -> pd.DataFrame:
-    """Estimates with the keys scalar and data_group.
+    """Estimates with the keys scalar and data_group, from gradients of scalars with these units.
 
     Measures are those of the module docstring and ``share_of_targets``, which belongs to no scalar.
     ``count`` is the number of programs that have a target of the group; groups that these programs
     have no target of have no row. Where programs are grouped by whom they support, the first scalar
     decides, so its pushes have the sign that they were grouped by.
-
-    Args:
-        step: of the checkpoint at θ.
-        gradients: of the scalars at θ.
-        units: of the scalars.
     """
-    batch = programs.batch
-    first = next(iter(gradients.values()))
-    groups = label_batch(labels, decoder, theta, batch, first)
+    batch, exchanged = programs
+    groups = label_batch(labels, decoder, theta, batch, next(iter(gradients.values())))
     present = [g for g in range(len(labels.groups)) if (groups == g).any()]
     marks = torch.stack([groups == g for g in present], -1).double()
     counts = marks.sum(1).numpy()
-    table = _Table(step, tuple(labels.groups[g] for g in present), counts)
     total = counts.sum()
+    other = (batch.targets != exchanged.targets)[..., None] & (marks > 0)
+    changed = other.any(1).any(0).numpy()
+    names = [labels.groups[g] for g in present]
+    rows = pd.DataFrame({"scalar": "", "data_group": names, "count": (counts > 0).sum(0)})
+    frames = []
+
+    def add(
+        scalar: str,
+        measure: str,
+        unit: str,
+        found: Sequence[Float[np.ndarray, " G"]],
+        against: str = "",
+    ) -> None:
+        """Rows of one measure: mean, low and high of all groups, of a control those exchanged."""
+        mean, low, high = found
+        every = rows.assign(scalar=scalar, mean=mean, low=low, high=high)
+        fixed = {"step": step, "measure": measure, "against": against}
+        frames.append(estimates(every[changed] if against else every, unit, "programs", **fixed))
+
     each = len(counts) / total  # a program's sum over its targets, as a share of the mean loss
-    table.add("", "share_of_targets", "share", bootstrap_means(counts * each))
-    asked = {"": batch, SHUFFLED: programs.exchanged}
-    changed = _differ(programs, marks)
+    add("", "share_of_targets", "share", bootstrap_means(counts * each))
+    asked = {"": batch, SHUFFLED: exchanged}
     sizes = {
         name: _gradient_sizes(decoder, theta, some, groups, len(labels.groups))[present]
         for name, some in asked.items()
@@ -151,52 +158,20 @@ def first_order(
         for name, some in asked.items():
             per_target = -total * moved.pushes(some.targets).double()
             sums = torch.einsum("bt,btg->bg", per_target, marks).numpy()
-            push, of = _ratios(sums, counts), changed if name else None
+            # A resample that draws no program of a group tells nothing about it.
+            again = resamples(len(sums), 0)
+            push = np.vstack([sums.sum(0) / counts.sum(0), ratio(again @ sums, again @ counts)])
             length = sizes[name] * float(gradient.double().norm())
             pushed = told(push, interval_of_found)
-            table.add(scalar, "push", unit, pushed, name, of)
+            add(scalar, "push", unit, pushed, name)
             cosine = [_over(end, length).clip(-1, 1) for end in pushed]
-            table.add(scalar, "alignment", "cosine", cosine, name, of)
+            add(scalar, "alignment", "cosine", cosine, name)
             drawn[name] = _over(push, length)
             if name == "":
-                table.add(scalar, "contribution", unit, bootstrap_means(sums * each))
+                add(scalar, "contribution", unit, bootstrap_means(sums * each))
         paired = told(drawn[""] - drawn[SHUFFLED], interval_of_found)
-        table.add(scalar, "alignment", "cosine", paired, EXCESS, changed)
-    return pd.concat(table.frames, ignore_index=True)
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Rows of one checkpoint, gathered measure by measure."""
-
-    step: int
-    groups: tuple[str, ...]
-    counts: Float[np.ndarray, "B G"]
-    frames: list[pd.DataFrame] = field(default_factory=list)
-
-    def add(
-        self,
-        scalar: str,
-        measure: str,
-        unit: str,
-        found: Sequence[Float[np.ndarray, " G"]],
-        against: str = "",
-        of: Bool[np.ndarray, " G"] | None = None,
-    ) -> None:
-        """Rows of one measure (mean, low and high), of all groups or just of some."""
-        numbers = dict(zip(("mean", "low", "high"), found, strict=True))
-        frame = pd.DataFrame({"scalar": scalar, "data_group": self.groups, **numbers})
-        frame["count"] = (self.counts > 0).sum(0)
-        fixed = {"step": self.step, "measure": measure, "against": against}
-        found_rows = frame if of is None else frame[of]
-        self.frames.append(estimates(found_rows, unit, "programs", **fixed))
-
-
-def _differ(programs: PushedPrograms, marks: Float[Tensor, "B T-1 G"]) -> Bool[np.ndarray, " G"]:
-    """The groups some of whose targets were exchanged."""
-    changed = programs.batch.targets != programs.exchanged.targets
-    found: Bool[np.ndarray, " G"] = (changed[..., None] & (marks > 0)).any(1).any(0).numpy()
-    return found
+        add(scalar, "alignment", "cosine", paired, EXCESS)
+    return pd.concat(frames, ignore_index=True)
 
 
 def _gradient_sizes(
@@ -211,19 +186,6 @@ def _gradient_sizes(
     count = torch.stack([(groups == g).sum() for g in range(n_groups)])
     sizes: Float[np.ndarray, " G"] = (total.norm(dim=1) / count.clamp(min=1)).numpy()
     return sizes
-
-
-def _ratios(
-    sums: Float[np.ndarray, "B G"], counts: Float[np.ndarray, "B G"]
-) -> Float[np.ndarray, "r+1 G"]:
-    """Σ sums / Σ counts of every column, and again of every resample of the programs.
-
-    A resample that draws no program of a group tells nothing about it, and is left out.
-    """
-    drawn = resamples(len(sums), 0)
-    below, above = drawn @ counts, drawn @ sums
-    ratio = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-    return np.vstack([sums.sum(0) / counts.sum(0), ratio])
 
 
 def _over(

@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -44,15 +44,7 @@ from circuit.attribution.pair_means import (
 )
 from circuit.statistics import TINY, band, bootstrap_means, draws, interval_of_found, told
 
-RELATIONS = (
-    "query_key",
-    "answer_value",
-    "lag",
-    "split",
-    "correct",
-    "route",
-    "position",
-)
+RELATIONS = ("query_key", "answer_value", "lag", "split", "correct", "route", "position")
 """Columns of labels; pairs with the same label are related. ``position`` shares form alone."""
 MADE_ALIKE = "route"
 """The relation that gradients themselves define: it explains nothing about the others."""
@@ -89,9 +81,8 @@ def pair_matrices(products: Products) -> dict[str, Matrix]:
 def cosines(gram: Matrix, whole: Float[np.ndarray, " N"]) -> Matrix:
     """Cosines of vectors from their inner products.
 
-    Args:
-        whole: squared lengths of the vectors that these are parts of; a part of no length beside
-            the whole is rounding, and has cosine 0 with all others.
+    ``whole`` are squared lengths of the vectors that these are parts of; a part of no length beside
+    the whole is rounding, and has cosine 0 with all others.
     """
     square = gram.diagonal()
     there = square > TINY * whole
@@ -101,65 +92,58 @@ def cosines(gram: Matrix, whole: Float[np.ndarray, " N"]) -> Matrix:
 
 
 def relation_rows(
-    matrices: Mapping[str, Matrix],
-    labels: pd.DataFrame,
-    relations: Iterable[str] = RELATIONS,
-    seed: int = 0,
+    matrices: Mapping[str, Matrix], labels: pd.DataFrame, seed: int = 0
 ) -> pd.DataFrame:
     """Every relation under every measure: same, different, difference, its control, net of others.
 
     Columns: relation, which (``all``; ``same``, ``different``, ``shuffled``, ``difference``,
-    ``net``), measure, unit, mean, low, high, pairs, reads. A relation is left out unless ``FEWEST``
-    reads share their label with another one, and as many lie outside the largest group.
-
-    Args:
-        labels: one row per read, a column per relation.
+    ``net``), measure, unit, mean, low, high, pairs, reads. A relation, a column of the reads'
+    labels, is left out unless ``FEWEST`` reads share their label with another one, and as many lie
+    outside the largest group.
     """
-    drawn = draws(len(labels), seed)
-    codes = {name: labels[name].factorize(sort=True)[0] for name in relations}
+    n, drawn = len(labels), draws(len(labels), seed)
+    whole = n * (n - 1) // 2
+    codes = {name: labels[name].factorize(sort=True)[0] for name in RELATIONS if name in labels}
     codes = {name: code for name, code in codes.items() if _comparable(code)}
+    explaining = [name for name in codes if name != MADE_ALIKE]
     rows: list[tuple[object, ...]] = []
-    for measure, matrix in matrices.items():
-        found = _relations_of(off_diagonal(matrix), codes, drawn, seed)
+    for measure, full in matrices.items():
+        matrix = off_diagonal(full)
+        every = all_pairs(matrix, drawn)
+        found: list[tuple[str, str, Iterable[object], int, int]]
+        found = [("all", "all", told(ratio(*every), interval_of_found), whole, n)]
+        within = {name: pairs_within(matrix, code, drawn) for name, code in codes.items()}
+        differences = []
+        for name, code in codes.items():
+            sizes = np.bincount(code)
+            same, shared = int((sizes * (sizes - 1)).sum()) // 2, int(sizes[sizes > 1].sum())
+            inside, outside = related(within[name], every)
+            control = shuffled_differences(matrix, code, SHUFFLES, seed)
+            found += [
+                (name, "same", told(inside, interval_of_found), same, shared),
+                (name, "different", told(outside, interval_of_found), whole - same, n),
+                (name, "shuffled", band(control), whole, n),
+            ]
+            differences.append(inside - outside)
+        net = net_differences(
+            [codes[name] for name in explaining],
+            [within[name] for name in explaining],
+            every,
+            drawn,
+        )
+        for which, names, values in (
+            ("difference", list(codes), differences),
+            ("net", explaining, list(net.T)),
+        ):
+            if names:
+                numbers = together(np.stack(values, 1)).T
+                named = zip(names, numbers, strict=True)
+                found += [(name, which, one, whole, n) for name, one in named]
         rows += [
-            (relation, which, measure, MEASURES[measure], *numbers)
-            for relation, which, *numbers in found
+            (relation, which, measure, MEASURES[measure], *numbers, pairs, reads)
+            for relation, which, numbers, pairs, reads in found
         ]
     return pd.DataFrame(rows, columns=_COLUMNS)
-
-
-def _relations_of(
-    matrix: Matrix,
-    codes: Mapping[str, Int[np.ndarray, " N"]],
-    drawn: Float[np.ndarray, "r N"],
-    seed: int,
-) -> Iterator[tuple[object, ...]]:
-    """Relation, which, mean, low, high, pairs, reads of one measure."""
-    n = len(matrix)
-    whole, every = n * (n - 1) // 2, all_pairs(matrix, drawn)
-    yield "all", "all", *told(ratio(*every), interval_of_found), whole, n
-    within = {name: pairs_within(matrix, code, drawn) for name, code in codes.items()}
-    differences = []
-    for name, code in codes.items():
-        sizes = np.bincount(code)
-        same, shared = int((sizes * (sizes - 1)).sum()) // 2, int(sizes[sizes > 1].sum())
-        inside, outside = related(within[name], every)
-        yield name, "same", *told(inside, interval_of_found), same, shared
-        yield name, "different", *told(outside, interval_of_found), whole - same, n
-        control = shuffled_differences(matrix, code, SHUFFLES, seed)
-        yield name, "shuffled", *band(control), whole, n
-        differences.append(inside - outside)
-    explaining = [name for name in codes if name != MADE_ALIKE]
-    net = net_differences(
-        [codes[name] for name in explaining], [within[name] for name in explaining], every, drawn
-    )
-    for which, names, values in (
-        ("difference", list(codes), differences),
-        ("net", explaining, list(net.T)),
-    ):
-        if names:
-            for name, one in zip(names, together(np.stack(values, 1)).T, strict=True):
-                yield name, which, *one, whole, n
 
 
 def conflict_rows(cosine: Matrix, labels: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -169,32 +153,30 @@ def conflict_rows(cosine: Matrix, labels: pd.DataFrame, seed: int = 0) -> pd.Dat
     pairs, reads (of both groups). Groups of fewer than ``FEWEST`` reads are left out.
     """
     frames = []
-    for name in (name for name in RELATIONS if name != "position"):
+    for name in RELATIONS:
         sizes = labels[name].value_counts()
         kept = labels[name].isin(sizes.index[sizes >= FEWEST]).to_numpy()
-        if not kept.any():
+        if name == "position" or not kept.any():
             continue
         codes, groups = labels.loc[kept, name].factorize(sort=True)
         matrix = off_diagonal(cosine[np.ix_(kept, kept)])
         drawn = pairs_between(matrix, codes, draws(len(matrix), seed))
         first, second = np.triu_indices(len(groups))
-        found = together(ratio(*(part[:, first, second] for part in drawn)))
+        mean, low, high = together(ratio(*(part[:, first, second] for part in drawn)))
         members, within = np.bincount(codes), first == second
         pairs = drawn.weights[0, first, second] / np.where(within, 2, 1)
-        reads = np.where(within, members[first], members[first] + members[second])
-        frames.append(
-            pd.DataFrame(
-                {
-                    "relation": name,
-                    "which": np.where(within, WITHIN, BETWEEN),
-                    "group": groups[first].astype(str),
-                    "other": groups[second].astype(str),
-                    **dict(zip(("mean", "low", "high"), found, strict=True)),
-                    "pairs": pairs.astype(np.int64),
-                    "reads": reads,
-                }
-            )
-        )
+        edges = {
+            "relation": name,
+            "which": np.where(within, WITHIN, BETWEEN),
+            "group": groups[first].astype(str),
+            "other": groups[second].astype(str),
+            "mean": mean,
+            "low": low,
+            "high": high,
+            "pairs": pairs.astype(np.int64),
+            "reads": np.where(within, members[first], members[first] + members[second]),
+        }
+        frames.append(pd.DataFrame(edges))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_EDGES)
 
 
@@ -222,14 +204,14 @@ def support_rows(alignments: pd.DataFrame, supports: pd.Series, seed: int = 0) -
         alignments: one column per route, the cosine of every read's −∇L with the route's gradient.
         supports: the route that every read supports.
     """
-    columns = [(route, "alignment", alignments[route]) for route in alignments]
-    columns += [(route, "supporters", supports == route) for route in alignments]
-    values = np.stack([column.to_numpy(dtype=np.float64) for *_, column in columns], 1)
-    means = np.stack(bootstrap_means(values, seed), 1)
-    units = {"alignment": "cosine", "supporters": "share"}
+    routes = list(alignments)
+    shares = pd.DataFrame({route: supports == route for route in routes})
+    values = np.hstack([alignments.to_numpy(), shares.to_numpy(dtype=np.float64)])
+    means = iter(np.stack(bootstrap_means(values, seed), 1))
     rows = [
-        ("route", route, measure, units[measure], *one, 0, len(values))
-        for (route, measure, _), one in zip(columns, means, strict=True)
+        ("route", route, measure, unit, *next(means), 0, len(values))
+        for measure, unit in (("alignment", "cosine"), ("supporters", "share"))
+        for route in routes
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 

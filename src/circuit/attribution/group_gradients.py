@@ -15,7 +15,6 @@ that cheap:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -53,10 +52,9 @@ def group_gradients(
 ) -> Float[Tensor, "G P"]:
     """Gradient of every group's part of the batch's mean loss; float64, they sum to the whole.
 
-    Args:
-        labels: number of the group of every target; -1 where there is none.
-        total: gradient of the whole loss (``batch_gradient``); then the group with most work is the
-            remainder. None runs every group.
+    ``labels`` are numbers of the targets' groups, -1 where there is no target. Where the gradient
+    of the whole loss (``batch_gradient``) is known as ``total``, the group with most work is the
+    remainder.
     """
     n_layers = decoder.settings.n_layers
     pieces = [_pieces(batch, labels == group) for group in range(n_groups)]
@@ -72,8 +70,12 @@ def group_gradients(
             for piece in pieces[group]:
                 found[group] += _gradient(decoder, theta, piece, count)
     if together:
-        masks = [labels == group for group in together]
-        found[together] = _shared(decoder, theta, batch, masks, count).double()
+        logits = _logits(decoder, theta, batch.tokens[:, :-1])
+        losses = F.cross_entropy(logits.mT, batch.targets, reduction="none") / count
+        for group in together:
+            again = group != together[-1]
+            loss = losses[labels == group].sum()
+            found[group] = torch.autograd.grad(loss, theta, retain_graph=again)[0]
     if total is not None and rest is not None:
         found[rest] = total.double() - found.sum(0)
     return found
@@ -117,27 +119,17 @@ def _gradient(
     targets = piece.targets
     if every:
         targets = torch.full_like(piece.tokens, -100).scatter(1, piece.at, targets)
-    logits = decoder.forward(
-        decoder.layout.views(theta), piece.tokens, at=None if every else piece.at
-    )
-    assert logits is not None  # nothing can stop a forward pass without a tap
+    logits = _logits(decoder, theta, piece.tokens, None if every else piece.at)
     loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
     return torch.autograd.grad(loss / count, theta)[0]
 
 
-def _shared(
+def _logits(
     decoder: Decoder,
     theta: Float[Tensor, " P"],
-    batch: Batch,
-    masks: Sequence[Bool[Tensor, "B T-1"]],
-    count: int,
-) -> Float[Tensor, "g P"]:
-    """Gradients of several groups from one forward pass, with a backward pass each."""
-    logits = decoder.forward(decoder.layout.views(theta), batch.tokens[:, :-1])
-    assert logits is not None
-    losses = F.cross_entropy(logits.mT, batch.targets, reduction="none") / count
-    parts = [
-        torch.autograd.grad(losses[mask].sum(), theta, retain_graph=i + 1 < len(masks))[0]
-        for i, mask in enumerate(masks)
-    ]
-    return torch.stack(parts)
+    tokens: Int[Tensor, "n t"],
+    at: Int[Tensor, "n S"] | None = None,
+) -> Float[Tensor, "n s V"]:
+    logits = decoder.forward(decoder.layout.views(theta), tokens, at=at)
+    assert logits is not None  # nothing can stop a forward pass without a tap
+    return logits

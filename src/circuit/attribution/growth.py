@@ -1,8 +1,13 @@
-"""Growth of scalars over consecutive intervals, attributed and gathered into tidy tables."""
+"""Growth of scalars over consecutive intervals, attributed and gathered into tidy tables.
+
+What an analysis asks for is made here: its scalars, on its events, and what gathers their growth.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,40 +15,47 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.attribution.engine import Engine, StepAttribution
-from circuit.attribution.products import Grouping
-from circuit.attribution.sources import Part
+from circuit.attribution.engine import Engine, StepAttribution, evaluator
+from circuit.attribution.products import Grouping, grouped
+from circuit.config.attribution import Requested
+from circuit.config.terms import CHECKPOINT_DIFFERENCE
+from circuit.scalars.base import Scalar
+from circuit.scalars.features import Dictionary
+from circuit.scalars.registry import ScalarContext, build_scalar
+from circuit.statistics import halves
+from circuit.task.events import ReadEvents
+from circuit.training.records import RunRecord
+
+Part = tuple[str, str]
+"""Component of an update, and data group; this is empty where no data are told apart."""
+WHOLE: tuple[Part, ...] = ((CHECKPOINT_DIFFERENCE, ""),)
+"""The one part of an interval whose steps are not looked at."""
 
 
+@dataclass
 class Growth:
     """Attributes the growth of scalars over every interval and sums it over the stretch.
 
     Args:
-        engine: the attribution of one interval.
-        parts: what updates are split into.
-        summands: how many of the parts, the first ones, sum to the update.
+        parts: what updates are split into, of which the first ``summands`` sum to the update.
         per_step: groupings kept for every interval.
         summed: groupings kept as one sum over the stretch (for fine ones, such as neurons).
         checkpoints: steps at whose states the value of every event is kept.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        parts: Sequence[Part],
-        summands: int,
-        per_step: Mapping[str, Grouping],
-        summed: Mapping[str, Grouping],
-        checkpoints: Sequence[int],
-    ) -> None:
-        self.engine, self.parts, self.summands = engine, parts, summands
-        self._per_step, self._summed = per_step, summed
-        self._checkpoints = set(checkpoints)
-        self._steps: list[int] = []
-        self._seen: list[StepAttribution] = []
-        self._groups: dict[str, list[np.ndarray]] = {name: [] for name in per_step}
-        self._total: torch.Tensor | None = None
-        self._events: list[pd.DataFrame] = []
+    engine: Engine
+    parts: Sequence[Part]
+    summands: int
+    per_step: Mapping[str, Grouping]
+    summed: Mapping[str, Grouping]
+    checkpoints: Collection[int]
+    _steps: list[int] = field(default_factory=list)
+    _seen: list[StepAttribution] = field(default_factory=list)
+    _events: list[pd.DataFrame] = field(default_factory=list)
+    _total: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self._groups: dict[str, list[np.ndarray]] = {name: [] for name in self.per_step}
 
     def attribute(
         self,
@@ -57,109 +69,130 @@ class Growth:
         first, last = interval
         if not self._steps:
             self._note_events(first, result.before)
-        if last in self._checkpoints:
+        if last in self.checkpoints:
             self._note_events(last, result.after)
         summands = result.atoms[:, : self.summands]
-        for name, grouping in self._per_step.items():
+        for name, grouping in self.per_step.items():
             self._groups[name].append(grouping.sum(summands).numpy())
         self._total = summands.clone() if self._total is None else self._total.add_(summands)
         self._steps.append(first)
         # Atoms are the bulk of a step's result and are summed by now. A view would keep them.
         self._seen.append(result._replace(atoms=result.atoms.new_empty(0)))
 
-    def _note_events(self, step: int, values: torch.Tensor) -> None:
+    def _note_events(self, step: int, values: Float[Tensor, "S E"]) -> None:
         for name, row in zip(self.engine.scalars, values.double().numpy(), strict=True):
             self._events.append(
                 pd.DataFrame({"step": step, "scalar": name, "event": range(len(row)), "value": row})
             )
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """``rows``, ``values``, ``groups``, ``summed_groups`` and ``events``."""
-        return {
-            "rows": pd.concat([self._part_rows(), self._term_rows()], ignore_index=True),
-            "values": self._value_rows(),
-            "groups": self._group_rows(),
-            "summed_groups": self._summed_rows(),
-            "events": pd.concat(self._events, ignore_index=True),
-        }
+        """``rows``, ``values``, ``groups``, ``summed_groups`` and ``events``.
 
-    def _part_rows(self) -> pd.DataFrame:
-        """Every part of every update, comparators among them, and the residual, by path rule."""
-        frames = []
+        ``rows`` has every part of every update, comparators among them, and the residual, by path
+        rule; and what binding anew booked: no part of an update, the same under every rule.
+        """
+        assert self._total is not None
+        axes: dict[str, Sequence[object]]
+        axes = {"step": self._steps, "scalar": tuple(self.engine.scalars)}
+        rows = []
         for rule in self.engine.rules:
-            parts = np.stack([s.by_rule[rule].numpy() for s in self._seen])
+            given = np.stack([s.by_rule[rule].numpy() for s in self._seen])
             rest = np.stack([s.residual(rule, self.summands).numpy() for s in self._seen])
-            cube = np.concatenate([parts, rest[:, :, None]], axis=2)
-            labels = [*self.parts, ("residual", "")]
-            frames.append(_long(cube, labels, self._axes).assign(path_rule=rule))
-        return pd.concat(frames, ignore_index=True)
-
-    def _term_rows(self) -> pd.DataFrame:
-        """What binding anew booked: no part of an update, and the same under every path rule."""
-        frames = []
+            cube = np.concatenate([given, rest[:, :, None]], axis=2)
+            named = {**axes, "part": [*self.parts, ("residual", "")]}
+            rows.append(_long(cube, named).assign(path_rule=rule))
         for number, (name, scalar) in enumerate(self.engine.scalars.items()):
             for term in scalar.terms:
-                found = [float(s.rebound[term][number]) for s in self._seen]
-                frame = pd.DataFrame({"step": self._steps, "attribution": found})
-                for rule in self.engine.rules:
-                    labels = {"scalar": name, "component": term, "data_group": ""}
-                    frames.append(frame.assign(**labels, path_rule=rule))
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-    def _value_rows(self) -> pd.DataFrame:
-        before = np.stack([s.before.double().mean(-1).numpy() for s in self._seen])
-        after = np.stack([s.after.double().mean(-1).numpy() for s in self._seen])
-        index = pd.MultiIndex.from_product(self._axes.values(), names=[*self._axes])
-        values = {"before": before.ravel(), "after": after.ravel()}
-        frame = pd.DataFrame({**values, "growth": (after - before).ravel()}, index=index)
-        return frame.reset_index()
-
-    def _group_rows(self) -> pd.DataFrame:
-        frames = [
-            _long(
-                np.stack(self._groups[name]), self._summands, {**self._axes, "group": each.groups}
-            ).assign(grouping=name)
-            for name, each in self._per_step.items()
-        ]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-    def _summed_rows(self) -> pd.DataFrame:
-        assert self._total is not None
-        stretch = {**self._axes, "step": self._steps[:1]}
-        frames = [
-            _long(
-                each.sum(self._total).numpy()[None],
-                self._summands,
-                {**stretch, "group": each.groups},
-            ).assign(grouping=name)
-            for name, each in {**self._per_step, **self._summed}.items()
-        ]
-        return pd.concat(frames, ignore_index=True).drop(columns="step")
-
-    @property
-    def _axes(self) -> dict[str, Sequence[object]]:
-        return {"step": self._steps, "scalar": tuple(self.engine.scalars)}
-
-    @property
-    def _summands(self) -> Sequence[Part]:
-        return self.parts[: self.summands]
+                booked = [float(s.rebound[term][number]) for s in self._seen]
+                frame = pd.DataFrame({"step": self._steps, "attribution": booked})
+                frame = frame.assign(scalar=name, component=term, data_group="")
+                rows += [frame.assign(path_rule=rule) for rule in self.engine.rules]
+        before, after = (
+            np.stack([getattr(s, end).double().mean(-1).numpy() for s in self._seen])
+            for end in ("before", "after")
+        )
+        values = {"before": before, "after": after, "growth": after - before}
+        groups, summed = [], []
+        of_groups = {**axes, "part": self.parts[: self.summands]}
+        of_stretch = {"scalar": axes["scalar"], "part": of_groups["part"]}
+        for name, each in self.per_step.items():
+            found = _long(np.stack(self._groups[name]), {**of_groups, "group": each.groups})
+            groups.append(found.assign(grouping=name))
+        for name, each in {**self.per_step, **self.summed}.items():
+            cube = each.sum(self._total).numpy()
+            found = _long(cube, {**of_stretch, "group": each.groups})
+            summed.append(found.assign(grouping=name))
+        frames = {"rows": rows, "groups": groups, "summed_groups": summed, "events": self._events}
+        index = pd.MultiIndex.from_product(axes.values(), names=[*axes])
+        columns = {name: numbers.ravel() for name, numbers in values.items()}
+        return {
+            "values": pd.DataFrame(columns, index=index).reset_index(),
+            **{name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()},
+        }
 
 
-def _long(
-    cube: np.ndarray, parts: Sequence[Part], axes: Mapping[str, Sequence[object]]
-) -> pd.DataFrame:
-    """Attributions as tidy rows.
-
-    Args:
-        cube: axes of the array: those of ``axes`` in order, parts of the update in third place.
-        axes: labels of all axes but that of the parts.
-    """
-    names = [*axes]
-    labels = [*axes.values()]
-    index = pd.MultiIndex.from_product(
-        [*labels[:2], range(len(parts)), *labels[2:]], names=[*names[:2], "part", *names[2:]]
-    )
+def _long(cube: np.ndarray, axes: Mapping[str, Sequence[object]]) -> pd.DataFrame:
+    """Attributions as tidy rows: an axis of the array is a column, ``part`` becomes two."""
+    parts = axes["part"]
+    places = {**axes, "part": range(len(parts))}
+    index = pd.MultiIndex.from_product(places.values(), names=[*places])
     frame = pd.DataFrame({"attribution": cube.ravel()}, index=index).reset_index()
     at = frame.pop("part").to_numpy()
     components, groups = (np.array(column, dtype=object) for column in zip(*parts, strict=True))
     return frame.assign(component=components[at], data_group=groups[at])
+
+
+class Asked(NamedTuple):
+    """The scalars of an analysis, the events that they are of, and the heads that it selected."""
+
+    scalars: dict[str, Scalar]
+    events: ReadEvents
+    heads: dict[str, str]
+
+
+def asked_scalars(
+    settings: Requested,
+    record: RunRecord,
+    selection: Mapping[str, Any],
+    dictionaries: Mapping[str, Dictionary],
+) -> Asked:
+    """What an analysis attributes, on probe events of the half that did not choose the heads.
+
+    Attributing on the other half would count the choice's luck as growth. ``selection`` is the
+    content of the ``heads.json`` that roles of heads refer to.
+    """
+    probes = record.probes(settings.split)
+    _, confirming = halves(len(probes))
+    events = probes.select(torch.from_numpy(confirming[: settings.events])).crop()
+    heads = {role: selection[role] for role in ("winner", "runner_up", "bottom")}
+    assert not isinstance(settings.window, str)  # the plan resolves names
+    context = ScalarContext(
+        record.decoder,
+        events,
+        record.value_ids,
+        heads,
+        record.theta,
+        settings.window,
+        record.manifest.steps[-1],
+        dictionaries,
+    )
+    scalars = {name: build_scalar(s, context) for name, s in settings.scalars.items()}
+    return Asked(scalars, events, heads)
+
+
+def growth_of(
+    settings: Requested,
+    record: RunRecord,
+    asked: Asked,
+    parts: Sequence[Part] = WHOLE,
+    summands: int = len(WHOLE),
+) -> Growth:
+    """What gathers the growth of an analysis' scalars over updates of these parts."""
+    layout = record.decoder.layout
+    per_step, summed = (
+        grouped(layout, names, settings.groupings, asked.heads)
+        for names in (settings.groups, settings.summed_groups)
+    )
+    evaluate = evaluator(record.decoder, asked.events, record.value_ids)
+    engine = Engine(layout, evaluate, asked.scalars, settings.rules)
+    return Growth(engine, parts, summands, per_step, summed, record.manifest.steps)

@@ -62,12 +62,7 @@ def pairs_within(
 def pairs_between(
     matrix: Matrix, codes: Int[np.ndarray, " N"], drawn: Float[np.ndarray, "r N"]
 ) -> Drawn:
-    """Sums over pairs by the groups of the two, [r, K, K].
-
-    Args:
-        codes: group of every observation, 0 to K − 1, none empty.
-        drawn: weights of the observations, of :func:`draws`.
-    """
+    """Sums over pairs by the groups of the two, [r, K, K]; no group from 0 to K − 1 is empty."""
     order = np.argsort(codes, kind="stable")
     matrix, drawn = matrix[np.ix_(order, order)], drawn[:, order]
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
@@ -110,22 +105,15 @@ def net_differences(
         moment[:, i] = within[i].sums
         normal[:, i, -1] = normal[:, -1, i] = normal[:, i, i] = within[i].weights
         for j, other in enumerate(codes[:i]):
-            both = _weights_within(one * (other.max() + 1) + other, drawn)
-            normal[:, i, j] = normal[:, j, i] = both
+            both = one * (other.max() + 1) + other
+            order = np.argsort(both, kind="stable")
+            starts = np.flatnonzero(np.diff(both[order], prepend=-1))
+            held = np.add.reduceat(drawn[:, order], starts, axis=1)
+            weights = (held * held).sum(1) - (drawn * drawn).sum(1)
+            normal[:, i, j] = normal[:, j, i] = weights
     # Labels that say the same leave the equations singular; each then gets an equal share.
     inverse = np.linalg.pinv(normal, rcond=1e-10, hermitian=True)
     found: Float[np.ndarray, "r L"] = np.einsum("rij,rj->ri", inverse, moment)[:, :-1]
-    return found
-
-
-def _weights_within(
-    codes: Int[np.ndarray, " N"], drawn: Float[np.ndarray, "r N"]
-) -> Float[np.ndarray, " r"]:
-    """Weights of ordered pairs of the same group."""
-    order = np.argsort(codes, kind="stable")
-    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
-    held = np.add.reduceat(drawn[:, order], starts, axis=1)
-    found: Float[np.ndarray, " r"] = (held * held).sum(1) - (drawn * drawn).sum(1)
     return found
 
 

@@ -3,20 +3,32 @@
 <G, Δ> is a sum over parameters, so it splits exactly over any partition of them. Each entry of the
 layout holds equally long atoms; one batched product per entry gives every (scalar, component, atom)
 at once, and any parameter group is a sum of atoms.
+
+The name of a grouping, as settings have it, is that of a grouping of the layout, of lists of groups
+that the settings define (:mod:`circuit.model.selectors`), or *nested*: in
+``layer/head/head_projection`` every group of one part is split by the next. Its groups are called
+by all their parts, ``layer_1/L1H2/L1H2.q``, so sums over the last part are the sums of the grouping
+without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.attribution.groupings import NO_HEADS, NO_LISTS, grouping_labels
+from circuit.config.terms import GROUPINGS, NESTED
 from circuit.model.layout import Layout
-from circuit.model.selectors import Lists
+from circuit.model.parameters import unknown_grouping
+from circuit.model.selectors import Lists, Selectors
+
+_NO_LISTS: Mapping[str, Lists] = MappingProxyType({})
+_NO_HEADS: Mapping[str, str] = MappingProxyType({})
 
 
 def atom_products(
@@ -33,23 +45,46 @@ def atom_products(
     return torch.cat(parts).permute(1, 2, 0)
 
 
-class Grouping:
-    """A partition of the atoms into named groups.
+def grouping_labels(
+    layout: Layout,
+    name: str,
+    custom: Mapping[str, Lists] = _NO_LISTS,
+    heads: Mapping[str, str] = _NO_HEADS,
+) -> pd.Series:
+    """Group name of every atom.
 
     Args:
-        layout: of the atoms.
-        name, custom, heads: what :func:`circuit.attribution.groupings.grouping_labels` takes.
+        name: a grouping, or several, joined by ``/``.
+        custom: lists of groups, by the name of their grouping.
+        heads: names of heads by their role, for selectors such as ``winner.q``.
+
+    Raises:
+        AnalysisError: a grouping or a selector is unknown, or a list has an atom in two groups.
     """
+    labels = None
+    for part in name.split(NESTED):
+        if part in custom:
+            found = Selectors(layout.atom_list, heads).labels(custom[part])
+            finer = pd.Series(found, index=layout.atoms.index)
+        elif part in GROUPINGS:
+            finer = layout.groups(part)
+        else:
+            raise unknown_grouping(part, (*GROUPINGS, *custom))
+        labels = finer if labels is None else labels + NESTED + finer
+    return labels
+
+
+class Grouping:
+    """A partition of the atoms into named groups; arguments as for :func:`grouping_labels`."""
 
     def __init__(
         self,
         layout: Layout,
         name: str,
-        custom: Mapping[str, Lists] = NO_LISTS,
-        heads: Mapping[str, str] = NO_HEADS,
+        custom: Mapping[str, Lists] = _NO_LISTS,
+        heads: Mapping[str, str] = _NO_HEADS,
     ) -> None:
-        labels = grouping_labels(layout, name, custom, heads)
-        codes, uniques = labels.factorize()
+        codes, uniques = grouping_labels(layout, name, custom, heads).factorize()
         self.groups: tuple[str, ...] = tuple(uniques)
         self._codes = torch.from_numpy(np.asarray(codes))
 
@@ -62,8 +97,8 @@ class Grouping:
 def grouped(
     layout: Layout,
     names: Sequence[str],
-    custom: Mapping[str, Lists] = NO_LISTS,
-    heads: Mapping[str, str] = NO_HEADS,
+    custom: Mapping[str, Lists] = _NO_LISTS,
+    heads: Mapping[str, str] = _NO_HEADS,
 ) -> dict[str, Grouping]:
-    """Groupings by name; arguments as for :class:`Grouping`."""
+    """Groupings by name; arguments as for :func:`grouping_labels`."""
     return {name: Grouping(layout, name, custom, heads) for name in names}

@@ -22,10 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from circuit.attribution.data_labels import SUPPORTS_OPPOSES, DataLabels
-from circuit.errors import AnalysisError
 from circuit.model.transformer import Decoder
-from circuit.training.batches import Batch
 
 _PROGRAMS = 32  # at a time: more outgrow the processor's cache
 
@@ -64,48 +61,3 @@ def motion(
         ]
     values, rates = zip(*parts, strict=True)
     return Motion(torch.cat(values), torch.cat(rates))
-
-
-def program_pushes(
-    decoder: Decoder,
-    theta: Float[Tensor, " P"],
-    batch: Batch,
-    direction: Float[Tensor, " P"],
-) -> Float[Tensor, "B T-1"]:
-    """Push of every target of a batch: derivative of its share of the batch's loss; they sum to
-    ⟨direction, gradient of the batch's loss⟩. 0 where there is no target."""
-    return motion(decoder, theta, batch.tokens[:, :-1], direction).pushes(batch.targets)
-
-
-def label_batch(
-    labels: DataLabels,
-    decoder: Decoder,
-    theta: Float[Tensor, " P"],
-    batch: Batch,
-    gradient: Float[Tensor, " P"] | None,
-) -> Int[Tensor, "B T-1"]:
-    """Number of the group of every target of a batch; -1 where there is none.
-
-    Where labels depend on θ: a program ``supports`` a scalar whose gradient is given if descending
-    the program's own loss raises the scalar, -⟨gradient, ∇L⟩ > 0; else it ``opposes`` it.
-
-    Args:
-        gradient: of the scalar at θ; labels known beforehand need none.
-
-    Raises:
-        AnalysisError: the labels need a gradient and there is none.
-    """
-    if labels.labels is not None:
-        return labels.of(batch)
-    if gradient is None:
-        raise AnalysisError(
-            what="supports and opposes are not defined without a scalar's gradient",
-            where="data: supports_opposes",
-            expected="the gradient of the first scalar at the step's start",
-            do="evaluate the scalar at this step too, or group the data by something else",
-        )
-    pushes = program_pushes(decoder, theta, batch, gradient)
-    groups = torch.where(
-        pushes.sum(1) < 0, SUPPORTS_OPPOSES.index("supports"), SUPPORTS_OPPOSES.index("opposes")
-    )
-    return torch.where(batch.targets >= 0, groups[:, None], -1)

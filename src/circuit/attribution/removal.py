@@ -26,9 +26,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from circuit.attribution.data_labels import DataLabels
+from circuit.attribution.data_labels import DataLabels, label_batch
 from circuit.attribution.group_gradients import group_gradients
-from circuit.attribution.pushes import label_batch
 from circuit.config.recipe import OptimizerSettings
 from circuit.estimates import estimates
 from circuit.model.transformer import Decoder
@@ -63,10 +62,12 @@ def removal_oracle(
         state: a recorded state of the run; its next step is redone.
         labels: of the run's training programs; where they follow a scalar, it is the first one.
         shares: how much of a group is taken out, each above 0 and up to 1.
-        scalars: what is measured, on ``events``.
     """
     decoder, settings = trajectory.decoder, trajectory.recipe.optimizer
-    start, batch = _float64(state), trajectory.stream.batch(state.step)
+    # In float64: a share's effect on one step is below float32's.
+    moments = {name: value.double() for name, value in state.moments.items()}
+    start = TrainState(state.theta.double(), moments, state.step)
+    batch = trajectory.stream.batch(state.step)
     where = (events, value_ids)
     whole = batch_gradient(decoder, start.theta, batch).gradient
     after, clipped = _step(settings, start, whole)
@@ -85,7 +86,7 @@ def removal_oracle(
         missed = float((change - said).norm() / said.norm()) if said.any() else 0.0
         return full.gradients @ said, values - full.means, missed
 
-    frames = []
+    rows: list[tuple[object, ...]] = []
     for group, name in enumerate(labels.groups):
         mask = groups == group
         if not mask.any():
@@ -97,19 +98,17 @@ def removal_oracle(
             redone, _ = _step(settings, start, whole - share * own)
             free = compare(redone.theta, -share * pushed)
             for how, (said, came, missed) in ((HELD, held), (FULL, free)):
-                changes = {"predicted": said.numpy(), "actual": came.numpy()}
-                wide = pd.DataFrame({"scalar": list(scalars), **changes})
-                for measure in changes:
-                    wide[f"{measure}_per_share"] = wide[measure] / share
-                long = wide.melt("scalar", var_name="measure", value_name="mean")
-                units = long["scalar"].map({n: scalar.unit for n, scalar in scalars.items()})
-                each = long["measure"].str.endswith("_per_share")
-                long["unit"] = units.where(~each, units + " per share")
-                of_none = {"scalar": "", "measure": "parameters_missed", "unit": "share"}
-                long = pd.concat([long, pd.DataFrame([{**of_none, "mean": missed}])])
-                long = long.assign(data_group=name, share=float(share), redone=how)
-                frames.append(estimates(long, step=state.step))
-    return pd.concat(frames, ignore_index=True)
+                of = (name, float(share), how)
+                for per, over in (("", 1), (" per share", share)):
+                    for measure, changes in (("predicted", said), ("actual", came)):
+                        named = measure + per.replace(" ", "_")
+                        rows += [
+                            (scalar, *of, named, bound[scalar].unit + per, change / over)
+                            for scalar, change in zip(bound, changes.tolist(), strict=True)
+                        ]
+                rows.append(("", *of, "parameters_missed", "share", missed))
+    columns = ["scalar", "data_group", "share", "redone", "measure", "unit", "mean"]
+    return estimates(pd.DataFrame(rows, columns=columns), step=state.step)
 
 
 def push_update(
@@ -120,9 +119,7 @@ def push_update(
 ) -> Float[Tensor, " P"]:
     """Derivative of a step's update along a direction of its batch gradient, float64.
 
-    Args:
-        after: the state that the step led to.
-        gradient: of its batch, before clipping.
+    ``after`` is the state that the step led to; the gradient is that before clipping.
     """
     norm, clipped = float(gradient.norm()), clip(settings, gradient)
     inner = clipped.coefficient * direction
@@ -141,12 +138,6 @@ def push_update(
     moment = after.moments["exp_avg"]
     slope = (1 - beta1) * inner / denominator - moment * motion / denominator.square()
     return -rate / bias1 * slope
-
-
-def _float64(state: TrainState) -> TrainState:
-    """The same state in finer numbers: a share's effect on one step is below float32's."""
-    moments = {name: value.double() for name, value in state.moments.items()}
-    return TrainState(state.theta.double(), moments, state.step)
 
 
 def _step(

@@ -14,22 +14,30 @@ import pandas as pd
 from circuit.artifacts import read_rows
 from circuit.config.terms import TRACE_UNITS, units_of
 
-_SCALAR = "unit of the scalar"
+_UNITS = {
+    **TRACE_UNITS,
+    "event": "id",
+    **dict.fromkeys(("attribution", "before", "after", "growth", "value"), "unit of the scalar"),
+}
+"""Of every column that holds numbers."""
+_INTEGERS = ("step", "row", "rank", "event")
+_TRACE = ("optimizer_trace",)
 
 
 @dataclass(frozen=True)
 class Output:
-    """One file of a replay job: which observers' table it holds, its columns and their units.
-
-    ``kinds`` are the kinds of analysis whose rows it holds.
-    """
+    """One file of a replay job: observers' tables called ``table``, of analyses of some kinds."""
 
     name: str
-    kinds: tuple[str, ...]
     table: str
-    columns: Mapping[str, str]
-    units: Mapping[str, str]
+    columns: tuple[str, ...]
     description: str
+    kinds: tuple[str, ...] = ("update_attribution", "data_attribution")
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Units of the columns that hold numbers."""
+        return units_of(self.columns, _UNITS)
 
     def collect(
         self, tables: Mapping[str, Mapping[str, pd.DataFrame]], kinds: Mapping[str, str]
@@ -37,103 +45,73 @@ class Output:
         """This file's rows out of every analysis' tables; typed columns even when there are none.
 
         Args:
-            tables: the observers' tables by analysis.
-            kinds: the analyses' kinds.
+            tables, kinds: the observers' tables, and the kinds, by analysis.
         """
         found = [
             part[self.table].assign(analysis=name)
             for name, part in tables.items()
             if self.table in part and kinds[name] in self.kinds
         ]
+        columns = ["analysis", *self.columns]
         if found:
-            return pd.concat(found, ignore_index=True)[["analysis", *self.columns]]
-        empty = {"analysis": "str", **self.columns}
-        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in empty.items()})
+            return pd.concat(found, ignore_index=True)[columns]
+        types = dict.fromkeys(columns, "str") | dict.fromkeys(self.units, "float64")
+        types |= {name: "int64" for name in columns if name in _INTEGERS}
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
 
 
-def _trace(name: str, table: str, columns: Iterable[str], description: str) -> Output:
-    integers = {"step", "row", "rank"}
-    types = {
-        c: "int64" if c in integers else "str" if c == "parameter" else "float64" for c in columns
-    }
-    return Output(
-        name, ("optimizer_trace",), table, types, units_of(types, TRACE_UNITS), description
-    )
-
-
-def _attribution(
-    name: str, table: str, columns: Mapping[str, str], units: Mapping[str, str], description: str
-) -> Output:
-    kinds = ("update_attribution", "data_attribution")
-    return Output(name, kinds, table, columns, units, description)
-
-
-_PART = {"scalar": "str", "component": "str", "data_group": "str"}
-_GROUPS = {**_PART, "group": "str", "grouping": "str"}
+_PART = ("scalar", "component", "data_group")
+_GROUPS = (*_PART, "group", "grouping", "attribution")
 OUTPUTS = (
-    _trace(
+    Output(
         "trace",
         "rows",
-        [c for c in TRACE_UNITS if c not in ("row", "rank", "parameter_norm")],
+        tuple(c for c in TRACE_UNITS if c not in ("row", "rank", "parameter_norm")),
         "one replayed training step",
+        _TRACE,
     ),
-    _trace("batches", "batches", ["step", "row"], "one program of one step's batch"),
-    _trace(
+    Output("batches", "batches", ("step", "row"), "one program of one step's batch", _TRACE),
+    Output(
         "top_parameters",
         "top_parameters",
-        ["step", "rank", "parameter", "update_norm", "parameter_norm"],
+        ("step", "rank", "parameter", "update_norm", "parameter_norm"),
         "one parameter tensor of one step",
+        _TRACE,
     ),
-    _attribution(
+    Output(
         "components",
         "rows",
-        {
-            "step": "int64",
-            **_PART,
-            "path_rule": "str",
-            "attribution": "float64",
-        },
-        {"step": "step", "attribution": _SCALAR},
+        ("step", *_PART, "path_rule", "attribution"),
         "one part of one scalar's growth in one interval",
     ),
-    _attribution(
+    Output(
         "values",
         "values",
-        {
-            "step": "int64",
-            "scalar": "str",
-            "before": "float64",
-            "after": "float64",
-            "growth": "float64",
-        },
-        {"step": "step", "before": _SCALAR, "after": _SCALAR, "growth": _SCALAR},
+        ("step", "scalar", "before", "after", "growth"),
         "one scalar before and after one interval",
     ),
-    _attribution(
+    Output(
         "groups",
         "groups",
-        {"step": "int64", **_GROUPS, "attribution": "float64"},
-        {"step": "step", "attribution": _SCALAR},
+        ("step", *_GROUPS),
         "one part and parameter group of one scalar's growth in one interval",
     ),
-    _attribution(
+    Output(
         "summed_groups",
         "summed_groups",
-        {**_GROUPS, "attribution": "float64"},
-        {"attribution": _SCALAR},
+        _GROUPS,
         "one part and parameter group of one scalar's growth over the stretch",
     ),
-    _attribution(
+    Output(
         "events",
         "events",
-        {"step": "int64", "scalar": "str", "event": "int64", "value": "float64"},
-        {"step": "step", "event": "id", "value": _SCALAR},
+        ("step", "scalar", "event", "value"),
         "one scalar on one event at one checkpoint",
     ),
 )
 CHORDS = tuple(output for output in OUTPUTS if "update_attribution" in output.kinds)
 """The files of a job that attributes differences of checkpoints."""
-UNITS = {output.name: dict(output.units) for output in OUTPUTS}
+UNITS = {output.name: output.units for output in OUTPUTS}
 
 
 def gather(paths: Iterable[str], analysis: str) -> pd.DataFrame:

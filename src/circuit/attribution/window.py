@@ -8,6 +8,14 @@
    intervals may cancel, so the sum of their sizes is told too. Both are told of the movement.
 3. ``raw_sgd`` and ``clipped_sgd`` are what plain gradient steps from the same states would have
    contributed: controls of the update, never summands.
+4. Of groups of data (:func:`group_rows`), of their contributions under the main path rule, current
+   gradient and momentum together: ``share`` is a group's contribution over the sum of the sizes of
+   all groups' contributions; groups may pull against each other, and then shares of the growth
+   would be without bound. ``per_target`` is that over the group's share of targets: ±1 where a
+   target of the group moves the scalar as much as the average target. ``memory`` is what all groups
+   gave through either component, and what belongs to no group. ``left_of_sizes`` is what is left of
+   the groups' sizes when they are summed. ``apart`` is how far the smallest and the largest of
+   random buckets lie apart: what chance does.
 
 The key ``asked`` tells the scalar that was asked about ``first`` from the others (``also``), and
 from those for which a figure has no room (``further``). No torch here.
@@ -23,13 +31,14 @@ import pandas as pd
 
 from circuit.attribution.tables import gather
 from circuit.config.attribution import Attribution
-from circuit.config.terms import COMPARATORS, REBINDINGS, REST
+from circuit.config.terms import BEFORE_WINDOW, COMPARATORS, REBINDINGS, REST
 from circuit.estimates import estimates
 from circuit.statistics import Mean, bootstrap_mean
 
 WHOLE = "whole"
 """All components of an update together."""
 RESIDUAL = "residual"
+_MEMORIES = ("current_gradient", "momentum")
 SHARES = ("residual_of_movement", "residual_sizes_of_movement")
 FIRST, ALSO, FURTHER = "first", "also", "further"
 DRAWN = 6
@@ -43,9 +52,7 @@ class Window:
 
     Args:
         given: files of the window's jobs by the name of their table, in step order.
-        analysis: whose rows are meant.
-        settings: of that analysis, its window in steps.
-        heads: the heads that a scan chose.
+        analysis: whose rows are meant; ``settings`` are its, and ``heads`` those a scan chose.
     """
 
     def __init__(
@@ -56,12 +63,11 @@ class Window:
         window: tuple[int, int],
         heads: Mapping[str, Any],
     ) -> None:
-        names = ("components", "values", "groups", "summed_groups", "events")
-        raw = {name: gather(given[name], analysis) for name in names}
-        self.components, self.values, self.events = (
-            raw[name] for name in ("components", "values", "events")
+        self.components, self.values, self.events, self.groups, summed = (
+            gather(given[name], analysis)
+            for name in ("components", "values", "events", "groups", "summed_groups")
         )
-        self.groups, self.summed_groups = raw["groups"], sum_groups(raw["summed_groups"])
+        self.summed_groups = sum_groups(summed)
         self.first, self.last = window
         self.top = settings.top_groups
         self.labels = pd.DataFrame(
@@ -99,42 +105,30 @@ class Window:
         keys = ["scalar", "path_rule", "component", "data_group"]
         found = self.components.groupby(keys, sort=False)["attribution"].sum().reset_index()
         parts = _parts(found.rename(columns={"attribution": "mean"}))
-        every = [parts, self._ends(), self._residuals()]
-        rows = pd.concat(every).fillna(dict.fromkeys(_KEYS, ""))
-        return self.labelled(rows, step=self.last)
-
-    def _ends(self) -> pd.DataFrame:
-        """Growth and movement of every scalar."""
         changes = self.values.groupby("scalar", sort=False)["growth"]
-        growth = changes.sum().rename("mean").reset_index().assign(measure="growth")
+        growth = changes.sum().rename("mean").reset_index().assign(measure="growth", noun="events")
         spans = [event_growth(self.events, s, (self.first, self.last)) for s in growth["scalar"]]
-        growth = growth.assign(
-            low=[s.low for s in spans],
-            high=[s.high for s in spans],
-            count=[s.count for s in spans],
-            noun="events",
-        )
-        movement = changes.agg(lambda change: change.abs().sum()).rename("mean").reset_index()
-        return pd.concat([growth, movement.assign(measure="movement")])
+        for end in ("low", "high", "count"):
+            growth[end] = [getattr(span, end) for span in spans]
+        moved = changes.agg(lambda change: change.abs().sum())
+        movement = moved.rename("mean").reset_index().assign(measure="movement")
+        rows = pd.concat([parts, growth, movement, self._residuals(moved)])
+        return self.labelled(rows.fillna(dict.fromkeys(_KEYS, "")), step=self.last)
 
-    def _residuals(self) -> pd.DataFrame:
+    def _residuals(self, moved: pd.Series) -> pd.DataFrame:
         """What no part explains, of the movement: of the window, and summed over intervals."""
         rest = self.components[self.components["component"] == RESIDUAL]
         found = rest.groupby(["scalar", "path_rule"], sort=False)["attribution"].agg(
             net="sum", residual_sizes=lambda each: each.abs().sum()
         )
-        moved = self.values.groupby("scalar")["growth"].agg(lambda change: change.abs().sum())
         of = moved.loc[found.index.get_level_values("scalar")].to_numpy()
-        for name, size in (
-            ("residual_of_movement", found.pop("net").abs().to_numpy()),
-            ("residual_sizes_of_movement", found["residual_sizes"].to_numpy()),
-        ):
+        sizes = (found.pop("net").abs().to_numpy(), found["residual_sizes"].to_numpy())
+        for name, size in zip(SHARES, sizes, strict=True):
             # Nothing left of no movement is nothing; anything else is without bound.
             without = np.where(size == 0, 0.0, np.inf)
             found[name] = np.divide(size, of, out=without, where=of > 0)
-        rows = found.reset_index().melt(
-            ["scalar", "path_rule"], var_name="measure", value_name="mean"
-        )
+        keys = ["scalar", "path_rule"]
+        rows = found.reset_index().melt(keys, var_name="measure", value_name="mean")
         return rows.assign(unit=rows["measure"].map(dict.fromkeys(SHARES, "share")))
 
     def largest_groups(self) -> pd.DataFrame:
@@ -193,31 +187,27 @@ def top_groups(summed: pd.DataFrame, k: int) -> pd.DataFrame:
 
     A group's contribution is the sum over its rows, that is over the parts of the update. Groups
     come in falling order of its size. Last is the group ``rest``, to which a list's own ``rest``
-    always belongs, so the rows of a scalar and grouping still sum to the whole.
+    always belongs, so the rows of a scalar and grouping still sum to the whole. The column
+    ``groups`` says how many groups a row stands for.
 
     Args:
         summed: rows of scalar, component, group, grouping, attribution, and data_group where the
             update is split over data; summands of the update only.
-
-    Returns:
-        The same columns, and ``groups``: how many groups a row stands for.
     """
-    every = summed.groupby(["scalar", "grouping"], sort=False)
-    return pd.concat([_top(part, k) for _, part in every], ignore_index=True)
-
-
-def _top(part: pd.DataFrame, k: int) -> pd.DataFrame:
-    """The top groups of one scalar and grouping, and their rest."""
-    sizes = part.groupby("group", sort=False)["attribution"].sum().abs().drop(REST, errors="ignore")
-    top = sizes.sort_values(ascending=False, kind="stable").index[:k]
-    told = part.assign(group=part["group"].where(part["group"].isin(top), REST))
-    keys = [name for name in part.columns if name != "attribution"]
-    sums = told.groupby(keys, sort=False, as_index=False)["attribution"].sum()
-    place = {name: number for number, name in enumerate((*top, REST))}
-    sums = sums.sort_values("group", key=lambda names: names.map(place), kind="stable")
-    others = part["group"].nunique() - len(top)
-    groups = np.where(sums["group"] == REST, others, 1)
-    return sums.assign(groups=groups)[[*part.columns, "groups"]]
+    keys = [name for name in summed.columns if name != "attribution"]
+    found = []
+    for _, part in summed.groupby(["scalar", "grouping"], sort=False):
+        sizes = part.groupby("group", sort=False)["attribution"].sum().abs()
+        sizes = sizes.drop(REST, errors="ignore").sort_values(ascending=False, kind="stable")
+        top = sizes.index[:k]
+        told = part.assign(group=part["group"].where(part["group"].isin(top), REST))
+        sums = told.groupby(keys, sort=False, as_index=False)["attribution"].sum()
+        place = {name: number for number, name in enumerate((*top, REST))}
+        sums = sums.sort_values("group", key=lambda names, of=place: names.map(of), kind="stable")
+        others = part["group"].nunique() - len(top)
+        sums["groups"] = np.where(sums["group"] == REST, others, 1)
+        found.append(sums[[*part.columns, "groups"]])
+    return pd.concat(found, ignore_index=True)
 
 
 def event_growth(events: pd.DataFrame, scalar: str, window: tuple[int, int]) -> Mean:
@@ -225,3 +215,42 @@ def event_growth(events: pd.DataFrame, scalar: str, window: tuple[int, int]) -> 
     chosen = events[events["scalar"] == scalar].drop_duplicates(["step", "event"])
     table = chosen.pivot(index="event", columns="step", values="value")
     return bootstrap_mean((table[window[1]] - table[window[0]]).to_numpy(dtype=np.float64))
+
+
+def group_rows(
+    sums: pd.DataFrame, path_rule: str, targets: pd.DataFrame, by_chance: bool
+) -> pd.DataFrame:
+    """What every group of data gave to a window's ``sums``, beside its number of targets.
+
+    ``targets`` are estimates of ``share_of_targets``, to be averaged over checkpoints; groups that
+    are random buckets come ``by_chance``.
+    """
+    main = sums[(sums["measure"] == "contribution") & (sums["against"] == "")]
+    main = main[main["path_rule"] == path_rule]
+    of_data = main["component"].isin(_MEMORIES) & (main["data_group"] != BEFORE_WINDOW)
+    own = main[main["data_group"].isin(main.loc[of_data, "data_group"])]
+    each = own[own["component"] == WHOLE].set_index(["scalar", "data_group"])["mean"]
+    whole = each.abs().groupby("scalar", sort=False).sum()
+    share = each / whole.where(whole > 0)
+    known = targets.groupby("data_group", sort=False)["mean"].mean()
+    of = known.reindex(each.index.get_level_values("data_group")).to_numpy()
+    spread = each.groupby("scalar", sort=False)
+    # By component, but for what came before the window.
+    named = main["component"].mask(main["data_group"] == BEFORE_WINDOW, BEFORE_WINDOW)
+    memory = main[main["component"] != WHOLE].assign(component=named)
+    memory = memory.groupby(["scalar", "component"], sort=False)["mean"].sum()
+    parts = [
+        _measured(share, "share", unit="share"),
+        _measured(pd.Series(of, each.index), "share_of_targets", unit="share"),
+        _measured(share / of, "per_target", unit="1"),
+        _measured(spread.sum().abs() / whole.where(whole > 0), "left_of_sizes", unit="share"),
+        _measured(memory, "memory"),
+    ]
+    if by_chance:
+        parts.append(_measured(spread.max() - spread.min(), "apart"))
+    defaults = {"component": "", "data_group": "", "against": ""}
+    return pd.concat(parts).fillna(defaults).assign(path_rule=path_rule).dropna(subset="mean")
+
+
+def _measured(values: pd.Series, measure: str, **fixed: str) -> pd.DataFrame:
+    return values.rename("mean").reset_index().assign(measure=measure, **fixed)

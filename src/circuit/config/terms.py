@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 COMPONENTS = ("current_gradient", "momentum", "weight_decay", "rounding")
 """Summands of an update, in the order in which they sum to it bit for bit."""
 
+BEFORE_WINDOW = "before_window"
+"""In place of a data group: gradients from before the window are none."""
+
 CHECKPOINT_DIFFERENCE = "checkpoint_difference"
 """The one component of an interval between checkpoints whose steps are not looked at."""
 

@@ -79,19 +79,15 @@ class Measure:
     terms: tuple[str, ...] = ()
 
     def at(self, theta: Float[Tensor, " P"]) -> Measure:
-        """Itself: nothing about it depends on the interval."""
         return self
 
     def along(self, theta: Float[Tensor, " P"]) -> Measure:
-        """Itself."""
         return self
 
     def rebind(self, theta: Float[Tensor, " P"]) -> tuple[Rebinding, ...]:
-        """Nothing: there is no choice to make anew."""
         return ()
 
     def __call__(self, seen: Seen) -> Float[Tensor, " E"]:
-        """One value per event."""
         return self.function(seen)
 
 
@@ -125,26 +121,23 @@ class Branched:
 
     @property
     def unit(self) -> str:
-        """That of the branches."""
         return self._scalar.unit
 
     @property
     def sites(self) -> frozenset[str]:
-        """Those of the branches."""
         return self._scalar.sites
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Those of a branch's own choice, then that of the branch."""
         return (*self._scalar.terms, "branch_switch")
 
     def at(self, theta: Float[Tensor, " P"]) -> Branched:
-        """The scalar on the branch that is taken at ``theta``."""
-        branch = self.choose(theta)
+        return self._on(self.choose(theta), theta)
+
+    def _on(self, branch: Tensor, theta: Float[Tensor, " P"]) -> Branched:
         return replace(self, branch=branch, held=self.make(branch).at(theta))
 
     def along(self, theta: Float[Tensor, " P"]) -> Branched:
-        """The same branch, further on."""
         return self if self.held is None else replace(self, held=self.held.along(theta))
 
     def rebind(self, theta: Float[Tensor, " P"]) -> tuple[Rebinding, ...]:
@@ -154,14 +147,12 @@ class Branched:
         chain: list[Rebinding] = [
             (term, replace(self, held=scalar)) for term, scalar in self.held.rebind(theta)
         ]
-        bound = self.at(theta)
-        assert bound.branch is not None
-        if not torch.equal(bound.branch, self.branch):
-            chain.append(("branch_switch", bound))
+        branch = self.choose(theta)
+        if not torch.equal(branch, self.branch):
+            chain.append(("branch_switch", self._on(branch, theta)))
         return tuple(chain)
 
     def __call__(self, seen: Seen) -> Float[Tensor, " E"]:
-        """One value per event."""
         return self._scalar(seen)
 
 
@@ -188,12 +179,10 @@ def look_on(
     at: Int[Tensor, " B"] | None = None,
     edits: Mapping[str, Sequence[Edit]] | None = None,
 ) -> dict[str, Tensor]:
-    """Go on from the states ``x`` at a stage, with the parameters of ``seen``; see ``sites``.
+    """Go on from the states ``x`` at a stage, with the parameters of ``seen``; leave ``sites``.
 
-    Args:
-        sites: what the pass must leave, all of them at or after the stage; it ends at the last.
-        at: one position per program, the only one that the last layer answers for.
-        edits: what the tap changes on the way.
+    All of these are at or after the stage; the pass ends at the last. ``at`` is one position per
+    program, the only one that the last layer answers for.
     """
     tap = Tap(capture=sites, edits=edits, stop=True)
     with contextlib.suppress(StopForwardError):
@@ -203,12 +192,7 @@ def look_on(
 
 
 def answering(seen: Seen, state: Float[Tensor, "E d"]) -> Seen:
-    """A pass of which only ``final_norm`` at the prediction position is known; elsewhere it is 0.
-
-    Args:
-        seen: where decoder, parameters and events are from.
-        state: LayerNorm'd, at the prediction position.
-    """
+    """A pass of which ``final_norm`` is known at the prediction position alone, and 0 elsewhere."""
     events, width = seen.events, state.shape[-1]
     rows = torch.arange(len(events))
     final = state.new_zeros(*events.tokens.shape, width).index_put((rows, events.prediction), state)

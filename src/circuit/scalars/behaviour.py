@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.scalars.base import Measure, Rival, Seen, margin, pick
@@ -16,22 +16,25 @@ def answer_logits(seen: Seen) -> Float[Tensor, "E V"]:
     return seen.decoder.unembed(seen.params, state)
 
 
+def right_answer(seen: Seen) -> Int[Tensor, " E"]:
+    """Column of the right answer among all logits."""
+    return seen.events.answer
+
+
 def correct_value_logit() -> Measure:
     """Logit of the right answer."""
-    return Measure("logit", _SITES, lambda seen: pick(answer_logits(seen), seen.events.answer))
+    return Measure("logit", _SITES, lambda seen: pick(answer_logits(seen), right_answer(seen)))
 
 
 def negative_answer_loss() -> Measure:
     """Log probability of the right answer, in nats."""
-
-    def value(seen: Seen) -> Float[Tensor, " E"]:
-        return pick(answer_logits(seen).log_softmax(-1), seen.events.answer)
-
-    return Measure("nat", _SITES, value)
+    return Measure(
+        "nat", _SITES, lambda seen: pick(answer_logits(seen).log_softmax(-1), right_answer(seen))
+    )
 
 
 def answer_margin(rival: Rival) -> Measure:
     """Correct logit minus the rival's; with no rival, minus the best wrong logit at each θ."""
     return Measure(
-        "logit", _SITES, lambda seen: margin(answer_logits(seen), seen.events.answer, rival)
+        "logit", _SITES, lambda seen: margin(answer_logits(seen), right_answer(seen), rival)
     )

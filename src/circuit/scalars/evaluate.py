@@ -35,7 +35,7 @@ def scalar_values(
 ) -> Float[Tensor, "S E"]:
     """Every scalar on every event, from one forward pass; no gradient."""
     with torch.no_grad():
-        seen = look(decoder, theta.detach(), events, value_ids, _union(scalars))
+        seen = look(decoder, theta.detach(), events, value_ids, _sites(scalars))
         return torch.stack([scalar(seen) for scalar in scalars.values()])
 
 
@@ -48,7 +48,7 @@ def scalar_gradients(
 ) -> Evaluation:
     """Every scalar on every event and the gradient of its mean: one forward pass, S backward."""
     theta = theta.detach().requires_grad_()
-    seen = look(decoder, theta, events, value_ids, _union(scalars))
+    seen = look(decoder, theta, events, value_ids, _sites(scalars))
     values = [scalar(seen) for scalar in scalars.values()]
     gradients = [
         torch.autograd.grad(v.mean(), theta, retain_graph=i + 1 < len(values))[0]
@@ -57,5 +57,5 @@ def scalar_gradients(
     return Evaluation(torch.stack([v.detach() for v in values]), torch.stack(gradients))
 
 
-def _union(scalars: Mapping[str, Scalar]) -> frozenset[str]:
+def _sites(scalars: Mapping[str, Scalar]) -> frozenset[str]:
     return frozenset().union(*(scalar.sites for scalar in scalars.values()))

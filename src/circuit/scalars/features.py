@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,10 @@ AXES = {"W_enc": "dF", "b_enc": "F", "W_dec": "Fd", "b_dec": "d"}
 
 @dataclass(frozen=True, eq=False)
 class Dictionary:
-    """F features of states of width d; activations are in the units of the dictionary.
+    """F features of the states of width d at ``stage``; activations are in units of its own.
 
-    Attributes:
-        stage: the site whose states it reads.
-        families: numbers of features by the name of what they fire on.
-        made: how it was made, for people.
+    ``families`` are numbers of features by the name of what they fire on; ``made`` tells people how
+    it was made.
     """
 
     W_enc: Float[Tensor, "d F"]
@@ -59,12 +57,10 @@ class Dictionary:
 
     @property
     def width(self) -> int:
-        """Width d of the states that it reads."""
         return self.W_enc.shape[0]
 
     @property
     def size(self) -> int:
-        """Number F of features."""
         return self.W_enc.shape[1]
 
     def encode(
@@ -100,8 +96,7 @@ def write_dictionary(path: str | Path, dictionary: Dictionary) -> None:
 def load_dictionary(path: str | Path, stage: str = "") -> Dictionary:
     """Read a dictionary that this project or SAELens wrote; its activations are taken as relu's.
 
-    Args:
-        stage: the site whose states it reads, for a file whose metadata do not say.
+    ``stage`` is the site whose states it reads, for a file whose metadata do not say.
 
     Raises:
         CheckpointError: the file is missing, damaged or no such dictionary, or no stage is known.
@@ -149,11 +144,9 @@ def _problem(tensors: Mapping[str, Tensor]) -> str:
 
 
 def load_dictionaries(settings: Any, paths: Sequence[str | Path]) -> dict[str, Dictionary]:
-    """The dictionaries that scalars anywhere in settings name, by their name.
+    """The dictionaries that scalars anywhere in settings (in JSON's types) name, by their name.
 
-    Args:
-        settings: of one analysis or of several, in JSON's types.
-        paths: of their files, in the order of ``dictionary_names``.
+    ``paths`` are those of their files, in the order of ``dictionary_names``.
     """
     named = zip(dictionary_names(settings), paths, strict=True)
     return {name: load_dictionary(path) for name, path in named}
@@ -189,11 +182,7 @@ def settled_score(
     shape: ModelSettings,
     events: ReadEvents,
 ) -> FeatureScore:
-    """The ``feature_score`` that settings describe.
-
-    Args:
-        dictionaries: by the name of the analysis that made them.
-        shape: of the model whose states are read.
+    """The ``feature_score`` that settings describe, of a dictionary of this name.
 
     Raises:
         AnalysisError: a choice is missing, or names a dictionary, family, feature or role that is
@@ -201,9 +190,9 @@ def settled_score(
         MismatchError: the dictionary is for states of another width.
     """
     require_given(settings, "dictionary", "features", "role")
-    name, role = str(settings.dictionary), str(settings.role)
+    name, role, numbers = str(settings.dictionary), str(settings.role), settings.features or ()
     if name not in dictionaries:
-        raise _unknown(f"dictionary {name!r}", list(dictionaries))
+        raise _unknown(f"dictionary {name!r}", dictionaries)
     dictionary = dictionaries[name]
     site = state_site(dictionary.stage, shape.n_layers)
     if dictionary.width != shape.d_model:
@@ -214,38 +203,24 @@ def settled_score(
             do="name a dictionary that was made for this model",
         )
     require_role(settings.scalar, role, events)
-    return FeatureScore(site, role, dictionary, chosen_features(settings, dictionary))
-
-
-def chosen_features(settings: ScalarSettings, dictionary: Dictionary) -> tuple[int, ...]:
-    """Numbers of the features that settings mean, those of a family among them.
-
-    Raises:
-        AnalysisError: there is no such family or feature.
-    """
-    if isinstance(settings.features, str):
-        numbers = dictionary.families.get(settings.features, ())
-        if not numbers:
-            known = [name for name, members in dictionary.families.items() if members]
-            raise _unknown(f"family {settings.features!r}", known)
-    else:
-        numbers = settings.features or ()
-    beyond = [number for number in numbers if not 0 <= number < dictionary.size]
+    if isinstance(numbers, str):
+        families = {family: members for family, members in dictionary.families.items() if members}
+        if numbers not in families:
+            raise _unknown(f"family {numbers!r}", families)
+        numbers = families[numbers]
+    beyond = [number for number in numbers if number >= dictionary.size]
     if beyond:
         raise refusal(
             settings.scalar,
-            f"finds no feature {beyond[0]} in dictionary {settings.dictionary!r}",
+            f"finds no feature {beyond[0]} in dictionary {name!r}",
             f"0 to {dictionary.size - 1}",
             "choose other features",
         )
-    return numbers
+    return FeatureScore(site, role, dictionary, numbers)
 
 
-def _unknown(what: str, known: Sequence[str]) -> AnalysisError:
+def _unknown(what: str, known: Collection[str]) -> AnalysisError:
     guess = nearest(what.split("'")[1], known)
-    return refusal(
-        "feature_score",
-        f"finds no {what}",
-        f"one of {', '.join(known)}" if known else "one; there is none",
-        f"did you mean {guess!r}?" if guess else "name another one",
-    )
+    expected = f"one of {', '.join(known)}" if known else "one; there is none"
+    do = f"did you mean {guess!r}?" if guess else "name another one"
+    return refusal("feature_score", f"finds no {what}", expected, do)

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.scalars.base import Rebinding, Seen
+from circuit.scalars.base import Rebinding, Scalar
 from circuit.scalars.truncation import Frame, continued, top_frame
 
 Refitted = Literal["never", "source", "own"]
@@ -32,40 +32,23 @@ _TERMS: dict[Refitted, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class BasisScalar(ABC):
-    """A scalar that keeps ``rank`` directions of a matrix.
+class BasisScalar(Scalar, ABC):
+    """A scalar that keeps ``rank`` directions of a matrix: ``basis``, or the top ones at each θ.
 
-    Args:
-        basis: the directions kept. None keeps the top ones at the θ it is seen at.
-        refitted: what moves the basis: ``never`` (a checkpoint's), ``source`` (refitted at each
-            interval's first state and frozen over the interval) or ``own`` (part of the function).
+    ``refitted`` says what moves the basis: ``never`` (it is a checkpoint's), ``source`` (refitted
+    at each interval's first state and frozen over the interval) or ``own`` (part of the function).
     """
 
     rank: int
     basis: Frame | None = None
     refitted: Refitted = "never"
 
-    @property
-    @abstractmethod
-    def unit(self) -> str:
-        """That of the values."""
-
-    @property
-    @abstractmethod
-    def sites(self) -> frozenset[str]:
-        """The sites it reads."""
-
     @abstractmethod
     def matrix_at(self, theta: Float[Tensor, " P"]) -> Float[Tensor, "m n"]:
         """The matrix whose directions are kept, in float64."""
 
-    @abstractmethod
-    def __call__(self, seen: Seen) -> Float[Tensor, " E"]:
-        """One value per event."""
-
     @property
     def terms(self) -> tuple[str, ...]:
-        """What re-binding books. The motion of an own basis is within the function."""
         return _TERMS[self.refitted]
 
     @property

@@ -14,11 +14,7 @@ def refusal(scalar: str, problem: str, expected: str, do: str) -> AnalysisError:
 
 
 def require_given(settings: ScalarSettings, *fields: str) -> None:
-    """Refuse settings that leave open what the scalar cannot do without.
-
-    Raises:
-        AnalysisError: one of the fields is missing.
-    """
+    """Refuse (AnalysisError) settings that leave open what the scalar cannot do without."""
     missing = [field for field in fields if getattr(settings, field) is None]
     if missing:
         names = " and ".join(missing)
@@ -27,14 +23,7 @@ def require_given(settings: ScalarSettings, *fields: str) -> None:
 
 
 def require_checkpoint(settings: ScalarSettings, held: str) -> None:
-    """Refuse a basis that moves, where something of one checkpoint is held fixed.
-
-    Args:
-        held: what is taken from the checkpoint.
-
-    Raises:
-        AnalysisError: the basis is ``own`` or ``source``.
-    """
+    """Refuse (AnalysisError) a basis that moves, where ``held`` is that of one checkpoint."""
     if settings.basis in ("own", "source"):
         raise refusal(
             settings.scalar,
@@ -45,15 +34,7 @@ def require_checkpoint(settings: ScalarSettings, held: str) -> None:
 
 
 def require_role(scalar: str, role: str, events: ReadEvents) -> None:
-    """Refuse a role that some event does not have.
-
-    Raises:
-        AnalysisError: there is such an event.
-    """
+    """Refuse (AnalysisError) a role that some event does not have."""
     if not events.role_mask(role).any(-1).all():
-        raise refusal(
-            scalar,
-            f"finds no {role} in some events",
-            "a role that every event has",
-            "choose another role",
-        )
+        expected = "a role that every event has"
+        raise refusal(scalar, f"finds no {role} in some events", expected, "choose another role")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar, get_args
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from circuit.config.scalar import ScalarName, ScalarSettings
 from circuit.model.sites import parse_component, parse_head
 from circuit.model.transformer import Decoder
 from circuit.scalars import behaviour, features, routing, subspace, value, write
-from circuit.scalars.base import Branched, Rival, Scalar, Seen, best_other, look
+from circuit.scalars.base import Branched, Rival, Scalar, Seen, best_other, look, pick
 from circuit.scalars.features import Dictionary
 from circuit.scalars.moving_basis import BasisScalar
 from circuit.scalars.options import refusal, require_checkpoint
@@ -22,13 +24,12 @@ from circuit.task.events import ReadEvents
 SCALARS: tuple[str, ...] = get_args(ScalarName)
 _WITHOUT_HEAD = {"correct_value_logit", "negative_answer_loss", "answer_margin", "feature_score"}
 # Which scalars take which option; every other combination is refused rather than ignored.
-_MARGINS = (
-    "ov_value_margin",
-    "support_mass_ov_value_margin",
-    "qk_ov_product",
-    "head_value_margin_dla",
-    "head_margin_dla_fixed_readout",
-)
+_IMAGE_MARGINS = {
+    "ov_value_margin": value.ov_value_margin,
+    "support_mass_ov_value_margin": value.support_mass_ov_value_margin,
+    "qk_ov_product": value.qk_ov_product,
+}
+_MARGINS = (*_IMAGE_MARGINS, "head_value_margin_dla", "head_margin_dla_fixed_readout")
 _SUBSPACE = ("subspace_projection",)
 _WRITE = ("functional_write",)
 _FEATURES = ("feature_score",)
@@ -64,6 +65,14 @@ class ScalarContext:
     last: int
     dictionaries: Mapping[str, Dictionary] = field(default_factory=dict)
 
+    def look(self, theta: Float[Tensor, " P"], sites: frozenset[str]) -> Seen:
+        """A pass over the events; see :func:`circuit.scalars.base.look`."""
+        return look(self.decoder, theta.detach(), self.events, self.value_ids, sites)
+
+    def basis(self, settings: ScalarSettings) -> Float[Tensor, " P"]:
+        """Parameters of the checkpoint whose basis settings name."""
+        return self.theta(basis_step(settings, self.last))
+
 
 def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
     """The scalar that settings describe.
@@ -72,66 +81,47 @@ def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
         AnalysisError: a head is missing or does not exist, the rank is too large, or an option is
             given to a scalar that does not take it.
     """
-    name = settings.scalar
+    name, shape = settings.scalar, context.decoder.settings
     _require_options(settings)
     if name == "correct_value_logit":
         return behaviour.correct_value_logit()
     if name == "negative_answer_loss":
         return behaviour.negative_answer_loss()
     if name == "answer_margin":
-        return _margin(
-            settings,
-            context,
-            behaviour.answer_margin,
-            behaviour.answer_logits,
-            lambda seen: seen.events.answer,
-        )
+        logits, right = behaviour.answer_logits, behaviour.right_answer
+        return _margin(settings, context, behaviour.answer_margin, logits, right)
     if name == "subspace_projection":
         return _subspace_projection(settings, context)
     if name == "functional_write":
-        followed = resolve_write(settings, context)
-        return write.functional_write(followed, context.decoder.settings, settings.part)
+        return write.functional_write(resolve_write(settings, context), shape, settings.part)
     if name == "feature_score":
-        shape = context.decoder.settings
         score = features.settled_score(settings, context.dictionaries, shape, context.events)
-        return Branched(score.measure, _reader(context, score.measure(None).sites, score.active))
+        return Branched(
+            score.measure,
+            lambda theta: score.active(context.look(theta, frozenset({score.site}))),
+        )
     head = resolve_head(settings, context)
     if name == "qk_separation":
-        return _rank_separation(settings, context, head)
+        if settings.rank is None:
+            return routing.qk_separation(head)
+        routing.require_rank(context.decoder, settings.rank)
+        plain = routing.RankSeparation(context.decoder, head, rank=settings.rank)
+        return _with_basis(plain, settings, context)
     if name == "attention_separation":
         return routing.attention_separation(head, settings.measure == "probabilities")
     if name == "support_attention":
         return routing.support_attention(head)
-    return _head_margin(settings, context, head)
-
-
-def _head_margin(settings: ScalarSettings, context: ScalarContext, head: tuple[int, int]) -> Scalar:
-    """A value margin of what a head writes, or would write."""
-    name = settings.scalar
-    if name in ("head_value_margin_dla", "head_margin_dla_fixed_readout"):
+    if name in _IMAGE_MARGINS:
+        make = partial(_IMAGE_MARGINS[name], head)
+        logits = partial(value.ov_image_logits, head=head)
+    else:
         scale = None
         if name == "head_margin_dla_fixed_readout":
-            theta = context.theta(basis_step(settings, context.last))
-            scale = value.frozen_scale(context.decoder, theta, context.events, context.value_ids)
-        return _margin(
-            settings,
-            context,
-            lambda rival: value.head_value_margin_dla(head, rival, scale),
-            lambda seen: value.dla_logits(seen, head, scale),
-            value.right_value,
-        )
-    makers = {
-        "ov_value_margin": value.ov_value_margin,
-        "support_mass_ov_value_margin": value.support_mass_ov_value_margin,
-        "qk_ov_product": value.qk_ov_product,
-    }
-    return _margin(
-        settings,
-        context,
-        lambda rival: makers[name](head, rival),
-        lambda seen: value.ov_image_logits(seen, head),
-        value.right_value,
-    )
+            seen = context.look(context.basis(settings), frozenset({"final_norm_scale"}))
+            scale = pick(seen.sites["final_norm_scale"], context.events.prediction)
+        make = partial(value.head_value_margin_dla, head, scale=scale)
+        logits = partial(value.dla_logits, head=head, scale=scale)
+    return _margin(settings, context, make, logits, value.right_value)
 
 
 def _require_options(settings: ScalarSettings) -> None:
@@ -174,22 +164,16 @@ def resolve_write(settings: ScalarSettings, context: ScalarContext) -> write.Wri
             answer is not read there.
     """
     _require_options(settings)
-    decoder, events = context.decoder, context.events
+    events, shape = context.events, context.decoder.settings
     source = _named_head(settings, context)
-    parse_component(source, decoder.settings)
-    stage = write.require_write(settings, source, decoder.settings, events)
+    parse_component(source, shape)
+    stage = write.require_write(settings, source, shape, events)
     read = ScalarSettings(scalar=settings.outcome, competitor=settings.competitor)
-    theta, outcome = context.theta(basis_step(settings, context.last)), build_scalar(read, context)
-    gradient = write.reference_gradient(
-        decoder,
-        theta,
-        events,
-        context.value_ids,
-        source,
-        stage,
-        outcome,
-        settings.gradient == "integrated",
-    )
+    outcome, integrated = build_scalar(read, context), settings.gradient == "integrated"
+    sites = write.write_sites(source, stage, shape) if integrated else frozenset()
+    with torch.no_grad():
+        seen = context.look(context.basis(settings), sites | {stage})
+    gradient = write.reference_gradient(seen, source, stage, outcome, integrated)
     role = str(settings.role)
     if not gradient[events.role_mask(role)].any():
         raise refusal(
@@ -201,25 +185,11 @@ def resolve_write(settings: ScalarSettings, context: ScalarContext) -> write.Wri
     return write.Write(source, stage, role, outcome, gradient)
 
 
-def _rank_separation(
-    settings: ScalarSettings, context: ScalarContext, head: tuple[int, int]
-) -> Scalar:
-    if settings.rank is None:
-        return routing.qk_separation(head)
-    routing.require_rank(context.decoder, settings.rank)
-    return _with_basis(
-        routing.RankSeparation(context.decoder, head, rank=settings.rank), settings, context
-    )
-
-
 def _subspace_projection(settings: ScalarSettings, context: ScalarContext) -> Scalar:
-    decoder = context.decoder
-    site = subspace.require_subspace(settings, decoder.settings.n_layers, context.events)
+    decoder, events = context.decoder, context.events
+    subspace.require_subspace(settings, decoder.settings.n_layers, events)
     head = resolve_head(settings, context) if settings.of_head else None
-    space = subspace.Subspace.named(settings, decoder, context.events, context.value_ids, head)
-    plain = subspace.Projection(
-        site, str(settings.role), space, settings.reading, rank=space.require_rank(settings.rank)
-    )
+    plain = subspace.projection(settings, decoder, events, context.value_ids, head)
     projection = _with_basis(plain, settings, context)
     if settings.reading == "squared_norm":
         return projection
@@ -239,7 +209,7 @@ def _with_basis(scalar: _Based, settings: ScalarSettings, context: ScalarContext
     """A scalar with the basis that settings name."""
     if settings.basis in ("own", "source"):
         return replace(scalar, refitted=settings.basis)
-    return scalar.fitted(context.theta(basis_step(settings, context.last)))
+    return scalar.fitted(context.basis(settings))
 
 
 def basis_step(settings: ScalarSettings, last: int) -> int:
@@ -256,27 +226,17 @@ def _margin(
 ) -> Scalar:
     """A margin over the competitor that settings name.
 
-    Args:
-        make: the margin over given wrong tokens, their mean, or the best ones at the θ it is seen
-            at.
-        logits, right: what the margin compares, and which of them is the right one.
+    ``make`` gives that over wrong tokens, their mean, or the best ones at the θ it is seen at;
+    ``logits`` are what it compares, of which one is ``right``.
     """
-    choose = _reader(context, make(None).sites, lambda seen: best_other(logits(seen), right(seen)))
+
+    def choose(theta: Float[Tensor, " P"]) -> Tensor:
+        seen = context.look(theta, make(None).sites)
+        return best_other(logits(seen), right(seen))
+
     if settings.competitor == "mean":
         return make("mean")
     if settings.competitor == "moving":
         return Branched(make, choose)
     start, stop = context.window
     return make(choose(context.theta(start if settings.competitor == "fixed_source" else stop)))
-
-
-def _reader(
-    context: ScalarContext, sites: frozenset[str], read: Callable[[Seen], Tensor]
-) -> Callable[[Float[Tensor, " P"]], Tensor]:
-    """What is read off a pass over the events, as a function of θ."""
-
-    def at(theta: Float[Tensor, " P"]) -> Tensor:
-        seen = look(context.decoder, theta.detach(), context.events, context.value_ids, sites)
-        return read(seen)
-
-    return at

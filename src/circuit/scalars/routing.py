@@ -17,7 +17,6 @@ float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -83,18 +82,12 @@ def best_margin(values: Float[Tensor, "E T"], seen: Seen) -> Float[Tensor, " E"]
 
 def qk_separation(head: Head) -> Measure:
     """Separation of one head's full scores."""
-    return Measure(
-        "score",
-        frozenset({f"layer_{head[0]}_attn_input"}),
-        lambda seen: separation(prediction_scores(seen, head), seen),
-    )
+    return attention_separation(head, probabilities=False)
 
 
 def attention_separation(head: Head, probabilities: bool) -> Measure:
     """Separation of full scores, or of attention probabilities."""
-    measure: Callable[[Seen, Head], Tensor] = (
-        prediction_pattern if probabilities else prediction_scores
-    )
+    measure = prediction_pattern if probabilities else prediction_scores
     return Measure(
         "probability" if probabilities else "score",
         frozenset({f"layer_{head[0]}_attn_input"}),
@@ -132,16 +125,13 @@ class RankSeparation(BasisScalar):
 
     @property
     def sites(self) -> frozenset[str]:
-        """The LayerNorm'd states that the head reads."""
         return frozenset({f"layer_{self.head[0]}_attn_input"})
 
     def matrix_at(self, theta: Float[Tensor, " P"]) -> Float[Tensor, "d d"]:
-        """W_QK in float64."""
         params = self.decoder.layout.views(theta.detach())
         return w_qk(attention_weights(params, self.head), self.head)
 
     def __call__(self, seen: Seen) -> Float[Tensor, " E"]:
-        """Separation in score units, one value per event."""
         states = seen.sites[f"layer_{self.head[0]}_attn_input"]
         queries = pick(states, seen.events.prediction)
         if self.held is None:

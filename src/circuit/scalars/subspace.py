@@ -52,10 +52,8 @@ _NARROW = ("_neurons", "_neurons_pre", "_scale")  # sites whose vectors are no r
 def state_site(name: str, n_layers: int) -> str:
     """The canonical name of a site whose vectors live in the residual stream's space.
 
-    Stages of the stream, the LayerNorm'd states that layers read, and what they write.
-
-    Raises:
-        AnalysisError: there is no such site, or its vectors are of another space.
+    Stages of the stream, the LayerNorm'd states that layers read, and what they write; any other
+    is refused (AnalysisError).
     """
     site = canonical_site(name, n_layers)
     if site_axes(site) != ("program", "position", "vector") or site.endswith(_NARROW):
@@ -75,7 +73,7 @@ def w_ov(params: Params, head: Head) -> Float[Tensor, "d d"]:
 
 
 def _head_maps(params: Params, head: Head) -> tuple[tuple[Float[Tensor, "d d"], str, str], ...]:
-    """A head's W_QK and W_OV, with the subspaces on the side of their rows and of their columns."""
+    """W_QK and W_OV, with the subspaces on the side of their rows and of their columns."""
     return (
         (w_qk(params, head), "head_qk_query", "head_qk_key"),
         (w_ov(params, head), "head_ov_input", "head_ov_output"),
@@ -83,88 +81,12 @@ def _head_maps(params: Params, head: Head) -> tuple[tuple[Float[Tensor, "d d"], 
 
 
 def head_bases(params: Params, head: Head, rank: int) -> dict[str, Float[Tensor, "d r"]]:
-    """Top singular directions of a head's W_QK and W_OV, by the name of their subspace.
-
-    Args:
-        rank: at most d_head, which is the maps' rank.
-    """
+    """Top (at most d_head) singular directions of W_QK and W_OV, by the name of their subspace."""
     found: dict[str, Tensor] = {}
     for matrix, left, right in _head_maps(params, head):
         frame = top_frame(matrix, rank)
         found |= {left: frame.left, right: frame.right}
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class Subspace:
-    """Directions of a model, in the order of the eigenvalues of a symmetric matrix A(θ).
-
-    A is M Mᵀ or Mᵀ M of a head's map M, or XᵀX of rows X about their mean, in float64.
-
-    Args:
-        gram: A, from a pass with ``sites``. Of a ``pca`` subspace, that of the events of the pass.
-        widest: number of directions that it can have.
-        decoder, events, value_ids: what a pass of its own looks at.
-    """
-
-    name: str
-    sites: frozenset[str]
-    gram: Callable[[Seen], Float[Tensor, "d d"]]
-    widest: int
-    decoder: Decoder
-    events: ReadEvents
-    value_ids: range
-
-    @classmethod
-    def named(
-        cls,
-        settings: ScalarSettings,
-        decoder: Decoder,
-        events: ReadEvents,
-        value_ids: range,
-        head: Head | None,
-    ) -> Subspace:
-        """The subspace that settings name.
-
-        Args:
-            settings: with a ``subspace``.
-            events: the read events that a ``pca`` subspace is fitted to.
-            head: of a head's subspace.
-        """
-        name, width = str(settings.subspace), decoder.settings.d_model
-        sites: frozenset[str] = frozenset()
-        if head is not None:
-            gram, widest = partial(_head_gram, head, name), decoder.settings.d_head
-        elif settings.pca is not None:
-            stage, role = settings.pca
-            site = state_site(stage, decoder.settings.n_layers)
-            gram, sites = partial(_state_gram, site, role), frozenset({site})
-            widest = min(int(events.role_mask(role).sum()) - 1, width)
-        else:
-            keys = name == "embedding_key_identity"
-            ids = range(SPECIAL_IDS, value_ids.start) if keys else value_ids
-            gram, widest = partial(_token_gram, ids), min(len(ids) - 1, width)
-        return cls(name, sites, gram, widest, decoder, events, value_ids)
-
-    def gram_at(self, theta: Float[Tensor, " P"]) -> Float[Tensor, "d d"]:
-        """A at a θ, from a pass in float64 where it needs one."""
-        theta = theta.detach().double()
-        return self.gram(look(self.decoder, theta, self.events, self.value_ids, self.sites))
-
-    def require_rank(self, rank: int | None) -> int:
-        """The rank asked for, which the subspace must have.
-
-        Raises:
-            AnalysisError: it has fewer dimensions.
-        """
-        if rank is None or rank > self.widest:
-            raise AnalysisError(
-                what=f"{self.name} has no {rank} directions",
-                where="scalar subspace_projection",
-                expected=f"1 to {self.widest}",
-                do="choose another rank",
-            )
-        return rank
 
 
 def _head_gram(head: Head, name: str, seen: Seen) -> Float[Tensor, "d d"]:
@@ -175,16 +97,8 @@ def _head_gram(head: Head, name: str, seen: Seen) -> Float[Tensor, "d d"]:
     raise AssertionError(name)  # settings name no other
 
 
-def _state_gram(site: str, role: str, seen: Seen) -> Float[Tensor, "d d"]:
-    return _centred_gram(seen.sites[site][seen.events.role_mask(role)])
-
-
-def _token_gram(ids: range, seen: Seen) -> Float[Tensor, "d d"]:
-    return _centred_gram(seen.params["embedding.token"][ids.start : ids.stop])
-
-
-def _centred_gram(rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    rows = rows.double()
+def _centred_gram(read: Callable[[Seen], Float[Tensor, "n d"]], seen: Seen) -> Float[Tensor, "d d"]:
+    rows = read(seen).double()
     about = rows - rows.mean(0)
     return about.T @ about
 
@@ -195,35 +109,38 @@ class Projection(BasisScalar):
 
     Args:
         site, role: the states. Where a role is several positions, an event's value is the mean.
+        gram_sites: what ``gram`` reads.
+        gram: A, in float64. Of a ``pca`` subspace, that of the events of the pass.
+        seen_at: a pass at a θ over the events that a basis is fitted to, with these sites.
         rival: of a readout, the wrong value of every event; None is the best one.
     """
 
     site: str
     role: str
-    subspace: Subspace
+    gram_sites: frozenset[str]
+    gram: Callable[[Seen], Float[Tensor, "d d"]]
+    seen_at: Callable[[Float[Tensor, " P"]], Seen]
     reading: Literal["squared_norm", "readout"]
     rival: Rival = None
 
     @property
     def unit(self) -> str:
-        """That of the reading."""
         return "squared state unit" if self.reading == "squared_norm" else "logit"
 
     @property
     def sites(self) -> frozenset[str]:
         """The states, and those that a basis is fitted to which depends on θ."""
-        fitted = self.subspace.sites if self.held is None else frozenset()
-        return frozenset({self.site}) | fitted
+        return frozenset({self.site}) | (self.gram_sites if self.held is None else frozenset())
 
     def matrix_at(self, theta: Float[Tensor, " P"]) -> Float[Tensor, "d d"]:
-        """The symmetric matrix whose eigenvectors span the subspace."""
-        return self.subspace.gram_at(theta)
+        """A, from a pass in float64."""
+        return self.gram(self.seen_at(theta.detach().double()))
 
     def inside(self, seen: Seen) -> Float[Tensor, "E T d"]:
         """The part of every state that lies in the subspace."""
         states = seen.sites[self.site]
         if self.held is None:
-            return states @ project(self.subspace.gram(seen), self.rank, self.basis).to(states)
+            return states @ project(self.gram(seen), self.rank, self.basis).to(states)
         directions = self.held.left.to(states)
         return (states @ directions) @ directions.T
 
@@ -246,8 +163,8 @@ class Projection(BasisScalar):
         return value_logits(seen, mean)
 
 
-def require_subspace(settings: ScalarSettings, n_layers: int, events: ReadEvents) -> str:
-    """The site that settings mean, once they say which states and which subspace.
+def require_subspace(settings: ScalarSettings, n_layers: int, events: ReadEvents) -> None:
+    """Refuse settings that do not say which states and which subspace.
 
     Raises:
         AnalysisError: a choice is missing or has no meaning, or an event lacks the role.
@@ -255,22 +172,70 @@ def require_subspace(settings: ScalarSettings, n_layers: int, events: ReadEvents
     require_given(settings, "stage", "role", "subspace", "rank")
     site = state_site(str(settings.stage), n_layers)
     if settings.of_head != (settings.head is not None):
-        raise _refusal(
+        raise refusal(
+            settings.scalar,
             f"{'needs a' if settings.of_head else 'takes no'} head with {settings.subspace}",
             "a head with a head's subspace, and with no other",
             "add head" if settings.of_head else "leave head out",
         )
     if settings.reading == "squared_norm" and settings.competitor != "moving":
-        raise _refusal("takes a competitor only for its readout", "reading: readout", "add reading")
+        problem = "takes a competitor only for its readout"
+        raise refusal(settings.scalar, problem, "reading: readout", "add reading")
     if settings.reading == "readout" and site not in stages(n_layers):
-        raise _refusal(
+        raise refusal(
+            settings.scalar,
             f"has no readout at {site}",
             f"a stage of the residual stream: {', '.join(stages(n_layers))}",
             "choose a stage, or reading: squared_norm",
         )
     require_role(settings.scalar, str(settings.role), events)
-    return site
 
 
-def _refusal(problem: str, expected: str, do: str) -> AnalysisError:
-    return refusal("subspace_projection", problem, expected, do)
+def projection(
+    settings: ScalarSettings,
+    decoder: Decoder,
+    events: ReadEvents,
+    value_ids: range,
+    head: Head | None,
+) -> Projection:
+    """The projection that settings mean, without a basis; ``head`` of a head's subspace.
+
+    A ``pca`` subspace is fitted to the events.
+
+    Raises:
+        AnalysisError: the subspace has fewer dimensions than the rank.
+    """
+    name, shape = str(settings.subspace), decoder.settings
+    sites: frozenset[str] = frozenset()
+    if head is not None:
+        gram, widest = partial(_head_gram, head, name), shape.d_head
+    elif settings.pca is not None:
+        stage, role = settings.pca
+        site = state_site(stage, shape.n_layers)
+        gram = partial(_centred_gram, lambda seen: seen.sites[site][seen.events.role_mask(role)])
+        sites = frozenset({site})
+        widest = min(int(events.role_mask(role).sum()) - 1, shape.d_model)
+    else:
+        keys = name == "embedding_key_identity"
+        ids = range(SPECIAL_IDS, value_ids.start) if keys else value_ids
+        gram = partial(
+            _centred_gram, lambda seen: seen.params["embedding.token"][ids.start : ids.stop]
+        )
+        widest = min(len(ids) - 1, shape.d_model)
+    rank = settings.rank
+    if rank is None or rank > widest:
+        raise AnalysisError(
+            what=f"{name} has no {rank} directions",
+            where="scalar subspace_projection",
+            expected=f"1 to {widest}",
+            do="choose another rank",
+        )
+    return Projection(
+        state_site(str(settings.stage), shape.n_layers),
+        str(settings.role),
+        sites,
+        gram,
+        lambda theta: look(decoder, theta, events, value_ids, sites),
+        settings.reading,
+        rank=rank,
+    )

@@ -110,11 +110,9 @@ def top_frame(matrix: Float[Tensor, "m n"], rank: int) -> Frame:
 
 
 def continued(matrix: Float[Tensor, "m n"], frame: Frame) -> tuple[Frame, Frame]:
-    """Singular directions of a matrix: those that continue ``frame``, and the top ones.
+    """Singular directions of a matrix: those that continue ``frame``, and as many top ones.
 
-    Returns:
-        The continued frame and the top frame of the same rank. They hold the same directions unless
-        singular values crossed at the cut since ``frame`` was taken.
+    They are the same unless singular values crossed at the cut since ``frame`` was taken.
     """
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     chosen, rank = _followed(u, s, vh.T, frame), frame.left.shape[1]
@@ -159,8 +157,8 @@ def truncate(
         frame: keep the ``rank`` singular triplets that lie most in it, instead of the top ones.
 
     Raises:
-        AnalysisError: the matrix has no such rank; or, from the backward pass, the
-            cut lies between equal singular values.
+        AnalysisError: the matrix has no such rank; or, from the backward pass, the cut lies between
+            equal singular values.
     """
     if not 1 <= rank <= min(matrix.shape):
         raise AnalysisError(
@@ -181,7 +179,7 @@ def project(
     Args:
         matrix: positive semidefinite, so that its singular directions are its eigenvectors; of
             at least this rank.
-        frame: keep the ``rank`` eigenvectors that lie most in it, instead of the top ones.
+        frame: as for :func:`truncate`.
 
     Raises:
         AnalysisError: from the backward pass, the cut lies between equal eigenvalues.

@@ -14,10 +14,8 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit.model.transformer import Decoder
-from circuit.scalars.base import Measure, Rival, Seen, centre, look, margin, pick
-from circuit.scalars.routing import Head, prediction_pattern, prediction_scores, separation
-from circuit.task.events import ReadEvents
+from circuit.scalars.base import Measure, Rival, Seen, centre, margin, pick
+from circuit.scalars.routing import Head, prediction_pattern, qk_separation, support_attention
 
 
 def ov_image(seen: Seen, head: Head, state: Float[Tensor, "E d"]) -> Float[Tensor, "E d"]:
@@ -96,31 +94,27 @@ def right_value(seen: Seen) -> Int[Tensor, " E"]:
 
 def ov_value_margin(head: Head, rival: Rival) -> Measure:
     """Logit-lens margin of the OV image of the support_value state."""
-    return Measure(
-        "logit",
-        frozenset({f"layer_{head[0]}_attn_input"}),
-        lambda seen: margin(ov_image_logits(seen, head), right_value(seen), rival),
-    )
+    return _image_margin(head, rival)
 
 
 def support_mass_ov_value_margin(head: Head, rival: Rival) -> Measure:
     """Attention mass on support_value × ov_value_margin."""
-
-    def value(seen: Seen) -> Float[Tensor, " E"]:
-        mass = pick(prediction_pattern(seen, head), seen.events.support_value)
-        return mass * margin(ov_image_logits(seen, head), right_value(seen), rival)
-
-    return Measure("logit", frozenset({f"layer_{head[0]}_attn_input"}), value)
+    return _image_margin(head, rival, times=support_attention(head))
 
 
 def qk_ov_product(head: Head, rival: Rival) -> Measure:
     """qk_separation (full scores) × ov_value_margin."""
+    return _image_margin(head, rival, "score·logit", qk_separation(head))
 
+
+def _image_margin(
+    head: Head, rival: Rival, unit: str = "logit", times: Measure | None = None
+) -> Measure:
     def value(seen: Seen) -> Float[Tensor, " E"]:
-        qk = separation(prediction_scores(seen, head), seen)
-        return qk * margin(ov_image_logits(seen, head), right_value(seen), rival)
+        weight = 1 if times is None else times(seen)
+        return weight * margin(ov_image_logits(seen, head), right_value(seen), rival)
 
-    return Measure("score·logit", frozenset({f"layer_{head[0]}_attn_input"}), value)
+    return Measure(unit, frozenset({f"layer_{head[0]}_attn_input"}), value)
 
 
 def head_value_margin_dla(
@@ -133,11 +127,3 @@ def head_value_margin_dla(
         frozenset(sites),
         lambda seen: margin(dla_logits(seen, head, scale), right_value(seen), rival),
     )
-
-
-def frozen_scale(
-    decoder: Decoder, theta: Tensor, events: ReadEvents, value_ids: range
-) -> Float[Tensor, "E 1"]:
-    """Final LayerNorm scale at the prediction position of every event, at a reference θ."""
-    seen = look(decoder, theta.detach(), events, value_ids, frozenset({"final_norm_scale"}))
-    return pick(seen.sites["final_norm_scale"], events.prediction)

@@ -36,13 +36,11 @@ from torch import Tensor
 from circuit.config.recipe import ModelSettings
 from circuit.config.scalar import ScalarSettings
 from circuit.model.sites import canonical_site, parse_component, stages
-from circuit.model.transformer import Decoder
 from circuit.scalars.base import (
     Measure,
     Scalar,
     Seen,
     answering,
-    look,
     look_on,
     masked_mean,
     pick,
@@ -68,14 +66,10 @@ _NODES = 24  # of the integrated gradient: answers bend where a state loses most
 
 @dataclass(frozen=True, eq=False)
 class Write:
-    """A source, where its write is followed to, and what a change there is worth.
+    """A source, the target state that its write is followed to, and what a change there is worth.
 
-    Attributes:
-        source: a head or an MLP, such as ``L1H2`` or ``L0MLP``.
-        stage, role: the target state.
-        outcome: the answer scalar.
-        gradient: of the outcome at every position of the target stage in the reference checkpoint,
-            in the outcome's unit per state unit; a constant.
+    ``gradient`` is that of the answer scalar ``outcome`` at every position of the target stage in
+    the reference checkpoint, in the outcome's unit per state unit; a constant.
     """
 
     source: str
@@ -86,7 +80,6 @@ class Write:
 
     @property
     def unit(self) -> str:
-        """That of the answer scalar."""
         return self.outcome.unit
 
 
@@ -95,9 +88,8 @@ def component_write(
 ) -> Float[Tensor, "E ... d"]:
     """What a component adds to the residual stream, its bias in for an MLP.
 
-    Args:
-        seen: a pass with the layer's ``z`` or ``mlp_write``.
-        at: one position per event; None gives all positions, [E, T, d].
+    ``seen`` is a pass with the layer's ``z`` or ``mlp_write``; ``at`` one position per event, or
+    None for all positions, [E, T, d].
     """
     layer, head = parse_component(component, seen.decoder.settings)
     written = seen.sites[f"layer_{layer}_mlp_write" if head is None else f"layer_{layer}_z"]
@@ -116,10 +108,8 @@ def removed_write(
 ) -> Float[Tensor, "E T d"]:
     """What removing a component takes out of the residual stream.
 
-    Args:
-        baseline: ``zero`` takes the write away; ``mean`` puts its mean over all positions of all
-            events in its place.
-        positions: where; None for every position.
+    Baseline ``zero`` takes the write away, ``mean`` puts its mean over all positions of all events
+    in its place; at every position, or just at ``positions``.
     """
     write = component_write(seen, component)
     if baseline == "mean":
@@ -181,45 +171,30 @@ def _narrow(states: Float[Tensor, "E P d"], at: Int[Tensor, " E"] | None) -> Flo
 
 
 def reference_gradient(
-    decoder: Decoder,
-    theta: Float[Tensor, " P"],
-    events: ReadEvents,
-    value_ids: range,
-    source: str,
-    stage: str,
-    outcome: Scalar,
-    integrated: bool,
+    seen: Seen, source: str, stage: str, outcome: Scalar, integrated: bool
 ) -> Float[Tensor, "E T d"]:
     """Gradient of an answer scalar at every position of a stage, per event; a constant.
 
     Args:
-        theta: the reference checkpoint's parameters.
+        seen: a pass of the reference checkpoint with the stage; to integrate, with the sites of
+            :func:`write_sites` too.
         outcome: a scalar that reads ``final_norm`` at the prediction position only.
         integrated: the mean over the line from the states without the source's write to the clean
             ones, by Gauss-Legendre quadrature, instead of the gradient at the clean ones.
     """
-    sites = write_sites(source, stage, decoder.settings) if integrated else frozenset()
+    clean = seen.sites[stage]
     with torch.no_grad():
-        seen = look(decoder, theta.detach(), events, value_ids, sites | {stage})
-        clean = seen.sites[stage]
         through = change(seen, source, stage).whole if integrated else torch.zeros_like(clean)
     places, weights = np.polynomial.legendre.leggauss(_NODES if integrated else 1)
     total = torch.zeros_like(clean)
     for missing, weight in zip((1 - places) / 2, weights / 2, strict=True):
         with torch.enable_grad():
             state = (clean - missing * through).requires_grad_()
+            left = look_on(seen, stage, state, frozenset({"final_norm"}), seen.events.prediction)
             # Events do not see each other: the gradient of the sum is that of each one's value.
-            value = outcome_from(seen, stage, state, outcome).sum()
+            value = outcome(answering(seen, left["final_norm"][:, 0])).sum()
             total += weight * torch.autograd.grad(value, state)[0]
     return total
-
-
-def outcome_from(
-    seen: Seen, stage: str, x: Float[Tensor, "E T d"], outcome: Scalar
-) -> Float[Tensor, " E"]:
-    """An answer scalar when the model goes on from the states ``x`` at a stage."""
-    left = look_on(seen, stage, x, frozenset({"final_norm"}), seen.events.prediction)
-    return outcome(answering(seen, left["final_norm"][:, 0]))
 
 
 def role_position(events: ReadEvents, role: str) -> Int[Tensor, " E"] | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from circuit.attribution.asked import asked_scalars
 from circuit.attribution.data_labels import asked_labels
-from circuit.attribution.data_sums import group_rows
 from circuit.attribution.first_order import first_order_along, pushed_programs
+from circuit.attribution.growth import asked_scalars
 from circuit.attribution.removal import removal_oracle
-from circuit.attribution.window import ALSO, FIRST, Window
+from circuit.attribution.window import ALSO, FIRST, Window, group_rows
 from circuit.kinds.attributed import asked, attribution_tables
 from circuit.kinds.data_attribution.settings import Settings
 from circuit.measuring import Job, Measured, Table
