@@ -205,8 +205,8 @@ def support_rows(alignments: pd.DataFrame, supports: pd.Series, seed: int = 0) -
         supports: the route that every read supports.
     """
     routes = list(alignments)
-    shares = pd.DataFrame({route: supports == route for route in routes})
-    values = np.hstack([alignments.to_numpy(), shares.to_numpy(dtype=np.float64)])
+    columns = [*(alignments[route] for route in routes), *(supports == route for route in routes)]
+    values = np.stack(columns, 1)
     means = iter(np.stack(bootstrap_means(values, seed), 1))
     rows = [
         ("route", route, measure, unit, *next(means), 0, len(values))
