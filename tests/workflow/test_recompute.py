@@ -365,7 +365,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     ),
     "reports/page.py": (statement("reports/page.py"), PAGE),
     "attribution/engine.py": (formula("attribution/engine.py"), ATTRIBUTIONS),
-    "attribution/group_memory.py": (formula("attribution/group_memory.py"), REPLAYS),
+    "attribution/sources.py": (formula("attribution/sources.py"), REPLAYS),
     "attribution/window.py": (
         statement("attribution/window.py"),
         {"update_attribution": 3, "data_attribution": 1, **SEEDS},
