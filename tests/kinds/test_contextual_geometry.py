@@ -21,11 +21,9 @@ def geometry(planted, planted_benchmark):
     asked = Settings.model_validate({"kind": "contextual_geometry", "heads": "head_scan"})
 
     def tables(*states):
+        about = split, words, HEADS, asked, asked.rank, asked.shrinkage
         steps = range(len(states))
-        found = contextual_geometry(
-            planted.decoder, states.__getitem__, steps, split, words, HEADS, asked
-        )
-        return found._asdict()
+        return contextual_geometry(planted.decoder, states.__getitem__, steps, *about)._asdict()
 
     return tables
 

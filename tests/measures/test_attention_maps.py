@@ -3,24 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from head_pass import HEADS, pass_of
 from program_text import reads_of
 
-from circuit.measures.heads.attention import attention_sites
 from circuit.measures.heads.maps import KEYS, QUERIES, map_rows
 from circuit.model.tap import Tap
-from circuit.scalars.base import look
 from circuit.task.events import read_events
 
-HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
 # A role of the map and the tokens a head must look back for it, in the planted circuit.
 TWO_BACK = {"support_value": "support_op", "stale_value": "two_back", "prior_answers": "two_back"}
 
 
 def maps_of(circuit, events):
-    seen = look(
-        circuit.decoder, circuit.flat, events, circuit.vocabulary.value_ids, attention_sites(2)
-    )
-    rows = map_rows(seen).set_index(["head", "query_role", "key_role"])
+    rows = map_rows(pass_of(circuit, events)).set_index(["head", "query_role", "key_role"])
     return rows[rows.pop("against") == ""]
 
 
@@ -126,9 +121,9 @@ def test_a_role_that_never_occurs_has_no_rows(untrained, planted_events):
 
 
 def test_what_a_head_has_beyond_even_attention_is_paired(planted, planted_events):
-    ids = planted.vocabulary.value_ids
-    seen = look(planted.decoder, planted.flat, planted_events, ids, attention_sites(2))
-    rows = map_rows(seen).set_index(["head", "query_role", "key_role", "against"])
+    rows = map_rows(pass_of(planted, planted_events)).set_index(
+        ["head", "query_role", "key_role", "against"]
+    )
     mean = rows["mean"].unstack("against")
     even = mean.loc["even", ""]
     assert set(mean.index[mean["excess"].notna()].unique("head")) == set(HEADS)

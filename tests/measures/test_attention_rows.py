@@ -9,23 +9,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from head_pass import HEADS, pass_of
 from program_text import reads_of
 
 from circuit.errors import AnalysisError
-from circuit.measures.heads.attention import (
-    MEASURES,
-    ROLES,
-    attention_geometry,
-    attention_sites,
-)
+from circuit.measures.heads.attention import MEASURES, ROLES, attention_geometry
 from circuit.measures.heads.chain import LINKS
-from circuit.measures.heads.patterns import PATTERN_UNITS, pattern_labels, pictured_patterns
+from circuit.measures.heads.maps import PATTERN_UNITS, pattern_labels, pictured_patterns
 from circuit.model.counting import CountingDecoder
 from circuit.model.tap import Tap
-from circuit.scalars.base import look
 from circuit.task.events import read_events
 
-HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
 STEPS = (0, 40)
 PICTURES = 5
 
@@ -60,9 +54,8 @@ def found(counting, planted, untrained, events):
 
 def pictured(circuit, events, head, pictures):
     """Pictures alone, of one state."""
-    words = circuit.vocabulary
-    seen = look(circuit.decoder, circuit.flat, events, words.value_ids, attention_sites(2))
-    return pictured_patterns(seen, head, pattern_labels(events, words, pictures))
+    labels = pattern_labels(events, circuit.vocabulary, pictures)
+    return pictured_patterns(pass_of(circuit, events), head, labels)
 
 
 @pytest.fixture(scope="module")
@@ -191,16 +184,14 @@ def test_one_forward_pass_serves_a_checkpoint(found, counting):
     assert (counting.passes.whole, counting.passes.continued) == (len(STEPS), 0)
 
 
-def test_only_the_planted_head_has_the_whole_chain(planted_found):
-    """L1H2 finds the support value, attends to it, reads the answer there and writes it."""
+def test_only_the_planted_head_has_the_whole_chain_and_the_untrained_twin_none(planted_found):
+    """L1H2 finds the support value, attends to it, reads the answer there and writes it.
+
+    Untrained, at most one of five links of any head, by chance: value margins start below 0.
+    """
     links = chain_of(planted_found, 40)
     assert [head for head in HEADS if links[head].all()] == ["L1H2"]
-
-
-def test_the_untrained_twin_has_no_chain(planted_found):
-    """At most one of five links of any head, by chance: value margins start below 0."""
-    links = chain_of(planted_found, 0)
-    assert max(present.sum() for present in links.values()) <= 1
+    assert max(present.sum() for present in chain_of(planted_found, 0).values()) <= 1
 
 
 @pytest.fixture(scope="module")
@@ -257,15 +248,13 @@ def test_pictured_positions_carry_their_token_and_first_role(found, reads):
     assert seen == {*shown, "prior_answers", "other"}
 
 
-def test_another_head_is_another_head(planted, events, whole):
-    patterns = pictured(planted, events, (1, 0), 1)
-    expected = whole[40, 0, "L1H0"]["pattern"]
-    np.testing.assert_allclose(patterns["attention"], expected, rtol=1e-9)
-
-
-def test_more_pictures_than_events_are_all_events(planted, events, reads):
-    patterns = pictured(planted, events, (1, 2), len(reads) + 3)
+def test_another_head_is_another_head_and_more_pictures_than_events_are_all(
+    planted, events, whole, reads
+):
+    patterns = pictured(planted, events, (1, 0), len(reads) + 3)
     assert set(patterns["event"]) == set(range(len(reads)))
+    first = patterns.loc[patterns["event"] == 0, "attention"]
+    np.testing.assert_allclose(first, whole[40, 0, "L1H0"]["pattern"], rtol=1e-9)
 
 
 def test_a_head_that_does_not_exist_is_refused(planted, events):

@@ -40,9 +40,8 @@ def split_of(benchmark, programs=PROGRAMS):
 
 def look(circuit, states, split, chosen, heads=HEADS):
     decoder = CountingDecoder(circuit.decoder)
-    steps = range(len(states))
-    ids = circuit.vocabulary
-    found = contextual_geometry(decoder, states.__getitem__, steps, split, ids, heads, chosen)
+    about = split, circuit.vocabulary, heads, chosen, chosen.rank, chosen.shrinkage
+    found = contextual_geometry(decoder, states.__getitem__, range(len(states)), *about)
     return found, decoder.passes
 
 
@@ -180,7 +179,7 @@ def test_each_side_is_measured_where_it_acts():
         ("ov_input", "layer_1_attn_input", "support_value"),
         ("ov_output", "layer_1_post_attn", "prediction"),
     ]
-    assert (found[0].labels["head"], found[0].labels["chosen"]) == ("L1H2", "winner")
+    assert (found[0].head, found[0].chosen) == ("L1H2", "winner")
 
 
 def test_groups_are_those_of_the_programs_words(planted_benchmark):

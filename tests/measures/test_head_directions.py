@@ -3,29 +3,32 @@
 import numpy as np
 import pytest
 import torch
+from head_pass import pass_of
 
 from circuit.errors import AnalysisError
-from circuit.measures.heads.attention import attention_sites
 from circuit.measures.heads.directions import DIRECTION_UNITS, MIN_EVENTS, head_directions
-from circuit.scalars.base import look
 
 KEYS = {"K00", "K01", "K02", "K03"}
 
 
 def directions_of(circuit, events, directions=3, tokens=4):
-    seen = look(
-        circuit.decoder, circuit.flat, events, circuit.vocabulary.value_ids, attention_sites(2)
-    )
+    seen = pass_of(circuit, events)
     return head_directions(seen, circuit.flat, circuit.vocabulary, directions, tokens)
 
 
 @pytest.fixture(scope="module")
-def planted_rows(planted, planted_events):
-    return directions_of(planted, planted_events)
+def of_planted(planted, planted_events):
+    items, agreements = directions_of(planted, planted_events)
+    return items, agreements.set_index(["head", "direction"])
 
 
 @pytest.fixture(scope="module")
-def untrained_rows(untrained, planted_events):
+def planted_rows(of_planted):
+    return of_planted[0]
+
+
+@pytest.fixture(scope="module")
+def of_untrained(untrained, planted_events):
     return directions_of(untrained, planted_events)
 
 
@@ -36,8 +39,9 @@ def side_of(rows, matrix, direction, side, level, head="L1H2"):
 
 
 @pytest.mark.parametrize("direction", [1, 2, 3])
-def test_the_matching_heads_qk_directions_read_the_same_key_on_both_sides(planted_rows, direction):
+def test_the_matching_heads_qk_directions_read_the_same_key_on_both_sides(of_planted, direction):
     """The query reads the key it stands on; the key side, the key one token back."""
+    planted_rows, agreements = of_planted
     query = side_of(planted_rows, "QK", direction, "query", "token")
     key = side_of(planted_rows, "QK", direction, "key", "token")
     assert set(query["item"]) == set(key["item"]) == KEYS
@@ -46,25 +50,26 @@ def test_the_matching_heads_qk_directions_read_the_same_key_on_both_sides(plante
     assert key["low"].iloc[0] > 1
     assert (query["offset"].iloc[0], key["offset"].iloc[0]) == (0, 1)
     assert min(query["explained"].iloc[0], key["explained"].iloc[0]) > 0.99
-    assert query["agreement_low"].iloc[0] > 0.99
+    assert agreements.loc[("L1H2", f"QK {direction}"), "low"] > 0.99
 
 
 @pytest.mark.parametrize("direction", [1, 2, 3])
-def test_the_matching_heads_ov_directions_write_the_value_they_read(planted_rows, direction):
+def test_the_matching_heads_ov_directions_write_the_value_they_read(of_planted, direction):
+    planted_rows, agreements = of_planted
     reads = side_of(planted_rows, "OV", direction, "reads", "token")
     writes = side_of(planted_rows, "OV", direction, "writes", "token")
     signs = [dict(zip(s["item"], np.sign(s["projection"]), strict=True)) for s in (reads, writes)]
     top = list(signs[0])[:2]  # both ends of one planted axis
     assert {int(token[1:]) // 2 for token in top} == {int(top[0][1:]) // 2}
     assert all(signs[0][token] == signs[1][token] for token in top)
-    assert reads["agreement_low"].iloc[0] > 0.99
+    assert agreements.loc[("L1H2", f"OV {direction}"), "low"] > 0.99
     assert reads["offset"].iloc[0] == 0
 
 
-def test_the_untrained_twin_neither_matches_nor_copies(untrained_rows):
-    each = untrained_rows.drop_duplicates(["head", "matrix", "direction"])
-    assert each["agreement"].abs().max() < 0.6
-    key = untrained_rows[(untrained_rows["side"] == "key") & (untrained_rows["level"] == "token")]
+def test_the_untrained_twin_neither_matches_nor_copies(of_untrained):
+    items, agreements = of_untrained
+    assert agreements["mean"].abs().max() < 0.6
+    key = items[(items["side"] == "key") & (items["level"] == "token")]
     assert (key["explained"] < 0.9).all()
 
 
@@ -82,14 +87,8 @@ def test_places_are_means_of_kinds_of_position(planted, planted_events, planted_
 def test_projections_equal_a_loop_over_positions(untrained, planted_events):
     """Mean of what is left of the projection, by the token so many places before."""
     events = planted_events.select(range(0, 171, 6))
-    rows = directions_of(untrained, events, directions=1, tokens=3)
-    seen = look(
-        untrained.decoder,
-        untrained.flat,
-        events,
-        untrained.vocabulary.value_ids,
-        attention_sites(2),
-    )
+    rows, _ = directions_of(untrained, events, directions=1, tokens=3)
+    seen = pass_of(untrained, events)
     words, views = untrained.vocabulary.tokens, untrained.views
     w = views["layer_1.attn.W_QKV"]
     u, values, _ = np.linalg.svd((w[0, 1].T @ w[1, 1]).numpy())
@@ -133,8 +132,8 @@ def test_written_logits_are_those_of_the_unembedding(planted, planted_rows):
     assert writes["explained"].isna().all()
 
 
-def test_the_first_sides_largest_projection_is_positive(planted_rows, untrained_rows):
-    for rows in (planted_rows, untrained_rows):
+def test_the_first_sides_largest_projection_is_positive(planted_rows, of_untrained):
+    for rows in (planted_rows, of_untrained[0]):
         first = rows[rows["side"].isin(["query", "reads"]) & (rows["rank"] == 1)]
         size = first["projection"].abs()
         largest = size.groupby([first["head"], first["matrix"], first["direction"]]).idxmax()
@@ -142,7 +141,7 @@ def test_the_first_sides_largest_projection_is_positive(planted_rows, untrained_
 
 
 def test_tokens_of_few_events_are_not_named(planted, planted_events):
-    few = directions_of(planted, planted_events.select(range(MIN_EVENTS + 1)), 1, 50)
+    few, _ = directions_of(planted, planted_events.select(range(MIN_EVENTS + 1)), 1, 50)
     tokens = few[(few["level"] == "token") & (few["side"] == "reads")]
     assert (tokens["count"] >= MIN_EVENTS).all()
     assert tokens.groupby("head")["item"].nunique().max() < 50
@@ -154,6 +153,4 @@ def test_more_directions_than_the_head_is_wide_are_refused(planted, planted_even
 
 
 def test_every_number_has_a_unit(planted_rows):
-    rows = planted_rows.assign(step=0)
-    agreement = ("agreement", "agreement_low", "agreement_high")  # rows of their own
-    assert set(rows.select_dtypes("number")) == {*DIRECTION_UNITS, *agreement}
+    assert set(planted_rows.assign(step=0).select_dtypes("number")) == set(DIRECTION_UNITS)

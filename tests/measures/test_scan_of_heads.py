@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 import torch
+from head_pass import HEADS
 from planted import untrained_twin
 
 from circuit.errors import AnalysisError
@@ -24,7 +25,6 @@ from circuit.statistics import RESAMPLES
 from circuit.task.frozen import probe_events
 from circuit.task.probes import build_probe_set
 
-HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
 RANK = 4
 
 
@@ -144,27 +144,27 @@ def slow_measures(circuit, events):
     return {name: np.array(values) for name, values in found.items()}
 
 
-@pytest.mark.parametrize("step", [0, 1])
-def test_measures_and_halves_are_those_of_whole_patterns(
-    formation, planted, untrained, events, step
-):
-    slow = slow_measures((untrained, planted)[step], events)
-    rows = formation.rows[formation.rows["step"] == step]
-    rows = rows[rows["measure"] != "qk_separation_rank"]
+@pytest.fixture(scope="module")
+def slow(planted, untrained, events):
+    """By step, what every measure is on every event."""
+    return [slow_measures(circuit, events) for circuit in (untrained, planted)]
+
+
+def test_measures_and_halves_are_those_of_whole_patterns(formation, slow):
+    rows = formation.rows[formation.rows["measure"] != "qk_separation_rank"]
     rows = rows[~rows["measure"].str.startswith("singular")]
-    assert len(rows) == 3 * len(slow)
+    assert len(rows) == 3 * (len(slow[0]) + len(slow[1]))
     starts = {"selection": (0, 2), "confirmation": (1, 2), "all": (0, 1)}
     for row in rows.itertuples():
         first, every = starts[row.half]
-        values = slow[row.head, row.measure][first::every]
+        values = slow[row.step][row.head, row.measure][first::every]
         assert row.mean == pytest.approx(values.mean(), rel=1e-8, abs=1e-8)
         assert row.count == len(values)
         assert values.min() - 1e-9 <= row.low <= row.mean <= row.high <= values.max() + 1e-9
 
 
-def test_events_are_the_values_that_the_means_are_of(formation, planted, untrained, events):
+def test_events_are_the_values_that_the_means_are_of(formation, slow, events):
     """Of the criteria only, for every head, step and event once, in whole-pattern values."""
-    slow = [slow_measures(circuit, events) for circuit in (untrained, planted)]
     table = formation.events
     assert not table.duplicated(["step", "head", "measure", "event"]).any()
     assert len(table) == 2 * len(HEADS) * len(CRITERIA) * len(events)
@@ -188,11 +188,9 @@ def test_every_number_has_a_unit(formation):
     assert {MEASURES[criterion] for criterion in CRITERIA} == {EVENT_UNITS["value"]}
 
 
-def test_growths_and_their_intervals_are_of_pairs_of_whole_pattern_values(
-    formation, planted, untrained, events
-):
+def test_growths_and_their_intervals_are_of_pairs_of_whole_pattern_values(formation, slow, events):
     """Change per event first, then events drawn one by one: no table, no product of counts."""
-    before, after = (slow_measures(circuit, events) for circuit in (untrained, planted))
+    before, after = slow
     generator = np.random.default_rng(3)
     confirming = range(1, len(events), 2)
     draws = [generator.integers(len(confirming), size=len(confirming)) for _ in range(RESAMPLES)]
@@ -314,13 +312,6 @@ def roles(chosen):
     return chosen["winner"], chosen["runner_up"], chosen["bottom"]
 
 
-def test_heads_of_equal_growth_are_ranked_by_name():
-    chosen = chosen_from(grown(L1H0=(2, 2), L0H1=(2, 2), L1H1=(2, 2), L0H0=(2, 2)))
-    assert [e["head"] for e in chosen["ranking"]] == ["L0H0", "L0H1", "L1H0", "L1H1"]
-    assert chosen["confirmed"]
-    assert roles(chosen) == ("L0H0", "L0H1", "L1H0")
-
-
 def test_a_winner_that_the_other_half_would_not_choose_is_not_confirmed():
     chosen = chosen_from(grown(L0H0=(5, 1), L0H1=(4, 2), L0H2=(-3, -3)))
     assert not chosen["confirmed"]
@@ -331,21 +322,23 @@ def test_a_winner_that_the_other_half_would_not_choose_is_not_confirmed():
     assert chosen_from(grown(L0H0=(5, 2), L0H1=(4, 1), L0H2=(-3, -3)))["confirmed"]
 
 
-def test_the_bottom_control_changed_least_and_need_not_be_last():
-    """Of the others, in size, on the half that chooses; whatever the other half says."""
-    heads = {"L0H0": (5, 5), "L0H1": (2, 2), "L0H2": (-0.5, 9), "L0H3": (0.6, 0), "L1H0": (-8, 0)}
-    assert roles(chosen_from(grown(**heads))) == ("L0H0", "L0H1", "L0H2")
-    heads["L0H2"] = (-0.7, 0)
-    assert roles(chosen_from(grown(**heads))) == ("L0H0", "L0H1", "L0H3")
-
-
-def test_neither_winner_nor_runner_up_is_the_control_however_little_they_change():
-    assert roles(chosen_from(grown(L0H0=(5, 5), L0H1=(0, 0), L0H2=(-3, -3)))) == (
-        "L0H0", "L0H1", "L0H2",
-    )  # fmt: skip
-    assert roles(chosen_from(grown(L0H0=(0, 0), L0H1=(-1, 0), L0H2=(-4, 0), L0H3=(-3, 0)))) == (
-        "L0H0", "L0H1", "L0H3",
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    ("growth", "expected"),
+    [
+        # Equal growth: by name.
+        ([(2, 2), (2, 2), (2, 2), (2, 2)], (0, 1, 2)),
+        # The bottom control changed least in size, on the half that chooses, and need not be last.
+        ([(5, 5), (2, 2), (-0.5, 9), (0.6, 0), (-8, 0)], (0, 1, 2)),
+        ([(5, 5), (2, 2), (-0.7, 0), (0.6, 0), (-8, 0)], (0, 1, 3)),
+        # Neither winner nor runner-up is the control, however little they change.
+        ([(5, 5), (0, 0), (-3, -3)], (0, 1, 2)),
+        ([(0, 0), (-1, 0), (-4, 0), (-3, 0)], (0, 1, 3)),
+    ],
+)
+def test_winner_runner_up_and_bottom_control(growth, expected):
+    named = [(f"L0H{i}", pair) for i, pair in enumerate(growth)]
+    chosen = chosen_from(grown(**dict(named[::-1])))
+    assert roles(chosen) == tuple(f"L0H{i}" for i in expected)
 
 
 @pytest.mark.parametrize("heads", [1, 2])

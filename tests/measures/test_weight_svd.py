@@ -220,7 +220,9 @@ def test_the_band_of_the_most_compressed_is_wider_than_that_of_each(measured):
 
 
 def test_directions_beyond_a_heads_width_are_refused():
-    with pytest.raises(AnalysisError, match="top 9 singular directions of a head of width 8"):
+    with pytest.raises(
+        AnalysisError, match="9 singular directions are too many — where: a head of width 8"
+    ):
         weight_svd(DECODER, lambda _: drawn(0), [0, 1], 9, 2, 0)
 
 

@@ -107,9 +107,7 @@ class DatasetTables:
 
 
 def dataset_geometry(
-    splits: Mapping[str, pd.DataFrame],
-    vocabulary: Vocabulary,
-    heldout: Iterable[tuple[int, int]],
+    splits: Mapping[str, pd.DataFrame], vocabulary: Vocabulary, heldout: Iterable[tuple[int, int]]
 ) -> DatasetTables:
     """Measure splits and compare them with train.
 
@@ -136,19 +134,13 @@ def dataset_geometry(
         value = found.reads["answer"].to_numpy() - vocabulary.value_ids.start
         found.reads["answer_pair_in_train"] = known[key, value]
     overlaps = overlap_table(pairs)
-    return DatasetTables(
-        rows=pd.concat([_rows(demands), _sizes(demands, overlaps)], ignore_index=True),
-        histograms=_histograms(demands),
-        pairs=pairs,
-        overlaps=overlaps,
-        graph=pd.concat(
-            [
-                found.graph.assign(split=split, programs=len(found.programs))
-                for split, found in demands.items()
-            ],
-            ignore_index=True,
-        )[["split", "relation", "source", "target", *GRAPH_UNITS]],
+    rows = pd.concat([_rows(demands), _sizes(demands, overlaps)], ignore_index=True)
+    graphs = (
+        of.graph.assign(split=name, programs=len(of.programs)) for name, of in demands.items()
     )
+    graph = pd.concat(graphs, ignore_index=True)
+    graph = graph[["split", "relation", "source", "target", *GRAPH_UNITS]]
+    return DatasetTables(rows, _histograms(demands), pairs, overlaps, graph)
 
 
 def _rows(demands: Mapping[str, Demands]) -> pd.DataFrame:
@@ -231,10 +223,7 @@ def _estimates(wide: pd.DataFrame) -> pd.DataFrame:
     ]
     keys = {"group": [m.group for m in measures], "shortcut": "", "differs": differs}
     fixed = {"unit": [m.unit for m in measures], "noun": [m.of for m in measures]}
-    return _ordered(estimates(found.assign(**keys, **fixed), step=0))
-
-
-def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
+    rows = estimates(found.assign(**keys, **fixed), step=0)
     return rows[["split", "group", "shortcut", "active_keys", "differs", *FIXED]]
 
 

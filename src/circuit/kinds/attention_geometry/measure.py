@@ -7,7 +7,7 @@ import pandas as pd
 from circuit.kinds.attention_geometry.settings import Settings
 from circuit.measures.heads.attention import Geometry, attention_geometry
 from circuit.measures.heads.directions import DIRECTION_UNITS
-from circuit.measures.heads.patterns import PATTERN_UNITS
+from circuit.measures.heads.maps import PATTERN_UNITS
 from circuit.measuring import ROLES, Job, Measured, Table
 from circuit.opened import OpenRun
 

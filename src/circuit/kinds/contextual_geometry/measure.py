@@ -17,7 +17,17 @@ def measure(job: Job[Settings]) -> Measured:
     model, vocabulary = run.manifest.recipe.model, run.benchmark.vocabulary
     split = SplitReads(run.split(asked.split), vocabulary, asked.programs)
     heads = {role: parse_head(job.heads[role], model.n_layers, model.n_heads) for role in ROLES}
-    found = contextual_geometry(run.counted, run.theta, run.steps, split, vocabulary, heads, asked)
+    found = contextual_geometry(
+        run.counted,
+        run.theta,
+        run.steps,
+        split,
+        vocabulary,
+        heads,
+        asked,
+        asked.rank,
+        asked.shrinkage,
+    )
     return run.measured(
         tables={
             "rows": Table(found.rows, "one measure of one grouping of states"),

@@ -11,16 +11,15 @@
    entropy of a head that does not choose. What heads have beyond it is paired by event.
 4. All columns of a checkpoint, and their changes since the checkpoint before, are averaged over one
    set of resamples of events.
-5. The same pass serves the role maps (:mod:`circuit.measures.heads.maps`), the pictured
-   patterns (:mod:`circuit.measures.heads.patterns`) and, at the first and the last checkpoint,
-   the singular directions (:mod:`circuit.measures.heads.directions`). When each link of the
-   retrieval chain moved is read off the events of all checkpoints at the end
-   (:mod:`circuit.measures.heads.chain`).
+5. The same pass serves role maps and pictured patterns (:mod:`circuit.measures.heads.maps`) and, at
+   the first and the last checkpoint, singular directions
+   (:mod:`circuit.measures.heads.directions`). When each link of the retrieval chain moved is read
+   off the events of all checkpoints at the end (:mod:`circuit.measures.heads.chain`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,13 +31,18 @@ from torch import Tensor
 from circuit.estimates import EXCESS, estimates
 from circuit.measures.heads.chain import LINKS, chain_moves
 from circuit.measures.heads.directions import head_directions
-from circuit.measures.heads.maps import EVEN, KEY_ROLES, looks_back, map_rows
-from circuit.measures.heads.patterns import pattern_labels, pictured_patterns
+from circuit.measures.heads.maps import (
+    EVEN,
+    KEY_ROLES,
+    looks_back,
+    map_rows,
+    pattern_labels,
+    pictured_patterns,
+)
 from circuit.model.sites import every_head, head_name, parse_head
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look, margin, over_mean
 from circuit.scalars.routing import (
-    Head,
     best_margin,
     prediction_pattern,
     prediction_scores,
@@ -113,7 +117,7 @@ def attention_geometry(
     s = decoder.settings
     sites, pictured = attention_sites(s.n_layers), parse_head(chain[0], s.n_layers, s.n_heads)
     labels = pattern_labels(events, vocabulary, pictures)
-    rows, maps, named, patterns = [], [], [], []
+    rows, maps, sides, agreements, patterns = [], [], [], [], []
     links: list[Float[np.ndarray, "H L E"]] = []
     previous: Float[np.ndarray, "E K"] | None = None
     for step in steps:
@@ -126,22 +130,22 @@ def attention_geometry(
             maps.append(map_rows(seen).assign(step=step))
             patterns.append(pictured_patterns(seen, pictured, labels).assign(step=step))
             if step in (steps[0], steps[-1]):
-                found = head_directions(seen, parameters, vocabulary, directions, tokens)
-                named.append(found.assign(step=step))
+                items, agrees = head_directions(seen, parameters, vocabulary, directions, tokens)
+                sides.append(items.assign(step=step))
+                agreements.append(agrees.assign(step=step, count=len(events)))
             if step == steps[-1]:
                 rows.append(looks_back(seen, pictured[0]).assign(step=step))
         keys = list(columns)
         links.append(values.T[[[keys.index((h, *at)) for at in LINKS.values()] for h in chain]])
         previous = values
     rows.append(chain_moves(np.stack(links, axis=2), steps, chain, MEASURES))
-    sides = pd.concat(named, ignore_index=True)
-    rows.append(_agreements(sides, len(events)))
+    rows += [rows_of.assign(measure="agreement", unit="1") for rows_of in agreements]
     every = pd.concat(rows, ignore_index=True).fillna(dict.fromkeys((*_KEYS, "against"), ""))
     masses = pd.concat(maps, ignore_index=True)
     return Geometry(
         estimates(every[[*_KEYS, *every.columns.drop(list(_KEYS))]], noun="events"),
         estimates(masses, "probability", "events", measure="attention_mass"),
-        sides.drop(columns=["agreement", "agreement_low", "agreement_high"]),
+        pd.concat(sides, ignore_index=True),
         pd.concat(patterns, ignore_index=True),
     )
 
@@ -159,10 +163,20 @@ def head_columns(seen: Seen) -> Columns:
     events = seen.events
     masks = torch.stack([events.role_mask(role) for role in ROLES])
     found: Columns = {}
+    right = right_value(seen)
     for head in every_head(seen.decoder.settings):
-        name = head_name(head)
+        name, scores = head_name(head), prediction_scores(seen, head)
+        attended = ov_image_logits(seen, head, attended_state(seen, head))
+        direct = dla_logits(seen, head, None)
         found |= _looks(name, prediction_pattern(seen, head), masks)
-        found |= {(name, *key): column for key, column in _worth(seen, head).items()}
+        found |= {
+            (name, "support_value", "qk_separation"): separation(scores, seen),
+            (name, "support_value", "qk_best_margin"): best_margin(scores, seen),
+            (name, "support_value", "ov_value_margin"): ov_value_margin(head, None)(seen),
+            (name, "causal_prefix", "ov_value_margin_attended"): margin(attended, right, None),
+            (name, "prediction", "head_value_margin_dla"): margin(direct, right, None),
+            (name, "prediction", "head_value_over_mean_dla"): over_mean(direct, right),
+        }
     prefix = events.causal_prefix.double()
     return found | _looks(EVEN, prefix / prefix.sum(-1, keepdim=True), masks)
 
@@ -172,21 +186,6 @@ def _looks(head: str, pattern: Float[Tensor, "E T"], masks: Tensor) -> Columns:
     masses = zip(ROLES, (masks * pattern).sum(-1), strict=True)
     found = {(head, role, "attention_mass"): mass for role, mass in masses}
     return found | {(head, "causal_prefix", "entropy"): torch.special.entr(pattern).sum(-1)}
-
-
-def _worth(seen: Seen, head: Head) -> Mapping[tuple[str, str], Float[Tensor, " E"]]:
-    """The measures of scores, OV image and write, by the role they are about."""
-    scores = prediction_scores(seen, head)
-    attended = ov_image_logits(seen, head, attended_state(seen, head))
-    right, direct = right_value(seen), dla_logits(seen, head, None)
-    return {
-        ("support_value", "qk_separation"): separation(scores, seen),
-        ("support_value", "qk_best_margin"): best_margin(scores, seen),
-        ("support_value", "ov_value_margin"): ov_value_margin(head, None)(seen),
-        ("causal_prefix", "ov_value_margin_attended"): margin(attended, right, None),
-        ("prediction", "head_value_margin_dla"): margin(direct, right, None),
-        ("prediction", "head_value_over_mean_dla"): over_mean(direct, right),
-    }
 
 
 def _rows(
@@ -208,12 +207,3 @@ def _rows(
     mean, low, high = bootstrap_means(np.concatenate([columns for _, columns in blocks], 1))
     labels = pd.concat([labels for labels, _ in blocks], ignore_index=True)
     return labels.assign(mean=mean, low=low, high=high, count=len(values))
-
-
-def _agreements(sides: pd.DataFrame, events: int) -> pd.DataFrame:
-    """How far both sides of each direction agree over tokens, with events resampled."""
-    each = sides.drop_duplicates(["step", "head", "matrix", "direction"])
-    names = each["matrix"] + " " + each["direction"].astype(str)
-    called = {"agreement": "mean", "agreement_low": "low", "agreement_high": "high"}
-    found = each[["step", "head", *called]].rename(columns=called)
-    return found.assign(direction=names, measure="agreement", unit="1", count=events)

@@ -1,27 +1,25 @@
 """Top singular directions of every head's W_QK and W_OV, and the tokens they tell apart.
 
-1. W = U S Vᵀ in float64, in residual coordinates (:func:`circuit.scalars.routing.w_qk` and
-   :func:`circuit.scalars.subspace.w_ov`). The sides of direction i are U_i and V_i: ``query`` and
-   ``key`` of W_QK, ``reads`` and ``writes`` of W_OV.
+1. W = U S Vᵀ in float64, in residual coordinates. The sides of direction i are U_i and V_i:
+   ``query`` and ``key`` of W_QK, ``reads`` and ``writes`` of W_OV.
 2. ``query``, ``key`` and ``reads`` are projections x̂·U_i of the LayerNorm'd states (gain and bias
    in) that the head meets on real programs. Token embeddings alone would not do: the keys of a
    matching head are what an earlier head wrote about the token before.
 3. At level ``place`` a direction tells kinds of position apart: those of keys, of values and of
    each special token. The projection of a place is its mean less the mean over all positions.
 4. At level ``token`` it tells positions of one place apart, by the token that stands ``offset``
-   places before. The projection of a token is the mean of what is left when each position's place
-   is taken off. The offset is the one of ``OFFSETS`` that explains most.
+   places before: the mean of what is left when each position's place is taken off. The offset is
+   the one of ``OFFSETS`` that explains most.
 5. ``explained`` is the share of variance over positions, of all of it at level ``place`` and of
    what is left at level ``token``, adjusted for the number G of groups:
    1 − (within / (n − G)) / (total / (n − 1)).
 6. ``writes`` is what the unembedding makes of V_i: ((V_i − its mean) ⊙ final LayerNorm gain) ·
    embedding of the token, a logit per unit written, before the final LayerNorm's scale. Places are
-   means over their tokens, less that over all tokens that occur. It is a function of the weights,
-   so without interval.
+   means over their tokens, less that over all tokens that occur. It follows from the weights, so it
+   has no interval.
 7. ``agreement`` is the correlation, over keys and values, of what the two sides have of them at
    level ``token``: near +1 where a query asks for its own token, or what is read is written.
-8. A direction's two sides have one sign between them, which SVD leaves open: the one in which the
-   largest projection of the first side is positive.
+8. SVD leaves the sign of a direction open: the largest projection of its first side is positive.
 
 Intervals resample events; the means that are taken off are held fixed. Tokens of fewer than
 ``MIN_EVENTS`` events are not named, since they leave too little to resample.
@@ -39,7 +37,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from circuit.errors import AnalysisError
+from circuit.measures.weights.spectra import require_top
 from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Params
 from circuit.scalars.base import Seen, centre
@@ -92,42 +90,36 @@ class Side(NamedTuple):
 
 def head_directions(
     seen: Seen, theta: Float[Tensor, " P"], vocabulary: Vocabulary, directions: int, tokens: int
-) -> pd.DataFrame:
-    """Rows of one item on one side of one direction, for every head.
-
-    Columns: head, matrix (QK, OV), direction (from 1), singular_value, agreement, agreement_low,
-    agreement_high, side, level, offset, explained (missing for ``writes``), rank (by absolute
-    projection, from 1; all places, and ``tokens`` tokens), item (a token, ``key`` or ``value``),
-    projection, low, high, count (positions; 1 for ``writes``).
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of one item on one side of one direction, and of the agreement of its sides, by head.
 
     Args:
-        seen: a pass with every layer's ``attn_input``.
-        theta: the parameters of that pass.
+        seen: a pass with every layer's ``attn_input``, and ``theta`` its parameters.
+
+    Returns:
+        items: head, matrix (QK, OV), direction (from 1), singular_value, side, level, offset,
+        explained (missing for ``writes``), rank (by absolute projection, from 1; all places, and
+        ``tokens`` tokens), item (a token, ``key`` or ``value``), projection, low, high, count
+        (positions; 1 for ``writes``).
+        agreements: head, direction (its matrix and number), mean, low, high.
 
     Raises:
         AnalysisError: the heads' maps have fewer directions.
     """
-    s = seen.decoder.settings
-    if directions > s.d_head:
-        raise AnalysisError(
-            what=f"{directions} singular directions are too many",
-            where=f"a head of width {s.d_head}",
-            expected=f"1 to {s.d_head}",
-            do="choose fewer directions",
-        )
+    require_top(seen.decoder.settings, directions)
     params = seen.decoder.layout.views(theta.detach().double())
     corpus = _Corpus(seen.events, vocabulary)
-    frames = []
-    for head in every_head(s):
+    frames, agreed = [], []
+    for head in every_head(seen.decoder.settings):
         states = seen.sites[f"layer_{head[0]}_attn_input"].double()
         for matrix, number, value, pair in _sides(params, head, states, corpus, directions):
-            agreement, low, high = corpus.agreement(*pair)
+            agreed.append((head_name(head), f"{matrix} {number}", *corpus.agreement(*pair)))
             named = zip(SIDES[matrix], pair, strict=True)
             frame = pd.concat([corpus.named(x, tokens).assign(side=side) for side, x in named])
             about = {"head": head_name(head), "matrix": matrix, "direction": number}
-            about |= {"singular_value": value, "agreement": agreement}
-            frames.append(frame.assign(**about, agreement_low=low, agreement_high=high))
-    return pd.concat(frames, ignore_index=True)
+            frames.append(frame.assign(**about, singular_value=value))
+    agreements = pd.DataFrame(agreed, columns=["head", "direction", "mean", "low", "high"])
+    return pd.concat(frames, ignore_index=True), agreements
 
 
 class Groups(NamedTuple):

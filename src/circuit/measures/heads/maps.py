@@ -1,4 +1,4 @@
-"""Role-conditioned attention maps: from the positions of one role to those of another.
+"""Attention from the positions of one role to those of another, and whole patterns of a few events.
 
 1. For an event, the entry of a head for query role q and key role k is the mean, over the positions
    of q, of the attention mass that each puts on the positions of k.
@@ -15,6 +15,8 @@ entry is 0 in every head.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
@@ -24,8 +26,10 @@ from torch import Tensor
 from circuit.estimates import EXCESS
 from circuit.model.sites import every_head, head_name
 from circuit.scalars.base import Seen
+from circuit.scalars.routing import Head, prediction_pattern
 from circuit.statistics import bootstrap_means, resamples, simultaneous_interval
 from circuit.task.events import ReadEvents
+from circuit.task.vocabulary import Vocabulary
 
 KEY_ROLES = (
     "support_op",
@@ -40,6 +44,8 @@ QUERIES = ("prediction", *KEY_ROLES[1:])
 PLACES = ("bos", "self", "one_back", "two_back")
 KEYS = (*KEY_ROLES, *PLACES)
 EVEN = "even"
+_NAMES = ("support_value", "query_key", *KEY_ROLES[3:])
+PATTERN_UNITS = {"step": "step", "event": "id", "position": "token", "attention": "probability"}
 
 
 def role_maps(pattern: Float[Tensor, "E H T T"], events: ReadEvents) -> Float[Tensor, "E H q k"]:
@@ -127,3 +133,31 @@ def _even_map(events: ReadEvents) -> Float[Tensor, "E 1 q k"]:
     even = torch.ones(length, length, dtype=torch.float64).tril()
     even = even / even.sum(-1, keepdim=True)
     return role_maps(even.expand(len(events), 1, length, length), events)
+
+
+def position_names(events: ReadEvents, roles: Sequence[str]) -> list[list[str]]:
+    """Every position of every event by the first of the roles that holds; ``other`` where none."""
+    masks = torch.stack([events.role_mask(role) for role in roles])
+    names = [*roles, "other"]
+    first = torch.where(masks.any(0), masks.int().argmax(0), len(roles)).tolist()
+    return [
+        [names[role] for role in of_event[:length]]
+        for of_event, length in zip(first, events.length.tolist(), strict=True)
+    ]
+
+
+def pattern_labels(events: ReadEvents, vocabulary: Vocabulary, pictures: int) -> pd.DataFrame:
+    """Event, sample_id, position, token and role of every position of the first events."""
+    tokens = [[vocabulary.tokens[i] for i in row] for row in events.tokens[:pictures].tolist()]
+    found = [
+        (event, events.sample_id[event], position, tokens[event][position], role)
+        for event, names in enumerate(position_names(events, _NAMES)[:pictures])
+        for position, role in enumerate(names)
+    ]
+    return pd.DataFrame(found, columns=["event", "sample_id", "position", "token", "role"])
+
+
+def pictured_patterns(seen: Seen, head: Head, labels: pd.DataFrame) -> pd.DataFrame:
+    """``labels`` with the attention that each position gets from the prediction position."""
+    pattern = prediction_pattern(seen, head).double().numpy()
+    return labels.assign(attention=pattern[labels["event"], labels["position"]])

@@ -122,11 +122,7 @@ def _head_measures(seen: Seen, head: Head, rank: int) -> dict[str, Tensor]:
 def growths(
     events: pd.DataFrame, criterion: str, window: tuple[int, int]
 ) -> Mapping[str, Float[np.ndarray, " E"]]:
-    """Change of a criterion from the window's first to its last step, by head and event.
-
-    Args:
-        events: :attr:`Scan.events`.
-    """
+    """Change of a criterion from the window's first to its last step, by head and event."""
     chosen = events[(events["measure"] == criterion) & events["step"].isin(window)]
     table = chosen.pivot(index=["head", "event"], columns="step", values="value")
     change = (table[window[1]] - table[window[0]]).unstack("event")
@@ -174,11 +170,7 @@ def select_heads(
 
 
 def growth_rows(events: pd.DataFrame, heads: Mapping[str, Any], seed: int = 0) -> pd.DataFrame:
-    """Growth of the criterion by head on both halves, and its excess over the bottom control's.
-
-    Args:
-        events: :attr:`Scan.events`; ``heads``: of :func:`select_heads`.
-    """
+    """Growth of the criterion by head on both halves, and its excess over the bottom control's."""
     window = tuple(heads["window"])
     change = growths(events, heads["criterion"], window)
     found = Estimates(window[1], {"growth": heads["unit"]}, halves=True, seed=seed)

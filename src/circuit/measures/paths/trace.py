@@ -25,7 +25,7 @@ from torch import Tensor
 
 from circuit.errors import AnalysisError
 from circuit.estimates import estimates
-from circuit.measures.heads.patterns import position_names
+from circuit.measures.heads.maps import position_names
 from circuit.measures.paths.direct import TARGETS, Readout, direct_paths, readout, writers
 from circuit.measures.paths.second_order import (
     ARROW,

@@ -1,16 +1,14 @@
 """States sorted by what they should know, and the singular directions that should read it.
 
 1. One pass over whole programs per checkpoint leaves the states at every residual stage, and those
-   that the chosen heads read, at every role of every read
-   (:mod:`circuit.measures.states.grouped_states`).
+   that the chosen heads read, at every role (:mod:`circuit.measures.states.grouped_states`).
 2. Separability (:mod:`circuit.measures.states.scatter`) of the groups is measured in the whole
    space at every stage, and projected into the heads' singular subspaces, each where the head reads
-   or writes (:mod:`circuit.measures.states.head_views`).
-3. There, the subspaces' alignment with group means, PCA axes and static token embeddings is
-   measured too.
-4. Controls beside every number: shuffled labels, and random subspaces of the same rank. Both are
+   or writes. There, the subspaces' alignment with group means, PCA axes and static token embeddings
+   is measured too (:mod:`circuit.measures.states.head_views`).
+3. Controls beside every number: shuffled labels, and random subspaces of the same rank. Both are
    the same at every checkpoint.
-5. Groups *separate* at a stage from the first checkpoint on from which the probe's interval lies
+4. Groups *separate* at a stage from the first checkpoint on from which the probe's interval lies
    above that of shuffled labels and above that of the run's first checkpoint, to the end. They do
    so most clearly from the first stage on whose interval at the last checkpoint reaches that of the
    best stage; since it is picked from all stages, its interval holds all of them at once.
@@ -22,7 +20,7 @@ A token's own identity separates its states without any circuit: keys at ``predi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -52,12 +50,8 @@ from circuit.scalars.subspace import head_bases
 from circuit.statistics import resamples, simultaneous_interval
 from circuit.task.vocabulary import Vocabulary
 
-TOKEN_GROUPS = (
-    ("prediction", "query_key"),
-    ("support_key", "query_key"),
-    ("support_value", "answer"),
-)
-"""(role, group) whose groups the token at the role names by itself."""
+TOKEN_GROUPS = {"prediction": "query_key", "support_key": "query_key", "support_value": "answer"}
+"""By role, the group that the token there names by itself."""
 _PROBE = "probe_accuracy"
 _NOWHERE = dict.fromkeys(("head", "chosen", "side", "compared", "matched"), "")
 
@@ -79,16 +73,6 @@ class Geometry(NamedTuple):
     projections: pd.DataFrame
 
 
-class GeometryAsked(Grouping, Protocol):
-    """The groups, and the subspaces compared with them."""
-
-    @property
-    def rank(self) -> int: ...
-
-    @property
-    def shrinkage(self) -> float: ...
-
-
 def contextual_geometry(
     decoder: Decoder,
     theta: Callable[[int], Float[Tensor, " P"]],
@@ -96,7 +80,9 @@ def contextual_geometry(
     split: SplitReads,
     vocabulary: Vocabulary,
     heads: Mapping[str, Head],
-    settings: GeometryAsked,
+    grouping: Grouping,
+    rank: int,
+    shrinkage: float,
 ) -> Geometry:
     """Measure separability and alignment at every step.
 
@@ -107,14 +93,13 @@ def contextual_geometry(
     Raises:
         AnalysisError: the rank is too large for a head, or states form no groups.
     """
-    require_rank(decoder, settings.rank)
-    steps, rank = list(steps), settings.rank
-    where = places(heads, settings.roles)
-    by_role = role_states(split, vocabulary, settings)
+    require_rank(decoder, rank)
+    steps, where = list(steps), places(heads, grouping.roles)
+    by_role = role_states(split, vocabulary, grouping)
     read = dict.fromkeys(place.site for place in where)
     sites = tuple(dict.fromkeys((*stages(decoder.settings.n_layers), *read)))
-    keep = Keep(sites, torch.stack([getattr(split.reads, role) for role in settings.roles], 1))
-    random = random_subspaces(settings.draws, decoder.settings.d_model, rank, settings.seed)
+    keep = Keep(sites, torch.stack([getattr(split.reads, role) for role in grouping.roles], 1))
+    random = random_subspaces(grouping.draws, decoder.settings.d_model, rank, grouping.seed)
     shown = {place.role: place.site for place in where if place.chosen == next(iter(heads))}
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in Geometry._fields}
     for step in steps:
@@ -129,7 +114,7 @@ def contextual_geometry(
         of_heads = {chosen: head_bases(params, head, rank) for chosen, head in heads.items()}
         bases = {place: of_heads[place.chosen][f"head_{place.side}"] for place in where}
         look = Look(states, by_role, bases, random)
-        cells = _separability(look, settings.shrinkage)
+        cells = _separability(look, shrinkage)
         tokens = token_rows(params, vocabulary, read)
         tables["rows"] += [table(cells, step), table(aligned(look, tokens), step)]
         if step in (steps[0], steps[-1]):
@@ -141,7 +126,7 @@ def contextual_geometry(
     found = {name: pd.concat(t, ignore_index=True) for name, t in tables.items()}
     rows = pd.concat([found["rows"], _clearest(found["rows"], cells)], ignore_index=True)
     for frame in (rows, found["pairwise"], found["projections"]):
-        known = [pair in TOKEN_GROUPS for pair in zip(frame["role"], frame["group"], strict=True)]
+        known = frame["role"].map(TOKEN_GROUPS) == frame["group"]
         frame.insert(0, "known_by", np.where(known, "token", "context"))
     return Geometry(**{**found, "rows": rows})
 
@@ -195,7 +180,7 @@ def _separability(look: Look, shrinkage: float) -> list[Cell]:
             name: groups.measures(drawn, groups.codes[None], shrinkage)
             for name, groups in look.by_role[at[1]].groups.items()
         }
-        seen += [(place.labels, look.states[at] @ look.bases[place], random) for place in here]
+        seen += [(place._asdict(), look.states[at] @ look.bases[place], random) for place in here]
     cells = []
     for labels, states, outside in seen:
         for name, groups in look.by_role[labels["role"]].groups.items():

@@ -41,22 +41,11 @@ GROUP_MEANS = "group means"
 class Place(NamedTuple):
     """A side of a chosen head's maps, with the states that it reads or writes."""
 
-    chosen: str
-    head: Head
-    side: str
     site: str
     role: str
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Columns that identify it."""
-        return {
-            "site": self.site,
-            "role": self.role,
-            "head": head_name(self.head),
-            "chosen": self.chosen,
-            "side": self.side,
-        }
+    head: str
+    chosen: str
+    side: str
 
 
 class Look(NamedTuple):
@@ -99,7 +88,7 @@ class Compared(NamedTuple):
 def places(heads: Mapping[str, Head], roles: Iterable[str]) -> list[Place]:
     """Every side of the chosen heads, at every role where it acts."""
     return [
-        Place(chosen, head, side, f"layer_{head[0]}_{site}", role)
+        Place(f"layer_{head[0]}_{site}", role, head_name(head), chosen, side)
         for chosen, head in heads.items()
         for side, (site, asks, _) in _SIDES.items()
         for role in roles
@@ -118,7 +107,7 @@ def aligned(look: Look, tokens: Mapping[tuple[str, str], Float[Tensor, "n d"]]) 
     for (site, role), here in look.shared.items():
         states, known = look.states[site, role], look.by_role[role]
         static = {kind: rows for (at, kind), rows in tokens.items() if at == site}
-        for compared in (*_of_states(states, known, rank), *_of_tokens(static, rank)):
+        for compared in _compared(states, known, static, rank):
             random = compared.axes.measures(look.random).numpy()
             for place in here:
                 basis = look.bases[place]
@@ -130,20 +119,21 @@ def aligned(look: Look, tokens: Mapping[tuple[str, str], Float[Tensor, "n d"]]) 
                 controls = {RANDOM: random}
                 if compared.shuffled is not None:
                     controls[SHUFFLED] = compared.shuffled.measures(basis[None]).numpy()
-                about = {"group": compared.group, "compared": compared.name, "matched": ""}
-                if compared.group:
-                    matches = _SIDES[place.side][2] == compared.group
-                    about["matched"] = "yes" if matches else "no"
-                counts = [compared.size] * len(MEASURES)
-                labels = {**place.labels, **about}
-                cells.append(
-                    Cell(labels, MEASURES, columns.numpy(), controls, counts, compared.noun)
-                )
+                labels = {**place._asdict(), "group": compared.group, "compared": compared.name}
+                matches = _SIDES[place.side][2] == compared.group
+                labels["matched"] = ("yes" if matches else "no") if compared.group else ""
+                counts, noun = [compared.size] * len(MEASURES), compared.noun
+                cells.append(Cell(labels, MEASURES, columns.numpy(), controls, counts, noun))
     return cells
 
 
-def _of_states(states: Float[Tensor, "N d"], known: States, rank: int) -> Iterator[Compared]:
-    """PCA axes, and the means of every grouping, which span a direction less than there are."""
+def _compared(
+    states: Float[Tensor, "N d"],
+    known: States,
+    static: Mapping[str, Float[Tensor, "n d"]],
+    rank: int,
+) -> Iterator[Compared]:
+    """PCA axes; the means of every grouping, which span a direction less than there are; tokens."""
     centred = states - states.mean(0)
     total = Form(centred, None)
     yield Compared("pca", "", axes(total.matrix[None], rank), total, None, len(states))
@@ -155,8 +145,6 @@ def _of_states(states: Float[Tensor, "N d"], known: States, rank: int) -> Iterat
         found, shuffled = axes(form.matrix[None], k), axes(drawn.scatter, k)
         yield Compared(GROUP_MEANS, name, found, form, shuffled, len(states))
 
-
-def _of_tokens(static: Mapping[str, Float[Tensor, "n d"]], rank: int) -> Iterator[Compared]:
     for kind, rows in static.items():
         found = axes((rows.T @ rows)[None], min(rank, len(rows) - 1))
         yield Compared(f"embeddings of {kind}", "", found, None, None, len(rows), "tokens")

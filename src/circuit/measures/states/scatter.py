@@ -13,11 +13,10 @@ For states x_i in groups g(i), with group means μ_g, sizes n_g and overall mean
 4. Groups of n states have between scatter even where labels mean nothing, since means of few states
    differ by chance. So every measure is taken again with shuffled labels (:func:`shuffles`).
 
-Intervals are linear: :func:`program_columns` gives, for every program, the measure plus the
-measure's derivative with respect to that program's weight, whose bootstrap over programs is the
-bootstrap of the measure to first order (the nonparametric delta method; Davison & Hinkley 1997,
-2.7). Resampling states and taking the means anew would add the noise of means to the noise that is
-in them already, and shift shares of small groups by more than their interval.
+Intervals are linear: the bootstrap over programs of a measure plus its derivative with respect to
+each program's weight is that of the measure to first order (the nonparametric delta method; Davison
+& Hinkley 1997, 2.7). Resampling states and taking the means anew would add the noise of means to
+the noise that is in them already, and shift shares of small groups by more than their interval.
 """
 
 from __future__ import annotations
@@ -101,11 +100,7 @@ def _measures(found: GroupMeans, hits: Bool[Tensor, "B scored"]) -> Float[Tensor
 
 
 class GroupMeans(NamedTuple):
-    """Means of groups and what is left around them, for B groupings.
-
-    ``means`` [B, G, d] are of states that were centred on their overall mean; ``sizes`` [B, G];
-    ``total`` [B] and ``between`` [B] are sums of squares over ``states`` many states.
-    """
+    """Means of groups of centred states, and their total and between scatter, for B groupings."""
 
     means: Float[Tensor, "B G d"]
     sizes: Float[Tensor, "B G"]

@@ -31,15 +31,10 @@ _TIE = 1e-9  # weight of total scatter: what decides where groups leave a direct
 
 
 class Cell(NamedTuple):
-    """m measures of one thing.
+    """m measures of one thing, by name with their units; ``labels`` identify it: column → value.
 
-    Attributes:
-        labels: what identifies the thing: column → value.
-        units: of the measures, by name, in order.
-        columns: [P, m] per program; means over programs are the measures.
-        controls: ``SHUFFLED`` or ``RANDOM`` where they make sense → their [K, m] draws.
-        counts: states (or tokens) behind each measure.
-        noun: what is counted.
+    Means of ``columns`` over programs are the measures; ``controls`` are draws of those that make
+    sense, by name; ``counts`` says how many states (or what ``noun`` says) are behind each measure.
     """
 
     labels: Mapping[str, str]

@@ -8,17 +8,15 @@ Per matrix, from the rows of :mod:`circuit.measures.weights.svd`.
 2. ``compression``: the same of the effective rank, downwards.
 3. ``stabilisation``: the first checkpoint, neither the first nor the last of the run, from which
    the rotation to the final checkpoint (mean of both sides) stays at or below half of what two
-   random subspaces show. It lasts to the end of the run. Looked at from the end, everything
-   settles late; compare matrices with each other, not with nothing.
-4. ``co_movement``: neighbouring checkpoint intervals in which more weight matrices (W_Q, W_K, W_V,
-   W_O, W_in, W_out) move faster than their own average over the run than chance explains. Chance
-   shifts every matrix' intervals circularly by itself and takes the largest count of any interval;
-   the bound is its 95% quantile. A chord is relatively longer over a short interval, so densely
-   saved stretches look a little faster.
+   random subspaces show. Looked at from the end, everything settles late; compare matrices with
+   each other, not with nothing.
+4. ``co_movement``: neighbouring checkpoint intervals in which more stored matrices move faster than
+   their own average over the run than chance explains. Chance shifts every matrix' intervals
+   circularly by itself; the bound is the 95% quantile of the largest count of any interval. A chord
+   is relatively longer over a short interval, so densely saved stretches look a little faster.
 5. *Match*: a birth in the weights matches behaviour where its step lies in a merged window of
-   behaviour's births. All whole-step circular shifts of the windows against the weights say how
-   many would match if the windows lay anywhere. The windows move together and the weights stay as
-   they are, so both keep their own clustering.
+   behaviour's births. All whole-step circular shifts of the windows say how many would match if
+   they lay anywhere; windows and weights both keep their own clustering.
 """
 
 from __future__ import annotations
@@ -46,20 +44,18 @@ ALL = "all"
 def weight_patterns(
     rows: pd.DataFrame, windows: Windows, shifts: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All patterns, in order of time, and how many births match behaviour.
+    """All patterns, in order of time, and how many births match behaviour's ``windows``.
 
     Args:
         rows: of :func:`circuit.measures.weights.svd.weight_svd`, two checkpoints or more.
-        windows: of behaviour's births, by name.
         shifts: random shifts behind the bound on co-movement.
 
     Returns:
-        patterns: component, matrix, pattern, measure, step, start, stop, before and after (the
-        measure at start and stop), matrices (that move), chance, floor and bound (mean, 5% and 95%
-        quantile of their largest number by chance), and what :func:`_nearest` finds: window,
-        distance, birth, lead.
-        matches: pattern, births, matched, expected, low, high (95% of shifts), shifts, chance
-        (share of shifts with at least as many matches).
+        patterns: of matrices that move together their number, with its chance, floor and bound
+        (mean, 5% and 95% quantile of the largest by chance); window, distance, birth and lead are
+        what lies nearest (:func:`_nearest`).
+        matches: by pattern; low and high hold 95% of shifts, chance is the share of shifts with at
+        least as many matches.
     """
     found = [
         _births(rows, "growth", "frobenius_norm", 1),
@@ -78,36 +74,30 @@ def weight_patterns(
     return patterns, matches(patterns, windows, run)
 
 
-def _table(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """A measure of every matrix: one row per (matrix, component), one column per step."""
-    chosen = rows[(rows["measure"] == measure) & (rows["against"] == "")]
-    return chosen.pivot(index=["matrix", "component"], columns="step", values="mean")
-
-
-def _of_baseline(rows: pd.DataFrame, measure: str, column: str, like: pd.DataFrame) -> np.ndarray:
-    """A column of a measure's untrained rows, per row of ``like``."""
-    untrained = rows[(rows["measure"] == measure) & (rows["against"] == UNTRAINED)]
-    by_matrix = untrained.groupby("matrix")[column].first()
-    found: np.ndarray = by_matrix.loc[like.index.get_level_values("matrix")].to_numpy()
-    return found
+def _curves(rows: pd.DataFrame, measure: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A measure by (matrix, component) and step, and its untrained mean, low and high beside it."""
+    of = rows[rows["measure"] == measure]
+    chosen = of[of["against"] == ""]
+    table = chosen.pivot(index=["matrix", "component"], columns="step", values="mean")
+    untrained = of[of["against"] == UNTRAINED].groupby("matrix")[["mean", "low", "high"]].first()
+    return table, untrained.loc[table.index.get_level_values("matrix")]
 
 
 def _births(rows: pd.DataFrame, pattern: str, measure: str, direction: int) -> pd.DataFrame:
-    table = _table(rows, measure)
-    values, steps = table.to_numpy(), table.columns.to_numpy()
-    low, high = (_of_baseline(rows, measure, end, table) for end in ("low", "high"))
+    table, untrained = _curves(rows, measure)
+    values, low, high = (of.to_numpy() for of in (table, untrained["low"], untrained["high"]))
     first, last = values[:, 0], values[:, -1]
     outside = direction * last > direction * (high if direction > 0 else low)
     born = outside & (direction * (last - first) > high - low)
-    ramps = fit_ramps(steps.tolist(), values, direction)
+    ramps = fit_ramps(table.columns.tolist(), values, direction)
     # Of what is born the last value is beyond half-way, so it stays from some checkpoint on.
     at = stays_from(beyond(values, half_level(values)[:, None], direction))
     return _patterns(table, born, at, ramps.start, ramps.stop, pattern, measure)
 
 
 def _stabilisations(rows: pd.DataFrame) -> pd.DataFrame:
-    table = _table(rows, "rotation_final")
-    bound = _of_baseline(rows, "rotation_final", "mean", table) / 2
+    table, untrained = _curves(rows, "rotation_final")
+    bound = untrained["mean"].to_numpy() / 2
     at, last = stays_from(beyond(table.to_numpy(), bound[:, None], -1)), len(table.columns) - 1
     settled = (at > 0) & (at < last)
     end = np.full_like(at, last)
@@ -143,7 +133,7 @@ def _patterns(
 
 def _co_movements(rows: pd.DataFrame, shifts: int, seed: int) -> pd.DataFrame:
     steps = np.sort(rows["step"].unique())
-    path = _table(rows[rows["matrix"].isin(_WEIGHTS)], "change_norm").to_numpy()
+    path = _curves(rows[rows["matrix"].isin(_WEIGHTS)], "change_norm")[0].to_numpy()
     lengths = np.diff(steps)
     fast = path / lengths > path.sum(1, keepdims=True) / lengths.sum()
     counts, chance = fast.sum(0), _by_chance(fast, shifts, seed)
@@ -229,19 +219,14 @@ _KEYS = ("pattern", "matrix", "component", "near")
 def pattern_rows(
     rows: pd.DataFrame, patterns: pd.DataFrame, matches: pd.DataFrame, windows: Windows
 ) -> pd.DataFrame:
-    """All patterns as estimates, by pattern, matrix, component, and what lies near.
+    """All that :func:`weight_patterns` found as estimates, by pattern, matrix, component and near.
 
-    Args:
-        rows: of :func:`circuit.measures.weights.svd.weight_svd`.
-        patterns, matches: of :func:`weight_patterns`.
-
-    Returns:
-        Of every birth the landmarks ``when``, ``start`` and ``stop``, the measure ``before`` and
-        ``after``, its ``distance`` from the window and ``lead`` on the birth that is ``near``. By
-        pattern the medians over matrices, how many births are ``matched`` beside shifted windows,
-        and the share of each kind's matrices that had been born by every checkpoint
-        (``born_so_far``). Of behaviour's windows, and of stretches in which matrices move together
-        (``together``: their number), where they start, with their ends as ``low`` and ``high``.
+    Of every birth the landmarks ``when``, ``start`` and ``stop``, the measure ``before`` and
+    ``after``, its ``distance`` from the window and ``lead`` on the birth that is ``near``. By
+    pattern the medians over matrices, how many births are ``matched`` beside shifted windows, and
+    the share of each kind's matrices that had been born by every checkpoint (``born_so_far``). Of
+    behaviour's windows, and of stretches in which matrices move together (``together``: their
+    number), where they start, with their ends as ``low`` and ``high``.
     """
     norms = rows[(rows["measure"] == "frobenius_norm") & (rows["against"] == "")]
     steps = np.sort(norms["step"].unique())

@@ -50,17 +50,17 @@ def component_names(settings: ModelSettings, matrix: str) -> list[str]:
 
 
 def require_top(settings: ModelSettings, top: int) -> None:
-    """Refuse a subspace that is larger than a head.
+    """Refuse more singular directions than a head is wide.
 
     Raises:
         AnalysisError: ``top`` is above d_head.
     """
     if top > settings.d_head:
         raise AnalysisError(
-            what=f"top {top} singular directions of a head of width {settings.d_head}",
-            where="weight_svd",
+            what=f"{top} singular directions are too many",
+            where=f"a head of width {settings.d_head}",
             expected=f"1 to {settings.d_head}",
-            do="set `top` to a smaller number",
+            do="choose fewer directions",
         )
 
 

@@ -1,20 +1,19 @@
 """Every weight matrix at every checkpoint beside random matrices of its size.
 
-1. Each checkpoint is decomposed once (:mod:`circuit.measures.weights.spectra`). Of two checkpoints,
-   the previous and the final one, the singular subspaces are kept for comparison.
+1. Each checkpoint is decomposed once (:mod:`circuit.measures.weights.spectra`).
 2. Per matrix: effective rank, spectral mass of the top k, Frobenius and spectral norm, the norm of
    its change since the previous checkpoint, and the rotation of the top-k subspace to the previous
    and to the final checkpoint, of either side and as the mean of both.
-3. Baseline: the run's own initialisation, drawn anew with a seed of its own, so that scale and
-   shape of the distribution are exactly those of the untrained model. All heads (or MLPs) of all
-   draws are one sample per kind of matrix; the band holds 95% of them. Two independent draws stand
-   for two checkpoints: the rotation and the change between matrices that share nothing.
+3. Baseline: the run's own initialisation, drawn anew, so that scale and shape of the distribution
+   are those of the untrained model. All heads (or MLPs) of all draws are one sample per kind of
+   matrix; the band holds 95% of them. Two draws stand for two checkpoints: the rotation and the
+   change between matrices that share nothing.
 4. ``compression`` is the share of an untrained matrix' effective rank that is gone. Its band holds
    95% of draws with all their matrices at once, so that the most compressed one of a model may be
    compared with it; ``matrices_below`` and ``matrices_above`` count those outside the band of one.
 
-Weights have no events, so there is nothing to resample: the band says what single untrained
-matrices show, not how well a mean is known.
+Weights have no events: the band says what single untrained matrices show, not how well a mean is
+known.
 """
 
 from __future__ import annotations
@@ -75,9 +74,9 @@ def weight_svd(
     """Measures and singular values of every matrix at every step.
 
     Args:
-        steps: checkpoint steps, increasing; the last one is the final checkpoint.
-        top: number of singular values in the spectral mass, and of directions that are followed.
-        draws: random initialisations for the baseline.
+        steps: increasing; the last one is the final checkpoint.
+        top: singular values in the spectral mass, and directions that are followed.
+        draws: initialisations of the baseline.
 
     Returns:
         rows: estimates by matrix and component, exact but for ``against`` untrained: the mean and
@@ -119,11 +118,8 @@ def weight_svd(
         _spectra(name, names[name], steps, values[name], spectrum[name], ranks[name][-1])
         for name in MATRICES
     ]
-    first_keys = ["matrix", "component"]
-    return (
-        estimates(rows[[*first_keys, *rows.columns.drop(first_keys)]]),
-        estimates(pd.concat(spectra), measure="singular_value"),
-    )
+    rows = rows[["matrix", "component", *rows.columns.drop(["matrix", "component"])]]
+    return estimates(rows), estimates(pd.concat(spectra), measure="singular_value")
 
 
 def _walk(
