@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,7 +60,7 @@ class Outcome:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``report.json`` says of it, for claims and other machines."""
+        """What ``report.json`` says of it, for machines."""
         return {
             "name": self.finding,
             "verdict": self.verdict,
@@ -126,25 +126,23 @@ def _outcome(
     context: Context,
     numbers: Sequence[Number],
     *,
-    marks: Sequence[str] = (),
+    mark: str = "",
     control: str = "",
     compared: int = 1,
+    lines: Sequence[Mapping[str, Any]] = (),
 ) -> Outcome:
     """An outcome with the verdict's sentence and mark."""
-    sentence, mark = (
-        context.say(_text(one, came), fields) for one in (finding.says, finding.marks)
-    )
-    marks = [*filter(None, [mark]), *marks]
-    control = control or finding.uncontrolled
+
+    def said(says: Says) -> str:
+        if not isinstance(says, str):
+            says = says.get(came, says.get("open", "") if came == "opposite" else "")
+        return context.say(says, fields)
+
     about = {**_keys(row), **{key: _plain(row[key]) for key in finding.each}}
-    return Outcome(finding.name, came, sentence, about, numbers, marks, control, compared)
-
-
-def _text(says: Says, came: Verdict) -> str:
-    """The template of a verdict."""
-    if isinstance(says, str):
-        return says
-    return says.get(came, says.get("open", "") if came == "opposite" else "")
+    marks = list(filter(None, (said(finding.marks), mark)))
+    control = control or finding.uncontrolled
+    sentence = said(finding.says)
+    return Outcome(finding.name, came, sentence, about, numbers, marks, control, compared, lines)
 
 
 def _name(finding: Told, fields: Mapping[str, Any], context: Context) -> str:
@@ -167,65 +165,43 @@ def _effect(finding: Finding, rows: pd.DataFrame, context: Context) -> Outcome:
     asked = (_beside(table, row, control) for control in finding.control)
     other = [control for control in asked if control is not None]
     effect, controls = Said(row), [Said(control) for control in other]
-    excesses, bound = _excesses(table, row, other), context.bound(finding.bound)
-    came = _came(effect, list(zip(map(_against, other), controls, strict=True)), excesses, bound)
-    fields = {**_fields(row, rows), "effect": effect, "excess": next(iter(excesses.values()), None)}
-    fields |= {"of": compared, "again": ", ".join(map(str, again))}
+    against, named = [one["against"] for one in other], [_named(one, row) for one in other]
+    # Paired differences from the control, or where there are several, from each that has one.
+    pairs = {EXCESS: _ONLY, **{f"{EXCESS} over {one}": one for one in against}}
+    paired = {over: _beside(table, row, {"against": name}) for name, over in pairs.items()}
+    excesses = {over: Said(one) for over, one in paired.items() if one is not None}
+    # The verdict is by the excess where there is one, unpaired where not; all must agree.
+    sides = {verdict(effect.estimate, (), one.estimate) for one in excesses.values()}
+    left = [
+        one.estimate for one, name in zip(controls, against, strict=True) if name not in excesses
+    ]
+    if not excesses or (left and _ONLY not in excesses):
+        sides.add(verdict(effect.estimate, left, bound=context.bound(finding.bound)))
+    came = sides.pop() if len(sides) == 1 else "open"
+    fields = {**_fields(row, rows), "of": compared}
+    fields |= {"effect": effect, "excess": next(iter(excesses.values()), None)}
     if other:
         fields |= {f"control_{key}": value for key, value in _keys(other[0]).items()}
         fields["control"] = controls[0]
-    name = _name(finding, fields, context)
-    named = [_named(control, row) for control in other]
-    notes: list[str] = [came]
+    name, note, mark = _name(finding, fields, context), str(came), ""
     if finding.pick:
         unseen = "; events that did not choose it" if row["half"] == CONFIRMATION else ""
-        notes.append(f"{_RANKED[finding.rank]} of {compared:,}{unseen}")
-    numbers = [effect.number(name, "; ".join(notes))]
-    numbers += [
-        excess.number(f"{name}, beyond {over}", "paired difference")
-        for over, excess in excesses.items()
+        note = f"{came}; {_RANKED[finding.rank]} of {compared:,}{unseen}"
+        picked = tuple(row[key] for key in finding.pick)
+        if again not in ((), picked):
+            mark = (
+                f"{name}: the half of the events that confirms would have picked "
+                f"{', '.join(map(str, again))} instead of {', '.join(map(str, picked))}."
+            )
+    numbers = [
+        effect.number(name, note),
+        *(one.number(f"{name}, beyond {o}", "paired difference") for o, one in excesses.items()),
+        *(one.number(f"{name}, control: {o}") for one, o in zip(controls, named, strict=True)),
     ]
-    numbers += [
-        said.number(f"{name}, control: {told}") for said, told in zip(controls, named, strict=True)
-    ]
-    picked = tuple(row[key] for key in finding.pick)
-    marks = []
-    if again and again != picked:
-        marks.append(
-            f"{name}: the half of the events that confirms would have picked "
-            f"{', '.join(map(str, again))} instead of {', '.join(map(str, picked))}."
-        )
     return _outcome(
         finding, came, row, fields, context, numbers,
-        marks=marks, control="; ".join(named), compared=compared,
+        mark=mark, control="; ".join(named), compared=compared,
     )  # fmt: skip
-
-
-def _came(
-    effect: Said,
-    controls: Sequence[tuple[str, Said]],
-    excesses: Mapping[str, Said],
-    bound: float | None,
-) -> Verdict:
-    """The verdict beside all controls: by the excess where there is one, unpaired where not."""
-    found = {verdict(effect.estimate, (), one.estimate) for one in excesses.values()}
-    left = [one.estimate for name, one in controls if name not in excesses]
-    if not excesses or (left and _ONLY not in excesses):
-        found.add(verdict(effect.estimate, left, bound=bound))
-    return found.pop() if len(found) == 1 else "open"
-
-
-def _excesses(
-    table: pd.DataFrame, row: pd.Series, controls: Sequence[pd.Series]
-) -> dict[str, Said]:
-    """Paired differences from the control, or where there are several, from each that has one."""
-    names = {EXCESS: _ONLY, **{f"{EXCESS} over {_against(one)}": _against(one) for one in controls}}
-    found = {told: _beside(table, row, {"against": name}) for name, told in names.items()}
-    return {told: Said(paired) for told, paired in found.items() if paired is not None}
-
-
-def _against(control: pd.Series) -> str:
-    return str(control["against"])
 
 
 def _picked(
@@ -346,28 +322,24 @@ def _criteria(finding: Criteria, rows: pd.DataFrame, context: Context) -> Outcom
         told, every = (), [()]
     came = judged(half, told)
     failed = _missed(finding, came)
-    overall: Verdict = "opposite" if "opposite" in came.values() else "open" if failed else "shown"
     first = row(finding.by, half, told) if finding.pick else rows.iloc[0]
     fields = {
         **_fields(first, rows),
+        **{name: Said(row(where, half, told)) for name, where in finding.beside.items()},
         "met": ", ".join(name for name, side in came.items() if side == "shown"),
         "failed": ", ".join(failed),
         "of": len(every),
     }
-    numbers = []
-    for name, where in finding.beside.items():
-        fields[name] = Said(row(where, half, told))
-        called = f"{_name(finding, fields, context)}, {words(name)}"
-        numbers.append(fields[name].number(called))
+    name = _name(finding, fields, context)
     lines = []
     for one in every if finding.title else ():
         sides = {name: _SIDES[side] for name, side in judged(shown, one).items()}
         lines.append({**same, **dict(zip(finding.pick, one, strict=True)), **sides})
-    outcome = _outcome(
-        finding, overall, first, fields, context, numbers,
-        compared=len(every) if finding.pick else len(came),
+    return _outcome(
+        finding, _worst(came.values()), first, fields, context,
+        [fields[beside].number(f"{name}, {words(beside)}") for beside in finding.beside],
+        compared=len(every) if finding.pick else len(came), lines=lines,
     )  # fmt: skip
-    return replace(outcome, lines=lines)
 
 
 def _met(test: Test, number: Estimate, context: Context) -> Verdict:
@@ -375,11 +347,11 @@ def _met(test: Test, number: Estimate, context: Context) -> Verdict:
     above, below, within = map(context.bound, (test.above, test.below, test.within))
     if within is not None:
         above, below = -within, within
-    sides = []
-    if above is not None:
-        sides.append(verdict(number, bound=above))
-    if below is not None:
-        sides.append(_TURNED[verdict(number, bound=below)])
+    sides = [] if above is None else [verdict(number, bound=above)]
+    return _worst(sides if below is None else [*sides, _TURNED[verdict(number, bound=below)]])
+
+
+def _worst(sides: Collection[Verdict]) -> Verdict:
     return "opposite" if "opposite" in sides else "open" if "open" in sides else "shown"
 
 
