@@ -12,12 +12,6 @@ from collections.abc import Iterable
 class CircuitError(Exception):
     """An error whose message a person can act upon.
 
-    Args:
-        what: what went wrong, a clause without a final full stop.
-        where: the file, field, step or tensor it happened in.
-        expected: what would have been right.
-        do: what the reader can do about it.
-
     ``str(error)`` is ``what — where: … — expected: … — what to do: …``; parts that were not
     given are left out. Parts stay readable as attributes, also after pickling across processes.
     """

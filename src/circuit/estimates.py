@@ -57,7 +57,6 @@ def estimates(
     Columns that are neither fixed nor given are keys and come first, in the frame's order.
 
     Args:
-        frame: rows with ``step`` and ``mean`` at least (or given by ``fixed``).
         unit: one unit, or the unit of every measure; None where the frame has the column.
         noun: what ``count`` counts; None where the frame has the column, or nothing is counted.
         fixed: columns with the same value in every row, such as ``measure="growth"``.
@@ -122,13 +121,7 @@ class Estimates:
     """Rows made from one value per event: means, halves, controls, excesses and ratios.
 
     All columns of a table share one set of bootstrap resamples, so what is paired stays paired.
-
-    Args:
-        step: of every row.
-        unit: of every measure.
-        noun: what an event is.
-        halves: also give the halves of the events that choose and that confirm.
-        seed: of the resamples.
+    ``noun`` is what an event is; ``halves`` gives the events that choose and that confirm, too.
     """
 
     step: int
@@ -148,8 +141,7 @@ class Estimates:
     def sums(self, over: str, name: str, among: Sequence[str], **where: str) -> None:
         """Add sums over a key's values, called ``name``, within groups of the keys ``among``.
 
-        Args:
-            where: keys of the numbers that are summed.
+        Summed are the numbers that have the keys ``where``.
         """
         totals: dict[tuple[str, ...], np.ndarray] = {}
         for keys, values in self._columns:

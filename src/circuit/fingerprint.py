@@ -61,11 +61,8 @@ class _Source(NamedTuple):
 class Fingerprints:
     """What the scripts of one project reach: each file is read once, each import resolved once.
 
-    Args:
-        package_root: the folder of the library's top package.
-        project_root: what this path and those of scripts, where relative, are relative to.
-        known: a file that keeps what was read for the next call, by path, time and size of each
-            file; None to read everything anew.
+    Relative paths are relative to ``project_root``. ``known`` is a file that keeps what was read
+    for the next call, by path, time and size of each file; None to read everything anew.
     """
 
     def __init__(
@@ -85,12 +82,9 @@ class Fingerprints:
     def of(self, script_path: StrPath, loads: Sequence[str] = ()) -> list[str]:
         """Return ``circuit/scalars/qk.py@0123456789abcdef`` for each module the script reaches.
 
-        Args:
-            script_path: the rule's script, which Snakemake tracks itself and the results leave out.
-            loads: dotted names of modules that the script loads by a computed name.
-
-        Returns:
-            One text per module, sorted; paths are relative to the folder that holds the package.
+        The script itself, which Snakemake tracks, is left out; ``loads`` are dotted names of
+        modules that it loads by a computed name. Sorted; paths are relative to the folder that
+        holds the package.
 
         Raises:
             ConfigError: the script or a module is missing or does not parse, or imports a module

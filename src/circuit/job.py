@@ -67,12 +67,8 @@ def job(workflow_job: Any, torch: bool = True) -> Iterator[Facts]:
 
     stderr goes to the log too. A :class:`CircuitError` becomes one line and exit status 1; any
     other exception is a bug: its traceback goes to the log and the exception on to the caller.
-
-    Args:
-        workflow_job: what the workflow engine gives a script: an object with ``log``, ``threads``,
-            ``params``, ``input``, ``output`` and ``wildcards``.
-        torch: set torch's thread count, which is part of a run's numerical identity; False for
-            scripts that do not use torch.
+    Torch's thread count, which is part of a run's numerical identity, is set for scripts that use
+    ``torch``.
     """
     log = Path(workflow_job.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)

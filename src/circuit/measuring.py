@@ -47,15 +47,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a kind's measuring found.
+    """What a kind's measuring found, by output name.
 
-    Args:
-        tables: by output name; ``rows`` is the table of estimates.
-        records: content of the kind's JSON files, by output name.
-        files: what writes any other output to a path, by output name.
-        facts: what words may need beyond rows and settings, in JSON's types.
-        seeds: what each seed was for, and its value.
-        passes: what looking cost, where forward passes were counted.
+    ``tables`` hold the table of estimates as ``rows``, ``records`` the content of JSON files,
+    ``files`` what writes any other output to a path. ``facts`` are what words may need beyond rows
+    and settings, in JSON's types; ``seeds`` what each seed was for; ``passes`` what looking cost.
     """
 
     tables: Mapping[str, Table]
@@ -70,10 +66,8 @@ class Measured:
 class Job(Generic[S]):
     """What a kind's measuring may look at; nothing is read before it is asked for.
 
-    Args:
-        settings: of the analysis.
-        given: the rule's inputs by name, each a path or a list of paths.
-        facts: the job's; ``facts.runs`` are the runs compared, where the kind looks at a study.
+    ``given`` are the rule's inputs by name, each a path or a list of paths; ``facts.runs`` the runs
+    compared, where the kind looks at a study.
     """
 
     settings: S
@@ -106,12 +100,7 @@ class Job(Generic[S]):
 
 
 def measure(kind: Any, settings: type[Any], facts: Facts) -> None:
-    """Let a kind measure, and write what it found.
-
-    Args:
-        kind: the kind's module ``measure``; ``settings``: its class of settings.
-        facts: the job's; its output names the files.
-    """
+    """Let a kind's module ``measure`` measure, and write what it found."""
     job: Job[Any] = Job(settings.model_validate_json(facts.settings), facts.inputs, facts)
     found: Measured = kind.measure(job)
     out = facts.output

@@ -15,10 +15,7 @@ from circuit.training.records import RunRecord
 
 
 class OpenRun(RunRecord):
-    """The run that a job looks at.
-
-    Args:
-        job: whose inputs hold ``manifest`` and ``metadata``.
+    """The run that a job looks at, whose inputs hold ``manifest`` and ``metadata``.
 
     Raises:
         MismatchError: the benchmark is not the one the run was trained on.

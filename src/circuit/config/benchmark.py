@@ -158,10 +158,16 @@ class BenchmarkSettings(Frozen):
         """Return the rules that the programs of `split` obey."""
         return self.structural_ood if split == "structural_ood" else self.in_distribution
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of programs in each split, in their order, by the setting that says it."""
+        shared = self.in_distribution.samples.model_dump()
+        return {
+            **{f"in_distribution.samples.{split}": count for split, count in shared.items()},
+            "structural_ood.samples": self.structural_ood.samples,
+            "counterfactual.samples": self.counterfactual.samples,
+        }
+
     def samples(self, split: SplitName) -> int:
         """Return the number of programs in `split`."""
-        if split == "structural_ood":
-            return self.structural_ood.samples
-        if split == "counterfactual":
-            return self.counterfactual.samples
-        return int(getattr(self.in_distribution.samples, split))
+        return list(self.sizes.values())[SPLITS.index(split)]

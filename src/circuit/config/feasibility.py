@@ -29,25 +29,16 @@ if TYPE_CHECKING:
 def longest_lag(n_keys: int, overwrites: int) -> int:
     """Return the most writes that can lie between an overwrite and the next one of its key.
 
-    A key that comes first in one round and last in the next waits 2n − 2 writes; with two keys
-    the order is forced and every key waits one.
-
-    Args:
-        n_keys: active keys, at least 2.
-        overwrites: writes after the first round; they bound the lag too.
+    A key that comes first in one round and last in the next waits 2n − 2 writes; with two keys (of
+    at least two that are active) the order is forced and every key waits one. ``overwrites``, the
+    writes after the first round, bound the lag too.
     """
     wait = 1 if n_keys == 2 else 2 * n_keys - 2
     return min(wait, overwrites - 1)
 
 
 def most_places(n_keys: int, overwrites: int, query_lag: Range) -> int:
-    """Return the most (slot, key) places that any order of writes allows a read at.
-
-    Args:
-        n_keys: active keys, at least 2.
-        overwrites: writes after the first round.
-        query_lag: allowed number of writes between the support write and the read.
-    """
+    """Return the most (slot, key) places that any order of writes allows a read at."""
     lo, hi = query_lag.lo, min(query_lag.hi, longest_lag(n_keys, overwrites))
     if hi < n_keys:
         # Repeating one order of keys puts a key at every lag below n in every slot.
@@ -210,19 +201,11 @@ def _check_samples(settings: BenchmarkSettings) -> None:
             do="lower counterfactual.samples or raise in_distribution.samples.test_iid",
         )
     probes = settings.probes.programs_per_split
-    smallest = min(
-        ("in_distribution.samples.train", settings.samples("train")),
-        ("in_distribution.samples.validation_iid", settings.samples("validation_iid")),
-        ("in_distribution.samples.test_iid", settings.samples("test_iid")),
-        ("in_distribution.samples.heldout_pairs", settings.samples("heldout_pairs")),
-        ("structural_ood.samples", settings.samples("structural_ood")),
-        ("counterfactual.samples", settings.samples("counterfactual")),
-        key=lambda named: named[1],
-    )
-    if probes > smallest[1]:
+    field, fewest = min(settings.sizes.items(), key=lambda named: named[1])
+    if probes > fewest:
         raise BenchmarkError(
             f"{probes} probe programs per split are more than one split has",
             where="probes.programs_per_split",
-            expected=f"at most {smallest[0]} = {smallest[1]}",
-            do=f"lower probes.programs_per_split or raise {smallest[0]}",
+            expected=f"at most {field} = {fewest}",
+            do=f"lower probes.programs_per_split or raise {field}",
         )
