@@ -272,7 +272,7 @@ def test_questions_are_headings_and_the_summary_is_made_of_answers(study, page, 
     for one in told:
         assert one["question"] in page.text
     summary = html.partition('class="summary"')[2].partition("</section>")[0]
-    assert "7 questions were asked of run formation_seed0007" in summary
+    assert "Questions asked of run formation_seed0007 and its study: 7; other" in summary
     assert "stays at or above 50% from step 700; it is 3.1% untrained" in summary
     assert "The best checkpoint is step 1,400" not in summary
     for section in {one["section"] for one in told} - {""}:

@@ -115,19 +115,18 @@ def write_report(
 
 def report_dict(report: Report) -> dict[str, Any]:
     """A report in JSON's types (but for NaN and tuples), as ``report.json`` holds it."""
-    tables = [
-        {
-            "title": table.title,
-            "columns": list(table.frame.columns),
-            "units": {c: u for c, u in table.units.items() if c in table.frame.columns},
-            # A missing entry of any type is None.
-            "rows": table.frame.astype(object).where(table.frame.notna(), None).values.tolist(),
-        }
-        for table in report.tables
-    ]
     plain = {each.name: getattr(report, each.name) for each in fields(report)}
     numbers, figures = ([asdict(one) for one in many] for many in (report.numbers, report.figures))
+    tables = list(map(table_dict, report.tables))
     return {**plain, "schema": SCHEMA, "numbers": numbers, "tables": tables, "figures": figures}
+
+
+def table_dict(table: Table) -> dict[str, Any]:
+    """A table as ``report.json`` holds it; a missing entry of any type is None."""
+    columns = list(table.frame.columns)
+    units = {column: unit for column, unit in table.units.items() if column in columns}
+    rows = table.frame.astype(object).where(table.frame.notna(), None).values.tolist()
+    return {"title": table.title, "columns": columns, "units": units, "rows": rows}
 
 
 def _faults(report: Report) -> Iterator[tuple[str, str, str]]:

@@ -70,7 +70,8 @@ _PAGE = """\
 <h1>{{ title }}</h1>
 <section class="summary" aria-labelledby="summary">
 <h2 id="summary">What was asked and what was found</h2>
-<p>{{ asked }}</p>
+<p>Questions asked{% if focus %} of run {{ focus }} and its study{% endif %}: {{ asked }}; other \
+runs, folded below: {{ folded_runs }}. In short:</p>
 {% for section in sections if section.entries %}
 <p><b>{{ section.title }}.</b>
 {% for item in section.entries %}{{ item.short }} {{ to(section, item) }}
@@ -170,7 +171,8 @@ def write_page(
         study=study,
         title=title,
         focus=focus,
-        asked=_asked(sum(len(section["entries"]) for section in sections), focus, len(runs)),
+        asked=sum(len(section["entries"]) for section in sections),
+        folded_runs=len(runs[1:]),
         marked=[
             (section, item, mark if own else f"{item['run']}: {mark}")
             for section in sections
@@ -228,10 +230,3 @@ def _item(
         "settings": pretty(report["settings"]) if report["settings"] else "",
         "where": f"Analysis {report['name']} ({report['kind']}) of {run}, in {folder.as_posix()}",
     }
-
-
-def _asked(questions: int, focus: str | None, runs: int) -> str:
-    noun = "question was" if questions == 1 else "questions were"
-    of = f" of run {focus} and its study" if focus else ""
-    others = f" ({runs - 1} other run{'s are' if runs > 2 else ' is'} folded below)"
-    return f"{questions} {noun} asked{of}{others if runs > 1 else ''}. In short:"

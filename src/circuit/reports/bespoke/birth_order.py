@@ -54,13 +54,10 @@ def _order(ax: Axes, places: pd.DataFrame, born: pd.DataFrame, cutoffs: list[int
             if own:
                 ax.plot([xs[-1], last], [line["mean"].iloc[-1], y], linestyle=":", **drawn)
         when = f"{head} · {step:,.0f}" if own else f"{head} · never"
-        ax.annotate(
-            when, (last, y), (5, 0), textcoords="offset points", va="center", fontsize=7,
-            color=colour if own else SOFT, weight="bold" if own else "normal",
-            annotation_clip=False,
-        )  # fmt: skip
-    ax.set_xlim(-0.3, last + 0.05)
-    ax.set_ylim(len(listed) + 0.6, 0.4)
+        told = {"color": colour, "weight": "bold"} if own else {"color": SOFT}
+        beside = {"textcoords": "offset points", "va": "center", "annotation_clip": False}
+        ax.annotate(when, (last, y), (5, 0), fontsize=7, **told, **beside)
+    ax.set(xlim=(-0.3, last + 0.05), ylim=(len(listed) + 0.6, 0.4))
     ax.set_xticks(range(last + 1), [*(f"{step:,}" for step in cutoffs), "birth"], fontsize=7)
     ax.set_xlabel("cutoff (training step)", fontsize=7.5)
     ax.set_ylabel("place (1: first)", fontsize=7.5)

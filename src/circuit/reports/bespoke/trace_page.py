@@ -15,6 +15,7 @@ import pandas as pd
 from circuit.artifacts import read_units
 from circuit.reports.bespoke import trace_picture
 from circuit.reports.bespoke.trace_story import Step, story, verdict
+from circuit.reports.document import Table, table_dict
 from circuit.reports.html import write_html
 from circuit.reports.inline import inline_svg
 from circuit.reports.saying import Context
@@ -60,11 +61,11 @@ _PAGE = """\
 here has an interval; the path and attention reports of the run have means over many.</p>
 </header>
 <main>
-{% for part in parts %}
-<section aria-labelledby="{{ part.name }}">
-<h2 id="{{ part.name }}">{{ part.title }}</h2>
+{% for name, heading, steps in parts %}
+<section aria-labelledby="{{ name }}">
+<h2 id="{{ name }}">{{ heading }}</h2>
 <ol class="story">
-{% for step, strip in part.steps %}
+{% for step, strip in steps %}
 <li><b>{{ step.label }}</b><div><p>{{ step.text }}</p>
 {% if strip %}{{ chips(strip, "strip") }}{% endif %}
 </div></li>
@@ -112,29 +113,14 @@ def write_trace_page(material: Context, path: str) -> None:
             _chip(token, _colour(role), f"position {i}: {words(role)}", role == "support_value")
             for i, (token, role) in enumerate(zip(facts["tokens"], facts["roles"], strict=True))
         ],
-        legend=[
-            _chip(words(role), _colour(role))
-            for role in dict.fromkeys(facts["roles"])
-            if role != "other"
-        ],
+        legend=[_chip(words(r), _colour(r)) for r in dict.fromkeys(facts["roles"]) if r != "other"],
         parts=[
-            {
-                "name": name,
-                "title": title,
-                "steps": [(s, _strip(s, attention)) for s in steps if s.part == name],
-            }
+            (name, title, [(step, _strip(step, attention)) for step in steps if step.part == name])
             for name, title in _TITLES.items()
         ],
         figure=figure,
         tables=[
-            table_as_text(
-                {
-                    "title": name,
-                    "columns": list(tables[name]),
-                    "units": read_units(material.paths[name]),
-                    "rows": tables[name].astype(object).to_numpy().tolist(),
-                }
-            )
+            table_as_text(table_dict(Table(name, tables[name], read_units(material.paths[name]))))
             for name in _TABLES
         ],
     )

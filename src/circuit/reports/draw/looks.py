@@ -59,7 +59,16 @@ def looks(rows: pd.DataFrame, series: str) -> dict[Any, Look]:
     values = list(dict.fromkeys(rows[series]))
     chosen = roles_of(rows, series)
     if chosen:
-        return {value: _of_role(value, role) for value, role in chosen.items()}
+        rank = {role: i for i, role in enumerate(style.ROLE_COLOURS)}
+        return {
+            value: Look(
+                role_colour(role),
+                f"{style.words(str(value))} {style.words(role)}",
+                _ROLE_LINES.get(role, "-"),
+                MARKS[rank.get(role, -1)],
+            )
+            for value, role in chosen.items()
+        }
     numbers = all(map(is_number, values))
     found = {}
     if len(values) > 1 and (numbers or all(_STAGE.fullmatch(str(value)) for value in values)):
@@ -146,9 +155,3 @@ def joined(values: Iterable[Any], columns: Sequence[str]) -> str:
 def _none(column: str) -> str:
     """What an empty key is called."""
     return "estimate" if column == "against" else f"no {style.words(column)}"
-
-
-def _of_role(value: Any, role: str) -> Look:
-    mark = MARKS[list(style.ROLE_COLOURS).index(role)] if role in style.ROLE_COLOURS else MARKS[-1]
-    label = f"{style.words(str(value))} {style.words(role)}"
-    return Look(role_colour(role), label, _ROLE_LINES.get(role, "-"), mark)
