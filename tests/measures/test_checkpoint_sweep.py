@@ -17,18 +17,13 @@ from circuit.measures.sweep.behaviour import (
 )
 from circuit.measures.sweep.checkpoints import CHANGE, SweepInputs, checkpoint_sweep
 from circuit.measures.sweep.curves import best_step, birth_step
-from circuit.measures.sweep.event_pass import event_rows, event_states
+from circuit.measures.sweep.event_pass import KEYS, event_rows, event_states
 from circuit.measures.sweep.probes import ProbeReads
 
 SPLITS = ("validation_iid", "heldout_pairs")
 STEPS = (0, 30, 60)
 REFERENCE = 60
 FLAGS = ("reaches_0.25", "reaches_0.9")
-KEYS = {
-    "rows": ["split", "slice", "slice_value", "measure"],
-    "stages": ["stage", "role", "target", "measure"],
-    "components": ["component", "role", "measure"],
-}
 
 
 def own(frame):
@@ -105,8 +100,8 @@ def test_the_tables_have_their_columns_and_can_be_written(sweep, table, tmp_path
 @pytest.mark.parametrize("table", KEYS)
 def test_every_change_since_the_previous_checkpoint_stands_beside_its_estimate(sweep, table):
     frame = sweep[table]
-    changes = frame[frame["against"] == CHANGE].groupby(KEYS[table])["mean"]
-    for key, line in own(frame).groupby(KEYS[table]):
+    changes = frame[frame["against"] == CHANGE].groupby(list(KEYS[table]))["mean"]
+    for key, line in own(frame).groupby(list(KEYS[table])):
         expected = np.diff(line["mean"])
         found = changes.get_group(key) if len(expected) else []
         np.testing.assert_array_equal(found, expected)
@@ -145,7 +140,7 @@ def test_the_probe_events_rows_are_those_of_the_pass_alone(sweep, planted, input
     alone, _ = event_rows(*args)
     for table in ("stages", "components"):
         frame = sweep[table]
-        found = own(frame[frame["step"] == 30]).merge(alone[table], on=KEYS[table])
+        found = own(frame[frame["step"] == 30]).merge(alone[table], on=list(KEYS[table]))
         assert len(found) == len(alone[table])
         np.testing.assert_array_equal(found["mean_x"], found["mean_y"])
 
