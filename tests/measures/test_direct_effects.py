@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from path_models import whole_pass
 
-from circuit.experiments.edits import Removed, components, removal_sites
+from circuit.experiments.edits import Removed, components
 from circuit.experiments.trial import Trial
-from circuit.measures.paths.direct import TARGETS, direct_paths, path_sites, readout
+from circuit.measures.paths.direct import TARGETS, direct_paths
 from circuit.measures.paths.direct_effects import (
     EVERY,
     MEASURES,
@@ -16,18 +17,15 @@ from circuit.measures.paths.direct_effects import (
     direct_and_ablated,
     direct_attribution,
 )
-from circuit.scalars.base import look
 from circuit.scalars.behaviour import answer_logits
+
+ROLES = {"L0H0": "top", "L1H1": "top", "L0MLP": "bottom"}
 
 
 @pytest.fixture(scope="module")
 def watched(planted, planted_events):
     events = planted_events.select(torch.arange(40)).crop()
-    layers = planted.decoder.settings.n_layers
-    sites = path_sites(layers) | removal_sites(layers)
-    with torch.no_grad():
-        seen = look(planted.decoder, planted.flat, events, planted.vocabulary.value_ids, sites)
-        return seen, readout(seen)
+    return whole_pass(planted.decoder, planted.flat, events, planted.vocabulary)
 
 
 def test_with_zero_in_its_place_a_write_is_its_direct_path(watched):
@@ -58,19 +56,19 @@ def test_components_are_ordered_on_one_half_and_measured_on_the_other(watched):
     np.testing.assert_allclose(measured.effect[..., 0], (read.whole - left)[1::2], rtol=1e-10)
 
 
-def made_up(n=60, components=3, seed=0):
-    rng = np.random.default_rng(seed)
-    direct = rng.standard_normal((n, len(TARGETS), components)) + [3.0, 0.2, 0.0][:components]
+def made_up(n=60):
+    rng = np.random.default_rng(0)
+    direct = rng.standard_normal((n, len(TARGETS), len(ROLES))) + np.array([3.0, 0.2, 0.0])
     effect = 0.5 * direct + rng.standard_normal(direct.shape)
     return DirectAndAblated(direct, effect)
 
 
 def test_agreement_and_correlation_are_those_of_numpy():
-    measured, roles = made_up(), {"L0H0": "top", "L1H1": "top", "L0MLP": "bottom"}
-    rows = comparison(roles, measured)
+    measured = made_up()
+    rows = comparison(ROLES, measured)
     rows = rows.set_index(["target", "path", "measure", "against"]).sort_index()
     for r, target in enumerate(TARGETS):
-        for c, name in enumerate(roles):
+        for c, name in enumerate(ROLES):
             x, y = measured.direct[:, r, c], measured.effect[:, r, c]
             at = rows.loc[target, name]["mean"]
             assert at["ablation_effect", "direct_attribution"] == pytest.approx(x.mean())
@@ -90,10 +88,8 @@ def test_agreement_and_correlation_are_those_of_numpy():
 
 def test_unrelated_measures_have_an_interval_around_no_correlation():
     measured = made_up(200)
-    shuffled = DirectAndAblated(
-        measured.direct, np.random.default_rng(1).permutation(measured.effect)
-    )
-    rows = comparison({"L0H0": "top", "L1H1": "top", "L0MLP": "bottom"}, shuffled)
+    effect = np.random.default_rng(1).permutation(measured.effect)
+    rows = comparison(ROLES, measured._replace(effect=effect))
     over_events = rows[(rows["measure"] == "correlation") & ~rows["path"].isin([EVERY, TOGETHER])]
     assert ((over_events["low"] < 0.1) & (over_events["high"] > -0.1)).all()
 
@@ -101,7 +97,7 @@ def test_unrelated_measures_have_an_interval_around_no_correlation():
 def test_what_does_not_vary_has_no_correlation_and_no_row():
     measured = made_up()
     measured.effect[..., 1] = 0.0
-    rows = comparison({"L0H0": "top", "L1H1": "top", "L0MLP": "bottom"}, measured)
+    rows = comparison(ROLES, measured)
     of = rows[rows["measure"] == "correlation"]["path"]
     assert "L1H1" not in set(of)
     assert {"L0H0", "L0MLP"} < set(of)

@@ -179,18 +179,14 @@ def _carried(seen: Seen, read: Readout, role: str) -> dict[int, Float[Tensor, "R
     return {layer: torch.stack(by[layer + 1 :]).sum(0) for layer in range(-1, layers - 1)}
 
 
-def _promoters(seen: Seen, at: int) -> Float[Tensor, "V d"]:
-    """What reads from a state how it moves each token's logit at a position, less their mean."""
+def _promoted(program: Followed, at: int, written: Float[Tensor, " d"]) -> str:
+    """The tokens whose logits a write at a position raises most, over their mean, by how much."""
+    seen = program.seen
     scale = seen.sites["final_norm_scale"][0, at]
     rows = stream_reader(seen, seen.params["embedding.token"], scale)
-    return rows - rows.mean(0)
-
-
-def _promoted(effects: Float[Tensor, " V"], words: Sequence[str]) -> str:
-    """The tokens whose logits a write raises most, with by how much."""
-    top = effects.topk(PROMOTED)
+    top = ((rows - rows.mean(0)) @ written).topk(PROMOTED)
     pairs = zip(top.values.tolist(), top.indices.tolist(), strict=True)
-    return ", ".join(f"{words[token]} {value:+.2f}" for value, token in pairs)
+    return ", ".join(f"{program.words[token]} {value:+.2f}" for value, token in pairs)
 
 
 def _attention(program: Followed) -> pd.DataFrame:
@@ -212,12 +208,11 @@ def _attention(program: Followed) -> pd.DataFrame:
 def _writes(program: Followed) -> pd.DataFrame:
     rows = []
     for role, at in program.places.items():
-        promoters = _promoters(program.seen, at)
         for writer in writers(program.seen, torch.tensor([at])):
             reader = program.carried[role].get((writer.order - 1) // 2)
             if reader is not None:
                 adds = (reader[:2] @ writer.states[0]).tolist()
-                promoted = _promoted(promoters @ writer.states[0], program.words)
+                promoted = _promoted(program, at, writer.states[0])
                 rows.append((writer.name, writer.order, role, at, *adds, promoted))
     columns = ["component", "order", "role", "position", *_ADDS, "promoted"]
     return pd.DataFrame(rows, columns=columns)
@@ -227,7 +222,6 @@ def _neurons(program: Followed, top: int) -> pd.DataFrame:
     """The neurons whose writes add most to the value margin, or take most from it."""
     seen, rows = program.seen, []
     for role, at in program.places.items():
-        promoters = _promoters(seen, at)
         for layer, reader in program.carried[role].items():
             if layer < 0:
                 continue
@@ -235,7 +229,7 @@ def _neurons(program: Followed, top: int) -> pd.DataFrame:
             written = active[:, None] * seen.params[f"layer_{layer}.mlp.W_out"]
             adds = written @ reader[:2].T  # [F, (correct_logit, value_margin)]
             for n in adds[:, 1].abs().topk(min(top, len(adds))).indices.tolist():
-                promoted = _promoted(promoters @ written[n], program.words)
+                promoted = _promoted(program, at, written[n])
                 rows.append((layer, n, role, at, float(active[n]), *adds[n].tolist(), promoted))
     columns = ["layer", "neuron", "role", "position", "activation", *_ADDS, "promoted"]
     return pd.DataFrame(rows, columns=columns)

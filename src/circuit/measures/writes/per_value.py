@@ -128,19 +128,20 @@ class Observations(NamedTuple):
         orders = shuffled(observed, _EXCHANGES, seed)
         between, within, share = variance_shares(np.vstack([observed, orders]), belongs)
         by_chance = share[1:]
-        rows = [
-            ("mean_over_observations", unit, observed.mean(), len(observed)),
-            ("between_values", unit, np.sqrt(max(between[0], 0)), len(observed)),
-            ("within_values", unit, np.sqrt(within[0]), len(observed)),
-            ("value_share", "share", share[0], 0),
-            ("exchanges_that_reach_it", "share", (by_chance >= share[0]).mean(), 0),
-            ("values", "1", len(self.tokens), 0),
+        measured = [
+            ("mean_over_observations", "", unit, observed.mean(), len(observed)),
+            ("between_values", "", unit, np.sqrt(max(between[0], 0)), len(observed)),
+            ("within_values", "", unit, np.sqrt(within[0]), len(observed)),
+            ("value_share", "", "share", share[0], 0),
+            ("exchanges_that_reach_it", "", "share", (by_chance >= share[0]).mean(), 0),
+            ("values", "", "1", len(self.tokens), 0),
+            ("value_share", EXCHANGED, "share", by_chance.mean(), 0),
         ]
-        frame = pd.DataFrame(rows, columns=["measure", "unit", "mean", "count"])
-        ends = {"low": by_chance.min(), "high": np.quantile(by_chance, LEVEL)}
-        control = {"measure": "value_share", "unit": "share", "mean": by_chance.mean(), **ends}
-        frame = pd.concat([frame, pd.DataFrame([{**control, "against": EXCHANGED}])])
-        return estimates(frame.fillna({"against": ""}), noun="written values", step=0)
+        frame = pd.DataFrame(measured, columns=["measure", "against", "unit", "mean", "count"])
+        control = frame["against"] == EXCHANGED
+        frame["low"] = np.where(control, by_chance.min(), np.nan)
+        frame["high"] = np.where(control, np.quantile(by_chance, LEVEL), np.nan)
+        return estimates(frame, noun="written values", step=0)
 
 
 def variance_shares(
