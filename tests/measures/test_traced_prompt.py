@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from path_models import whole_pass
@@ -20,9 +21,10 @@ def found(planted, planted_events):
     return prompt_trace(planted.decoder, planted.flat, planted_events, EVENT, planted.vocabulary, 4)
 
 
-def attention_of(found, head, position):
+def most_looked_at(found, head, position):
     rows = found.attention
-    return rows[(rows["head"] == head) & (rows["query_role"] == position)]
+    looks = rows[(rows["head"] == head) & (rows["query_role"] == position)]
+    return looks.loc[looks["attention"].idxmax()]
 
 
 def test_facts_say_what_stands_where(found, planted, planted_events):
@@ -41,22 +43,18 @@ def test_facts_say_what_stands_where(found, planted, planted_events):
 
 def test_the_matching_head_looks_at_the_support_value_and_is_the_one_that_adds_most(found, planted):
     assert found.facts["looker"] == planted.matching_head
-    looks = attention_of(found, planted.matching_head, "prediction")
-    most = looks.loc[looks["attention"].idxmax()]
+    most = most_looked_at(found, planted.matching_head, "prediction")
     assert most["role"] == "support_value"
     assert most["attention"] > 0.95
-    assert (
-        found.attention.groupby(["query_role", "head"])["attention"].sum() - 1
-    ).abs().max() < 1e-9
+    shares = found.attention.groupby(["query_role", "head"])["attention"].sum()
+    np.testing.assert_allclose(shares, 1, atol=1e-9)
 
 
 def test_the_previous_token_head_looks_one_back_from_the_support_value(found, planted):
-    looks = attention_of(found, planted.previous_token_head, "support_value")
-    most = looks.loc[looks["attention"].idxmax()]
+    most = most_looked_at(found, planted.previous_token_head, "support_value")
     assert most["role"] == "support_key"
     assert most["attention"] > 0.95
-    op = attention_of(found, planted.op_head, "support_value")
-    assert op.loc[op["attention"].idxmax(), "role"] == "support_op"
+    assert most_looked_at(found, planted.op_head, "support_value")["role"] == "support_op"
 
 
 def test_the_matching_heads_write_promotes_the_answer(found, planted):
@@ -144,11 +142,8 @@ def test_the_untrained_twin_tells_of_no_lookup(found, untrained, planted_events)
     assert lens["rank"].min() > 4
     through_heads = before.paths[before.paths["path"].str.contains(r"L\dH\d")]
     assert through_heads["value_margin"].abs().max() < 0.2 * found.facts["value_margin"]
-    whole, planted_whole = (
-        rows.set_index("source").loc["whole", "separation"]
-        for rows in (before.matching, found.matching)
-    )
-    assert abs(whole) < 0.05 * planted_whole
+    before, after = (trace.matching.set_index("source")["separation"] for trace in (before, found))
+    assert abs(before["whole"]) < 0.05 * after["whole"]
 
 
 def test_an_event_out_of_range_is_refused_with_the_range(planted, planted_events):
