@@ -67,6 +67,12 @@ UNITS = {
     "matching": {"separation": "score"},
 }
 """Units of a trace's tables."""
+_OUTCOMES = {
+    "answer_probability": "probability",
+    **_ADDS,
+    **dict.fromkeys(("answer_margin", "residual"), "logit"),
+}
+_KEYS = ["component", "positions", "path", "target"]
 
 
 class Trace(NamedTuple):
@@ -272,14 +278,6 @@ def _paths(program: Followed, found: Sequence[Term]) -> pd.DataFrame:
     )
 
 
-_OUTCOMES = {
-    "answer_probability": "probability",
-    **dict.fromkeys(("correct_logit", "value_margin", "answer_margin", "residual"), "logit"),
-}
-_TARGETS = ["correct_logit", "value_margin"]
-_KEYS = ["component", "positions", "path", "target"]
-
-
 def trace_rows(traces: Sequence[tuple[int, Trace]]) -> pd.DataFrame:
     """Outcome, attention, writes, paths and matches of one read as exact numbers.
 
@@ -298,7 +296,7 @@ def _rows(found: Trace) -> pd.DataFrame:
     outcomes = [(name, unit, found.facts[name]) for name, unit in _OUTCOMES.items()]
     looks = found.attention[found.attention["query_role"] == "prediction"]
     looks = looks[looks["role"] == "support_value"].groupby("head", sort=False)["attention"].sum()
-    melted = {"value_vars": _TARGETS, "var_name": "target", "value_name": "mean"}
+    melted = {"value_vars": list(_ADDS), "var_name": "target", "value_name": "mean"}
     writes = found.writes.rename(columns={"role": "positions"})
     parts = [
         pd.DataFrame(outcomes, columns=["measure", "unit", "mean"]),
