@@ -69,14 +69,11 @@ def test_maps_equal_a_loop_over_positions(untrained, planted_benchmark):
         assert row["mean"] <= row["high"] + 1e-12
 
 
-def test_the_previous_token_head_looks_from_a_value_to_its_key(planted_maps):
+def test_planted_heads_look_one_and_two_back(planted_maps):
+    """From a value to its key, and to the write."""
     previous = planted_maps.loc["L0H1"]
     assert previous.loc[("support_value", "support_key"), "low"] > 0.99
-    for query in QUERIES:
-        assert previous.loc[(query, "one_back"), "low"] > 0.99
-
-
-def test_the_op_head_looks_two_back_to_the_write(planted_maps):
+    assert all(previous.loc[(query, "one_back"), "low"] > 0.99 for query in QUERIES)
     for query, key in TWO_BACK.items():
         assert planted_maps.loc[("L0H2", query, key), "low"] > 0.99
 

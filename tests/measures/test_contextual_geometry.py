@@ -119,13 +119,9 @@ def test_the_query_side_holds_nearly_all_of_the_keys_variance(share):
     assert share.loc[(1, "winner", "qk_key"), "low"] > 0.95
 
 
-def test_the_bottom_head_sees_nothing_beyond_its_controls(share):
-    rows = share.loc[(1, "bottom")]
-    assert (rows["low"] <= rows[["random_high", "shuffled_high"]].max(axis=1)).all()
-
-
-def test_no_head_of_the_untrained_twin_sees_a_group(share):
-    rows = share.loc[0]
+@pytest.mark.parametrize("where", [(1, "bottom"), (0,)])
+def test_neither_the_bottom_head_nor_the_untrained_twin_sees_a_group(share, where):
+    rows = share.loc[where]
     assert (rows["low"] <= rows[["random_high", "shuffled_high"]].max(axis=1)).all()
 
 
@@ -309,12 +305,12 @@ def test_one_role_and_one_group_are_enough(planted, planted_benchmark):
     assert set(found.rows["group"]) == {"answer", ""}
 
 
-def test_states_that_form_no_groups_are_refused(planted, planted_benchmark):
-    split = split_of(planted_benchmark, 1)
-    with pytest.raises(AnalysisError, match="look at more programs"):
-        look(planted, [planted.flat], split, settings())
-
-
-def test_a_rank_that_no_head_has_is_refused(planted, planted_benchmark):
-    with pytest.raises(AnalysisError, match="rank 17 is too large"):
-        look(planted, [planted.flat], split_of(planted_benchmark, 8), settings(rank=17))
+@pytest.mark.parametrize(
+    ("programs", "changes", "message"),
+    [(1, {}, "look at more programs"), (8, {"rank": 17}, "rank 17 is too large")],
+)
+def test_states_without_groups_and_ranks_without_heads_are_refused(
+    planted, planted_benchmark, programs, changes, message
+):
+    with pytest.raises(AnalysisError, match=message):
+        look(planted, [planted.flat], split_of(planted_benchmark, programs), settings(**changes))

@@ -29,14 +29,7 @@ def world():
     states = centres[codes] + rng.standard_normal((N, WIDTH)) @ mixed
     program = np.sort(rng.integers(PROGRAMS, size=N))
     shuffled = np.stack([rng.permutation(codes) for _ in range(DRAWS)])
-    groups = Groups(
-        torch.from_numpy(codes),
-        tuple("abcde"),
-        torch.from_numpy(program),
-        PROGRAMS,
-        torch.from_numpy(shuffled),
-    )
-    return torch.from_numpy(states), groups
+    return torch.from_numpy(states), grouped(codes, "abcde", torch.from_numpy(program), shuffled)
 
 
 def by_hand(states, codes, weights):
@@ -51,6 +44,12 @@ def by_hand(states, codes, weights):
     spread = np.sqrt(within / weights.sum())
     distances = [np.linalg.norm(a - b) / spread for a, b in combinations(means, 2)]
     return np.array([1 - within / total, (total - within) / within, np.mean(distances)])
+
+
+def grouped(codes, names, program, shuffled):
+    """Groups of states with known codes."""
+    codes, shuffled = torch.from_numpy(codes), torch.from_numpy(shuffled)
+    return Groups(codes, tuple(names), program, int(program.max()) + 1, shuffled)
 
 
 def measured(states, groups, codes=None):
@@ -89,7 +88,7 @@ def test_the_probe_is_linear_discriminant_analysis(world):
     y = np.arange(N) % GROUPS
     program = torch.arange(N) // GROUPS
     x = states.numpy() + np.random.default_rng(8).standard_normal((GROUPS, WIDTH))[y]
-    groups = Groups(torch.from_numpy(y), tuple("abcde"), program, 48, torch.from_numpy(y)[None])
+    groups = grouped(y, "abcde", program, y[None])
     even = groups.fits.numpy()
     guesses = LinearDiscriminantAnalysis("lsqr").fit(x[even], y[even]).predict(x[~even])
     hits = groups.hits(torch.from_numpy(x)[None], groups.codes[None], 1e-12)
@@ -166,8 +165,7 @@ def test_intervals_cover_the_noise_of_new_samples():
         codes = np.concatenate([np.arange(4), rng.integers(4, size=396)])
         states = torch.from_numpy(centres[codes] + rng.standard_normal((400, 5)))
         program = torch.arange(400) // 4
-        codes = torch.from_numpy(codes)
-        return states, Groups(codes, tuple("abcd"), program, 100, codes[None])
+        return states, grouped(codes, "abcd", program, codes[None])
 
     samples = [draw() for _ in range(150)]
     spread = np.std([measured(*sample)[0] for sample in samples], axis=0)
@@ -183,13 +181,7 @@ def test_shuffled_labels_have_the_share_that_chance_gives():
     codes = np.arange(n) % n_groups
     drawn = shuffles(codes, np.zeros(n, int), np.arange(n), 200, rng)
     program = torch.arange(n) // 3
-    groups = Groups(
-        torch.from_numpy(codes),
-        tuple(map(str, range(n_groups))),
-        program,
-        40,
-        torch.from_numpy(drawn),
-    )
+    groups = grouped(codes, map(str, range(n_groups)), program, drawn)
     states = torch.from_numpy(rng.standard_normal((n, 3)))
     shares = measured(states, groups, groups.shuffled)[:, 0]
     assert shares.mean() == pytest.approx((n_groups - 1) / (n - 1), rel=0.05)

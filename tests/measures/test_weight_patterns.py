@@ -99,47 +99,44 @@ def every(**curves):
     return pd.concat([*parts, change[change["step"] > 0]], ignore_index=True)
 
 
+def patterns_of(pattern, windows=NONE, **curves):
+    """Patterns of one kind in rows of all measures, of which some are given."""
+    found, _ = weight_patterns(every(**curves), windows, 200, 0)
+    return found[found["pattern"] == pattern]
+
+
 def test_births_need_to_leave_the_baseline_and_to_move_by_more_than_its_width():
     rising = [1 + 0.1 * i for i in range(11)]
     inside = [0.95 + 0.01 * i for i in range(11)]  # ends within the band
     little = [1.05 + 0.015 * i for i in range(11)]  # ends outside, moved by less than its width
     falling = [1 - 0.05 * i for i in range(11)]
     curves = [rising, inside, little, falling]
-    patterns, _ = weight_patterns(every(frobenius_norm=curves), NONE, 50, 0)
-    assert patterns[patterns["pattern"] == "growth"]["component"].tolist() == ["L0H0"]
-    grown = patterns[patterns["pattern"] == "growth"].iloc[0]
-    assert (grown["step"], grown["start"], grown["stop"]) == (500, 0, 1000)
-    assert (grown["before"], grown["after"]) == (1.0, 2.0)
-    patterns, _ = weight_patterns(every(effective_rank=curves), NONE, 50, 0)
-    assert patterns[patterns["pattern"] == "compression"]["component"].tolist() == ["L0H3"]
+    found = patterns_of("growth", frobenius_norm=curves)
+    assert found["component"].tolist() == ["L0H0"]
+    assert found[["step", "start", "stop"]].to_numpy().tolist() == [[500, 0, 1000]]
+    assert found[["before", "after"]].to_numpy().tolist() == [[1.0, 2.0]]
+    assert patterns_of("compression", effective_rank=curves)["component"].tolist() == ["L0H3"]
 
 
 def test_stabilisation_is_below_half_of_random_and_not_at_the_end_alone():
     early = [1.0] * 4 + [0.4] * 6 + [0.0]
     late = [1.0] * 10 + [0.0]  # the final checkpoint is always its own
     always = [0.1] * 10 + [0.0]
-    sides = [early, late, always]
-    rows = every(rotation_final=sides)
-    patterns, _ = weight_patterns(rows, NONE, 50, 0)
-    found = patterns[patterns["pattern"] == "stabilisation"]
+    found = patterns_of("stabilisation", rotation_final=[early, late, always])
     assert found["component"].tolist() == ["L0H0"]
     assert (found["step"].item(), found["stop"].item()) == (400, 1000)
-    patterns, _ = weight_patterns(rows[rows["component"] != "L0H0"], NONE, 50, 0)
-    assert "stabilisation" not in set(patterns["pattern"])
 
 
 def test_matrices_that_burst_together_are_a_window_and_scattered_bursts_are_none():
     together = [[1.0] * 4 + [9.0] * 2 + [1.0] * 5] * 12
-    patterns, _ = weight_patterns(every(change_norm=together), WINDOWS, 200, 0)
-    found = patterns[patterns["pattern"] == "co_movement"].iloc[0]
+    found = patterns_of("co_movement", WINDOWS, change_norm=together).iloc[0]
     # Values belong to the interval that ends at their checkpoint.
     assert (found["start"], found["stop"], found["matrices"]) == (300, 500, 12)
     assert found["bound"] < 12
     assert (found["window"], found["distance"]) == ("window_1", 0)
     assert np.isnan(found["lead"])
     scattered = [list(np.roll([1.0] * 8 + [9.0] * 2, i)) for i in range(10)]
-    patterns, _ = weight_patterns(every(change_norm=[[1.0, *s] for s in scattered]), NONE, 200, 0)
-    assert "co_movement" not in set(patterns["pattern"])
+    assert patterns_of("co_movement", change_norm=[[1.0, *s] for s in scattered]).empty
 
 
 def test_the_bound_on_co_movement_is_that_of_independent_shifts():
@@ -163,8 +160,7 @@ def test_the_bound_on_co_movement_is_that_of_independent_shifts():
 )
 def test_the_nearest_window_and_birth_are_told_with_sign(step, window, distance, birth, lead):
     curve = [1.0 if at < step else 3.0 for at in STEPS]
-    patterns, _ = weight_patterns(every(frobenius_norm=[curve]), WINDOWS, 50, 0)
-    row = patterns[patterns["pattern"] == "growth"].iloc[0]
+    row = patterns_of("growth", WINDOWS, frobenius_norm=[curve]).iloc[0]
     assert row["step"] == step
     assert (row["window"], row["distance"]) == (window, distance)
     assert (row["birth"], row["lead"]) == (birth, lead)
