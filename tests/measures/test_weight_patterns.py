@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from circuit.estimates import estimates
 from circuit.measures.weights.patterns import (
@@ -61,19 +60,6 @@ def test_heads_without_a_plan_neither_grow_nor_settle_early(formation, planted):
     assert set(grown["component"]) == heads
     settled = patterns[patterns["pattern"] == "stabilisation"]
     assert settled["step"].min() >= 400
-
-
-def test_an_untrained_run_that_only_trembles_shows_nothing(untrained):
-    generator = torch.Generator().manual_seed(0)
-    states = {
-        step: untrained.flat
-        + 1e-3 * torch.randn(untrained.flat.shape, generator=generator, dtype=torch.float64)
-        for step in STEPS
-    }
-    rows, _ = weight_svd(untrained.decoder, states.__getitem__, STEPS, 4, 10, 0)
-    patterns, found = weight_patterns(rows, NONE, 200, 0)
-    assert not patterns["pattern"].isin(("growth", "compression", "stabilisation")).any()
-    assert found["births"].eq(0).all()
 
 
 def made(curves, measure, low=0.9, high=1.1):
