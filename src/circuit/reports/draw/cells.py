@@ -52,7 +52,16 @@ def draw_cells(shown: Shown) -> None:
             same = [(ax, p) for ax, p in zip(axes, panels, strict=True) if p.unit == unit]
             scale = _scale([panel for _, panel in same])
             for ax, panel in same:
-                _map(ax, panel, view, xs, ys, scale, (wide, line))
+                control = panel.control
+                parts = [control[control["against"] == name] for name in view.control]
+                # Lines (y) by columns (x), missing where there is no row.
+                maps = [
+                    part.pivot_table(index=view.y, columns=view.x, values="mean")
+                    .reindex(index=ys, columns=xs)
+                    .to_numpy(float)
+                    for part in (panel.rows, *parts)
+                ]
+                _map(ax, panel, maps, scale, wide, line)
             bar = style.colour_bar(scale, [ax for ax, _ in same], same[0][1].label, aspect=22)
             if same[0][1].percent:
                 style.in_percent(bar.ax.yaxis)
@@ -82,17 +91,15 @@ def _scale(panels: Sequence[Panel]) -> ScalarMappable:
 def _map(
     ax: Axes,
     panel: Panel,
-    view: Any,
-    xs: Sequence[Any],
-    ys: Sequence[Any],
+    maps: Sequence[np.ndarray],
     scale: ScalarMappable,
-    cell: tuple[float, float],
+    wide: float,
+    high: float,
 ) -> None:
-    table = _table(panel.rows, view, xs, ys)
+    """A map and its controls', in cells so wide and high."""
+    table, *controls = maps
     ax.set_facecolor(style.GRID)
     ax.imshow(table, cmap=scale.cmap, norm=scale.norm, aspect="auto")
-    of = panel.control["against"]
-    controls = [_table(panel.control[of == name], view, xs, ys) for name in view.control]
     texts = {
         place: [_number(value, panel, scale)]
         + [f"({_number(float(control[place]), panel, scale)})" for control in controls]
@@ -101,23 +108,16 @@ def _map(
     }
     parts = [part for text in texts.values() for part in text]
     widest = max((style.text_width(part, _TEXT) for part in parts), default=0)
-    if widest < 0.94 * cell[0] and 0.13 * (1 + len(controls)) < cell[1]:
+    if widest < 0.94 * wide and 0.13 * len(maps) < high:
         for (i, j), text in texts.items():
             ink = style.readable_on(to_hex(scale.cmap(scale.norm(table[i, j]))))
             place = {"ha": "center", "va": "center", "linespacing": 1.05}
             ax.text(j, i, "\n".join(text), fontsize=_TEXT, color=ink, **place)
     style.bare(ax)
-    for axis, values in ((ax.xaxis, xs), (ax.yaxis, ys)):
-        if axis is ax.yaxis or len(values) <= 40:
-            axis.set_ticks(np.arange(0.5, len(values) - 1), minor=True)
+    for axis, count in zip((ax.yaxis, ax.xaxis), table.shape, strict=True):
+        if axis is ax.yaxis or count <= 40:
+            axis.set_ticks(np.arange(0.5, count - 1), minor=True)
             axis.grid(which="minor", color="white", linewidth=0.8)
-
-
-def _table(rows: pd.DataFrame, view: Any, xs: Sequence[Any], ys: Sequence[Any]) -> np.ndarray:
-    """Means as a matrix of lines (y) by columns (x), missing where there is no row."""
-    table = rows.pivot_table(index=view.y, columns=view.x, values="mean")
-    found: np.ndarray = table.reindex(index=ys, columns=xs).to_numpy(float)
-    return found
 
 
 def _number(value: float, panel: Panel, scale: ScalarMappable) -> str:
