@@ -68,10 +68,8 @@ class Report:
     """What an analysis has to say.
 
     Args:
-        kind: the kind of analysis; ``name``: its name in the configuration.
-        run: the run it looked at, None where it looked at a whole study.
-        question: what was asked, ending in a question mark.
-        answer: the answer, in a sentence or a few.
+        kind, name: of the analysis; ``run``: None where it looked at a whole study.
+        question: ends in a question mark; ``answer``: a sentence or a few.
         marks: what must not be overlooked, such as a bound that was exceeded.
         section: the part of the study's page that tells it.
         findings: verdicts (:attr:`circuit.reports.telling.Outcome.record`).

@@ -57,7 +57,7 @@ def format_number(
 
     Args:
         value: the number; None or NaN reads "not defined".
-        unit: its unit; "1" is not shown, "share" is shown as percent.
+        unit: "1" is not shown, "share" is shown as percent.
         low, high: the 95% interval, both or neither.
         signed: write ``+`` before positive numbers; None lets the unit decide.
     """
