@@ -160,24 +160,6 @@ BAD_VALUES = {
         "Input should be a valid tuple (given: 'births.main') — where: configuration: "
         f"studies.quickstart.windows.measured — {SETTINGS}",
     ),
-    "no such checkpoint in a list": (
-        {f"{ANALYSIS}.paths.second_order": ["final", 25]},
-        f"run 'seed7' has no checkpoint at step 25 — where: {ANALYSIS}.paths.second_order — "
-        "expected: a checkpoint step (0..40, every 10) — what to do: use a step with a checkpoint "
-        "(the nearest is 20)",
-    ),
-    "no such reference": (
-        {f"{ANALYSIS}.behaviour.reference": 5},
-        f"run 'seed7' has no checkpoint at step 5 — where: {ANALYSIS}.behaviour.reference — "
-        "expected: a checkpoint step (0..40, every 10) — what to do: use a step with a checkpoint "
-        "(the nearest is 0)",
-    ),
-    "no such traced checkpoint": (
-        {f"{ANALYSIS}.prompt.checkpoint": 35},
-        f"run 'seed7' has no checkpoint at step 35 — where: {ANALYSIS}.prompt.checkpoint — "
-        "expected: a checkpoint step (0..40, every 10) — what to do: use a step with a checkpoint "
-        "(the nearest is 30)",
-    ),
     "no such event": (
         {f"{ANALYSIS}.prompt.event": 24},
         f"event 24 is not among the 24 probe events — where: {ANALYSIS}.prompt.event — expected: 0 "
@@ -193,37 +175,6 @@ BAD_VALUES = {
         f"head 'winer' does not exist in run 'seed7' — where: {ANALYSIS}.closure.routes."
         "qk_separation.head — expected: L0H0 to L1H3 — what to do: name an existing head, or "
         "winner / runner_up / bottom",
-    ),
-    "rank": (
-        {f"{ANALYSIS}.head_scan.rank": 5},
-        f"rank 5 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.head_scan.rank — "
-        "expected: 1 to 4, the width of a head — what to do: lower rank",
-    ),
-    "rank of states' subspaces": (
-        {f"{ANALYSIS}.contextual.rank": 5},
-        f"rank 5 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.contextual.rank — "
-        "expected: 1 to 4, the width of a head — what to do: lower rank",
-    ),
-    "directions of a head": (
-        {f"{ANALYSIS}.attention.directions": 5},
-        f"directions 5 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.attention."
-        "directions — expected: 1 to 4, the width of a head — what to do: lower directions",
-    ),
-    "top of a head's spectrum": (
-        {f"{ANALYSIS}.weights.top": 5},
-        f"top 5 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.weights.top — expected: 1 "
-        "to 4, the width of a head — what to do: lower top",
-    ),
-    "rank of a scalar": (
-        {f"{ANALYSIS}.attribution.scalars.qk_separation_rank2.rank": 9},
-        f"rank 9 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.attribution.scalars."
-        "qk_separation_rank2.rank — expected: 1 to 4, the width of a head — what to do: lower rank",
-    ),
-    "basis": (
-        {f"{ANALYSIS}.attribution.scalars.qk_separation_rank2.basis": 15},
-        f"run 'seed7' has no checkpoint at step 15 — where: {ANALYSIS}.attribution.scalars."
-        "qk_separation_rank2.basis — expected: a checkpoint step (0..40, every 10) — what to do: "
-        "use a step with a checkpoint (the nearest is 10)",
     ),
     "too many folds": (
         {f"{ANALYSIS}.closure.folds": 25},
@@ -244,13 +195,35 @@ BAD_VALUES = {
         {"recipes.other": 3},
         f"further keys are missing (given: 3) — where: configuration: recipes.other — {SETTINGS}",
     ),
-    "checkpoint": (
-        {f"{ANALYSIS}.full_evaluation.checkpoint": 100},
-        f"run 'seed7' has no checkpoint at step 100 — where: {ANALYSIS}.full_evaluation.checkpoint "
-        "— expected: a checkpoint step (0..40, every 10) — what to do: use a step with a "
-        "checkpoint (the nearest is 40)",
-    ),
 }
+
+
+for _field, _value, _step, _near in [
+    ("paths.second_order", ["final", 25], 25, 20),
+    ("behaviour.reference", 5, 5, 0),
+    ("prompt.checkpoint", 35, 35, 30),
+    ("attribution.scalars.qk_separation_rank2.basis", 15, 15, 10),
+    ("full_evaluation.checkpoint", 100, 100, 40),
+]:
+    BAD_VALUES[_field] = (
+        {f"{ANALYSIS}.{_field}": _value},
+        f"run 'seed7' has no checkpoint at step {_step} — where: {ANALYSIS}.{_field} — expected: a "
+        "checkpoint step (0..40, every 10) — what to do: use a step with a checkpoint (the nearest "
+        f"is {_near})",
+    )
+for _field in [
+    "head_scan.rank",
+    "contextual.rank",
+    "attention.directions",
+    "weights.top",
+    "attribution.scalars.qk_separation_rank2.rank",
+]:
+    _name = _field.rpartition(".")[2]
+    BAD_VALUES[_field] = (
+        {f"{ANALYSIS}.{_field}": 5},
+        f"{_name} 5 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.{_field} — expected: "
+        f"1 to 4, the width of a head — what to do: lower {_name}",
+    )
 
 
 @pytest.mark.parametrize(("changes", "expected"), BAD_VALUES.values(), ids=BAD_VALUES)
