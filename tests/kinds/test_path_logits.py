@@ -33,8 +33,12 @@ def seen(rows, folder):
     return viewed("path_logits", {"rows": Table(rows, "one measure")}, folder, {"top": 3})
 
 
-def test_the_planted_path_is_shown_on_events_that_did_not_choose_it(formed, planted, tmp_path):
-    report = seen(formed, tmp_path)
+@pytest.fixture(scope="module")
+def report(formed, tmp_path_factory):
+    return seen(formed, tmp_path_factory.mktemp("formed"))
+
+
+def test_the_planted_path_is_shown_on_events_that_did_not_choose_it(formed, planted, report):
     head = planted.matching_head
     assert outcome(report, "margin of the right value", target="value_margin").verdict == "shown"
     direct = outcome(report, "largest direct path")
@@ -50,10 +54,8 @@ def test_the_planted_path_is_shown_on_events_that_did_not_choose_it(formed, plan
     assert (number["value"], number["count"]) == (chosen["mean"], chosen["count"])
 
 
-def test_ablation_beyond_the_direct_part_is_that_of_a_head_read_by_another(
-    formed, planted, tmp_path
-):
-    found = outcome(seen(formed, tmp_path), "ablation effect beyond direct attribution")
+def test_ablation_beyond_the_direct_part_is_that_of_a_head_read_by_another(planted, report):
+    found = outcome(report, "ablation effect beyond direct attribution")
     assert (found.verdict, found.control) == ("shown", "direct attribution")
     assert found.about["path"] == planted.previous_token_head
 

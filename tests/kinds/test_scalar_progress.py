@@ -42,8 +42,12 @@ def seen(rows, folder):
     return viewed("scalar_progress", table, folder, {"heads": "scan"}, ROLES)
 
 
-def test_a_scalar_of_the_planted_head_is_fit_and_none_of_the_control(formed, tmp_path):
-    report = seen(formed, tmp_path)
+@pytest.fixture(scope="module")
+def report(formed, tmp_path_factory):
+    return seen(formed, tmp_path_factory.mktemp("formed"))
+
+
+def test_a_scalar_of_the_planted_head_is_fit_and_none_of_the_control(report):
     winner = outcome(report, WINNER)
     assert (winner.verdict, winner.about["head"], winner.compared) == ("shown", "L1H2", 6)
     assert winner.about["scalar"] in report["answer"]
@@ -59,14 +63,14 @@ def test_a_scalar_of_the_planted_head_is_fit_and_none_of_the_control(formed, tmp
     assert lines[winner.about["scalar"]]["specific"] == "met"
 
 
-def test_a_choice_that_the_other_half_does_not_confirm_is_not_shown(formed, tmp_path):
-    chosen = outcome(seen(formed, tmp_path), WINNER).about["scalar"]
+def test_a_choice_that_the_other_half_does_not_confirm_is_not_shown(formed, report, tmp_path):
+    chosen = outcome(report, WINNER).about["scalar"]
     share = {"measure": "growth_share", "part": "shuffled", "half": "confirmation"}
     rows = changed(formed, {**share, "scalar": chosen}, mean=0.1, low=-0.1, high=0.3)
-    report = seen(rows, tmp_path)
-    assert outcome(report, WINNER).verdict == "open"
-    assert outcome(report, WINNER).about["scalar"] == chosen
-    assert "may change with other events' values too" in report["answer"]
+    other = seen(rows, tmp_path)
+    assert outcome(other, WINNER).verdict == "open"
+    assert outcome(other, WINNER).about["scalar"] == chosen
+    assert "may change with other events' values too" in other["answer"]
 
 
 def test_a_bound_decides(formed, tmp_path):
