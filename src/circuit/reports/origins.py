@@ -28,7 +28,8 @@ def origins(reports: Sequence[Mapping[str, Any]]) -> tuple[list[TextTable], list
             "device": block["device"],
             "processor": block["platform"]["cpu"],
             "threads": str(block["threads"]),
-            "seeds": ", ".join(f"{name} {seed}" for name, seed in sorted(block["seeds"].items())),
+            "seeds": ", ".join(f"{name} {at}" for name, at in sorted(block["seeds"].items()))
+            or "none",
             "wall time": f"{block['wall_seconds']:,.1f} s",
         }
         for report, block in found
