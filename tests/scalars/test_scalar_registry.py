@@ -171,11 +171,6 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("settings", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_projection_without_a_meaning_is_refused(world, settings, message):
-    assert refusal(world, **settings).startswith(f"scalar subspace_projection {message}")
-
-
 @pytest.mark.parametrize(
     ("case", "widest"),
     [
@@ -247,11 +242,6 @@ UNREACHED = {
 }
 
 
-@pytest.mark.parametrize(("settings", "message"), UNREACHED.values(), ids=UNREACHED)
-def test_a_write_without_a_meaning_is_refused(world, settings, message):
-    assert refusal(world, **settings).startswith(f"scalar functional_write {message}")
-
-
 def test_a_write_has_a_competitor_for_a_margin_only(world):
     message = refusal(world, **FOLLOWED, competitor="fixed_target")
     assert message.startswith("scalar correct_value_logit takes no competitor — ")
@@ -291,9 +281,10 @@ UNSCORED = {
 }
 
 
-@pytest.mark.parametrize(("settings", "message"), UNSCORED.values(), ids=UNSCORED)
-def test_a_score_without_a_meaning_is_refused(world, settings, message):
-    assert refusal(world, **settings).startswith(f"scalar feature_score {message}")
+@pytest.mark.parametrize("case", [*REFUSED.values(), *UNREACHED.values(), *UNSCORED.values()])
+def test_what_has_no_meaning_is_refused(world, case):
+    settings, message = case
+    assert refusal(world, **settings).startswith(f"scalar {settings['scalar']} {message}")
 
 
 def test_a_dictionary_of_another_models_states_is_refused(world):

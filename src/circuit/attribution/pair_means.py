@@ -92,11 +92,8 @@ def net_differences(
     """What sharing each of L labels adds to a pair's number, the others being equal.
 
     Least squares over pairs on L indicators and a constant. Two labels at once are one label, so
-    the normal equations consist of sums within groups.
-
-    Args:
-        codes: groups of every labelling; ``within``: of each, :func:`pairs_within` of one matrix.
-        every: :func:`all_pairs` of that matrix.
+    the normal equations consist of sums within groups: of every labelling :func:`pairs_within` one
+    matrix, and :func:`all_pairs` of that matrix.
     """
     size = len(codes) + 1
     normal, moment = np.empty((len(drawn), size, size)), np.empty((len(drawn), size))

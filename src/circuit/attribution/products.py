@@ -51,12 +51,10 @@ def grouping_labels(
     custom: Mapping[str, Lists] = _NO_LISTS,
     heads: Mapping[str, str] = _NO_HEADS,
 ) -> pd.Series:
-    """Group name of every atom.
+    """Group name of every atom, in a grouping or in several, joined by ``/``.
 
-    Args:
-        name: a grouping, or several, joined by ``/``.
-        custom: lists of groups, by the name of their grouping.
-        heads: names of heads by their role, for selectors such as ``winner.q``.
+    ``custom`` are lists of groups by the name of their grouping; ``heads`` are names of heads by
+    their role, for selectors such as ``winner.q``.
 
     Raises:
         AnalysisError: a grouping or a selector is unknown, or a list has an atom in two groups.

@@ -58,10 +58,8 @@ def removal_oracle(
     of no scalar, ``parameters_missed``: ‖what redoing changed of θ' less its prediction‖ /
     ‖prediction‖. With D and c held only rounding is missed.
 
-    Args:
-        state: a recorded state of the run; its next step is redone.
-        labels: of the run's training programs; where they follow a scalar, it is the first one.
-        shares: how much of a group is taken out, each above 0 and up to 1.
+    The step after a recorded ``state`` is redone. ``labels`` are those of the run's programs; where
+    they follow a scalar, it is the first one. ``shares`` of a group are above 0 and up to 1.
     """
     decoder, settings = trajectory.decoder, trajectory.recipe.optimizer
     # In float64: a share's effect on one step is below float32's.

@@ -80,11 +80,9 @@ class OptimizerStep:
 
 
 class GroupMemory:
-    """A step by data groups (see the module docstring).
+    """A step by groups of the run's training data (see the module docstring).
 
-    Args:
-        labels: of the run's training programs.
-        memory: steps before a stretch that are to be remembered; none where nothing can be.
+    ``memory`` is how many steps before a stretch are to be remembered; 0 where nothing can be.
     """
 
     def __init__(
@@ -107,9 +105,8 @@ class GroupMemory:
     ) -> Float[Tensor, "C P"]:
         """The update of a step as a sum over ``parts``, float64; then remember the step.
 
-        Args:
-            gradients: of the scalars at the step's start; the first decides who supports it, where
-                that is the grouping.
+        Where programs are grouped by whom they support, the first of the scalars' gradients at the
+        step's start decides.
 
         Raises:
             AnalysisError: a step was left out, or a gradient is needed and there is none.

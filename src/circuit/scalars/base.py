@@ -103,11 +103,9 @@ class Branched:
     stays on its branch; re-binding books what going over changes as ``branch_switch``. A branch
     that makes a choice of its own makes it first.
 
-    Args:
-        make: the scalar on a branch (None: on the one that is taken at the θ it is seen at).
-        choose: the branch that is taken at a θ: best wrong tokens, or which features are active.
-        branch: the one held, if it is bound.
-        held: the scalar on it, bound where it makes a choice.
+    ``make`` gives the scalar on a branch (None: on the one that is taken at the θ it is seen at),
+    ``choose`` the branch that is taken at a θ: best wrong tokens, or which features are active.
+    Bound, ``branch`` is the one held and ``held`` the scalar on it.
     """
 
     make: Callable[[Tensor | None], Scalar]

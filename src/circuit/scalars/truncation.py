@@ -38,7 +38,7 @@ class _Truncate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, rank: int, frame: Frame | None) -> Tensor:
         u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-        chosen = torch.arange(rank) if frame is None else _followed(u, s, vh.T, frame)
+        chosen = _chosen(u, s, vh.T, rank, frame)
         ctx.save_for_backward(u, s, vh, chosen)
         kept: Tensor = (u[:, chosen] * s[chosen]) @ vh[chosen]
         return kept
@@ -48,9 +48,7 @@ class _Truncate(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
         u, s, vh, chosen = ctx.saved_tensors
-        kept = torch.zeros(len(s), dtype=torch.bool)
-        kept[chosen] = True
-        _require_gap(s, kept, f"truncation to rank {len(chosen)}", "singular values")
+        kept = _kept(s, chosen, f"truncation to rank {len(chosen)}", "singular values")
         inside = u.T @ gradient @ vh.T
         across = kept[:, None] != kept[None, :]
         both = (kept[:, None] & kept[None, :]).to(s.dtype)
@@ -71,8 +69,7 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, rank: int, frame: Frame | None) -> Tensor:
         values, vectors = (found.flip(-1) for found in torch.linalg.eigh(matrix))
-        every = (vectors, values, vectors)
-        chosen = torch.arange(rank) if frame is None else _followed(*every, frame)
+        chosen = _chosen(vectors, values, vectors, rank, frame)
         ctx.save_for_backward(values, vectors, chosen)
         kept: Tensor = vectors[:, chosen] @ vectors[:, chosen].T
         return kept
@@ -82,9 +79,7 @@ class _Project(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
         values, vectors, chosen = ctx.saved_tensors
-        kept = torch.zeros(len(values), dtype=torch.bool)
-        kept[chosen] = True
-        _require_gap(values, kept, f"projection onto {len(chosen)} directions", "eigenvalues")
+        kept = _kept(values, chosen, f"projection onto {len(chosen)} directions", "eigenvalues")
         inside = vectors.T @ gradient @ vectors
         gap = values[kept][:, None] - values[~kept][None, :]
         frame = torch.zeros_like(inside)
@@ -115,16 +110,19 @@ def continued(matrix: Float[Tensor, "m n"], frame: Frame) -> tuple[Frame, Frame]
     They are the same unless singular values crossed at the cut since ``frame`` was taken.
     """
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-    chosen, rank = _followed(u, s, vh.T, frame), frame.left.shape[1]
+    rank = frame.left.shape[1]
+    chosen = _chosen(u, s, vh.T, rank, frame)
     return Frame(u[:, chosen], vh[chosen].T), Frame(u[:, :rank], vh[:rank].T)
 
 
-def _followed(u: Tensor, s: Tensor, v: Tensor, frame: Frame) -> Int[Tensor, " r"]:
-    """Numbers, in rising order, of the singular triplets that lie most in a frame."""
+def _chosen(u: Tensor, s: Tensor, v: Tensor, rank: int, frame: Frame | None) -> Int[Tensor, " r"]:
+    """Numbers, in rising order, of the singular triplets that lie most in a frame, or the top."""
+    if frame is None:
+        return torch.arange(rank)
     overlap = (frame.left.T @ u).square().sum(0) + (frame.right.T @ v).square().sum(0)
     # The null space has no directions of its own: what a decomposition calls them is arbitrary.
     overlap[s <= _negligible(s)] = -1
-    numbers: Tensor = overlap.topk(frame.left.shape[1]).indices.sort().values
+    numbers: Tensor = overlap.topk(rank).indices.sort().values
     return numbers
 
 
@@ -133,8 +131,12 @@ def _negligible(s: Float[Tensor, " k"]) -> Float[Tensor, ""]:
     return len(s) * torch.finfo(s.dtype).eps * s[0]
 
 
-def _require_gap(s: Float[Tensor, " k"], kept: Bool[Tensor, " k"], what: str, values: str) -> None:
-    """Refuse a gradient where the cut lies between equal values; they come in falling order."""
+def _kept(
+    s: Float[Tensor, " k"], chosen: Int[Tensor, " r"], what: str, values: str
+) -> Bool[Tensor, " k"]:
+    """Which values, in falling order, are kept; refuses a cut between equal ones."""
+    kept = torch.zeros(len(s), dtype=torch.bool)
+    kept[chosen] = True
     apart = (s[kept][:, None] - s[~kept][None, :]).abs()
     if apart.numel() and apart.min() <= _negligible(s):
         first, second = (int(at) for at in (apart == apart.min()).nonzero()[0])
@@ -146,6 +148,7 @@ def _require_gap(s: Float[Tensor, " k"], kept: Bool[Tensor, " k"], what: str, va
             expected="a gap between the last value kept and the first one dropped",
             do="choose another rank",
         )
+    return kept
 
 
 def truncate(

@@ -28,10 +28,9 @@ def ov_image(seen: Seen, head: Head, state: Float[Tensor, "E d"]) -> Float[Tenso
 def ov_image_logits(
     seen: Seen, head: Head, state: Float[Tensor, "E d"] | None = None
 ) -> Float[Tensor, "E values"]:
-    """Value logits of the logit lens on the head's OV image of one state per event.
+    """Value logits of the logit lens on the head's OV image of one LayerNorm'd state per event.
 
-    Args:
-        state: LayerNorm'd states in the head's layer; None for those at support_value.
+    None are the states at support_value.
     """
     if state is None:
         state = pick(seen.sites[f"layer_{head[0]}_attn_input"], seen.events.support_value)
@@ -52,8 +51,7 @@ def dla_logits(
 ) -> Float[Tensor, "E values"]:
     """Direct value logits of the head's write at the prediction position.
 
-    Args:
-        scale: a frozen final LayerNorm scale per event, or None for the actual one.
+    ``scale`` is a frozen final LayerNorm scale per event, or None for the actual one.
     """
     layer, h = head
     z = pick(seen.sites[f"layer_{layer}_z"], seen.events.prediction)[:, h]

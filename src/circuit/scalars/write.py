@@ -36,15 +36,7 @@ from torch import Tensor
 from circuit.config.recipe import ModelSettings
 from circuit.config.scalar import ScalarSettings
 from circuit.model.sites import canonical_site, parse_component, stages
-from circuit.scalars.base import (
-    Measure,
-    Scalar,
-    Seen,
-    answering,
-    look_on,
-    masked_mean,
-    pick,
-)
+from circuit.scalars.base import Measure, Scalar, Seen, answering, look_on, masked_mean, pick
 from circuit.scalars.options import refusal, require_checkpoint, require_given, require_role
 from circuit.task.events import POSITION_ROLES, ReadEvents
 
@@ -148,7 +140,6 @@ def change(
 
     Args:
         seen: a clean pass with the sites of :func:`write_sites`.
-        stage: a stage at or after :func:`stage_after` the source.
         at: one position per event, the only one that is looked at (S = 1); None for all (S = T).
         removed: the positions whose writes are taken away; None for all.
     """
