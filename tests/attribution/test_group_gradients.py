@@ -53,13 +53,24 @@ def total(curved, theta, batch):
     return batch_gradient(curved.decoder, theta, batch).gradient
 
 
-def test_each_group_has_the_gradient_of_its_targets(curved, theta, batch, labelled, expected):
+WAYS = {
+    "as it pays": {},
+    **{
+        f"{count} together": {"_sharing": lambda work, whole, count=count: list(work)[:count]}
+        for count in (0, 2, 1000)
+    },
+    **{f"{count} pieces": {"_PIECES": count} for count in (1, 3, 50)},
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_each_group_has_the_gradient_of_its_targets(
+    curved, theta, batch, labelled, expected, total, monkeypatch, way
+):
+    for name, value in way.items():
+        monkeypatch.setattr(module, name, value)
     found = group_gradients(curved.decoder, theta, batch, *labelled)
     torch.testing.assert_close(found, expected, **CLOSE)
-
-
-def test_groups_sum_to_the_gradient(curved, theta, batch, labelled, total):
-    found = group_gradients(curved.decoder, theta, batch, *labelled)
     torch.testing.assert_close(found.sum(0), total, **CLOSE)
 
 
@@ -67,23 +78,6 @@ def test_the_remainder_is_the_gradient_of_the_group_that_was_not_run(
     curved, theta, batch, labelled, expected, total
 ):
     found = group_gradients(curved.decoder, theta, batch, *labelled, total)
-    torch.testing.assert_close(found, expected, **CLOSE)
-
-
-@pytest.mark.parametrize("together", ["none", "all", "two"])
-def test_ways_of_running_agree(curved, theta, batch, labelled, expected, monkeypatch, together):
-    chosen = {"none": 0, "all": 1000, "two": 2}[together]
-    monkeypatch.setattr(module, "_sharing", lambda work, whole: list(work)[:chosen])
-    found = group_gradients(curved.decoder, theta, batch, *labelled)
-    torch.testing.assert_close(found, expected, **CLOSE)
-
-
-@pytest.mark.parametrize("pieces", [1, 3, 50])
-def test_cutting_programs_into_pieces_changes_nothing(
-    curved, theta, batch, labelled, expected, monkeypatch, pieces
-):
-    monkeypatch.setattr(module, "_PIECES", pieces)
-    found = group_gradients(curved.decoder, theta, batch, *labelled)
     torch.testing.assert_close(found, expected, **CLOSE)
 
 
