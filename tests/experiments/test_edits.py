@@ -1,10 +1,12 @@
-"""What an edit leaves: by the tap, by changed weights, by hand; all in float64."""
+"""What an edit leaves: by the tap, by changed weights, by hand; all in float64. Donors of it."""
 
+import numpy as np
 import pytest
 import torch
 
 from circuit.errors import AnalysisError
 from circuit.experiments.changes import Where, edits, freeze, mean, patch, replace, zero
+from circuit.experiments.donors import exchanged, of_other_events
 from circuit.experiments.edits import (
     AtSites,
     Patched,
@@ -12,9 +14,11 @@ from circuit.experiments.edits import (
     Weights,
     components,
     removal_sites,
+    shuffled_change,
+    weight_parts,
+    with_part,
 )
 from circuit.experiments.trial import Trial
-from circuit.experiments.weights import weight_parts
 from circuit.model.sites import sites, stages
 from circuit.model.tap import Tap
 from circuit.scalars.base import pick
@@ -218,3 +222,75 @@ def test_several_sites_change_in_one_pass(trial, events):
     edit = AtSites(changes)
     assert edit.stage(trial.clean.decoder.settings) == "layer_0_post_attn"
     close(logits(trial, edit), run(trial, tap=Tap(edits=edits(*changes))))
+
+
+# Parameter groups of two states
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_a_mixed_vector_is_the_donors_in_the_groups_atoms_alone(planted, untrained, grouping):
+    layout = planted.decoder.layout
+    parts = weight_parts(layout, [grouping])
+    assert np.sum([part.atoms for part in parts], axis=0).tolist() == [1] * len(layout.atoms)
+    labels = layout.groups(grouping)
+    for part in parts:
+        mixed = with_part(layout, planted.flat, untrained.flat, part.atoms)
+        for atom in layout.atoms[labels == part.group].itertuples():
+            inside = slice(atom.offset, atom.offset + atom.size)
+            assert torch.equal(mixed[inside], untrained.flat[inside])
+        changed = int((mixed != planted.flat).sum())
+        assert changed <= int(layout.atoms["size"][labels == part.group].sum())
+
+
+def test_a_pass_goes_on_from_the_last_stage_that_a_group_leaves_alone(planted):
+    parts = {p.group: p.stage for p in weight_parts(planted.decoder.layout, ["head_projection"])}
+    assert parts["embedding"] is None
+    assert parts["L0H3.q"] == parts["layer_0.ln1"] == "embedding"
+    assert parts["layer_0.ln2"] == parts["layer_0.mlp"] == "layer_0_post_attn"
+    assert parts["L1H0.o"] == parts["layer_1.attn"] == "layer_0_post_mlp"
+    assert parts["layer_1.mlp"] == "layer_1_post_attn"
+    assert parts["final_norm"] == "layer_1_post_mlp"
+    (layer,) = (p for p in weight_parts(planted.decoder.layout, ["layer"]) if p.group == "layer_1")
+    assert layer.stage == "layer_0_post_mlp"
+
+
+def test_a_shuffled_change_keeps_every_atoms_size_and_entries(planted, untrained):
+    layout = planted.decoder.layout
+    shuffled = shuffled_change(layout, planted.flat, untrained.flat, 3)
+    change, other = untrained.flat - planted.flat, shuffled - planted.flat
+    for atom in layout.atoms.itertuples():
+        inside = slice(atom.offset, atom.offset + atom.size)
+        torch.testing.assert_close(other[inside].sort().values, change[inside].sort().values)
+    cosine = float(change @ other / change.norm() / other.norm())
+    assert abs(cosine) < 0.05
+    assert torch.equal(shuffled, shuffled_change(layout, planted.flat, untrained.flat, 3))
+    assert not torch.equal(shuffled, shuffled_change(layout, planted.flat, untrained.flat, 4))
+
+
+# Whose states stand for an event's own
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_another_events_states_stand_at_the_same_role_counted_from_the_last(events, role):
+    states = torch.randn(*events.tokens.shape, 3)
+    found = of_other_events(states, events, role)
+    mask = events.role_mask(role)
+    seen = 0
+    for event in range(len(events)):
+        other = (event + 1) % len(events)
+        mine, theirs = mask[event].nonzero()[:, 0].tolist(), mask[other].nonzero()[:, 0].tolist()
+        for back, position in enumerate(reversed(mine)):
+            if theirs:
+                place = theirs[::-1][back % len(theirs)]
+                assert torch.equal(found[event, position], states[other, place])
+                seen += 1
+    assert seen > 0
+
+
+def test_an_exchange_leaves_no_event_its_own_gradient():
+    for count in (2, 3, 17, 96):
+        other = exchanged(count, 0)
+        assert sorted(other.tolist()) == list(range(count))
+        assert (other != torch.arange(count)).all()
+    assert exchanged(96, 0).equal(exchanged(96, 0))
+    assert not exchanged(96, 0).equal(exchanged(96, 1))

@@ -8,9 +8,8 @@ import torch
 
 from circuit.config.scalar import ScalarSettings
 from circuit.experiments.changes import Where, freeze, zero
-from circuit.experiments.edits import AtSites, Patched, Removed, Weights, components
+from circuit.experiments.edits import AtSites, Patched, Removed, Weights, components, weight_parts
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
-from circuit.experiments.weights import weight_parts
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import sites, stages
 from circuit.scalars.base import Measure

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from planted import untrained_twin
 
-from circuit.experiments.weights import with_part
+from circuit.experiments.edits import with_part
 from circuit.experiments.window_compare import (
     ANOTHER,
     BRINGS,

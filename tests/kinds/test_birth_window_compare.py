@@ -4,7 +4,7 @@ import pytest
 from planted import untrained_twin
 from viewing import changed, outcome, viewed
 
-from circuit.experiments.weights import with_part
+from circuit.experiments.edits import with_part
 from circuit.experiments.window_compare import EVENT_UNITS, RANDOM, TAKES, compare_ends
 from circuit.measuring import Table
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from viewing import outcome, viewed
 
-from circuit.measures.births.evidence import birth_rows, gather
+from circuit.measures.births.evidence import birth_rows, gather, merged_windows, window_rows
 from circuit.measures.births.sweep_curves import Curve
-from circuit.measures.births.windows import merged_windows, window_rows
 from circuit.measuring import Table
 
 STEPS = [0, 100, 200, 300, 400, 500]

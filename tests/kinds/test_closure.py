@@ -6,8 +6,7 @@ import pytest
 from viewing import outcome, viewed
 
 from circuit.kinds.closure.settings import Settings
-from circuit.measures.closure.analysis import CONTROL, explain
-from circuit.measures.closure.regression import EVENT_UNITS
+from circuit.measures.closure import CONTROL, EVENT_UNITS, explain
 from circuit.measuring import Table
 
 EVENTS, STARTS = 40, (100, 200, 300)

@@ -6,13 +6,13 @@ import pytest
 import scipy.stats
 from viewing import outcome, viewed
 
-from circuit.measures.replication.foretold import study_rows
-from circuit.measures.replication.route_births import (
+from circuit.measures.replication.foretold import (
     BASELINES,
     RANKED,
     ROW_UNITS,
     births,
     foretold,
+    study_rows,
 )
 from circuit.measuring import Table
 
@@ -47,7 +47,7 @@ def study(foresight, runs=8, grow=True):
         threshold: foretold(features, scans, names, "qk_separation", threshold)
         for threshold in (0.25, 0.15, 0.4)
     }
-    return study_rows(told, [10], 0), told[0.25].rows
+    return study_rows(told, [10], 0), told[0.25][0]
 
 
 def seen(found, folder):

@@ -7,10 +7,17 @@ import pytest
 import torch
 from birth_curves import STEPS, sweep_tables
 
+from circuit.artifacts import write_json
 from circuit.errors import AnalysisError
-from circuit.measures.births.evidence import Evidence, evidence_rows, gather
+from circuit.measures.births.evidence import (
+    Evidence,
+    evidence_rows,
+    gather,
+    merged_windows,
+    window_rows,
+)
+from circuit.measures.births.named_window import window_steps
 from circuit.measures.births.sweep_curves import read_curves
-from circuit.measures.births.windows import merged_windows, window_rows
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.measures.sweep.checkpoints import SweepInputs, checkpoint_sweep
 from circuit.measures.sweep.probes import ProbeReads
@@ -182,8 +189,22 @@ def test_an_untrained_run_that_only_trembles_gives_birth_to_nothing(swept, untra
 
 def test_births_need_no_torch():
     code = (
-        "import sys; import circuit.measures.births.evidence, circuit.measures.births.windows; "
+        "import sys; import circuit.measures.births.evidence; "
         "import circuit.kinds.birth_windows.measure, circuit.kinds.reference_model.measure; "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# A window by its steps, or by the name under which an analysis found it
+
+
+def test_a_window_is_its_steps_or_is_looked_up_by_its_name(tmp_path):
+    found = {"main": {"start": 500, "stop": 800}, "accuracy": {"start": 600, "stop": 700}}
+    file = tmp_path / "windows.json"
+    write_json(file, {"windows": found})
+    assert window_steps((100, 300), None) == (100, 300)
+    assert window_steps("births.main", file) == (500, 800)
+    assert window_steps("births.accuracy", file) == (600, 700)
+    with pytest.raises(AnalysisError, match=r"no window 'births.q'.*one of accuracy, main"):
+        window_steps("births.q", file)

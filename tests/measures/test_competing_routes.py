@@ -40,7 +40,7 @@ def batches(planted_benchmark):
     return {"validation_iid": objective_batches(programs, planted_benchmark.vocabulary, 4)}
 
 
-def competed(circuit, states, events, batches, routes=ROUTES):
+def competed(circuit, states, events, batches, routes=ROUTES, decoder=None):
     """Routes over states at ``STEPS``, and their ranking."""
     theta = dict(zip(STEPS, states, strict=True)).__getitem__
     ids = circuit.vocabulary.value_ids
@@ -48,9 +48,8 @@ def competed(circuit, states, events, batches, routes=ROUTES):
     specs, families = expand_routes(specs, circuit.decoder.settings)
     context = ScalarContext(circuit.decoder, events, ids, {}, theta, (0, 100), 100)
     scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
-    frame = follow_routes(
-        circuit.decoder, theta, STEPS, (0, 100), events, ids, scalars, batches, "train"
-    )
+    measured = (decoder or circuit.decoder, events, ids, theta)
+    frame = follow_routes(*measured, STEPS, (0, 100), scalars, batches, "train")
     about = [(n, families[n], s.unit) for n, s in specs.items()]
     about = pd.DataFrame(about, columns=["route", "family", "unit"])
     return frame, rank_routes(about, frame.values[0], frame.values[100], 100)
@@ -151,14 +150,8 @@ def test_descent_on_answers_rebuilds_the_matching_heads_route_more_than_any_othe
 
 def test_passes_are_counted(planted, untrained, events, batches):
     counting = CountingDecoder(planted.decoder)
-    ids = planted.vocabulary.value_ids
-    specs, _ = expand_routes(
-        {"qk": ScalarSettings.model_validate(ROUTES["qk"])}, planted.decoder.settings
-    )
-    context = ScalarContext(counting, events, ids, {}, lambda _: planted.flat, (0, 100), 100)
-    scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
-    theta = {0: untrained.flat, 50: untrained.flat, 100: planted.flat}.__getitem__
-    frame = follow_routes(counting, theta, STEPS, (0, 100), events, ids, scalars, batches, "train")
+    states = [untrained.flat, untrained.flat, planted.flat]
+    frame, _ = competed(planted, states, events, batches, {"qk": ROUTES["qk"]}, counting)
     chunks = 4 * 3
     assert counting.passes.whole == 3 + 2 * chunks
     assert frame.backward == 2 * (8 + chunks)

@@ -17,12 +17,15 @@ from circuit.estimates import EXCESS
 from circuit.kinds.route_features.settings import Settings
 from circuit.measures.routes.competition import expand_routes
 from circuit.measures.routes.descent import LossGradient, loss_gradient, objective_batches
-from circuit.measures.routes.early import OTHERS, known_until, route_features, run_features
-from circuit.measures.routes.next_update import (
+from circuit.measures.routes.early import (
+    OTHERS,
     first_order_growth,
     growth_with_others,
+    known_until,
     next_update,
     own_norms,
+    route_features,
+    run_features,
     share,
 )
 from circuit.model.counting import CountingDecoder
@@ -180,15 +183,8 @@ def test_shares_keep_signs_and_nothing_has_none():
 
 
 def features(circuit, state, events, batches) -> pd.DataFrame:
-    rows = route_features(
-        circuit.decoder,
-        ADAMW,
-        state,
-        events,
-        circuit.vocabulary.value_ids,
-        *routes(circuit),
-        batches,
-    )
+    measured = (circuit.decoder, events, circuit.vocabulary.value_ids)
+    rows = route_features(*measured, ADAMW, state, *routes(circuit), batches)
     return rows.set_index(["measure", "part", "head"]).sort_index()
 
 
@@ -224,15 +220,7 @@ def test_the_planted_route_is_strongest_and_its_untrained_twin_has_none(
 
 
 def test_rows_are_complete_and_the_control_is_there(untrained, events, batches):
-    rows = route_features(
-        untrained.decoder,
-        ADAMW,
-        state_of(untrained.flat),
-        events,
-        untrained.vocabulary.value_ids,
-        *routes(untrained),
-        batches,
-    )
+    rows = features(untrained, state_of(untrained.flat), events, batches).reset_index()
     assert (rows.groupby(["measure", "part", "against"]).size() == 8).all()
     assert ("alignment", "shuffled_answers") in set(zip(rows["measure"], rows["part"], strict=True))
     told = rows.dropna(subset="low")
@@ -263,7 +251,7 @@ def test_growth_and_strength_stand_beside_the_mean_of_the_others(
 def test_one_route_has_nobody_to_compete_with(untrained, events, batches):
     scalars, heads = (dict([next(iter(part.items()))]) for part in routes(untrained))
     ids = untrained.vocabulary.value_ids
-    where = (untrained.decoder, ADAMW, state_of(untrained.flat), events, ids)
+    where = (untrained.decoder, events, ids, ADAMW, state_of(untrained.flat))
     with pytest.raises(AnalysisError, match=r"^1 candidate route leaves nothing to compete with"):
         route_features(*where, scalars, heads, batches)
 
@@ -284,7 +272,7 @@ def finished(planted_benchmark, tmp_path_factory):
 
 def measured(run, data, *cutoffs: int) -> pd.DataFrame:
     record = RunRecord(run / "manifest.json", data)
-    return run_features(record, record.decoder, settings(*cutoffs)).rows
+    return run_features(record, record.decoder, settings(*cutoffs))[0]
 
 
 def test_corrupting_all_later_files_changes_nothing(finished, tmp_path):
@@ -344,11 +332,11 @@ def test_what_lies_after_the_cutoff_is_refused():
 def test_a_run_counts_its_passes_and_follows_its_cutoffs(finished):
     record = RunRecord(finished / "run" / "manifest.json", finished / "data")
     decoder = CountingDecoder(record.decoder)
-    found = run_features(record, decoder, settings(10, 0, 10))
-    assert list(dict.fromkeys(found.rows["step"])) == [0, 10]
+    rows, backward = run_features(record, decoder, settings(10, 0, 10))
+    assert list(dict.fromkeys(rows["step"])) == [0, 10]
     assert decoder.passes.whole == 2 * (1 + 3 * 2)
-    assert found.backward == 2 * (4 + 3 * 2)
-    start = found.rows[(found.rows["step"] == 0) & (found.rows["part"] == "momentum")]
+    assert backward == 2 * (4 + 3 * 2)
+    start = rows[(rows["step"] == 0) & (rows["part"] == "momentum")]
     assert (start["mean"] == 0).all()
 
 
@@ -356,7 +344,7 @@ def test_a_final_basis_is_that_of_the_cutoff(finished):
     record = RunRecord(finished / "run" / "manifest.json", finished / "data")
     route = {"scalar": "qk_separation", "head": "every", "rank": 2}
     last, named = (
-        run_features(record, record.decoder, settings(3, route={**route, "basis": basis})).rows
+        run_features(record, record.decoder, settings(3, route={**route, "basis": basis}))[0]
         for basis in ("final", 3)
     )
     pd.testing.assert_frame_equal(last, named, check_exact=True)

@@ -220,7 +220,7 @@ _CLOSURE = TINY["studies"]["quickstart"]["analyses"]["closure"]
 _ATTRIBUTION = TINY["studies"]["quickstart"]["analyses"]["attribution"]
 _WORDS = (
     "scalars/routing.py",
-    "measures/closure/regression.py",
+    "measures/closure.py",
     "training/optimizers.py",
     "task/benchmark.py",
     "job.py",
@@ -359,8 +359,8 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     ),
     # The library
     "scalars/routing.py": (formula("scalars/routing.py"), ANALYSES),
-    "measures/closure/regression.py": (
-        formula("measures/closure/regression.py"),
+    "measures/closure.py": (
+        formula("measures/closure.py"),
         {"closure": 1, **PAGE},
     ),
     "reports/page.py": (statement("reports/page.py"), PAGE),
@@ -464,10 +464,8 @@ def test_exactly_these_jobs_run(said: dict[str, str], name: str) -> None:
 
 
 def test_the_reason_names_the_module(said: dict[str, str]) -> None:
-    text = said["measures/closure/regression.py"]
-    [reason] = [
-        line for line in text.splitlines() if "circuit/measures/closure/regression.py@" in line
-    ]
+    text = said["measures/closure.py"]
+    [reason] = [line for line in text.splitlines() if "circuit/measures/closure.py@" in line]
     assert reason.startswith("Reason: Params have changed")
     assert reason.count("@") == 2  # before and now, and no other module
 
@@ -495,7 +493,7 @@ def test_a_rerun_makes_the_same_results(
     left = [copied.path(f"{f}/.tmp-4242-0123456789ab-rows.parquet") for f in (folder, other)]
     for file in left:
         file.write_bytes(b"half a table")
-    statement("measures/closure/regression.py")(copied)
+    statement("measures/closure.py")(copied)
     copied.run(f"{folder}/report.md")
     assert snapshot(copied.path(folder)) == snapshot(finished.path(folder))
     assert [file.exists() for file in left] == [False, True]

@@ -34,16 +34,11 @@ _ORTHONORMAL = 1e-4  # far above float32's rounding, far below any basis that wa
 
 @dataclass(frozen=True, eq=False)
 class Where:
-    """The entries of one site that a change reaches.
+    """The entries of one site that a change reaches; None stands for all of an axis.
 
-    At ``scores`` and ``pattern`` the positions are those of queries, and entries of the future
-    (keys after their query) are never reached, so no edit can break causality there.
-
-    Attributes:
-        site: a canonical site name.
-        positions: [B, T], where to edit; None for every position.
-        heads: which heads, where the site has heads; None for all of them.
-        keys: [B, T], which attended positions, at ``scores`` and ``pattern``; None for all.
+    At ``scores`` and ``pattern`` the positions are those of queries and ``keys`` are the attended
+    ones. Entries of the future (keys after their query) are never reached, so no edit can break
+    causality there.
 
     Raises:
         AnalysisError: the site does not exist, or has no heads or keys although some are given.
@@ -56,11 +51,8 @@ class Where:
 
     def __post_init__(self) -> None:
         axes = site_axes(self.site)
-        for field, axis, given in (
-            ("heads", "head", self.heads),
-            ("keys", "key_position", self.keys),
-        ):
-            if given is not None and axis not in axes:
+        for field, axis in (("heads", "head"), ("keys", "key_position")):
+            if getattr(self, field) is not None and axis not in axes:
                 raise AnalysisError(
                     f"{field} are given, but the site has no axis for them",
                     where=f"an edit at {self.site!r}",
@@ -69,7 +61,7 @@ class Where:
                 )
 
     def mask(self, value: Tensor) -> Bool[Tensor, "..."]:
-        """Return which entries are reached, broadcastable to the site's tensor ``value``.
+        """Which entries are reached, broadcastable to the site's tensor ``value``.
 
         Raises:
             MismatchError: a mask is not boolean, or not of the tensor's batch and length.
@@ -82,25 +74,20 @@ class Where:
         if self.keys is not None:
             mask = mask & self._along(("program", "key_position"), self.keys, value)
         if self.heads is not None:
-            mask = mask & self._along(("head",), self._head_mask(value), value)
+            n_heads = value.shape[axes.index("head")]
+            for head in self.heads:
+                if not 0 <= head < n_heads:
+                    raise AnalysisError(
+                        f"head {head} does not exist",
+                        where=f"an edit at {self.site!r}",
+                        expected=f"0 to {n_heads - 1}",
+                        do="name an existing head",
+                    )
+            chosen = torch.tensor([head in self.heads for head in range(n_heads)])
+            mask = mask & self._along(("head",), chosen, value)
         if "key_position" in axes:
-            past = torch.ones(value.shape[-2:], dtype=torch.bool, device=value.device).tril()
-            mask = mask & past
+            mask = mask & torch.ones(value.shape[-2:], dtype=torch.bool, device=value.device).tril()
         return mask
-
-    def _head_mask(self, value: Tensor) -> Bool[Tensor, " H"]:
-        n_heads = value.shape[site_axes(self.site).index("head")]
-        chosen = torch.zeros(n_heads, dtype=torch.bool, device=value.device)
-        for head in self.heads or ():
-            if not 0 <= head < n_heads:
-                raise AnalysisError(
-                    f"head {head} does not exist",
-                    where=f"an edit at {self.site!r}",
-                    expected=f"0 to {n_heads - 1}",
-                    do="name an existing head",
-                )
-            chosen[head] = True
-        return chosen
 
     def _along(self, names: tuple[str, ...], mask: Tensor, value: Tensor) -> Bool[Tensor, "..."]:
         """Give a mask whose axes are ``names`` the axes of the site's tensor, 1 for the others."""
@@ -118,7 +105,7 @@ class Where:
 
 
 def edit(where: Where, change: Change) -> Edit:
-    """Return the edit that makes a change at some entries and leaves the others alone."""
+    """The edit that makes a change at some entries and leaves the others alone."""
 
     def apply(value: Tensor) -> Tensor:
         return torch.where(where.mask(value), change(value), value)
@@ -127,7 +114,7 @@ def edit(where: Where, change: Change) -> Edit:
 
 
 def edits(*pairs: tuple[Where, Change]) -> dict[str, list[Edit]]:
-    """Return edits by site, for ``Tap(edits=...)``; those of one site apply in the order given."""
+    """Edits by site, for ``Tap(edits=...)``; those of one site apply in the order given."""
     by_site: dict[str, list[Edit]] = {}
     for where, change in pairs:
         by_site.setdefault(where.site, []).append(edit(where, change))
@@ -135,25 +122,21 @@ def edits(*pairs: tuple[Where, Change]) -> dict[str, list[Edit]]:
 
 
 def replace(source: Float[Tensor, "..."], within: Float[Tensor, "d r"] | None = None) -> Change:
-    """Replace by another tensor or, with ``within``, by only the part of it inside a subspace.
+    """Replace by another tensor or, with an orthonormal basis, by the part of it in its subspace.
 
-    Gradients flow into ``source`` where it is part of a graph; detach it to hold it constant.
-
-    Args:
-        source: broadcastable to the site's tensor; the result has the site's dtype and device.
-        within: orthonormal basis [d, r] of a subspace of the site's last axis.
+    Gradients flow into ``source`` where it is part of a graph; detach it to hold it constant. It is
+    broadcastable to the site's tensor, whose dtype and device the result has.
 
     Raises:
         MismatchError: at once, if the basis is not orthonormal; when applied, if shapes differ.
     """
     if within is None:
         return lambda value: _like(source, value)
-    project = _projection(within)
+    project = keep(within)
     return lambda value: value + project(_like(source, value) - value)
 
 
-# Four experiments, one change: what differs is where the source comes from. A mean over other
-# events, another event's state, the clean or another checkpoint's state, an earlier pass's own.
+# Four experiments, one change: what differs is where the source comes from.
 mean = resample = patch = freeze = replace
 
 
@@ -163,34 +146,21 @@ def zero() -> Change:
 
 
 def add(direction: Float[Tensor, "..."]) -> Change:
-    """Add a tensor that is broadcastable to the site's.
-
-    Raises:
-        MismatchError: when applied, if shapes differ.
-    """
+    """Add a tensor that is broadcastable to the site's."""
     return lambda value: value + _like(direction, value)
 
 
 def remove(basis: Float[Tensor, "d r"]) -> Change:
-    """Remove what lies in a subspace of the site's last axis, given by an orthonormal basis.
-
-    Raises:
-        MismatchError: at once, if the basis is not orthonormal; when applied, if shapes differ.
-    """
+    """Remove what lies in a subspace of the site's last axis, given by an orthonormal basis."""
     return replace(torch.zeros(()), within=basis)
 
 
 def keep(basis: Float[Tensor, "d r"]) -> Change:
-    """Keep only what lies in a subspace of the site's last axis, given by an orthonormal basis.
+    """Keep only what lies in a subspace of the site's last axis: project it orthogonally.
 
     Raises:
         MismatchError: at once, if the basis is not orthonormal; when applied, if shapes differ.
     """
-    return _projection(basis)
-
-
-def _projection(basis: Float[Tensor, "d r"]) -> Change:
-    """Return the orthogonal projection of the last axis onto the span of ``basis``."""
     gram = basis.detach().T @ basis.detach()
     error = (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).norm()
     if not error < _ORTHONORMAL:
@@ -216,7 +186,7 @@ def _projection(basis: Float[Tensor, "d r"]) -> Change:
 
 
 def _like(source: Tensor, value: Tensor) -> Tensor:
-    """Return ``source`` with the shape, dtype and device of ``value``."""
+    """``source`` with the shape, dtype and device of ``value``."""
     try:
         return source.to(value).expand_as(value)
     except RuntimeError as error:

@@ -45,10 +45,8 @@ def of_other_events(
 
 def exchanged(count: int, seed: int) -> Int[Tensor, " E"]:
     """For every event another one: all events in one random cycle."""
-    order = np.random.default_rng(seed).permutation(count)
-    other = np.empty_like(order)
-    other[order] = np.roll(order, 1)
-    return torch.from_numpy(other)
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
+    return torch.empty_like(order).index_put((order,), order.roll(1))
 
 
 class Shuffle(NamedTuple):
@@ -88,9 +86,7 @@ def draw_donors(answer: Int[Tensor, " E"], generator: torch.Generator) -> Int[Te
     rank = torch.randperm(len(names), generator=generator)[of]
     events = torch.randperm(len(answer), generator=generator)
     order = events[rank[events].argsort(stable=True)]
-    donor = torch.empty_like(order)
-    donor[order] = order.roll(most)
-    return donor
+    return torch.empty_like(order).index_put((order,), order.roll(most))
 
 
 def places(events: ReadEvents) -> dict[str, Bool[Tensor, "E T"]]:
@@ -100,13 +96,12 @@ def places(events: ReadEvents) -> dict[str, Bool[Tensor, "E T"]]:
         name: events.role_mask(name)
         for name in ("support_op", "support_key", "support_value", "prediction")
     }
-    earlier_read = events.prior_answers.roll(-1, 1)
     return single | {
         "stale_value": events.stale_value,
         "other_value": events.value_distractors & ~events.stale_value,
         "other_key": events.key_distractors,
         "prior_answer": events.prior_answers,
-        "read_key": earlier_read,
+        "read_key": events.prior_answers.roll(-1, 1),
         "write_op": (tokens == WRITE) & prefix & ~single["support_op"],
         "read_op": (tokens == READ) & prefix,
         "start": (tokens == BOS) & prefix,

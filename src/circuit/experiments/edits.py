@@ -14,22 +14,27 @@ What lies before the stage is the clean pass's and is not run again. Edits that 
 alone and change nothing behind the stage but its states go on together as one batch
 (:mod:`circuit.experiments.trial`). Each gives what a tap that edits the site would give, and
 ``Removed`` with ``zero`` and ``Weights`` what a model with such weights would.
+
+Two states of one run share a layout, so one *receives* a parameter group's entries of the other,
+the *donor*. The control, a *shuffled change*, moves every atom (one head's projection, a neuron, a
+token) as far as between the two states, but in a direction drawn at random.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuit.config.recipe import ModelSettings
 from circuit.experiments.changes import Change, Where, edits
 from circuit.experiments.donors import of_other_events
-from circuit.experiments.weights import WeightPart, with_part
 from circuit.model.layout import Layout
 from circuit.model.sites import sites, stages
 from circuit.model.tap import Edit as TapEdit
@@ -64,13 +69,10 @@ class Edit(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Removed(Edit):
-    """A head's or MLP's write, taken out of the residual stream right after it.
+    """The write of a head or MLP (``L1H3``, ``L0MLP``), taken out of the stream right after it.
 
-    Attributes:
-        component: such as ``L1H3`` or ``L0MLP``.
-        baseline: ``zero`` takes it away; ``mean`` puts its mean over all positions of all events
-            in its place.
-        positions: where; None for every position.
+    ``zero`` takes it away, ``mean`` puts its mean over all positions of all events in its place;
+    at some positions, or (None) at all.
     """
 
     component: str
@@ -78,11 +80,7 @@ class Removed(Edit):
     positions: Bool[Tensor, "E T"] | None = None
 
     def stage(self, settings: ModelSettings) -> str:
-        """The stage after the component.
-
-        Raises:
-            AnalysisError: the component does not exist.
-        """
+        """The stage after the component, which must exist."""
         return stage_after(self.component, settings)
 
     def stream(self, clean: Seen, stage: str) -> Float[Tensor, "E T d"]:
@@ -114,14 +112,18 @@ class Patched(Edit):
         return replace(self, states=of_other_events(self.states, events, self.role))
 
 
+class WeightPart(NamedTuple):
+    """A parameter group, and the last stage before it: None where it is the embedding itself."""
+
+    grouping: str
+    group: str
+    atoms: Bool[np.ndarray, " A"]
+    stage: str | None
+
+
 @dataclass(frozen=True, eq=False)
 class Weights(Edit):
-    """Another state's parameters in one group, in the clean pass's vector.
-
-    Attributes:
-        receiver: the clean pass's parameters.
-        donor: those of the other state.
-    """
+    """Another state's parameters in one group, in the vector of the clean pass, the receiver."""
 
     layout: Layout
     part: WeightPart
@@ -180,3 +182,57 @@ def removal_sites(n_layers: int) -> frozenset[str]:
     """What a clean pass must leave for :class:`Removed`."""
     names = ("z", "post_attn", "mlp_write", "post_mlp")
     return frozenset(f"layer_{layer}_{name}" for layer in range(n_layers) for name in names)
+
+
+def weight_parts(layout: Layout, groupings: Iterable[str]) -> list[WeightPart]:
+    """Every group of every grouping, the groups in the order of their first atom."""
+    parts = []
+    order = [None, *stages(layout.settings.n_layers)]
+    before = layout.atoms["parameter"].map(lambda name: order.index(_stage_before(name, layout)))
+    for grouping in groupings:
+        labels = layout.groups(grouping)
+        for group in dict.fromkeys(labels):
+            atoms = (labels == group).to_numpy()
+            stage = order[int(before[atoms].min())]
+            parts.append(WeightPart(grouping, str(group), atoms, stage))
+    return parts
+
+
+def with_part(
+    layout: Layout,
+    receiver: Float[Tensor, " P"],
+    donor: Float[Tensor, " P"],
+    atoms: Bool[np.ndarray, " A"],
+) -> Float[Tensor, " P"]:
+    """The receiver's vector with the donor's entries in some atoms."""
+    inside = torch.from_numpy(atoms.copy()).repeat_interleave(_sizes(layout))
+    return torch.where(inside, donor, receiver)
+
+
+def shuffled_change(
+    layout: Layout, receiver: Float[Tensor, " P"], donor: Float[Tensor, " P"], seed: int
+) -> Float[Tensor, " P"]:
+    """The receiver, with the entries of its change to the donor shuffled inside every atom."""
+    sizes = _sizes(layout)
+    atom = torch.arange(len(sizes)).repeat_interleave(sizes).double()
+    generator = torch.Generator().manual_seed(seed)
+    place = torch.rand(layout.size, generator=generator, dtype=torch.float64)
+    return receiver + (donor - receiver)[(atom + place).argsort()]
+
+
+def _sizes(layout: Layout) -> Int[Tensor, " A"]:
+    """Parameters of every atom."""
+    return torch.from_numpy(layout.atoms["size"].to_numpy(copy=True))
+
+
+def _stage_before(parameter: str, layout: Layout) -> str | None:
+    """The last stage that a parameter has no part in."""
+    block, _, rest = parameter.partition(".")
+    if block == "embedding":
+        return None
+    if block == "final_norm":
+        return f"layer_{layout.settings.n_layers - 1}_post_mlp"
+    if rest.startswith(("ln2", "mlp")):
+        return f"{block}_post_attn"
+    layer = int(block.removeprefix("layer_"))
+    return f"layer_{layer - 1}_post_mlp" if layer else "embedding"

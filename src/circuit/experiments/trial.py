@@ -23,12 +23,13 @@ experiment's definition: the order of its edits, and ``parts``.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from circuit.experiments.edits import Edit
@@ -45,18 +46,15 @@ Edits = TypeVar("Edits", bound=Edit)
 Values = dict[str, Float[np.ndarray, " E"]]
 
 
+@dataclass(frozen=True, eq=False)
 class Trial:
-    """Edits of one clean pass; see the module.
-
-    Args:
-        clean: a pass with the sites that edits and scalars read, those of every stage at which an
-            edit goes on among them.
-        parts: of events of like length, run one after another; 1 runs all events as they are.
+    """Edits of one clean pass, which has the sites that edits and scalars read, those of every
+    stage at which an edit goes on among them. ``parts`` of events of like length run one after
+    another; 1 runs all events as they are.
     """
 
-    def __init__(self, clean: Seen, parts: int = 1) -> None:
-        self.clean = clean
-        self.parts = parts
+    clean: Seen
+    parts: int = 1
 
     @classmethod
     def of(
@@ -85,9 +83,8 @@ class Trial:
     ) -> dict[tuple[Label, str], Values]:
         """Every scalar's values under every edit, by the edit's label and ``""`` or its control.
 
-        Args:
-            edits: in the order in which they run; neighbours of one stage share a batch.
-            controls: what each edit is repeated as.
+        Edits run in their order; neighbours of one stage share a batch. Each is repeated as its
+        controls.
         """
         sites = frozenset().union(*(scalar.sites for scalar in scalars.values()))
         return {
@@ -133,8 +130,7 @@ class Trial:
         inside = edits[0].inside(decoder.settings)
         if sites <= ANSWER and not inside:
             streams = torch.stack([edit.stream(clean, stage) for edit in edits])
-            for state in self._answers(seen, stage, streams):
-                yield answering(seen, state)
+            yield from (answering(seen, state) for state in self._answers(seen, stage, streams))
             return
         order = all_sites(decoder.settings.n_layers)
         behind = sites & set(order[order.index(stage) :])
@@ -154,19 +150,13 @@ class Trial:
         if stage == "final_norm":
             return torch.stack([pick(states, events.prediction) for states in streams])
         found = streams.new_empty(count, len(events), streams.shape[-1])
-        for chosen, width in self._parts():
+        order = torch.arange(len(events)) if self.parts == 1 else events.length.argsort()
+        for chosen in order.chunk(self.parts):
+            width = events.tokens.shape[1] if self.parts == 1 else int(events.length[chosen].max())
             x, at = streams[:, chosen, :width].flatten(0, 1), events.prediction[chosen]
             left = look_on(seen, stage, x, ANSWER, at.repeat(count))
             found[:, chosen] = left["final_norm"].view(count, len(chosen), -1)
         return found
-
-    def _parts(self) -> list[tuple[Int[Tensor, " chosen"], int]]:
-        """Events that go on together, and the width they need."""
-        events = self.clean.events
-        if self.parts == 1:
-            return [(torch.arange(len(events)), events.tokens.shape[1])]
-        parts = events.length.argsort().chunk(self.parts)
-        return [(part, int(events.length[part].max())) for part in parts]
 
 
 def _values(seen: Seen, scalars: Mapping[str, Scalar]) -> Values:

@@ -28,9 +28,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.estimates import Estimates, estimates
-from circuit.experiments.edits import Patched, Weights
+from circuit.experiments.edits import Patched, Weights, shuffled_change, weight_parts
 from circuit.experiments.trial import ANSWER, Trial, Values
-from circuit.experiments.weights import shuffled_change, weight_parts
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Measure, Scalar, Seen, best_other, margin

@@ -7,7 +7,7 @@ from tiny_run import finish, tiny_trajectory
 
 from circuit.errors import AnalysisError
 from circuit.kinds.closure.settings import Settings
-from circuit.measures.closure.analysis import (
+from circuit.measures.closure import (
     CONTROL,
     POOLED,
     SHUFFLED,
@@ -138,15 +138,6 @@ def test_every_route_of_a_head_has_the_bottom_head_as_its_control(changes):
     assert controls == [CONTROL + "support_attention", CONTROL + "named_head"]
     assert changes[controls[0]].equals(changes[controls[1]])
     assert not changes[controls[0]].equals(changes["support_attention"])
-
-
-def test_changes_of_neighbouring_intervals_add_up(changes, slow):
-    """But for a fixed competitor, which is another one in every interval."""
-    events, states = slow
-    rows = np.arange(len(events))
-    first, last = (states[step][0][rows, events.answer.numpy()] for step in (3, 30))
-    summed = changes.groupby("event")["correct_value_logit"].sum()
-    np.testing.assert_allclose(summed, last - first, rtol=0, atol=1e-5)
 
 
 def test_what_is_its_own_route_is_explained_wholly(record):

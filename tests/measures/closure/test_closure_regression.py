@@ -7,17 +7,14 @@ from sklearn.metrics import r2_score
 
 from circuit.estimates import EXCESS
 from circuit.kinds.closure.settings import Settings
-from circuit.measures.closure.analysis import (
+from circuit.measures.closure import (
     BOTTOM,
     CONTROL,
     POOLED,
     SHUFFLED,
     WITHIN,
-    explain,
-)
-from circuit.measures.closure.regression import (
-    changes,
     coefficients,
+    explain,
     fit,
     r_squared,
     shuffled_events,
@@ -217,24 +214,6 @@ def test_intervals_of_coefficients_cover_the_truth_although_events_repeat_themse
         as_rows += abs(weights[0]) <= 1.96 * np.sqrt(variance)
     assert covered >= 51
     assert as_rows < 48
-
-
-def test_changes_are_after_minus_before_of_every_interval():
-    values = {0: [1.0, 2.0], 10: [4.0, 8.0], 30: [5.0, 5.0]}
-    asked = []
-
-    def measure(interval):
-        asked.append(interval)
-        before, after = (np.array([values[step], [-v for v in values[step]]]) for step in interval)
-        return before, after
-
-    found = changes([(0, 10), (10, 30)], measure, ["up", "down"])
-    assert asked == [(0, 10), (10, 30)]
-    assert found["up"].tolist() == [3, 6, 1, -3]
-    assert found["down"].tolist() == [-3, -6, -1, 3]
-    assert found["event"].tolist() == [0, 1, 0, 1]
-    assert found["start"].tolist() == [0, 0, 10, 10]
-    assert found["stop"].tolist() == [10, 10, 30, 30]
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from circuit.estimates import EXCESS
-from circuit.measures.features.pooled_states import PooledStates
-from circuit.measures.features.reconstruction import COMPONENTS, lives, reconstruction
+from circuit.measures.features.reconstruction import COMPONENTS, PooledStates, lives, reconstruction
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.scalars.features import Dictionary
 from circuit.statistics import resamples
@@ -53,16 +52,16 @@ def test_states_and_their_places_are_those_of_the_programs(pooled):
 
 
 def test_a_dictionary_that_leaves_nothing_over_explains_everything(pooled):
-    judged = reconstruction(both_ways(), pooled, 1e-3)
-    r2 = measured(judged.rows, "r2")
+    rows, rates = reconstruction(both_ways(), pooled, 1e-3)
+    r2 = measured(rows, "r2")
     np.testing.assert_allclose(r2[["mean", "low", "high"]], 1.0, atol=1e-12)
-    active = measured(judged.rows, "active_features")
+    active = measured(rows, "active_features")
     np.testing.assert_allclose(active["mean"], WIDTH)
     assert (r2["count"] == int((~pooled.fits).sum())).all()
-    np.testing.assert_allclose(judged.rates.sum(1), WIDTH)
-    assert (measured(judged.rows, "dead_share")["mean"] == 0).all()
+    np.testing.assert_allclose(rates.sum(1), WIDTH)
+    assert (measured(rows, "dead_share")["mean"] == 0).all()
     # As many principal components as coordinates leave nothing over either.
-    np.testing.assert_allclose(measured(judged.rows, "r2", EXCESS)["mean"], 0, atol=1e-9)
+    np.testing.assert_allclose(measured(rows, "r2", EXCESS)["mean"], 0, atol=1e-9)
 
 
 def test_measures_are_numpys(pooled):
@@ -72,7 +71,7 @@ def test_measures_are_numpys(pooled):
     it = Dictionary(
         whole.W_enc[:, kept], whole.b_enc[kept], whole.W_dec[kept], whole.b_dec, whole.stage
     )
-    judged = reconstruction(it, pooled, 1e-3)
+    rows, _ = reconstruction(it, pooled, 1e-3)
     fits, program = pooled.fits.numpy(), pooled.program.numpy()
     fitted = np.concatenate([x.numpy()[fits] for x in pooled.states.values()])
     mean = fitted.mean(0)
@@ -93,7 +92,7 @@ def test_measures_are_numpys(pooled):
         }
         expected["r2", EXCESS] = expected["r2", ""] - expected["r2", COMPONENTS]
         for names, value in expected.items():
-            row = measured(judged.rows, *names).loc[step]
+            row = measured(rows, *names).loc[step]
             assert row["mean"] == pytest.approx(value, rel=1e-9), names
             assert row["low"] <= row["mean"] <= row["high"]
     # Of the last one's R², with programs resampled whole.
@@ -102,7 +101,7 @@ def test_measures_are_numpys(pooled):
         for part in (((x - rebuilt) ** 2).sum(1), ((x - x.mean(0)) ** 2).sum(1))
     ]
     drawn = [1 - counts @ errors[0] / (counts @ errors[1]) for counts in resamples(6, 0)]
-    row = measured(judged.rows, "r2").loc[20]
+    row = measured(rows, "r2").loc[20]
     np.testing.assert_allclose(
         row[["low", "high"]].astype(float), np.quantile(drawn, [0.025, 0.975])
     )
@@ -111,10 +110,10 @@ def test_measures_are_numpys(pooled):
 def test_a_dictionary_far_off_is_worse_than_the_mean(pooled):
     it = both_ways()
     off = Dictionary(it.W_enc, it.b_enc - 100, it.W_dec, it.b_dec + 3, it.stage)
-    judged = reconstruction(off, pooled, 1e-3)
-    assert (measured(judged.rows, "r2")["mean"] < 0).all()
-    assert (measured(judged.rows, "dead_share")["mean"] == 1).all()
-    assert (measured(judged.rows, "dead_share")["count"] == 10).all()
+    rows, _ = reconstruction(off, pooled, 1e-3)
+    assert (measured(rows, "r2")["mean"] < 0).all()
+    assert (measured(rows, "dead_share")["mean"] == 1).all()
+    assert (measured(rows, "dead_share")["count"] == 10).all()
 
 
 def test_features_live_from_the_first_checkpoint_they_are_active_at_to_the_last():

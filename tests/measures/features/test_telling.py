@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from circuit.kinds.shared_features.settings import Settings
-from circuit.measures.features.pooled_states import PooledStates
-from circuit.measures.features.telling import PARTS, event_part, labels_of, told
+from circuit.measures.features.families import PARTS, event_part, labels_of, told
+from circuit.measures.features.reconstruction import PooledStates
 from circuit.measures.sweep.behaviour import SplitReads
 
 SETTINGS = Settings(kind="shared_features", stage="embedding", draws=5)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from circuit.kinds.birth_windows.settings import Settings
-from circuit.measures.births.evidence import birth_rows, gather
+from circuit.measures.births.evidence import birth_rows, gather, merged_windows, window_rows
 from circuit.measures.births.sweep_curves import read_curves
-from circuit.measures.births.windows import merged_windows, window_rows
 from circuit.measuring import Job, Measured, Table
 
 

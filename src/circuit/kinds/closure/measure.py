@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from circuit.kinds.closure.settings import Settings
-from circuit.measures.closure.analysis import explain, interval_changes
-from circuit.measures.closure.regression import EVENT_UNITS
+from circuit.measures.closure import EVENT_UNITS, explain, interval_changes
 from circuit.measuring import Job, Measured, Table
 from circuit.opened import OpenRun
 

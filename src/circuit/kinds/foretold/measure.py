@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from circuit.artifacts import read_rows
 from circuit.kinds.foretold.settings import Settings
-from circuit.measures.replication.foretold import study_rows
-from circuit.measures.replication.route_births import ROW_UNITS, foretold
+from circuit.measures.replication.foretold import ROW_UNITS, foretold, study_rows
 from circuit.measuring import Job, Measured, Table
 
 
@@ -20,7 +19,7 @@ def measure(job: Job[Settings]) -> Measured:
         for threshold in dict.fromkeys((asked.threshold, *asked.other_thresholds))
     }
     cutoffs = sorted({int(step) for rows in features for step in rows["step"]})
-    rows, own = study_rows(told, cutoffs, asked.seed), told[asked.threshold].rows
+    rows, own = study_rows(told, cutoffs, asked.seed), told[asked.threshold][0]
     return Measured(
         tables={
             "rows": Table(rows, "one score of one predictor, or one birth", {"threshold": "share"}),

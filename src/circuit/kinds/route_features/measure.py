@@ -28,12 +28,12 @@ _NAMES = {"component_share": "momentum's share"}
 def measure(job: Job[Settings]) -> Measured:
     """The features of every candidate at every cutoff, and who leads by them."""
     run, asked = OpenRun(job), job.settings
-    found = run_features(run, run.counted, asked)
+    rows, backward = run_features(run, run.counted, asked)
     return run.measured(
-        tables={"rows": Table(feature_rows(found.rows), "one feature of one route at one cutoff")},
+        tables={"rows": Table(feature_rows(rows), "one feature of one route at one cutoff")},
         seeds={"exchanged answers": asked.seed},
         events=len(run.events),
-        backward=found.backward,
+        backward=backward,
     )
 
 

@@ -24,6 +24,16 @@ earlier of threshold and change point to the later of them. Its *extent* is the 
 ramp from corner to corner, and the crossing. Of a stabilisation both are its crossing. Neither is
 widened by the 95% intervals, which stand beside the steps: an uncertain birth should not make a
 wide window.
+
+Births become windows that later analyses can name:
+
+1. Births whose moments share at least one interval between checkpoints are merged, and so on until
+   none overlap: ``window_1``, ``window_2``, … in order of time. Where one ends as the next begins,
+   they stay apart. Only moments are merged: slow changes would overlap with everything.
+2. ``main`` is the merged window with most pieces of evidence, the earlier one of equals.
+3. Every piece of evidence that was born also has a window under its own name, its extent.
+4. Evidence that was not born, and ``main`` where nothing was, get the whole run and are not
+   ``found``: an analysis that names them still runs on a run that learned nothing, and says so.
 """
 
 from __future__ import annotations
@@ -42,12 +52,9 @@ from circuit.statistics import LEVEL, interval
 
 _WIDTH = 3.92  # of a normal 95% interval, in standard errors
 _TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-UNITS = {
-    **dict.fromkeys(("step", "low", "high", "start", "stop"), "step"),
-    **dict.fromkeys(("value", "value_low", "value_high"), "column unit"),
-    "share": "share",
-    "count": "1",
-}
+_PLACES = ("step", "low", "high", "start", "stop")
+_NUMBERS = (*_PLACES, "value", "value_low", "value_high", "share")
+_UNITS = {"start": "step", "stop": "step", "pieces": "1", "share": "share"}
 STILL = "does not move beyond its interval"
 BELOW = "never stays at this level"
 ALWAYS = "was there from the first checkpoint on"
@@ -72,10 +79,7 @@ class Evidence(NamedTuple):
 
 def gather(curve: Curve, draws: int, seed: int) -> Evidence:
     """Everything that a curve has to say about a birth; see the module docstring."""
-    if curve.rule == "stays":
-        rows = pd.DataFrame([_stabilisation(curve)])
-    else:
-        rows = pd.DataFrame([_threshold(curve), *_changes(curve, draws, seed)])
+    rows = pd.DataFrame([_crossing(curve), *_changes(curve, draws, seed)])
     if not rows["found"].iloc[0]:
         return Evidence(curve.name, rows)
     when = rows[rows["method"].isin(("threshold", "change_point", "stabilisation"))]
@@ -89,108 +93,75 @@ def gather(curve: Curve, draws: int, seed: int) -> Evidence:
     )
 
 
-def _threshold(curve: Curve) -> dict[str, Any]:
-    at, level = _stays(curve, curve.mean), {"value": curve.threshold}
-    if at in (0, len(curve.steps)) or not curve.moves:
-        note = STILL if not curve.moves else ALWAYS if at == 0 else BELOW
-        return _row(curve, "threshold", level, note)
-    return _row(curve, "threshold", _crossing(curve, at) | level)
-
-
-def _stabilisation(curve: Curve) -> dict[str, Any]:
-    at, level = _stays(curve, curve.mean), {"value": curve.threshold}
-    if not 0 < at < len(curve.steps) - 1:
-        return _row(curve, "stabilisation", level, ALWAYS if at == 0 else BELOW)
-    return _row(curve, "stabilisation", _crossing(curve, at) | level)
-
-
-def _stays(curve: Curve, values: Float[np.ndarray, " C"]) -> int:
-    """From which checkpoint on values stay at or beyond the threshold, on the good side."""
-    return int(stays_from(beyond(values, curve.threshold, curve.direction)))
-
-
-def _crossing(curve: Curve, at: int) -> dict[str, float]:
-    """A crossing between two checkpoints, with its interval from the band's two edges."""
-    never = len(curve.steps)
-    first, last = (_stays(curve, edge) for edge in (curve.better, curve.worse))
-    return {
+def _crossing(curve: Curve) -> dict[str, Any]:
+    """The row of the threshold, or of the stabilisation; its interval from the band's edges."""
+    lasts, never = curve.rule == "stays", len(curve.steps)
+    method = "stabilisation" if lasts else "threshold"
+    at, first, last = (
+        int(stays_from(beyond(line, curve.threshold, curve.direction)))
+        for line in (curve.mean, *curve.edges)
+    )
+    level = {"value": curve.threshold}
+    if not lasts and not curve.moves:
+        return _row(curve, method, level, STILL)
+    if not 0 < at < never - int(lasts):
+        return _row(curve, method, level, ALWAYS if at == 0 else BELOW)
+    around = {
         "step": int(curve.steps[at]),
         "start": int(curve.steps[at - 1]),
         "stop": int(curve.steps[at]),
         "low": int(curve.steps[at if first == never else first]),
         "high": np.nan if last == never else int(curve.steps[last]),
     }
+    return _row(curve, method, around | level)
 
 
 def _changes(curve: Curve, draws: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of the change point and of the largest jump."""
+    """Rows of the change point and of the largest jump; a stabilisation has none."""
     jump = "largest_jump" if curve.direction > 0 else "largest_drop"
+    if curve.rule == "stays":
+        return []
     if not curve.moves:
         return [_row(curve, method, {}, STILL) for method in ("change_point", jump)]
-    noise = np.random.default_rng(seed).standard_normal((draws, len(curve.steps)))
+    steps = curve.steps
+    noise = np.random.default_rng(seed).standard_normal((draws, len(steps)))
     drawn = curve.mean + noise * (curve.high - curve.low) / _WIDTH
     curves = np.vstack([curve.mean, drawn])  # what was measured comes first
-    return [_change_point(curve, curves), _largest_jump(curve, jump, curves)]
-
-
-def _change_point(curve: Curve, curves: Float[np.ndarray, "D C"]) -> dict[str, Any]:
-    steps = curve.steps
     ramps = fit_ramps(steps.tolist(), curves, curve.direction)
     middle = np.searchsorted(steps, (steps[ramps.start] + steps[ramps.stop]) / 2)
-    low, high = _ends(middle[1:])
-    around = {
-        "step": int(steps[middle[0]]),
-        "low": int(steps[low]),
-        "high": int(steps[high]),
-        "start": int(steps[ramps.start[0]]),
-        "stop": int(steps[ramps.stop[0]]),
-    }
-    return _row(curve, "change_point", around | _sized(curve, ramps.size))
+    ramp = _change(curve, middle, int(ramps.start[0]), int(ramps.stop[0]), ramps.size)
+    ats = largest_jump(curves, curve.direction)
+    at = int(ats[0])
+    step = _change(curve, ats, at - 1, at, curves[:, at] - curves[:, at - 1])
+    least = curve.direction * step["value_low" if curve.direction > 0 else "value_high"]
+    note = "" if least > 0 else "no jump beyond its interval"
+    return [_row(curve, "change_point", ramp), _row(curve, jump, step, note)]
 
 
-def _largest_jump(curve: Curve, method: str, curves: Float[np.ndarray, "D C"]) -> dict[str, Any]:
-    steps = curve.steps
-    after = largest_jump(curves, curve.direction)
-    low, high = _ends(after[1:])
-    at = int(after[0])
-    sized = _sized(curve, curves[:, at] - curves[:, at - 1])
-    if curve.direction * sized["value_low" if curve.direction > 0 else "value_high"] <= 0:
-        return _row(curve, method, sized, "no jump beyond its interval")
-    around = {
-        "step": int(steps[at]),
-        "low": int(steps[low]),
-        "high": int(steps[high]),
-        "start": int(steps[at - 1]),
-        "stop": int(steps[at]),
-    }
-    return _row(curve, method, around | sized)
-
-
-def _ends(numbers: Int[np.ndarray, " B"]) -> tuple[int, int]:
-    """Ends of a 95% interval that are themselves among the numbers."""
-    low, high = np.quantile(numbers, _TAILS, method="inverted_cdf")
-    return int(low), int(high)
-
-
-def _sized(curve: Curve, sizes: Float[np.ndarray, " D"]) -> dict[str, float]:
-    """A change with its interval over draws, and its share of the curve's whole change."""
-    low, high = interval(sizes[1:])
+def _change(
+    curve: Curve, ats: Int[np.ndarray, " D"], start: int, stop: int, sizes: Float[np.ndarray, " D"]
+) -> dict[str, float]:
+    """Where a change is and how large, with intervals over draws, whose ends some draw has."""
+    low, high = np.quantile(ats[1:], _TAILS, method="inverted_cdf")
+    places = {"step": ats[0], "low": low, "high": high, "start": start, "stop": stop}
+    value_low, value_high = interval(sizes[1:])
     return {
+        **{name: int(curve.steps[int(number)]) for name, number in places.items()},
         "value": float(sizes[0]),
-        "value_low": float(low),
-        "value_high": float(high),
+        "value_low": float(value_low),
+        "value_high": float(value_high),
         "share": float(sizes[0] / curve.change),
     }
 
 
 def _row(curve: Curve, method: str, values: Mapping[str, float], note: str = "") -> dict[str, Any]:
-    """A row of :class:`Evidence`; one with a note says why nothing was found."""
+    """A row of :class:`Evidence`; one with a note says why nothing was found, and has no place."""
     return {
         "evidence": curve.name,
         "method": method,
         "found": not note,
-        **dict.fromkeys(UNITS, np.nan),
-        **values,
+        **dict.fromkeys(_NUMBERS, np.nan),
+        **{name: value for name, value in values.items() if not note or name not in _PLACES},
         "count": curve.count,
         "unit": curve.unit,
         "noun": curve.noun,
@@ -204,37 +175,86 @@ def evidence_rows(evidence: Sequence[Evidence]) -> pd.DataFrame:
 
 
 def birth_rows(evidence: Sequence[Evidence], last: int) -> pd.DataFrame:
-    """All evidence as estimates.
+    """All evidence as estimates, at the run's last checkpoint step.
 
     Keys: evidence, method, why (nothing was found; else empty). Measures: ``at`` (the step, with
     its interval; missing where nothing was found; its control ``extent`` is the range from start to
     stop), ``start`` and ``stop``, ``level`` or ``size``, and ``share`` of the curve's whole change.
-
-    Args:
-        last: the run's last checkpoint step.
     """
     rows = evidence_rows(evidence).rename(columns={"note": "why"})
-    keys = rows[["evidence", "method", "why"]]
-    counted = {name: rows[name] for name in ("count", "noun")}
-    ends = {name: rows[name] for name in ("low", "high")}
-    step = {"unit": "step", "measure": "at"}
-    exact = {"count": 0, "noun": ""}
-    sized = np.where(rows["method"].isin(("threshold", "stabilisation")), "level", "size")
+    keys = rows[["evidence", "method", "why", "count", "noun"]]
+    at, exact = keys.assign(measure="at", unit="step"), {"count": 0, "noun": ""}
+    extent = {"mean": np.nan, "low": rows["start"], "high": rows["stop"], **exact}
     whole = {"low": rows["value_low"], "high": rows["value_high"], "unit": rows["unit"]}
+    sized = np.where(rows["method"].isin(("threshold", "stabilisation")), "level", "size")
+    sizes = keys.assign(mean=rows["value"], measure=sized, **whole)
+    shares = keys.assign(mean=rows["share"], measure="share", unit="share")
     parts = [
-        keys.assign(mean=rows["step"], **ends, **counted, **step),
-        keys.assign(
-            mean=np.nan, low=rows["start"], high=rows["stop"], against="extent", **exact, **step
-        ),
+        at.assign(mean=rows["step"], low=rows["low"], high=rows["high"]),
+        at.assign(against="extent", **extent),
         *(
             keys.assign(mean=rows[name], measure=name, unit="step", **exact)[rows["found"]]
             for name in ("start", "stop")
         ),
-        keys.assign(mean=rows["value"], measure=sized, **whole, **counted)[rows["value"].notna()],
-        keys.assign(mean=rows["share"], measure="share", unit="share", **counted)[
-            rows["share"].notna()
-        ],
+        *(part[part["mean"].notna()] for part in (sizes, shares)),
     ]
     found = pd.concat(parts, ignore_index=True).fillna({"against": ""})
     found.loc[found["measure"] == "level", ["count", "noun"]] = [0, ""]
     return estimates(found, step=last)
+
+
+def merged_windows(evidence: Sequence[Evidence], run: tuple[int, int]) -> dict[str, dict[str, Any]]:
+    """Windows by name, in a run from one checkpoint step to another: start, stop, evidence (names),
+    found; own windows also birth (step or None).
+    """
+    merged: list[dict[str, Any]] = []
+    born = [(one.moment, one.name) for one in evidence if one.moment is not None]
+    for (start, stop), name in sorted(born):
+        if merged and start < merged[-1]["stop"]:
+            merged[-1]["stop"] = max(merged[-1]["stop"], stop)
+            merged[-1]["evidence"].append(name)
+        else:
+            merged.append({"start": start, "stop": stop, "evidence": [name], "found": True})
+    whole = {"start": run[0], "stop": run[1], "evidence": [], "found": False}
+    main = max(merged, key=lambda window: len(window["evidence"]), default=whole)
+    windows = {"main": main} | {f"window_{i + 1}": window for i, window in enumerate(merged)}
+    for one in evidence:
+        start, stop = one.extent or run
+        names = [one.name] if one.extent else []
+        own = {"start": start, "stop": stop, "evidence": names, "found": bool(names)}
+        windows[one.name] = {**own, "birth": one.birth}
+    return windows
+
+
+def window_rows(
+    windows: dict[str, dict[str, Any]], evidence: Sequence[Evidence], curve: Curve, last: int
+) -> pd.DataFrame:
+    """Every window as estimates, and what the windows leave out, at the run's last checkpoint step.
+
+    Keys: window, role (``main``, ``apart`` for other merged ones, ``own``), setting (the steps as a
+    study's ``windows`` name them), evidence. Measures: start, stop, pieces (of evidence), share (of
+    the curve's change from first to last checkpoint; missing where it does not move). Without a
+    window: ``not_born``, and ``largest_change_outside_main``, whose mean is how many curves the
+    evidence names.
+    """
+    at = dict(zip(curve.steps.tolist(), curve.mean.tolist(), strict=True))
+    main = windows["main"]
+    rows = []
+    for name, window in windows.items():
+        start, stop, names = (window[key] for key in ("start", "stop", "evidence"))
+        role = "own" if "birth" in window else "main" if window == main else "apart"
+        keys = (name, role, f"[{start}, {stop}]", ", ".join(names))
+        share = (at[stop] - at[start]) / curve.change if curve.moves else np.nan
+        values = (start, stop, len(names), share)
+        rows += [(*keys, *pair) for pair in zip(_UNITS, values, strict=True)]
+    jumps = evidence_rows(evidence)
+    jumps = jumps[jumps["method"].str.startswith("largest_") & jumps["found"].astype(bool)]
+    outside = (jumps["start"] >= main["stop"]) | (jumps["stop"] <= main["start"])
+    without = {
+        "not_born": [one.name for one in evidence if one.extent is None],
+        "largest_change_outside_main": list(jumps.loc[outside, "evidence"]),
+    }
+    rows += [("", "", "", ", ".join(names), name, len(names)) for name, names in without.items()]
+    columns = ["window", "role", "setting", "evidence", "measure", "mean"]
+    units = {**_UNITS, **dict.fromkeys(without, "1")}
+    return estimates(pd.DataFrame(rows, columns=columns), units, step=last)

@@ -24,18 +24,14 @@ from circuit.estimates import ALL
 from circuit.landmarks import half_level
 from circuit.measures.sweep.curves import overall
 
-_HEAD = r"L\d+H\d+"
-
 
 @dataclass(frozen=True)
 class Curve:
     """One measure over checkpoints.
 
-    Attributes:
-        rule: ``level`` for a birth by threshold and change point, ``stays`` for a stabilisation.
-        direction: 1 where larger is better, −1 where smaller is.
-        level: of the threshold; None for half-way between the first and the last value.
-        count, noun: observations behind each mean, the fewest of any checkpoint.
+    ``rule``: ``level`` for a birth by threshold and change point, ``stays`` for a stabilisation;
+    ``direction``: −1 where smaller is better; ``level``: the threshold, None for half-way between
+    first and last value; ``count`` is the fewest of any checkpoint.
     """
 
     name: str
@@ -51,19 +47,15 @@ class Curve:
     noun: str = "events"
 
     @property
-    def better(self) -> Float[np.ndarray, " C"]:
-        """The edge of the band on the good side."""
-        return self.high if self.direction > 0 else self.low
-
-    @property
-    def worse(self) -> Float[np.ndarray, " C"]:
-        """The edge of the band on the bad side."""
-        return self.low if self.direction > 0 else self.high
+    def edges(self) -> tuple[Float[np.ndarray, " C"], Float[np.ndarray, " C"]]:
+        """The edges of the band on the good and on the bad side."""
+        return (self.high, self.low) if self.direction > 0 else (self.low, self.high)
 
     @property
     def moves(self) -> bool:
         """Whether the last checkpoint is better than the first beyond both bands."""
-        return bool(self.direction * (self.worse[-1] - self.better[0]) > 0)
+        better, worse = self.edges
+        return bool(self.direction * (worse[-1] - better[0]) > 0)
 
     @property
     def change(self) -> float:
@@ -85,10 +77,9 @@ def read_curves(
     threshold: float,
     stable: float,
 ) -> list[Curve]:
-    """Every curve of the module docstring.
+    """Every curve of the module, from a sweep's tables.
 
     Args:
-        rows, stages, components: a sweep's tables.
         split, heldout_split: whose accuracies are followed.
         threshold: accuracy from which an answer counts as learned.
         stable: rank correlation from which the order of heads counts as stable.
@@ -96,28 +87,25 @@ def read_curves(
     Raises:
         AnalysisError: a table has no rows of a measure, or they are of fewer than two checkpoints.
     """
-    found = [
-        _curve("accuracy", "share", overall(rows, split), level=threshold),
-        _curve("heldout_accuracy", "share", overall(rows, heldout_split), level=threshold),
-    ]
-    units = {"q": "probability", "r": "probability", "w": "logit"}
-    found += [_curve(name, units[name], overall(rows, "probes", name)) for name in units]
-
     stages, components = (
         part[(part["against"] == "") & (part["half"] == ALL)] for part in (stages, components)
     )
     effects = components[components["measure"] == "ablation_effect"]
-    effects = effects[effects["component"].str.fullmatch(_HEAD)]
+    effects = effects[effects["component"].str.fullmatch(r"L\d+H\d+")]
     largest = effects.loc[effects.groupby("step")["mean"].idxmax()]
-    found.append(_curve("importance", "logit", largest))
-
-    chosen = (stages["stage"] == "final_norm") & (stages["role"] == "prediction")
-    drift = stages[chosen & (stages["measure"] == "drift_reference")]
+    last = (stages["stage"] == "final_norm") & (stages["role"] == "prediction")
+    drift = stages[last & (stages["measure"] == "drift_reference")]
     own = (drift[["mean", "low", "high"]] == 0).all(axis=1)
-    found.append(_curve("drift", "1", drift[~own], direction=-1))
-
-    chosen = components["component"] == "heads"
-    ranks = components[chosen & (components["measure"] == "rank_correlation_ablation")]
+    units = {"q": "probability", "r": "probability", "w": "logit"}
+    found = [
+        _curve("accuracy", "share", overall(rows, split), level=threshold),
+        _curve("heldout_accuracy", "share", overall(rows, heldout_split), level=threshold),
+        *(_curve(name, unit, overall(rows, "probes", name)) for name, unit in units.items()),
+        _curve("importance", "logit", largest),
+        _curve("drift", "1", drift[~own], direction=-1),
+    ]
+    ranks = components[components["measure"] == "rank_correlation_ablation"]
+    ranks = ranks[ranks["component"] == "heads"]
     if ranks["mean"].notna().sum() > 1:
         found.append(_curve("ranks", "1", ranks, rule="stays", level=stable))
     return found
@@ -132,14 +120,7 @@ def _curve(name: str, unit: str, rows: pd.DataFrame, **how: Any) -> Curve:
             expected="one row at each of at least two checkpoints",
             do="name a sweep of the splits that this analysis asks for, over several checkpoints",
         )
-    return Curve(
-        name,
-        unit,
-        rows["step"].to_numpy(dtype=np.int64),
-        rows["mean"].to_numpy(dtype=np.float64),
-        rows["low"].to_numpy(dtype=np.float64),
-        rows["high"].to_numpy(dtype=np.float64),
-        int(rows["count"].min()),
-        noun=str(rows["noun"].iloc[0]),
-        **how,
-    )
+    steps = rows["step"].to_numpy(dtype=np.int64)
+    mean, low, high = (rows[end].to_numpy(dtype=np.float64) for end in ("mean", "low", "high"))
+    count, noun = int(rows["count"].min()), str(rows["noun"].iloc[0])
+    return Curve(name, unit, steps, mean, low, high, count, noun=noun, **how)

@@ -29,6 +29,7 @@ from circuit.training.optimizers import advance, moment_names
 _WARM_UP, _DECAY = 0.1, 0.5  # shares of the steps
 _JITTER = 1e-3  # of a state's length: the same state may be drawn twice
 _TINY = 1e-12
+_BATCH = 8192  # states whose activations are held at once
 
 
 class Weights(NamedTuple):
@@ -59,23 +60,12 @@ class Weights(NamedTuple):
 class Fit(Protocol):
     """How large a dictionary is, and how it is fitted."""
 
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def sparsity(self) -> float: ...
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def batch_size(self) -> int: ...
-
-    @property
-    def learning_rate(self) -> float: ...
-
-    @property
-    def seed(self) -> int: ...
+    size: int
+    sparsity: float
+    steps: int
+    batch_size: int
+    learning_rate: float
+    seed: int
 
 
 def fit_autoencoder(states: Float[Tensor, "n d"], settings: Fit) -> Weights:
@@ -88,7 +78,11 @@ def fit_autoencoder(states: Float[Tensor, "n d"], settings: Fit) -> Weights:
     def draw(count: int) -> Float[Tensor, "count d"]:
         return (states[torch.randint(len(states), (count,), generator=generator)] - mean) / scale
 
-    flat = _start(draw(size), generator).flat()
+    rows = draw(size)
+    noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
+    directions = normalize(rows + _JITTER * noise, dim=1)
+    zeros = rows.new_zeros
+    flat = Weights(directions.T, zeros(size), directions, zeros(width)).flat()
     adam = OptimizerSettings(
         learning_rate=settings.learning_rate, betas=(0.9, 0.999), weight_decay=0
     )
@@ -101,15 +95,11 @@ def fit_autoencoder(states: Float[Tensor, "n d"], settings: Fit) -> Weights:
         advance(adam.model_copy(update={"learning_rate": rate}), flat, moments, gradient, step)
     found = Weights.views(flat, width, size)
     found = found._replace(b_enc=found.b_enc * scale, b_dec=found.b_dec * scale + mean)
-    return _in_order(found, states)
-
-
-def _start(rows: Float[Tensor, "F d"], generator: torch.Generator) -> Weights:
-    """Step 3 of the module, from one centred state per feature."""
-    noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
-    directions = normalize(rows + _JITTER * noise, dim=1)
-    zeros = rows.new_zeros
-    return Weights(directions.T, zeros(len(rows)), directions, zeros(rows.shape[1]))
+    squares = torch.stack([found.activations(x).square().sum(0) for x in states.split(_BATCH)])
+    order = squares.sum(0).argsort(descending=True, stable=True)
+    return found._replace(
+        W_enc=found.W_enc[:, order], b_enc=found.b_enc[order], W_dec=found.W_dec[order]
+    )
 
 
 def _gradient(
@@ -123,13 +113,3 @@ def _gradient(
         error = (x - active @ weights.W_dec - weights.b_dec).square().sum(1).mean()
         loss = error + sparsity * active.sum(1).mean()
         return torch.autograd.grad(loss, leaf)[0]
-
-
-def _in_order(weights: Weights, states: Float[Tensor, "n d"], batch: int = 8192) -> Weights:
-    """Features sorted by their mean squared activation, the largest first."""
-    squares = sum(weights.activations(part).square().sum(0) for part in states.split(batch))
-    assert isinstance(squares, Tensor)
-    order = squares.argsort(descending=True, stable=True)
-    return weights._replace(
-        W_enc=weights.W_enc[:, order], b_enc=weights.b_enc[order], W_dec=weights.W_dec[order]
-    )

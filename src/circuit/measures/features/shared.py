@@ -1,12 +1,10 @@
 """One dictionary for all checkpoints: fitted, judged, and its features told apart.
 
-1. One pass per checkpoint leaves the states at the stage
-   (:mod:`circuit.measures.features.pooled_states`).
-2. An autoencoder is fitted to those of programs with even numbers, all checkpoints together
-   (:mod:`circuit.measures.features.autoencoder`).
-3. It is judged at every checkpoint on programs with odd numbers
+1. One pass per checkpoint leaves the states at the stage. An autoencoder is fitted to those of
+   programs with even numbers, of all checkpoints (:mod:`circuit.measures.features.autoencoder`).
+2. It is judged at every checkpoint on programs with odd numbers
    (:mod:`circuit.measures.features.reconstruction`).
-4. Every feature is described by when it lives and what it fires on, and families are formed of
+3. Every feature is described by when it lives and what it fires on, and families are formed of
    features that tell the same (:mod:`circuit.measures.features.families`).
 """
 
@@ -26,15 +24,14 @@ from circuit.measures.features.autoencoder import Fit, fit_autoencoder
 from circuit.measures.features.families import (
     choose_families,
     family_rows,
-    feature_rows,
     features_table,
+    labels_of,
     scores,
+    share_rows,
     tallies,
     tell_all,
 )
-from circuit.measures.features.pooled_states import pool_states
-from circuit.measures.features.reconstruction import lives, reconstruction
-from circuit.measures.features.telling import labels_of
+from circuit.measures.features.reconstruction import lives, pool_states, reconstruction
 from circuit.measures.states.grouped_states import Grouping
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.model.transformer import Decoder
@@ -46,9 +43,7 @@ _KEYS = ("family", "role", "label", "named_by", "members")
 
 
 class Shared(NamedTuple):
-    """A dictionary and what is known of it: estimates about the whole, its families and labels
-    (``rows``), and about single ``features`` (:mod:`circuit.measures.features.families`).
-    """
+    """A dictionary, and estimates about the whole, its families and labels, and about features."""
 
     dictionary: Dictionary
     rows: pd.DataFrame
@@ -58,17 +53,10 @@ class Shared(NamedTuple):
 class DictionaryAsked(Fit, Grouping, Protocol):
     """Of which states a dictionary is made, and how; the settings of ``shared_features``."""
 
-    @property
-    def stage(self) -> str: ...
-
-    @property
-    def first(self) -> int: ...
-
-    @property
-    def least_rate(self) -> float: ...
-
-    @property
-    def family(self) -> int: ...
+    stage: str
+    first: int
+    least_rate: float
+    family: int
 
 
 def shared_features(
@@ -80,9 +68,6 @@ def shared_features(
     settings: DictionaryAsked,
 ) -> Shared:
     """Make a dictionary of the states at ``settings.stage`` and describe its features.
-
-    Args:
-        steps: checkpoints in order; those before ``settings.first`` are left out.
 
     Raises:
         AnalysisError: no checkpoint is left, the stage does not exist or holds no residual states,
@@ -99,24 +84,24 @@ def shared_features(
         )
     pooled = pool_states(decoder, theta, kept, split, site)
     dictionary = Dictionary(*fit_autoencoder(pooled.fitting(), settings), stage=site)
-    judged = reconstruction(dictionary, pooled, settings.least_rate)
-    labels = labels_of(pooled, vocabulary, settings)
-    halves = tell_all(dictionary, pooled, labels)
-    families = choose_families(labels, halves, settings.family, settings.least_rate)
-    if not any(len(family.members) for family in families.values()):
+    judged, rates = reconstruction(dictionary, pooled, settings.least_rate)
+    known = tell_all(dictionary, pooled, labels_of(pooled, vocabulary, settings))
+    families = choose_families(known, settings.family, settings.least_rate)
+    firing = [family for family in families if len(family.members)]
+    if not firing:
         raise AnalysisError(
             what=f"no feature of the dictionary fires at {' or '.join(settings.roles)}",
             where=f"states at {site}, step {kept[-1]}",
             expected="features that fire at the last checkpoint",
             do="lower sparsity, or fit for more steps",
         )
-    features = features_table(labels, halves, lives(judged.rates, kept, settings.least_rate))
+    features = features_table(known, lives(rates, kept, settings.least_rate))
     parts = [
-        judged.rows,
-        family_rows(families, labels, halves, kept[-1]),
-        scores(dictionary, pooled, families),
+        judged,
+        family_rows(firing, kept[-1]),
+        scores(dictionary, pooled, firing),
         tallies(features, kept[-1]),
     ]
     rows = estimates(pd.concat(parts, ignore_index=True).fillna(dict.fromkeys(_KEYS, "")))
-    members = {name: tuple(found.members.tolist()) for name, found in families.items()}
-    return Shared(replace(dictionary, families=members), rows, feature_rows(features, kept[-1]))
+    members = {family.keys["family"]: tuple(family.members.tolist()) for family in families}
+    return Shared(replace(dictionary, families=members), rows, share_rows(features, kept[-1]))

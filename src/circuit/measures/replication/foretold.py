@@ -1,20 +1,32 @@
-"""How well the order predicted before birth is that in which routes were born.
+"""Which route was born when, and how well features from before its birth foretell the order.
 
-1. Per run, cutoff and predictor: *rank correlation* (Spearman) of predicted with actual order over
+1. *Birth*. A route's strength at every checkpoint comes from the scan of its run. It is born at the
+   first checkpoint from which on it has at least a given fraction of the largest strength that any
+   head has at the end (the *level*), with an interval above 0. A route that is never born is
+   censored: it comes after all born ones, tied with the other censored ones. Checkpoints are
+   coarse, so routes may also be born together.
+2. *Candidates* at a cutoff are the routes that are not born yet; the others are left out. Their
+   *actual order* is that of their births; everything else comes from before the cutoff.
+3. *Predictors*. Every feature predicts by itself: the larger, the earlier. The *ranking* is the
+   mean of a candidate's ranks under the features of ``RANKED``, one for each thing that could tell:
+   strength, alignment with training's descent, what the optimizer remembers, the update that the
+   head has to itself, growth that it shares with no other. List and signs are fixed here and
+   fitted to nothing.
+4. Per run, cutoff and predictor: *rank correlation* (Spearman) of predicted with actual order over
    the candidates; 1 says that all were foretold. Where no candidate is born after the cutoff there
    is no order and no correlation. The interval resamples candidates.
-2. Pooled: the mean over the runs that have a correlation. Its interval resamples runs, and the
+5. Pooled: the mean over the runs that have a correlation. Its interval resamples runs, and the
    candidates of every run drawn. All predictors share the resamples, and the *advantage* of the
    ranking over a baseline is a difference within each run that has both, so its interval is paired.
-3. *Random orders*: the same mean for births in an order drawn at random, and the excess of the
+6. *Random orders*: the same mean for births in an order drawn at random, and the excess of the
    correlation over it, resample by resample. Their range shows what so few routes, with ties as
    they are, give by chance alone. A bootstrap does not: where one route is born, a predictor that
    puts it first has no resample that says otherwise.
-4. *First born* and *strongest at the end*: whether the candidate that is predicted first is among
+7. *First born* and *strongest at the end*: whether the candidate that is predicted first is among
    the first to be born, or becomes the strongest. k of n runs, with the exact interval of Clopper &
    Pearson (1934), beside the share of hits that drawing a candidate would have. A predictor whose
    first place is shared names nobody, and that run does not count for it.
-5. Who looks at k cutoffs for the earliest that tells must not be misled by one of them: rows that
+8. Who looks at k cutoffs for the earliest that tells must not be misled by one of them: rows that
    hold ``at once`` have intervals of level 1 - 5%/k (Bonferroni), beside those of 95% that hold
    ``alone``. It *could be known* from the first cutoff at which they show the ranking beyond random
    orders and ahead of every baseline. A baseline that ties all candidates foretells nothing, and
@@ -27,18 +39,41 @@ Heads of one model are no independent draws, and with few runs an interval over 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from scipy.stats import binomtest
 
+from circuit.errors import AnalysisError
 from circuit.estimates import EXCESS, estimates, keys_of
 from circuit.evidence import Estimate, verdict
-from circuit.measures.replication.route_births import BASELINES, RANKED, RANKING, birth_rows
+from circuit.landmarks import stays_from, step_at
 from circuit.statistics import LEVEL, RESAMPLES, TINY, correlations, draws, shuffled
 
+RANKED = (
+    "strength",
+    "alignment (tokens)",
+    "component_share (momentum)",
+    "own_update_norm",
+    "unique_growth",
+)
+"""Features whose ranks the ranking takes the mean of; of each, larger predicts earlier."""
+RANKING = "ranking"
+LAYER = "layer"
+BASELINES = ("strength", "gradient_norm", LAYER)
+"""What a better predictor has to beat: the route that is strongest already, the one that is
+steepest, and the number of the head's layer, which knows nothing of the run."""
+ROW_UNITS = {
+    "step": "step",
+    "value": "unit of the predictor",
+    **dict.fromkeys(("predicted", "actual"), "1"),
+    "final": "unit of the measure",
+}
+_COLUMNS = ["step", "head", "predictor", "value", "predicted", "actual", "arrives", "final"]
+_LEFT_OUT = "rounding"  # float32's own part of an update foretells nothing
 POOLED = "pooled"
 RANDOM, DRAWN = "random orders", "drawing a candidate"
 CORRELATION, ADVANTAGE = "rank_correlation", "advantage"
@@ -46,54 +81,162 @@ FIRST_BORN, STRONGEST = "first_born", "strongest_at_end"
 ALONE, AT_ONCE = "alone", "at once"
 _KEYS = ("run", "predictor", "over", "holds")
 _NUMBERS = {"step": int, "count": int, **dict.fromkeys(("mean", "low", "high"), float)}
+Rows = list[dict[str, object]]
+
+
+def births(scan: pd.DataFrame, measure: str, fraction: float) -> pd.DataFrame:
+    """Which routes of a run were born, when, and in which order.
+
+    Args:
+        scan: ``rows`` of :class:`circuit.measures.heads.scan.Scan`.
+        fraction: of the largest strength at the end.
+
+    Returns:
+        head, born, step (NaN where not born), order (1 is first; the censored share the last
+        ranks), level, final, low, high, count, unit, last: the strength at the last checkpoint,
+        that checkpoint, and the interval over events.
+
+    Raises:
+        AnalysisError: the scan has no such measure.
+    """
+    rows = scan[(scan["half"] == "all") & (scan["measure"] == measure)]
+    if rows.empty:
+        raise AnalysisError(
+            what=f"the scan has no measure {measure!r}",
+            where="births of routes",
+            expected=f"one of {', '.join(dict.fromkeys(scan['measure']))}",
+            do="name another measure",
+        )
+    mean, low = (rows.pivot(index="step", columns="head", values=v) for v in ("mean", "low"))
+    level = fraction * float(mean.iloc[-1].max())
+    # Without a route that is above 0 at the end there is no level to reach.
+    strong = (mean >= level) & (low > 0) & (level > 0)
+    found = rows[rows["step"] == rows["step"].max()].set_index("head").loc[mean.columns]
+    step = step_at(mean.index.to_numpy(), stays_from(strong.to_numpy().T))
+    found = found[["mean", "low", "high", "count", "unit", "step"]].reset_index()
+    found = found.rename(columns={"mean": "final", "step": "last"})
+    order = pd.Series(step).rank(na_option="bottom")
+    return found.assign(born=np.isfinite(step), step=step, order=order, level=level)
+
+
+def birth_rows(born: pd.DataFrame) -> pd.DataFrame:
+    """Estimates of the :func:`births` of some runs, by run and head.
+
+    ``birth`` (a step; missing where a route is not born), ``birth_order``, ``final_strength``, and
+    by run the ``birth_level``, the strength to be reached.
+    """
+    at = born[["run", "head"]].assign(step=born["last"])
+    level = at.assign(measure="birth_level", mean=born["level"], unit=born["unit"], head="")
+    strength = born[["low", "high", "count", "unit"]].assign(mean=born["final"], noun="events")
+    parts = [
+        at.assign(measure="birth", mean=born["step"], unit="step"),
+        at.assign(measure="birth_order", mean=born["order"], unit="1"),
+        at.assign(measure="final_strength").join(strength),
+        level.drop_duplicates(),
+    ]
+    return pd.concat([estimates(part) for part in parts], ignore_index=True)
+
+
+def predictions(features: pd.DataFrame, born: pd.DataFrame) -> pd.DataFrame:
+    """The candidates of a run in the order that every predictor gives them, at every cutoff.
+
+    Args:
+        features: of :func:`circuit.measures.routes.early.run_features`, no controls.
+        born: of :func:`births`.
+
+    Returns:
+        step (the cutoff), head, predictor, value, predicted (rank by the predictor, 1 is first),
+        actual (rank by birth), arrives (whether it is born at all), final. A cutoff at which every
+        route is born has no rows. Values of the ranking are mean ranks: the least is first.
+
+    Raises:
+        AnalysisError: a head has features and no birth, or a feature of the ranking is missing.
+    """
+    parts = (" (" + features["part"] + ")").where(features["part"] != "", "")
+    named = features.assign(predictor=features["measure"] + parts)
+    named = named[named["part"] != _LEFT_OUT]
+    missing = sorted({*RANKED, *BASELINES} - set(named["predictor"]) - {LAYER})
+    unknown = sorted(set(named["head"]) - set(born["head"]))
+    if missing or unknown:
+        what = f"no feature {missing[0]!r}" if missing else f"no birth of head {unknown[0]!r}"
+        raise AnalysisError(
+            what=f"there is {what}",
+            where="ranking of routes",
+            expected="every feature of the ranking, and every head in the scan",
+            do="let `features` and `scan` name analyses of the same runs",
+        )
+    about = born.set_index("head")
+    found = [pd.DataFrame(columns=_COLUMNS)]
+    for step, part in named.groupby("step"):
+        values = part.pivot(index="head", columns="predictor", values="mean")
+        values = values[~(about["step"].loc[values.index] <= step)]
+        if values.empty:
+            continue
+        values[LAYER] = values.index.str.extract(r"^L(\d+)H", expand=False).astype(float)
+        ranks = values.rank(ascending=False)
+        values[RANKING] = ranks[list(RANKED)].mean(axis=1)
+        ranks[RANKING] = values[RANKING].rank()
+        candidates = about.loc[values.index]
+        actual = candidates["step"].rank(na_option="bottom")
+        candidates = candidates.assign(step=step, actual=actual, arrives=candidates["born"])
+        for name in (RANKING, LAYER, *dict.fromkeys(part["predictor"])):
+            told = {"predictor": name, "value": values[name], "predicted": ranks[name]}
+            found.append(candidates.assign(**told).reset_index()[_COLUMNS])
+    return pd.concat(found[1:] or found, ignore_index=True)
+
+
+def foretold(
+    features: Sequence[pd.DataFrame],
+    scans: Sequence[pd.DataFrame],
+    runs: Sequence[str],
+    measure: str,
+    fraction: float,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The :func:`predictions` and the :func:`births` of all runs, each row with its run."""
+    born = [births(scan, measure, fraction) for scan in scans]
+    told = [predictions(*both) for both in zip(features, born, strict=True)]
+    rows, every = (
+        pd.concat([part.assign(run=run) for part, run in zip(parts, runs, strict=True)])
+        for parts in (told, born)
+    )
+    return rows.reset_index(drop=True), every.reset_index(drop=True)
 
 
 class _Run(NamedTuple):
-    """Correlations at one cutoff, in r resamples and with r random orders.
+    """Correlations at one cutoff, the value before those of r resamples, and with r random orders.
 
     Of P predictors, then the ranking's advantages over ``BASELINES``, for which there is no chance.
     ``counts`` are the candidates, or the runs, behind each value.
     """
 
-    values: Float[np.ndarray, " P"]
-    drawn: Float[np.ndarray, "r P"]
+    drawn: Float[np.ndarray, "r+1 P"]
     chance: Float[np.ndarray, "r P"]
     counts: Int[np.ndarray, " P"]
 
 
 def scores(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Scores of every predictor at every cutoff, by run and pooled; see the module.
+    """Scores of every predictor at every cutoff, from the :func:`predictions` of some runs.
 
-    Args:
-        rows: run, and the columns of :func:`circuit.measures.replication.route_births.predictions`.
-
-    Returns:
-        Estimates by run (or ``pooled``), predictor, over (the baseline that the ranking is ahead
-        of) and holds (``alone`` or ``at once``, for all cutoffs). Measures are
-        ``rank_correlation``, ``advantage``, ``first_born`` and ``strongest_at_end``.
+    Estimates by run (or ``pooled``), predictor, over (the baseline that the ranking is ahead of)
+    and holds (``alone`` or ``at once``, for all cutoffs). Measures are ``rank_correlation``,
+    ``advantage``, ``first_born`` and ``strongest_at_end``.
     """
-    found: list[dict[str, object]] = []
+    found: Rows = []
     cutoffs = rows["step"].nunique()
     for step, at in rows.groupby("step"):
         predictors = list(dict.fromkeys(at["predictor"]))
         runs = {str(run): part for run, part in at.groupby("run", sort=False)}
-        told = {
-            run: _correlated(part, predictors, seed + i)
-            for i, (run, part) in enumerate(runs.items())
-        }
-        ordered = {run: result for run, result in told.items() if result is not None}
+        ordered = {}
+        for i, (run, part) in enumerate(runs.items()):
+            if (result := _correlated(part, predictors, seed + i)) is not None:
+                ordered[run] = result
         if ordered:
             ordered[POOLED] = _pooled(list(ordered.values()), seed)
-        for run, result in ordered.items():
-            found += _rows(run, int(step), predictors, result, cutoffs)
+        for run, correlated in ordered.items():
+            found += _rows(run, int(step), predictors, correlated, cutoffs)
         found += _hits(runs, int(step), predictors)
     columns = [*_KEYS, "step", "measure", "against", "unit", "mean", "low", "high", "count", "noun"]
     return estimates(pd.DataFrame(found, columns=columns).astype(_NUMBERS))
-
-
-def judged(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of the predictions, those of the ranking and the baselines."""
-    return rows[rows["predictor"].isin((RANKING, *BASELINES))]
 
 
 def known_from(scored: pd.DataFrame) -> int | None:
@@ -124,10 +267,9 @@ def _correlated(part: pd.DataFrame, predictors: list[str], seed: int) -> _Run | 
         [correlations(drawn, np.tile(order, (RESAMPLES, 1))) for order in orders[1:]], 1
     )
     # Of the same run: a baseline may have a correlation in fewer runs than the ranking has.
-    own = found[:, predictors.index(RANKING)]
-    ahead = np.stack([own - found[:, predictors.index(name)] for name in BASELINES], 1)
-    found = np.hstack([found, ahead])
-    return _Run(found[0], found[1:], chance, np.full(found.shape[1], n))
+    own, *others = (found[:, [predictors.index(name)]] for name in (RANKING, *BASELINES))
+    found = np.hstack([found, *(own - other for other in others)])
+    return _Run(found, chance, np.full(found.shape[1], n))
 
 
 def _spearman(
@@ -156,116 +298,87 @@ def _pooled(runs: list[_Run], seed: int) -> _Run:
     generator = np.random.default_rng((seed, len(runs)))  # a stream that no single run has
     shape = (RESAMPLES, len(runs))
     which, place = (generator.integers(top, size=shape) for top in (len(runs), RESAMPLES))
-    stacked, values = (
-        np.stack(part) for part in zip(*((r.drawn, r.values) for r in runs), strict=True)
-    )
-    return _Run(
-        _mean(values),
-        _mean(stacked[which, place].transpose(1, 0, 2)),
-        _mean(np.stack([run.chance for run in runs])),
-        np.isfinite(values).sum(0),
-    )
+    drawn, chance = (np.stack(part) for part in zip(*(run[:2] for run in runs), strict=True))
+    again = drawn[which, 1 + place].transpose(1, 0, 2)
+    every = np.concatenate([drawn[:, :1], again], 1)
+    # Over the runs that have a number; NaN where none has.
+    found, chance = (np.ma.masked_invalid(x).mean(0).filled(np.nan) for x in (every, chance))
+    return _Run(found, chance, np.isfinite(drawn[:, 0]).sum(0))
 
 
-def _mean(values: Float[np.ndarray, "R ..."]) -> Float[np.ndarray, "..."]:
-    """Mean over the runs that have a number; NaN where none has."""
-    there = np.isfinite(values)
-    number = there.sum(0)
-    total = np.where(there, values, 0).sum(0)
-    mean: Float[np.ndarray, ...] = np.divide(
-        total, number, out=np.full(total.shape, np.nan), where=number > 0
-    )
-    return mean
-
-
-def _rows(
-    run: str, step: int, predictors: list[str], result: _Run, cutoffs: int
-) -> list[dict[str, object]]:
+def _rows(run: str, step: int, predictors: list[str], result: _Run, cutoffs: int) -> Rows:
     """Correlations of all predictors beside random orders, and the ranking's advantages."""
-    found: list[dict[str, object]] = []
+    found: Rows = []
     tails = {ALONE: (1 - LEVEL) / 2, AT_ONCE: (1 - LEVEL) / 2 / cutoffs}
     noun = "runs" if run == POOLED else "candidates"
 
-    def add(
-        predictor: str, value: float, drawn: Float[np.ndarray, " r"], count: int, **keys: str
-    ) -> None:
+    def add(value: float, drawn: Float[np.ndarray, " r"], count: int, **keys: str) -> None:
         present = drawn[np.isfinite(drawn)]
-        about = {"run": run, "step": step, "predictor": predictor, "over": "", "against": ""}
-        about |= {"measure": CORRELATION, "unit": "correlation", "noun": noun, **keys}
+        about = {"run": run, "step": step, "over": "", "against": "", "noun": noun}
+        about |= {"measure": CORRELATION, "unit": "correlation", **keys}
         if np.isfinite(value) and len(present):
             for holds, tail in tails.items():
                 low, high = np.quantile(present, [tail, 1 - tail])
                 ends = {"mean": value, "low": low, "high": high, "count": int(count)}
                 found.append({**about, **ends, "holds": holds})
 
-    own = predictors.index(RANKING)
     for i, predictor in enumerate(predictors):
-        value, drawn, chance = result.values[i], result.drawn[:, i], result.chance[:, i]
-        add(predictor, value, drawn, result.counts[i])
+        value, drawn, chance = result.drawn[0, i], result.drawn[1:, i], result.chance[:, i]
+        add(value, drawn, result.counts[i], predictor=predictor)
         if np.isfinite(value):
-            add(predictor, 0.0, chance, result.counts[i], against=RANDOM)
+            add(0.0, chance, result.counts[i], predictor=predictor, against=RANDOM)
             beyond = drawn - chance
             beyond = np.where(np.abs(beyond) < TINY, 0.0, beyond)
-            add(predictor, value, beyond, result.counts[i], against=EXCESS)
-    for i, baseline in enumerate(BASELINES, start=len(predictors)):
-        at = i if np.isfinite(result.values[i]) else own
-        ahead = {"measure": ADVANTAGE, "over": baseline}
-        add(RANKING, result.values[at], result.drawn[:, at], result.counts[at], **ahead)
+            add(value, beyond, result.counts[i], predictor=predictor, against=EXCESS)
+    for i, over in enumerate(BASELINES, start=len(predictors)):
+        at = i if np.isfinite(result.drawn[0, i]) else predictors.index(RANKING)
+        ahead = {"measure": ADVANTAGE, "predictor": RANKING, "over": over}
+        add(result.drawn[0, at], result.drawn[1:, at], result.counts[at], **ahead)
     return found
 
 
-def _hits(
-    runs: dict[str, pd.DataFrame], step: int, predictors: list[str]
-) -> list[dict[str, object]]:
+def _hits(runs: dict[str, pd.DataFrame], step: int, predictors: list[str]) -> Rows:
     """Whether whom a predictor puts first is first born, and strongest at the end."""
-    found: list[dict[str, object]] = []
-    for predictor in predictors:
-        for measure in (FIRST_BORN, STRONGEST):
-            told = {}
-            for run, part in runs.items():
-                own = part[part["predictor"] == predictor]
-                if measure == STRONGEST:
-                    target = own["final"] == own["final"].max()
-                else:
-                    target = own["arrives"] & (own["actual"] == own["actual"].min())
-                first = own["predicted"] == own["predicted"].min()
-                # Two candidates at least, one of them named, and one that arrives.
-                if len(own) > 1 and first.sum() == 1 and target.any():
-                    told[run] = (float(target[first].iloc[0]), float(target.mean()), len(own))
-            about = {"step": step, "predictor": predictor, "over": "", "holds": ALONE}
-            about |= {"measure": measure, "unit": "share"}
-            for run, (hit, chance, count) in told.items():
-                found += _beside({**about, "run": run, "noun": "candidates"}, hit, chance, count)
-            if told:
-                hits, chances, _ = (np.array(column) for column in zip(*told.values(), strict=True))
-                exact = binomtest(int(hits.sum()), len(hits)).proportion_ci(LEVEL, "exact")
-                ends = {"run": POOLED, "noun": "runs", "low": exact.low, "high": exact.high}
-                found += _beside({**about, **ends}, hits.mean(), chances.mean(), len(hits))
+    found: Rows = []
+    for predictor, measure in product(predictors, (FIRST_BORN, STRONGEST)):
+        told = []
+        for run, part in runs.items():
+            own = part[part["predictor"] == predictor]
+            if measure == STRONGEST:
+                target = own["final"] == own["final"].max()
+            else:
+                target = own["arrives"] & (own["actual"] == own["actual"].min())
+            first = own["predicted"] == own["predicted"].min()
+            # Two candidates at least, one of them named, and one that arrives.
+            if len(own) > 1 and first.sum() == 1 and target.any():
+                hit = {"run": run, "mean": float(target[first].iloc[0]), "noun": "candidates"}
+                told.append(({**hit, "count": len(own)}, float(target.mean())))
+        if told:
+            hits, chances = np.array([(hit["mean"], chance) for hit, chance in told]).T
+            exact = binomtest(int(hits.sum()), len(hits)).proportion_ci(LEVEL, "exact")
+            ends = {"low": exact.low, "high": exact.high, "count": len(hits), "noun": "runs"}
+            told.append(({"run": POOLED, "mean": hits.mean(), **ends}, chances.mean()))
+        about = {"step": step, "predictor": predictor, "over": "", "holds": ALONE}
+        about |= {"measure": measure, "unit": "share"}
+        for hit, chance in told:
+            drawn = {"run": hit["run"], "against": DRAWN, "mean": chance, "count": 0, "noun": ""}
+            found += [{**about, "against": "", **hit}, {**about, **drawn}]
     return found
 
 
-def _beside(
-    about: dict[str, object], hit: float, chance: float, count: int
-) -> list[dict[str, object]]:
-    """A share of hits, and that of a candidate drawn, which is exact."""
-    bare = {key: value for key, value in about.items() if key not in ("low", "high", "noun")}
-    return [
-        {**about, "against": "", "mean": hit, "count": count},
-        {**bare, "against": DRAWN, "mean": chance, "count": 0, "noun": ""},
-    ]
-
-
-def study_rows(told: Mapping[float, Any], cutoffs: Sequence[int], seed: int) -> pd.DataFrame:
+def study_rows(
+    told: Mapping[float, tuple[pd.DataFrame, pd.DataFrame]], cutoffs: Sequence[int], seed: int
+) -> pd.DataFrame:
     """All estimates, by the threshold at which a route counts as born.
 
-    Args:
-        told: :class:`circuit.measures.replication.route_births.Foretold` by threshold: of the first
-            everything is told, of the others what the ranking and its baselines foretell.
+    Of the first, everything is told that :func:`foretold` gives; of the others, what the ranking
+    and its baselines foretell.
     """
     parts: list[pd.DataFrame] = []
     for threshold, (rows, born) in told.items():
         first = not parts
-        scored = scores(rows if first else judged(rows), seed)
+        judged = rows[rows["predictor"].isin((RANKING, *BASELINES))]
+        scored = scores(rows if first else judged, seed)
         known = pd.DataFrame({"run": [POOLED], "mean": [known_from(scored)], "step": cutoffs[-1]})
         gaps = _undefined(scored, cutoffs)
         found = [scored, gaps, birth_rows(born), *_counts(born, cutoffs), _places(rows)]

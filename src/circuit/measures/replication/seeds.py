@@ -67,15 +67,17 @@ def _rows(result: SeedResult) -> pd.DataFrame:
     """One run's numbers."""
     scan = result.scan
     grown = scan[(scan["measure"] == "growth") & (scan["half"] == CONFIRMATION)]
-    grown = grown[grown["chosen"] != ""].drop(columns=[k for k in keys_of(scan) if k not in _KEPT])
+    grown = grown[grown["chosen"] != ""].drop(
+        columns=[k for k in keys_of(scan) if k not in ("head", "chosen")]
+    )
     role = grown[grown["against"] == ""].set_index("chosen")
     lead = role["mean"]["winner"] - role["mean"]["runner_up"]
     about = {"half": CONFIRMATION, "unit": role["unit"]["winner"]}
     whole = sum(result.components.values())
     step = int(grown["step"].max())
     winner = {"chosen": "winner", "head": role["head"]["winner"], "step": step}
-    shares = pd.DataFrame(
-        {"component": name, "mean": value / whole} for name, value in result.components.items()
+    shares = (
+        (pd.Series(result.components) / whole).rename_axis("component").reset_index(name="mean")
     )
     parts = [
         estimates(grown),
@@ -86,13 +88,10 @@ def _rows(result: SeedResult) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).assign(run=result.run, seed=str(result.seed))
 
 
-_KEPT = ("head", "chosen")
-
-
 def _shown(rows: pd.DataFrame, step: int) -> pd.DataFrame:
     """In how many runs the winner grows beyond the control, and how many runs there are."""
-    beyond = rows[(rows["measure"] == "growth") & (rows["chosen"] == "winner")]
-    ends = beyond.loc[beyond["against"] == EXCESS, ["mean", "low", "high", "count"]].to_numpy()
+    beyond = rows[(rows["measure"] == "growth") & (rows["against"] == EXCESS)]
+    ends = beyond.loc[beyond["chosen"] == "winner", ["mean", "low", "high", "count"]].to_numpy()
     hits, runs = sum(verdict(Estimate(*row)) == "shown" for row in ends), rows["run"].nunique()
     exact = binomtest(hits, runs).proportion_ci(LEVEL, "exact")
     share = {"measure": "share_of_runs", "mean": hits / runs, "unit": "share", "count": runs}

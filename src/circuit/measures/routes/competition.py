@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -25,9 +25,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.config.recipe import ModelSettings
-from circuit.config.scalar import EVERY, ScalarSettings
+from circuit.config.scalar import EVERY, Route, ScalarSettings
 from circuit.estimates import estimates
-from circuit.measures.routes.descent import align, loss_gradient, objective_batches
+from circuit.measures.routes.descent import Pushes, align, loss_gradient, run_batches
 from circuit.model.sites import every_head, head_name
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
@@ -46,12 +46,9 @@ Batches = Mapping[str, Mapping[str, Sequence[Batch]]]
 
 
 class RouteFrame(NamedTuple):
-    """What the routes did over a window's checkpoints.
-
-    ``rows``: estimates by route, split, programs and objective. Measures are ``strength`` and
-    ``change`` (over events), ``alignment`` and ``push`` (over chunks of programs; with a split,
-    what its programs are to the run, and an objective). ``values`` [S, E] by step, the routes in
-    the order in which they were given. ``backward`` counts backward passes.
+    """What the routes did: estimates by route, split, programs and objective (``strength`` and
+    ``change`` over events, ``alignment`` and ``push`` over chunks of programs); their values by
+    step, the routes in their given order; and how many backward passes that took.
     """
 
     rows: pd.DataFrame
@@ -65,10 +62,7 @@ def expand_routes(
     """The routes with ``head: every`` replaced by one route per head, named ``ROUTE L1H3``.
 
     Where the stage is what a layer's attention reads, these are the heads of that layer: no other
-    head reads that state.
-
-    Returns:
-        Settings, and the name in the given ones, by route.
+    head reads that state. Returned are settings, and the name in the given ones, by route.
     """
     heads = [head_name(head) for head in every_head(shape)]
     found, families = {}, {}
@@ -83,26 +77,11 @@ def expand_routes(
     return found, families
 
 
-class RoutesAsked(Protocol):
-    """Which routes, on what; the settings of a ``route_competition``."""
+class RoutesAsked(Pushes, Protocol):
+    """Which routes, and where their gradients are taken; the settings of ``route_competition``."""
 
-    @property
-    def routes(self) -> Mapping[str, ScalarSettings]: ...
-
-    @property
-    def split(self) -> str: ...
-
-    @property
-    def train_programs(self) -> int: ...
-
-    @property
-    def chunks(self) -> int: ...
-
-    @property
-    def checkpoints(self) -> int: ...
-
-    @property
-    def seed(self) -> int: ...
+    routes: dict[str, Route]
+    checkpoints: int
 
 
 def run_routes(
@@ -112,7 +91,7 @@ def run_routes(
     window: tuple[int, int],
     dictionaries: Mapping[str, Dictionary] | None = None,
 ) -> tuple[RouteFrame, pd.DataFrame]:
-    """The routes of an analysis of a finished run.
+    """The routes of a finished run; see the module.
 
     Args:
         decoder: the run's model, or one that computes the same and counts.
@@ -121,41 +100,19 @@ def run_routes(
     Returns:
         What they did; and what they are: route, family (its name in the settings), unit.
     """
-    events, vocabulary = record.probes(settings.split), record.benchmark.vocabulary
+    events, every = record.probes(settings.split), record.manifest.steps
     specs, families = expand_routes(settings.routes, decoder.settings)
+    measured = (decoder, events, record.value_ids)
     context = ScalarContext(
-        decoder,
-        events,
-        record.value_ids,
-        {},
-        record.theta,
-        window,
-        record.manifest.steps[-1],
-        dictionaries=dictionaries or {},
+        *measured, {}, record.theta, window, every[-1], dictionaries=dictionaries or {}
     )
     scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
-    names = dict.fromkeys((record.manifest.recipe.train_split, settings.split))
-    batches = {
-        name: objective_batches(
-            record.split(name).head(settings.train_programs),
-            vocabulary,
-            settings.chunks,
-            settings.seed,
-        )
-        for name in names
-    }
-    steps = [step for step in record.manifest.steps if window[0] <= step <= window[1]]
-    frame = follow_routes(
-        decoder,
-        record.theta,
-        steps,
-        spread(steps, settings.checkpoints),
-        events,
-        record.value_ids,
-        scalars,
-        batches,
-        record.manifest.recipe.train_split,
-    )
+    trained = record.manifest.recipe.train_split
+    names = dict.fromkeys((trained, settings.split))
+    batches = {name: run_batches(record, name, settings) for name in names}
+    steps = [step for step in every if window[0] <= step <= window[1]]
+    at = spread(steps, settings.checkpoints)
+    frame = follow_routes(*measured, record.theta, steps, at, scalars, batches, trained)
     about = [(name, families[name], spec.unit) for name, spec in specs.items()]
     return frame, pd.DataFrame(about, columns=["route", "family", "unit"])
 
@@ -168,96 +125,47 @@ def spread(steps: Sequence[int], most: int) -> list[int]:
 
 def follow_routes(
     decoder: Decoder,
+    events: ReadEvents,
+    value_ids: range,
     theta: Callable[[int], Float[Tensor, " P"]],
     steps: Sequence[int],
     gradient_steps: Sequence[int],
-    events: ReadEvents,
-    value_ids: range,
     scalars: Mapping[str, Scalar],
     batches: Batches,
     train_split: str,
 ) -> RouteFrame:
-    """Measure every route at every step, and its gradient at some; see the module.
+    """Measure every route at every step of the window, and its gradient at some; see the module."""
+    values: dict[int, Float[np.ndarray, "S E"]] = {}
+    frames, backward = [], 0
 
-    Args:
-        steps: checkpoints of the window, in order.
-        gradient_steps: those of them at which gradients are taken.
-        batches: from :func:`circuit.measures.routes.descent.objective_batches`, by split.
-        train_split: the split that the run was trained on.
-    """
-    values, frames, backward = {}, [], 0
+    def add(ends: object, measure: str | list[str], **about: Any) -> None:
+        mean, low, high = np.asarray(ends)
+        routes = list(scalars) * (len(mean) // len(scalars))
+        table = {"route": routes, "split": "", "programs": "", "objective": "", **about}
+        numbers = {"measure": measure, "mean": mean, "low": low, "high": high}
+        frames.append(pd.DataFrame({**table, "step": step, **numbers}))
+
     for step in steps:
         parameters = theta(step)
         if step in gradient_steps:
             found = scalar_gradients(decoder, parameters, events, value_ids, scalars)
-            values[step] = found.values.double().numpy()
-            frames.append(_pushed(decoder, parameters, found.gradients, scalars, batches, step))
-            chunks = sum(len(b) for split in batches.values() for b in split.values())
-            backward += len(scalars) + chunks
+            now, backward = found.values, backward + len(scalars)
+            for split, objectives in batches.items():
+                about = {"split": split, "programs": TRAINED_ON if split == train_split else NEW}
+                for objective, chunks in objectives.items():
+                    aligned = align(found.gradients, loss_gradient(decoder, parameters, chunks))
+                    backward += len(chunks)
+                    counted = {"count": len(chunks), "noun": "chunks of programs"}
+                    for measure, ends in aligned._asdict().items():
+                        add(ends, measure, **about, objective=objective, **counted)
         else:
-            found_values = scalar_values(decoder, parameters, events, value_ids, scalars)
-            values[step] = found_values.double().numpy()
-        frames.append(_strengths(values[step], values[steps[0]], scalars, step))
+            now = scalar_values(decoder, parameters, events, value_ids, scalars)
+        values[step] = now.double().numpy()
+        both = np.concatenate([values[step], values[step] - values[steps[0]]])
+        measures = np.repeat(["strength", "change"], len(scalars)).tolist()
+        add(bootstrap_means(both.T), measures, count=len(events), noun="events")
     rows = pd.concat(frames, ignore_index=True)
-    programs = rows["split"].map({"": "", train_split: TRAINED_ON}).fillna(NEW)
-    rows.insert(rows.columns.get_loc("split") + 1, "programs", programs)
+    own = rows["route"].map({name: scalar.unit for name, scalar in scalars.items()})
+    unit = own.where(rows["measure"] != "push", own + " per learning rate")
+    rows["unit"] = unit.where(rows["measure"] != "alignment", "cosine")
     return RouteFrame(estimates(rows), values, backward)
-
-
-def _strengths(
-    now: Float[np.ndarray, "S E"],
-    first: Float[np.ndarray, "S E"],
-    scalars: Mapping[str, Scalar],
-    step: int,
-) -> pd.DataFrame:
-    """Strength of every route, and its change since the window's start."""
-    mean, low, high = bootstrap_means(np.concatenate([now, now - first]).T)
-    table = {
-        "route": [*scalars, *scalars],
-        "step": step,
-        "measure": np.repeat(["strength", "change"], len(scalars)),
-        "split": "",
-        "objective": "",
-        "unit": [scalar.unit for scalar in scalars.values()] * 2,
-        "mean": mean,
-        "low": low,
-        "high": high,
-        "count": now.shape[1],
-        "noun": "events",
-    }
-    return pd.DataFrame(table)
-
-
-def _pushed(
-    decoder: Decoder,
-    theta: Float[Tensor, " P"],
-    gradients: Float[Tensor, "S P"],
-    scalars: Mapping[str, Scalar],
-    batches: Batches,
-    step: int,
-) -> pd.DataFrame:
-    """Alignment and push of every route, for every split and objective."""
-    frames = []
-    for split, objectives in batches.items():
-        for objective, chunks in objectives.items():
-            found = align(gradients, loss_gradient(decoder, theta, chunks))
-            for measure, (mean, low, high) in found._asdict().items():
-                table = {
-                    "route": list(scalars),
-                    "step": step,
-                    "measure": measure,
-                    "split": split,
-                    "objective": objective,
-                    "unit": [_unit(measure, scalar) for scalar in scalars.values()],
-                    "mean": mean,
-                    "low": low,
-                    "high": high,
-                    "count": len(chunks),
-                    "noun": "chunks of programs",
-                }
-                frames.append(pd.DataFrame(table))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _unit(measure: str, scalar: Scalar) -> str:
-    return "cosine" if measure == "alignment" else f"{scalar.unit} per learning rate"

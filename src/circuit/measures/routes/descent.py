@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -25,12 +25,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuit.config.benchmark import SplitName
 from circuit.errors import AnalysisError
 from circuit.model.transformer import Decoder
 from circuit.statistics import draws, told
 from circuit.task.events import answer_positions, token_matrix
 from circuit.task.vocabulary import Vocabulary
 from circuit.training.batches import Batch, make_batch
+from circuit.training.records import RunRecord
 from circuit.training.trajectory import batch_gradient
 
 OBJECTIVES = ("tokens", "answers", "shuffled_answers")
@@ -38,7 +40,7 @@ _NONE = -100  # a target that the loss leaves out
 
 
 class LossGradient(NamedTuple):
-    """Gradients [C, P] of every chunk's mean loss, and the targets [C] in it."""
+    """Gradients of every chunk's mean loss, and the targets in it."""
 
     chunks: Float[Tensor, "C P"]
     targets: Int[np.ndarray, " C"]
@@ -51,13 +53,26 @@ class Alignment(NamedTuple):
     push: Float[np.ndarray, "3 S"]
 
 
+class Pushes(Protocol):
+    """On which programs of a run the loss pushes."""
+
+    split: SplitName
+    train_programs: int
+    chunks: int
+    seed: int
+
+
+def run_batches(record: RunRecord, split: str, settings: Pushes) -> dict[str, list[Batch]]:
+    """The first programs of a run's split, as :func:`objective_batches`."""
+    programs = record.split(split).head(settings.train_programs)
+    vocabulary = record.benchmark.vocabulary
+    return objective_batches(programs, vocabulary, settings.chunks, settings.seed)
+
+
 def objective_batches(
     programs: pd.DataFrame, vocabulary: Vocabulary, chunks: int, seed: int = 0
 ) -> dict[str, list[Batch]]:
-    """The chunks of some programs under every objective of ``OBJECTIVES``.
-
-    Args:
-        seed: of the order in which answers are exchanged.
+    """The chunks of some programs under every objective; ``seed`` orders exchanged answers.
 
     Raises:
         AnalysisError: there are fewer programs than chunks.

@@ -76,28 +76,33 @@ def rank_routes(
             do="add routes, or take one with head: every",
         )
     parts = dict(zip((SELECTION, CONFIRMATION), halves(first.shape[1]), strict=True))
-    sizes = {half: _sizes(first[:, part], last[:, part]) for half, part in parts.items()}
+    ends = {half: (first[:, part], last[:, part]) for half, part in parts.items()}
+    changes = {
+        half: np.stack(bootstrap_means((after - before).T), 1)
+        for half, (before, after) in ends.items()
+    }
+    sizes = {half: _sized(changes[half], *both).T for half, both in ends.items()}
     order = np.argsort(-sizes[SELECTION][0], kind="stable")  # NaN, no effect size, is last
     ranked = np.abs(sizes[SELECTION][0][order])
     bottom = int(order[2 + np.nan_to_num(ranked[2:], nan=np.inf).argmin()])
-    named = routes[["route"]].assign(step=step, against="")
-    sized = named.assign(measure=SIZE, unit=_SIZE_UNIT)
-    frames = []
-    for half, part in parts.items():
-        beyond = _beyond(first[:, part], last[:, part], bottom)
-        for against, ends in (("", sizes[half]), (EXCESS, beyond)):
-            rows = sized.assign(half=half, against=against, count=len(part))
-            rows = rows.assign(**dict(zip(("mean", "low", "high"), ends, strict=True))).iloc[order]
-            frames.append(rows[rows["route"] != routes["route"].iloc[bottom]] if against else rows)
-    ends = bootstrap_means((last - first)[:, parts[CONFIRMATION]].T)
-    rows = named.assign(measure="change", unit=routes["unit"], half=CONFIRMATION)
-    rows = rows.assign(count=len(parts[CONFIRMATION]))
-    frames.append(rows.assign(**dict(zip(("mean", "low", "high"), ends, strict=True))).iloc[order])
     names = routes["route"].iloc[[*order[:2], bottom]]
-    return Ranking(
-        estimates(pd.concat(frames, ignore_index=True), noun="events"),
-        dict(zip(ROLES, names, strict=True)),
-    )
+    frames = []
+
+    def add(half: str, numbers: object, against: str = "", measure: str = SIZE) -> None:
+        mean, low, high = np.asarray(numbers)
+        table = {"mean": mean, "low": low, "high": high, "half": half, "count": len(parts[half])}
+        unit = _SIZE_UNIT if measure == SIZE else routes["unit"]
+        about = routes[["route"]].assign(measure=measure, against=against, unit=unit)
+        rows = about.assign(**table).iloc[order]
+        frames.append(rows[rows["route"] != names.iloc[-1]] if against else rows)
+
+    for half, (before, after) in ends.items():
+        each = _sized(after - before, before, after)
+        add(half, sizes[half])
+        add(half, bootstrap_means((each - each[bottom]).T), EXCESS)
+    add(CONFIRMATION, changes[CONFIRMATION].T, measure="change")
+    rows = estimates(pd.concat(frames, ignore_index=True), noun="events", step=step)
+    return Ranking(rows, dict(zip(ROLES, names, strict=True)))
 
 
 def early_signs(
@@ -139,32 +144,16 @@ def early_signs(
     return estimates(frame, "correlation", "routes", step=int(rows["step"].min()))
 
 
-def _sizes(
-    first: Float[np.ndarray, "S E"], last: Float[np.ndarray, "S E"]
-) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:
-    """Effect sizes [S] with their intervals."""
-    pooled = np.sqrt((first.var(1, ddof=1) + last.var(1, ddof=1)) / 2)
-    mean, low, high = bootstrap_means((last - first).T)
-    still = np.where(mean == 0, 0.0, np.nan)
-
-    def sized(value: Float[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:
-        found: Float[np.ndarray, " S"] = np.divide(
-            value, pooled, out=still.copy(), where=pooled > 0
-        )
-        return found
-
-    return sized(mean), sized(low), sized(high)
-
-
-def _beyond(
-    first: Float[np.ndarray, "S E"], last: Float[np.ndarray, "S E"], control: int
-) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:
-    """Effect sizes [S] beyond a control's, paired by event, with their intervals."""
-    pooled = np.sqrt((first.var(1, ddof=1) + last.var(1, ddof=1)) / 2)
-    changes = last - first
-    still = np.where(changes == 0, 0.0, np.nan)
-    sized = np.divide(changes, pooled[:, None], out=still, where=pooled[:, None] > 0)
-    return bootstrap_means((sized - sized[control]).T)
+def _sized(
+    changes: Float[np.ndarray, "S n"],
+    first: Float[np.ndarray, "S E"],
+    last: Float[np.ndarray, "S E"],
+) -> Float[np.ndarray, "S n"]:
+    """Changes over the pooled deviation; where that is 0, none but of what did not change."""
+    pooled = np.sqrt((first.var(1, ddof=1) + last.var(1, ddof=1)) / 2)[:, None]
+    none = np.where(changes == 0, 0.0, np.nan)
+    found: Float[np.ndarray, "S n"] = np.divide(changes, pooled, out=none, where=pooled > 0)
+    return found
 
 
 def _spearman(

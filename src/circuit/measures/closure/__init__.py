@@ -1,1 +1,0 @@
-"""How much of behaviour the measured routes explain."""
