@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from circuit.kinds.embedding_alignment.settings import Settings
-from circuit.measures.weights.embeddings import Asked, embedding_alignment
+from circuit.measures.weights.embeddings import embedding_alignment
 from circuit.measuring import ROLES, Job, Measured, Table
 from circuit.opened import OpenRun
 
@@ -17,7 +17,10 @@ def measure(job: Job[Settings]) -> Measured:
         run.steps,
         run.benchmark.vocabulary,
         {job.heads[role]: role for role in ROLES},
-        Asked(s.rank, s.variance, s.draws, s.seed),
+        rank=s.rank,
+        variance=s.variance,
+        draws=s.draws,
+        seed=s.seed,
     )
     tables = {"rows": Table(rows, "one side of one head at one checkpoint")}
     return run.measured(tables, seeds={"random directions": s.seed})

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pandas as pd
 from tqdm import tqdm
 
-from circuit.estimates import estimates
 from circuit.kinds.update_geometry.settings import Settings
-from circuit.measures.weights.updates import UpdateSums, update_geometry
+from circuit.measures.weights.updates import update_geometry
 from circuit.measuring import ROLES, Job, Measured, Table
 from circuit.opened import OpenRun
 from circuit.training.replay import Verification, replay
@@ -16,29 +14,19 @@ from circuit.training.replay import Verification, replay
 def measure(job: Job[Settings]) -> Measured:
     """Sums of every component over the window; the replay verifies itself at checkpoints."""
     run, asked, (first, last) = OpenRun(job), job.settings, job.window
-    sums, verified = UpdateSums(run.decoder), list[Verification]()
+    verified = list[Verification]()
     steps = replay(run.trajectory, run.manifest, first, last, verified.append)
-    for step in tqdm(steps, total=last - first, desc="replay", unit="step", mininterval=15):
-        sums.see(step)
-    before, after = (run.theta(step).double() for step in (first, last))
-    chosen = {job.heads[role]: role for role in ROLES}
     rows = update_geometry(
-        sums, (before + after) / 2, run.theta(run.steps[-1]), chosen,
-        (asked.top, asked.draws, asked.seed), last,
-    )  # fmt: skip
-    left = float((after - before - sums.vectors.sum(0)).norm())
-    whole = {"matrix": "", "component": "", "chosen": "", "part": "", "other": "", "side": ""}
-    missed = estimates(
-        pd.DataFrame([{**whole, "measure": "left_over", "mean": left}]),
-        "parameter unit",
-        step=last,
+        run.decoder,
+        tqdm(steps, total=last - first, desc="replay", unit="step", mininterval=15),
+        (run.theta(first), run.theta(last), run.theta(run.steps[-1])),
+        {job.heads[role]: role for role in ROLES},
+        (asked.top, asked.draws, asked.seed),
+        last,
     )
+    exact = sum(one.exact for one in verified)
     return run.measured(
-        {"rows": Table(pd.concat([rows, missed]), "one number of one matrix' summed update")},
-        facts={
-            "window": [first, last],
-            "checkpoints": len(verified),
-            "exact": sum(one.exact for one in verified),
-        },
+        {"rows": Table(rows, "one number of one matrix' summed update")},
+        facts={"window": [first, last], "checkpoints": len(verified), "exact": exact},
         seeds={"random updates": asked.seed},
     )

@@ -18,7 +18,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.estimates import estimates, with_controls
+from circuit.estimates import estimates
 from circuit.landmarks import from_then_on
 from circuit.measures.states.alignment import overlap, random_subspaces
 from circuit.measures.states.head_views import token_rows
@@ -42,16 +41,6 @@ SIDES = ("qk_query", "qk_key", "ov_input", "ov_output")
 KEYS, VALUES, MOVED = "key_identity", "value_identity", "moved_key_identity"
 RANDOM = "random directions"
 _KEYS = ["head", "chosen", "side", "space", "mover"]
-_CONTROL = {RANDOM: ("expected", "random_low", "random_high")}
-
-
-class Asked(NamedTuple):
-    """``rank`` directions of a head, the ``variance`` that makes an identity, and the control."""
-
-    rank: int
-    variance: float
-    draws: int
-    seed: int
 
 
 def embedding_alignment(
@@ -60,100 +49,76 @@ def embedding_alignment(
     steps: Sequence[int],
     vocabulary: Vocabulary,
     chosen: Mapping[str, str],
-    asked: Asked,
+    *,
+    rank: int,
+    variance: float,
+    draws: int,
+    seed: int,
 ) -> pd.DataFrame:
     """Estimates of every head's ``overlap`` at every checkpoint, exact but for random directions.
 
-    Keys are head, chosen, side, space and mover. ``directions`` is an identity's number of
-    directions. ``beyond_random_from`` is the checkpoint from which an overlap stays above the band
-    of random directions, missing where it does not in the end.
+    ``directions`` is an identity's number of directions. ``beyond_random_from`` is the checkpoint
+    from which an overlap stays above the band of random directions, missing where it does not.
 
     Args:
         chosen: head → what a scan chose it as.
     """
-    found, energy = [], np.empty((0, 0, 0))
+    found, energy = [], np.empty(0)
     for step in steps:
         params = decoder.layout.views(theta(step).double())
-        rows = pd.DataFrame(_overlaps(decoder, params, vocabulary, chosen, asked))
+        rows = []
+        for head in every_head(decoder.settings):
+            bases, name = head_bases(params, head, rank), head_name(head)
+            for side, space, mover, seen in _seen(decoder, params, vocabulary, head):
+                identity = _identity(seen, variance)
+                lies = float(overlap(bases[f"head_{side}"][None], identity[None]))
+                about = (name, chosen.get(name, ""), side, space, mover)
+                rows.append((*about, step, lies, identity.shape[1]))
         if not energy.size:
-            shape = (asked.draws * len(rows), decoder.settings.d_model, asked.rank)
-            random = random_subspaces(*shape, asked.seed).square().sum(-1).cumsum(-1)
-            energy = random.numpy().reshape(asked.draws, len(rows), -1)
-        k = rows["directions"].to_numpy()
-        drawn = energy[:, np.arange(len(k)), k - 1] / np.minimum(asked.rank, k)
+            random = random_subspaces(draws * len(rows), decoder.settings.d_model, rank, seed)
+            energy = random.square().sum(-1).cumsum(-1).numpy().reshape(draws, len(rows), -1)
+        table = pd.DataFrame(rows, columns=[*_KEYS, "step", "mean", "directions"])
+        k = table["directions"].to_numpy()
+        drawn = energy[:, np.arange(len(k)), k - 1] / np.minimum(rank, k)
         low, high = simultaneous_interval(drawn.mean(0), drawn)
-        band = {
-            "expected": drawn.mean(0),
-            "random_low": low.clip(0),
-            "random_high": high.clip(max=1),
-        }
-        found.append(rows.assign(step=step, low=np.nan, high=np.nan, **band))
+        found.append(table.assign(expected=drawn.mean(0), low=low.clip(0), high=high.clip(max=1)))
     table = pd.concat(found, ignore_index=True)
-    overlaps = with_controls(table.drop(columns="directions"), _CONTROL)
-    overlaps["count"] = np.where(overlaps["against"] == RANDOM, asked.draws, 0)
-    keys = table[[*_KEYS, "step"]]
+    chance = table[[*_KEYS, "step", "low", "high"]].assign(mean=table["expected"], count=draws)
+    bare = table[[*_KEYS, "step", "mean"]]
+    whens = [
+        (*about, from_then_on(part["step"].to_numpy(), (part["mean"] > part["high"]).to_numpy()))
+        for about, part in table.groupby(_KEYS, sort=False)
+    ]
+    since = pd.DataFrame(whens, columns=[*_KEYS, "mean"])
     parts = [
-        estimates(overlaps, "share", "draws", measure="overlap"),
-        estimates(keys.assign(mean=table["directions"]), "1", measure="directions"),
-        _since(table),
+        estimates(bare, "share", "draws", measure="overlap"),
+        estimates(chance, "share", "draws", measure="overlap", against=RANDOM),
+        estimates(bare.assign(mean=table["directions"]), "1", measure="directions"),
+        estimates(since, "step", step=steps[-1], measure="beyond_random_from"),
     ]
     return pd.concat(parts, ignore_index=True)
 
 
-def _overlaps(
-    decoder: Decoder,
-    params: Params,
-    vocabulary: Vocabulary,
-    chosen: Mapping[str, str],
-    asked: Asked,
-) -> Iterator[dict[str, Any]]:
-    """Rows of one checkpoint: keys, mean, and the identity's number of directions."""
-    heads = every_head(decoder.settings)
-    for head in heads:
-        name = head_name(head)
-        bases = head_bases(params, head, asked.rank)
-        for side in SIDES:
-            movers = [m for m in heads if m[0] < head[0]] if side == "qk_key" else []
-            for space, mover, rows in _spaces(params, vocabulary, head, side, movers):
-                identity = _identity(rows, asked.variance)
-                keys = (name, chosen.get(name, ""), side, space, mover)
-                yield {
-                    **dict(zip(_KEYS, keys, strict=True)),
-                    "mean": float(overlap(bases[f"head_{side}"][None], identity[None])),
-                    "directions": identity.shape[1],
-                }
-
-
-def _spaces(
-    params: Params, vocabulary: Vocabulary, head: Head, side: str, movers: Sequence[Head]
-) -> Iterator[tuple[str, str, Float[Tensor, "n d"]]]:
-    """Embeddings about their mean, as they are seen at one side of a head."""
-    site = f"layer_{head[0]}_{'post_attn' if side == 'ov_output' else 'attn_input'}"
-    rows = token_rows(params, vocabulary, [site])
-    yield KEYS, "", rows[site, "keys"]
-    yield VALUES, "", rows[site, "values"]
-    gain = params[f"layer_{head[0]}.ln1.gain"]
-    for mover in movers:
-        read = f"layer_{mover[0]}_attn_input"
-        moved = token_rows(params, vocabulary, [read])[read, "keys"] @ w_ov(params, mover)
-        yield MOVED, head_name(mover), centre(moved) * gain
+def _seen(
+    decoder: Decoder, params: Params, vocabulary: Vocabulary, head: Head
+) -> Iterator[tuple[str, str, str, Float[Tensor, "n d"]]]:
+    """Side, space, mover, and embeddings about their mean as they are seen there."""
+    for side in SIDES:
+        site = f"layer_{head[0]}_{'post_attn' if side == 'ov_output' else 'attn_input'}"
+        rows = token_rows(params, vocabulary, [site])
+        yield side, KEYS, "", rows[site, "keys"]
+        yield side, VALUES, "", rows[site, "values"]
+        if side == "qk_key":
+            gain = params[f"layer_{head[0]}.ln1.gain"]
+            for mover in (one for one in every_head(decoder.settings) if one[0] < head[0]):
+                read = f"layer_{mover[0]}_attn_input"
+                moved = token_rows(params, vocabulary, [read])[read, "keys"] @ w_ov(params, mover)
+                yield side, MOVED, head_name(mover), centre(moved) * gain
 
 
 def _identity(rows: Float[Tensor, "n d"], variance: float) -> Float[Tensor, "d k"]:
     """The fewest directions that hold a share of the rows' squares."""
     _, values, right = torch.linalg.svd(rows, full_matrices=False)
     held = values.square().cumsum(0)
-    k = int((held < variance * held[-1]).sum()) + 1
-    directions: Tensor = right[:k].T
+    directions: Tensor = right[: int((held < variance * held[-1]).sum()) + 1].T
     return directions
-
-
-def _since(table: pd.DataFrame) -> pd.DataFrame:
-    """The checkpoint from which each overlap stays above the band."""
-    found = []
-    for values, part in table.groupby(_KEYS, sort=False):
-        beyond = (part["mean"] > part["random_high"]).to_numpy()
-        since = from_then_on(part["step"].to_numpy(), beyond)
-        found.append({**dict(zip(_KEYS, values, strict=True)), "mean": since})
-    last = int(table["step"].max())
-    return estimates(pd.DataFrame(found), "step", step=last, measure="beyond_random_from")

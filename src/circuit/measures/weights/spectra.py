@@ -110,15 +110,15 @@ def decompose(params: Params, settings: ModelSettings) -> dict[str, Svd]:
     return {**found, **{name: plain_svd(stored[name]) for name in MLP_MATRICES}}
 
 
-def effective_rank(values: Float[Tensor, "N r"]) -> Float[Tensor, " N"]:
+def effective_rank(values: Float[Tensor, "*N r"]) -> Float[Tensor, "*N"]:
     """(Σσ)² / Σσ²; a matrix of zeros has none (NaN)."""
     return values.sum(-1) ** 2 / (values**2).sum(-1)
 
 
-def spectral_mass(values: Float[Tensor, "N r"], top: int) -> Float[Tensor, " N"]:
+def spectral_mass(values: Float[Tensor, "*N r"], top: int) -> Float[Tensor, "*N"]:
     """Share of the ``top`` largest in Σσ²; a matrix of zeros has none (NaN)."""
     squares = values**2
-    return squares[:, :top].sum(-1) / squares.sum(-1)
+    return squares[..., :top].sum(-1) / squares.sum(-1)
 
 
 def rotation(

@@ -14,9 +14,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,160 +24,143 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.config.terms import COMPONENTS
-from circuit.estimates import estimates, with_controls
+from circuit.estimates import estimates
 from circuit.measures.states.alignment import overlap
-from circuit.measures.weights.spectra import (
-    Svd,
-    component_names,
-    decompose,
-    effective_rank,
-    matrices,
-    plain_svd,
-    require_top,
-    spectral_mass,
-)
+from circuit.measures.weights import spectra
+from circuit.measures.weights.spectra import Svd, plain_svd
 from circuit.model.transformer import Decoder
 from circuit.statistics import band
 from circuit.training.replay import ReplayedStep
 
 PARTS = ("current_gradient", "momentum", "weight_decay")
 UPDATE, FINAL, RANDOM = "update", "final matrix", "random updates"
-_UNITS = {"effective_rank": "1", "spectral_mass": "share", "overlap": "share"}
-_CONTROL = {RANDOM: ("random", "random_low", "random_high")}
+_UNITS = {
+    "effective_rank": "1",
+    "spectral_mass": "share",
+    "overlap": "share",
+    "left_over": "parameter unit",
+}
 
 Matrices = Mapping[str, Float[Tensor, "N m n"]]
 
 
-def product_changes(change: Matrices, at: Matrices) -> dict[str, Float[Tensor, "N d d"]]:
-    """Change of W_QK and W_OV with changes of their factors, which are midway at ``at``."""
+def update_geometry(
+    decoder: Decoder,
+    steps: Iterable[ReplayedStep],
+    states: tuple[Float[Tensor, " P"], Float[Tensor, " P"], Float[Tensor, " P"]],
+    chosen: Mapping[str, str],
+    asked: tuple[int, int, int],
+    step: int,
+) -> pd.DataFrame:
+    """Rows by matrix, component, part, other and side; exact but for random updates.
+
+    ``left_over`` is the norm of what components leave of the difference of the window's ends.
+
+    Args:
+        states: parameters before and after the window's steps, and at the last checkpoint.
+        chosen: head → what a scan chose it as.
+        asked: number of top directions, draws of random updates, and their seed.
+        step: the window's last.
+    """
+    top, draws, seed = asked
+    spectra.require_top(decoder.settings, top)
+    before, after, final = (theta.double() for theta in states)
+    found, changes = summed(decoder, steps)
+    drawn = list(_random(decoder, changes.sum(0), (before + after) / 2, draws, seed))
+    ends = spectra.decompose(decoder.layout.views(final), decoder.settings)
+    left = float((after - before - changes.sum(0)).norm())
+    tables = []
+    for matrix in found[UPDATE]:
+        names = spectra.component_names(decoder.settings, matrix)
+        keys = {"matrix": matrix, "component": names, "chosen": [chosen.get(n, "") for n in names]}
+        svds = {part: plain_svd(found[part][matrix]) for part in (*PARTS, UPDATE)}
+        random = plain_svd(torch.stack([draw[matrix] for draw in drawn]))
+        for about, value, by_chance in _numbers(svds, ends[matrix], random, top):
+            keys |= dict(zip(("part", "other", "side", "measure"), about, strict=True))
+            numbers = (value.numpy(), np.nan, np.nan, 0), (*band(by_chance.numpy()), draws)
+            for against, one in zip(("", RANDOM), numbers, strict=True):
+                told = dict(zip(("mean", "low", "high", "count"), one, strict=True))
+                tables.append(pd.DataFrame({**keys, "against": against, **told, "noun": "draws"}))
+    rows = pd.concat(tables).sort_values("against", kind="stable")
+    missed = pd.DataFrame([dict.fromkeys(keys, "") | {"measure": "left_over", "mean": left}])
+    return pd.concat([estimates(one, _UNITS, step=step) for one in (rows, missed)])
+
+
+def summed(
+    decoder: Decoder, steps: Iterable[ReplayedStep]
+) -> tuple[dict[str, Matrices], Float[Tensor, "C P"]]:
+    """Sums of updates over steps in float64; nothing of a single step is kept.
+
+    Returns:
+        Changes of every matrix by component and of all (``update``), and of the parameters.
+    """
+    vectors = torch.zeros(len(COMPONENTS), decoder.layout.size, dtype=torch.float64)
+    found: dict[str, dict[str, Tensor]] = {part: {} for part in COMPONENTS}
+    for step in steps:
+        parts = step.components.stacked()
+        vectors += parts
+        midway = _stored(decoder, (step.before.theta.double() + step.after.theta.double()) / 2)
+        for held, part in zip(found.values(), parts, strict=True):
+            for name, change in _with_products(_stored(decoder, part), midway).items():
+                held[name] = held.get(name, 0.0) + change
+    names = found[PARTS[0]]
+    whole = {name: torch.stack([one[name] for one in found.values()]).sum(0) for name in names}
+    return {**found, UPDATE: whole}, vectors
+
+
+def _stored(decoder: Decoder, flat: Float[Tensor, " P"]) -> Matrices:
+    return spectra.matrices(decoder.layout.views(flat), decoder.settings)
+
+
+def _with_products(change: Matrices, at: Matrices) -> Matrices:
+    """Changes of matrices, with those of W_QK and W_OV, whose factors are midway at ``at``."""
     return {
+        **change,
         "W_QK": change["W_Q"] @ at["W_K"].mT + at["W_Q"] @ change["W_K"].mT,
         "W_OV": change["W_V"] @ at["W_O"] + at["W_V"] @ change["W_O"],
     }
 
 
-class UpdateSums:
-    """Sums over replayed steps, float64: nothing of a single step is kept.
-
-    Attributes:
-        vectors: of every component in the order of ``COMPONENTS``, [C, P].
-        products: of every component, W_QK and W_OV.
-    """
-
-    def __init__(self, decoder: Decoder) -> None:
-        self.decoder = decoder
-        self.vectors = torch.zeros(len(COMPONENTS), decoder.layout.size, dtype=torch.float64)
-        self.products: list[dict[str, Tensor]] = [{} for _ in COMPONENTS]
-
-    def _matrices(self, flat: Float[Tensor, " P"]) -> dict[str, Tensor]:
-        return matrices(self.decoder.layout.views(flat), self.decoder.settings)
-
-    def see(self, step: ReplayedStep) -> None:
-        """Add one step."""
-        parts = step.components.stacked()
-        self.vectors += parts
-        midway = self._matrices((step.before.theta.double() + step.after.theta.double()) / 2)
-        for held, part in zip(self.products, parts, strict=True):
-            for name, change in product_changes(self._matrices(part), midway).items():
-                held[name] = held.get(name, 0.0) + change
-
-    def matrices(self) -> dict[str, dict[str, Tensor]]:
-        """Summed changes by part and matrix; ``update`` is the sum of all components."""
-        found = {
-            part: {**self._matrices(vector), **products}
-            for part, vector, products in zip(COMPONENTS, self.vectors, self.products, strict=True)
-        }
-        names = found[COMPONENTS[0]]
-        whole = {
-            name: torch.stack([found[part][name] for part in COMPONENTS]).sum(0) for name in names
-        }
-        return {**{part: found[part] for part in PARTS}, UPDATE: whole}
-
-    def random(self, midway: Float[Tensor, " P"], seed: int, draws: int) -> Iterator[Matrices]:
-        """Random updates with the norm of the summed one in every stored matrix."""
-        generator, at = torch.Generator().manual_seed(seed), self._matrices(midway)
-        sizes = self._matrices(self.vectors.sum(0))
-        for _ in range(draws):
-            change = {}
-            for name, like in sizes.items():
-                drawn = torch.randn(like.shape, generator=generator, dtype=torch.float64)
-                norms = (part.norm(dim=(1, 2), keepdim=True) for part in (like, drawn))
-                change[name] = drawn * torch.div(*norms)
-            yield {**change, **product_changes(change, at)}
-
-
-def update_geometry(
-    sums: UpdateSums,
+def _random(
+    decoder: Decoder,
+    change: Float[Tensor, " P"],
     midway: Float[Tensor, " P"],
-    final: Float[Tensor, " P"],
-    chosen: Mapping[str, str],
-    asked: tuple[int, int, int],
-    step: int,
-) -> pd.DataFrame:
-    """Estimates by matrix, component, part, other and side; exact but for random updates.
-
-    Args:
-        midway: parameters midway between the window's ends; ``final``: at the last checkpoint.
-        chosen: head → what a scan chose it as.
-        asked: number of top directions, draws of random updates, and their seed.
-        step: the window's last.
-    """
-    decoder, (top, draws, seed) = sums.decoder, asked
-    require_top(decoder.settings, top)
-    parts = {
-        part: {name: plain_svd(matrix) for name, matrix in found.items()}
-        for part, found in sums.matrices().items()
-    }
-    last = decompose(decoder.layout.views(final.double()), decoder.settings)
-    random = [
-        {name: plain_svd(matrix) for name, matrix in found.items()}
-        for found in sums.random(midway, seed, draws)
-    ]
-    rows = []
-    for matrix in parts[UPDATE]:
-        names = component_names(decoder.settings, matrix)
-        mine = {part: found[matrix] for part, found in parts.items()}
-        for about, value, drawn in _numbers(mine, last[matrix], [r[matrix] for r in random], top):
-            keys = {"matrix": matrix, "component": names, **about}
-            control = dict(zip(_CONTROL[RANDOM], band(torch.stack(drawn).numpy()), strict=True))
-            numbers = {"mean": value.numpy(), "low": np.nan, "high": np.nan, **control}
-            rows.append(pd.DataFrame({**keys, **numbers}))
-    table = pd.concat(rows, ignore_index=True)
-    table.insert(2, "chosen", [chosen.get(name, "") for name in table["component"]])
-    table = with_controls(table, _CONTROL)
-    table["count"] = np.where(table["against"] == RANDOM, draws, 0)
-    return estimates(table, _UNITS, "draws", step=step)
+    draws: int,
+    seed: int,
+) -> Iterator[Matrices]:
+    """Random updates with the norm of the summed one in every stored matrix."""
+    generator, at = torch.Generator().manual_seed(seed), _stored(decoder, midway)
+    for _ in range(draws):
+        drawn = {}
+        for name, like in _stored(decoder, change).items():
+            normal = torch.randn(like.shape, generator=generator, dtype=torch.float64)
+            norms = (part.norm(dim=(1, 2), keepdim=True) for part in (like, normal))
+            drawn[name] = normal * torch.div(*norms)
+        yield _with_products(drawn, at)
 
 
 def _numbers(
-    parts: Mapping[str, Svd], last: Svd, random: Sequence[Svd], top: int
-) -> Iterator[tuple[dict[str, Any], Float[Tensor, " N"], list[Float[Tensor, " N"]]]]:
+    parts: Mapping[str, Svd], last: Svd, random: Svd, top: int
+) -> Iterator[tuple[tuple[str, str, str, str], Float[Tensor, " N"], Float[Tensor, "K N"]]]:
     """Keys, values and values of random updates of one kind of matrix."""
     for part, svd in parts.items():
-        about = {"part": part, "other": "", "side": ""}
-        ranks = [effective_rank(draw.values) for draw in random]
-        yield {**about, "measure": "effective_rank"}, effective_rank(svd.values), ranks
-        masses = [spectral_mass(draw.values, top) for draw in random]
-        yield {**about, "measure": "spectral_mass"}, spectral_mass(svd.values, top), masses
-    rest = last.matrix - parts[UPDATE].matrix
-    ended = [plain_svd(rest + draw.matrix) for draw in random]
+        ranks = (spectra.effective_rank(one.values) for one in (svd, random))
+        yield (part, "", "", "effective_rank"), *ranks
+        masses = (spectra.spectral_mass(one.values, top) for one in (svd, random))
+        yield (part, "", "", "spectral_mass"), *masses
+    ended = plain_svd(last.matrix - parts[UPDATE].matrix + random.matrix)
     for side in ("left", "right"):
-        about = {"side": side, "measure": "overlap"}
         ends = {part: _directions(svd, side, top) for part, svd in parts.items()}
-        drawn = [_directions(svd, side, top) for svd in random]
-        end = _directions(last, side, top)
-        to_final = [
-            overlap(draw, _directions(svd, side, top))
-            for draw, svd in zip(drawn, ended, strict=True)
-        ]
-        for part in parts:
-            yield {"part": part, "other": FINAL, **about}, overlap(ends[part], end), to_final
-        between = [overlap(*pair) for pair in zip(drawn, drawn[1:] + drawn[:1], strict=True)]
+        final, drawn, to = (_directions(svd, side, top) for svd in (last, random, ended))
+        for part, mine in ends.items():
+            yield (part, FINAL, side, "overlap"), overlap(mine, final), overlap(drawn, to)
+        pairs = zip(drawn, [*drawn[1:], drawn[0]], strict=True)
+        between = torch.stack([overlap(*pair) for pair in pairs])
         for part, other in combinations(PARTS, 2):
-            yield {"part": part, "other": other, **about}, overlap(ends[part], ends[other]), between
+            yield (part, other, side, "overlap"), overlap(ends[part], ends[other]), between
 
 
-def _directions(svd: Svd, side: str, top: int) -> Float[Tensor, "N n r"]:
+def _directions(svd: Svd, side: str, top: int) -> Float[Tensor, "*K N n r"]:
     """Top singular directions of a side; a matrix of zeros has none (NaN)."""
     found: Tensor = getattr(svd, side)[..., :top]
-    return torch.where(svd.values[:, :1, None] > 0, found, torch.nan)
+    return torch.where(svd.values[..., :1, None] > 0, found, torch.nan)
