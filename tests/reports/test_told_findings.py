@@ -68,6 +68,9 @@ class TestEffects:
         [found] = told(finding(where={"head": head}), table)
         assert found.verdict == verdict
         assert found.sentence.startswith(SAYS[verdict].partition("{effect")[0].format(head=head))
+        [found] = told(finding(where={"head": head}, says="That it matters {is_shown}."), table)
+        came = {"shown": "shown", "open": "not shown", "opposite": "not shown, but the opposite"}
+        assert found.sentence == f"That it matters is {came[verdict]}."
 
     def test_another_head_can_be_the_control(self):
         [found] = told(finding(control=({"chosen": "bottom"},)), rows(excess=False))

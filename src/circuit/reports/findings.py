@@ -10,6 +10,7 @@ has that of ``open``. In braces they may name
 - ``effect``, ``control``, ``excess``: the numbers with unit and 95% interval; ``effect.mean``,
   ``effect.short`` (no interval), ``effect.interval``, ``effect.count``;
 - the key columns of the row told, its ``measure``, ``step``, ``half`` and ``noun``;
+- ``is_shown``: the verdict of ``That … {is_shown}``, for one text that fits all three;
 - ``of``: how many were compared where one was picked;
 - ``first`` and ``last``: the first and last step of the rows looked at;
 - settings of the analysis, and ``facts[name]`` of its measuring.

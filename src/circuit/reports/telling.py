@@ -30,6 +30,11 @@ _RANKED = {"largest": "largest", "smallest": "smallest", "size": "largest in siz
 _ONLY = "the control"
 _TURNED: dict[Verdict, Verdict] = {"shown": "opposite", "opposite": "shown", "open": "open"}
 _SIDES: dict[Verdict, str] = {"shown": "met", "opposite": "refuted", "open": "open"}
+_IS_SHOWN: dict[Verdict, str] = {
+    "shown": "is shown",
+    "opposite": "is not shown, but the opposite",
+    "open": "is not shown",
+}
 _NAMED = 3  # parts on either side of a sum; the others are summed up
 _SMALL = 0.001  # of the largest part; what is less is in the tables alone
 
@@ -136,7 +141,7 @@ def _outcome(
     def said(says: Says) -> str:
         if not isinstance(says, str):
             says = says.get(came, says.get("open", "") if came == "opposite" else "")
-        return context.say(says, fields)
+        return context.say(says, {**fields, "is_shown": _IS_SHOWN[came]})
 
     about = {**_keys(row), **{key: _plain(row[key]) for key in finding.each}}
     marks = list(filter(None, (said(finding.marks), mark)))

@@ -1,7 +1,5 @@
 """Every head at every checkpoint: where it looks, what it reads there and what that is worth."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from circuit.kinds.attention_geometry.settings import Settings

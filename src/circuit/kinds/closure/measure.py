@@ -1,7 +1,5 @@
 """How much of behaviour's change the change of route scalars explains."""
 
-from __future__ import annotations
-
 from circuit.kinds.closure.settings import Settings
 from circuit.measures.closure import EVENT_UNITS, explain, interval_changes
 from circuit.measuring import Job, Measured, Table

@@ -7,12 +7,14 @@ from circuit.reports.sections import EXPLAINED
 from circuit.reports.views import Curves, Dots, Drawn, Listing, Not
 
 SECTION = EXPLAINED
-QUESTION = "How much of behaviour's change does the route explain?"
-_CONTROLS = ("bottom head", "shuffled events")
-_UNSHOWN = (
-    "{outcome}: that the routes explain more than the mean, the bottom head and shuffled events do "
-    "is not shown."
+QUESTION = (
+    "How much of behaviour's change from step {facts[window][0]} to {facts[window][1]} does the "
+    "route explain?"
 )
+_CONTROLS = ("bottom head", "shuffled events")
+_BESIDE = tuple({"against": name} for name in _CONTROLS)
+_R2, _COEFFICIENTS = {"measure": "r2"}, {"measure": "coefficient"}
+_HOW = "how the change of {outcome:words} differs between events of one checkpoint interval"
 
 
 def _predictions(found: Any, path: str) -> None:
@@ -23,61 +25,56 @@ def _predictions(found: Any, path: str) -> None:
 
 FINDINGS = (
     Finding(
-        name="explained within intervals",
-        where={"measure": "r2", "compared": "within"},
+        "explained within intervals",
+        {**_R2, "compared": "within"},
         each=("outcome",),
-        control=tuple({"against": name} for name in _CONTROLS),
+        control=_BESIDE,
         number="R² of {outcome}, within",
         says={
-            "shown": "From step {facts[window][0]} to {facts[window][1]}, changes of "
-            "{facts[winner]}'s route scalars predict how the change of {outcome:words} differs "
-            "between events of one checkpoint interval, on events the fit never saw: R² {effect}, "
-            "{excess} more than the best of the mean, the bottom head {facts[bottom]} and shuffled "
-            "events.",
-            "open": "Changes of {facts[winner]}'s route scalars are not shown to explain how the "
-            "change of {outcome:words} differs between events of one checkpoint interval: R² "
-            "{effect}, against {control:short} for the bottom head {facts[bottom]}.",
-            "opposite": "Changes of {facts[winner]}'s route scalars explain less than the mean or "
-            "a control of how the change of {outcome:words} differs between events of one "
-            "checkpoint interval: R² {effect}, {excess} beyond the best of these.",
+            "shown": f"Changes of {{facts[winner]}}'s route scalars predict {_HOW}, on events the "
+            "fit never saw: R² {effect}, {excess} more than the best of the mean, the bottom head "
+            "{facts[bottom]} and shuffled events.",
+            "open": f"That changes of {{facts[winner]}}'s route scalars explain {_HOW} is not "
+            "shown: R² {effect}, bottom head {facts[bottom]} {control:short}.",
         },
-        marks={"open": _UNSHOWN, "opposite": _UNSHOWN},
+        marks={
+            "open": "{outcome}: that the routes explain more than the mean, the bottom head and "
+            "shuffled events do is not shown."
+        },
     ),
     Finding(
-        name="explained over all intervals",
-        where={"measure": "r2", "compared": "pooled"},
+        "explained over all intervals",
+        {**_R2, "compared": "pooled"},
         each=("outcome",),
-        control=tuple({"against": name} for name in _CONTROLS),
+        control=_BESIDE,
         number="R² of {outcome}, pooled",
         says="With events of all intervals compared, R² of {outcome:words} is {effect:short}.",
     ),
 )
 VIEWS = (
     Dots(
-        name="closure",
-        title="Change of behaviour explained by the change of routes",
-        caption="R² on events that the fit never saw: pooled, all changes; within, differences "
-        "between the events of one interval. Hollow: the same routes of the bottom head, and the "
-        "routes with events shuffled within each interval.",
-        where={"measure": "r2", "compared": ("pooled", "within")},
+        "closure",
+        "Change of behaviour explained by the change of routes",
+        caption="R² on events that the fit never saw: of all changes (pooled), and of differences "
+        "between the events of one interval (within).",
+        where={**_R2, "compared": ("pooled", "within")},
         panels=("compared",),
         y=("outcome",),
         control=_CONTROLS,
     ),
     Dots(
-        name="coefficients",
-        title="Coefficients of the fit to all changes",
-        caption="What a unit more of a route's change adds to the outcome's, other routes alike; "
-        "hollow: of the bottom head's routes.",
-        where={"measure": "coefficient"},
+        "coefficients",
+        "Coefficients of the fit to all changes",
+        caption="What a unit more of a route's change adds to the outcome's, other routes alike.",
+        where=_COEFFICIENTS,
         panels=("outcome",),
         y=("route",),
         control=("bottom head",),
     ),
     Curves(
-        name="interval_means",
-        title="Mean change per interval, actual and predicted",
-        caption="Where, over training, the routes' change and behaviour's part. An interval stands "
+        "interval_means",
+        "Mean change per interval, actual and predicted",
+        caption="Where, over training, the routes' change and behaviour's part; an interval stands "
         "at its first step.",
         table="intervals",
         where={"measure": Not("residual")},
@@ -85,26 +82,25 @@ VIEWS = (
         series="measure",
     ),
     Drawn(
-        name="predictions",
-        title="Predicted against actual change",
-        caption="Predicted (cross-validated) against actual change per event and interval.",
+        "predictions",
+        "Predicted (cross-validated) against actual change, by event and interval",
         draw=_predictions,
     ),
 )
 TABLES = (
     Listing(
-        title="R² with bootstrap intervals over events",
-        where={"measure": "r2"},
+        "R² with bootstrap intervals over events",
+        _R2,
         keys=("outcome", "compared"),
         control=(*_CONTROLS, "excess"),
     ),
     Listing(
-        title="Coefficients with bootstrap intervals over events",
-        where={"measure": "coefficient", "against": ("", "bottom head")},
+        "Coefficients with bootstrap intervals over events",
+        {**_COEFFICIENTS, "against": ("", "bottom head")},
         keys=("outcome", "route", "against"),
     ),
     Listing(
-        title="Mean change per interval: actual, cross-validated prediction, residual",
+        "Mean change per interval: actual, cross-validated prediction, residual",
         table="intervals",
         keys=("outcome", "step", "stop"),
         across="measure",

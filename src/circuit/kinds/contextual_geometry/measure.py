@@ -1,7 +1,5 @@
 """How states fall into groups, and whether the weights' singular directions see the groups."""
 
-from __future__ import annotations
-
 from circuit.kinds.contextual_geometry.settings import Settings
 from circuit.measures.states.contextual import contextual_geometry
 from circuit.measures.states.tables import PAIR_UNITS, PROJECTION_UNITS

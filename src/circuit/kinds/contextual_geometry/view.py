@@ -1,7 +1,5 @@
 """When and where states come to know what, and which heads can read it: what groups show."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from circuit.reports.findings import Finding, When
@@ -14,9 +12,10 @@ QUESTION = (
     "singular directions see it?"
 )
 _SHUFFLED, _RANDOM = "shuffled labels", "random directions"
-_SEEN = {"measure": "variance_share", "compared": "group means", "matched": "yes"}
 _CONTROLS = ({"against": _SHUFFLED}, {"against": _RANDOM})
-_WHAT = "{side:words} of {chosen:words} {head}: variance between groups by {group:words} at "
+_SEEN = {"measure": "variance_share", "compared": "group means", "matched": "yes"}
+_PROBE = {"measure": "probe_accuracy", "head": "", "known_by": ("context", "token")}
+_LAST, _ENDS, _CONTEXT = {"step": "last"}, {"step": ("first", "last")}, {"known_by": "context"}
 
 
 def _distances(material: Any, path: str) -> None:
@@ -33,81 +32,51 @@ def _axes(material: Any, path: str) -> None:
 
 FINDINGS = (
     Finding(
-        name="what states know",
-        where={"measure": "clearest_probe_accuracy", "step": "last", "known_by": "context"},
+        "what states know",
+        {"measure": "clearest_probe_accuracy", **_LAST, **_CONTEXT},
         each=("role", "group"),
         control=({"against": _SHUFFLED}, {"step": "first"}),
         bound=None,
         number="probe accuracy for {group:words} at {role:words}, {site}, step {step}",
-        says={
-            "shown": "States at {role:words} separate by {group:words}, most clearly from {site} "
-            "on: there a linear probe names the {group:words} of {effect} of held-back states at "
-            "step {step} (shuffled labels {control.short}).",
-            "open": "At no stage are states at {role:words} shown to separate by {group:words} "
-            "beyond shuffled labels and the untrained network: at {site}, the best stage, a linear "
-            "probe names the {group:words} of {effect} of held-back states at step {step}.",
-            "opposite": "At no stage do states at {role:words} separate by {group:words}: at "
-            "{site}, the best stage, a linear probe names the {group:words} of {effect} of "
-            "held-back states at step {step}, fewer than with shuffled labels.",
-        },
+        says="That states at {role:words} separate by {group:words} {is_shown}: most clearly at "
+        "{site}, where a linear probe is right for {effect} of held-back states at step {step} "
+        "(shuffled labels {control.short}).",
     ),
     Finding(
-        name="one stage before",
-        where={"measure": "accuracy_one_stage_before", "known_by": "context"},
+        "accuracy one stage before",
+        {"measure": "accuracy_one_stage_before", **_CONTEXT},
         each=("role", "group"),
         control=({"against": _SHUFFLED},),
         bound=None,
         number="probe accuracy for {group:words} at {role:words}, one stage before, {site}",
-        quiet=True,
     ),
     When(
-        name="first step with lasting separation, {group:words} at {role:words}, {site}",
-        where={"measure": "separates_from", "known_by": "context"},
+        "first step with lasting separation, {group:words} at {role:words}, {site}",
+        {"measure": "separates_from", **_CONTEXT},
         each=("role", "group"),
         uncontrolled="it is the step from which the probe stays beyond both controls",
-        says={
-            "shown": "By {group:words} at {role:words} they separate from step {effect.mean:,.0f} "
-            "on."
-        },
+        says={"shown": "By {group:words} at {role:words} they separate from {effect.short} on."},
     ),
     Finding(
-        name="what the winner sees",
-        where={**_SEEN, "step": "last", "chosen": "winner"},
-        each=("side", "role"),
+        "what heads see",
+        {**_SEEN, **_LAST, "chosen": ("winner", "bottom")},
+        each=("chosen", "side", "role"),
         control=_CONTROLS,
         bound=None,
-        number=_WHAT + "{role:words}, step {step}",
-        says={
-            "shown": "The {side:words} directions of the winner {head} see the {group:words} at "
-            "{role:words}: {effect.short} of the variance between groups (shuffled labels "
-            "{control.short}).",
-            "open": "The {side:words} directions of the winner {head} are not shown to see the "
-            "{group:words} at {role:words} ({effect.short}, shuffled labels {control.short}).",
-            "opposite": "The {side:words} directions of the winner {head} see less of the "
-            "{group:words} at {role:words} than chance gives ({effect.short}, shuffled labels "
-            "{control.short}).",
-        },
-    ),
-    Finding(
-        name="what the bottom control sees",
-        where={**_SEEN, "step": "last", "chosen": "bottom"},
-        each=("side", "role"),
-        control=_CONTROLS,
-        bound=None,
-        number=_WHAT + "{role:words}, step {step}",
-        says={
-            "shown": "Those of {side:words} of the bottom control {head} see it too: the "
-            "{group:words} at {role:words}, {effect.short}."
-        },
+        number="{side:words} of {chosen:words} {head}: variance between groups by {group:words} at "
+        "{role:words}, step {step}",
+        spoken={"chosen": "winner"},
+        says="That the winner's {side:words} directions see the {group:words} at {role:words} "
+        "{is_shown}: {effect.short} of the variance between groups (shuffled labels "
+        "{control.short}).",
     ),
 )
 VIEWS = (
     Curves(
-        name="separability",
-        title="Which groups a linear probe tells apart, by stage",
-        caption="Accuracy of a linear probe for every group at every stage over training, with "
-        "shuffled labels. Groups that the token itself names are known from the embedding on.",
-        where={"measure": "probe_accuracy", "head": "", "known_by": ("context", "token")},
+        "separability",
+        "Which groups a linear probe tells apart, by stage",
+        caption="Groups that the token itself names are known from the embedding on.",
+        where=_PROBE,
         panels=("known_by", "role", "group"),
         series="site",
         control=(_SHUFFLED,),
@@ -115,75 +84,64 @@ VIEWS = (
         "scored on odd ones.",
     ),
     Curves(
-        name="alignment_curves",
-        title="Share of between-group variance in the heads' singular subspaces",
-        caption="Share of the variance between groups that lies in the singular subspaces of "
-        "winner, runner-up and bottom control, against random subspaces and shuffled labels. A "
-        "head sees the groups where it lies above both.",
+        "alignment_curves",
+        "Share of between-group variance in the heads' singular subspaces",
+        caption="A head sees the groups where its share lies above both controls.",
         where=_SEEN,
         panels=("side", "role"),
         series="head",
         control=(_SHUFFLED, _RANDOM),
     ),
     Drawn(
-        name="group_distances",
-        title="Distances between groups",
+        "group_distances",
+        "Distances between groups",
         caption="Distances of group means in units of the spread within groups, at the first and "
         "the last checkpoint, where the winner reads and writes.",
         table="pairwise",
         draw=_distances,
     ),
     Drawn(
-        name="axes",
-        title="States by group",
+        "axes",
+        "States by group",
         caption="States of held-back programs in the plane in which the largest groups' means "
         "differ most, at the first and the last checkpoint.",
         table="projections",
         draw=_axes,
     ),
 )
+_CELL, _SIDE = ("role", "group", "site"), ("side", "group", "role")
 TABLES = (
     Listing(
-        title="What a linear probe tells apart at step {last}",
-        where={
-            "measure": "probe_accuracy",
-            "head": "",
-            "step": "last",
-            "known_by": ("context", "token"),
-        },
-        keys=("role", "group", "site", "known_by"),
+        "What a linear probe tells apart at step {last}",
+        {**_PROBE, **_LAST},
+        keys=(*_CELL, "known_by"),
         control=(_SHUFFLED,),
     ),
     Listing(
-        title="Separability at every stage, before and after training",
-        where={
+        "Separability at every stage, before and after training",
+        {
             "measure": ("probe_accuracy", "between_share", "scatter_ratio", "pairwise_distance"),
             "head": "",
-            "step": ("first", "last"),
+            **_ENDS,
         },
-        keys=("role", "group", "site", "step"),
+        keys=(*_CELL, "step"),
         across="measure",
     ),
     Listing(
-        title="Share of between-group variance in the top {rank} singular directions, step {last}",
-        where={**_SEEN, "step": "last"},
-        keys=("head", "chosen", "side", "group", "role"),
+        "Share of between-group variance in the top {rank} singular directions, step {last}",
+        {**_SEEN, **_LAST},
+        keys=("head", "chosen", *_SIDE),
         control=(_SHUFFLED, _RANDOM),
     ),
     Listing(
-        title="The same before and after training, with the overlap of subspaces (mean squared "
-        "cosine of principal angles)",
-        where={
-            **_SEEN,
-            "measure": ("variance_share", "subspace_overlap"),
-            "step": ("first", "last"),
-        },
-        keys=("head", "side", "group", "role", "step"),
+        "The same before and after training, with the overlap of subspaces (mean squared cosine)",
+        {**_SEEN, **_ENDS, "measure": ("variance_share", "subspace_overlap")},
+        keys=("head", *_SIDE, "step"),
         across="measure",
     ),
     Listing(
-        title="Overlap of the winner's subspaces with all they are compared with, step {last}",
-        where={"measure": "subspace_overlap", "chosen": "winner", "step": "last"},
+        "Overlap of the winner's subspaces with all they are compared with, step {last}",
+        {"measure": "subspace_overlap", "chosen": "winner", **_LAST},
         keys=("head", "side", "role", "compared", "group"),
         control=(_SHUFFLED, _RANDOM),
     ),

@@ -1,7 +1,5 @@
 """The route's growth and its component shares over seeds."""
 
-from __future__ import annotations
-
 import math
 
 import pandas as pd
@@ -27,21 +25,18 @@ def measure(job: Job[Settings]) -> Measured:
         for run, manifest, scan, attribution, sweep in zip(job.facts.runs, *given, strict=True)
     ]
     rows = compare_seeds(results, job.settings.seed)
-    winners = rows[
-        (rows["chosen"] == "winner") & (rows["measure"] == "lead") & (rows["head"] != "")
-    ]
+    winners = rows.loc[(rows["measure"] == "lead") & (rows["head"] != ""), "head"]
     return Measured(
         {"rows": Table(rows, "one measure of one run, or its mean over runs")},
-        facts={"winners": list(winners["head"])},
+        facts={"winners": list(winners)},
         seeds={"bootstrap": job.settings.seed},
     )
 
 
 def _components(rows: pd.DataFrame, scalar: str) -> dict[str, float]:
     """What each component of the update contributed to a scalar over the window."""
-    chosen = (rows["measure"] == "contribution") & (rows["against"] == "")
-    chosen &= ~rows["component"].isin(["whole", *REBINDINGS])
-    parts = rows[chosen & (rows["scalar"] == scalar)]
+    chosen = rows[["measure", "against", "scalar"]].eq(["contribution", "", scalar]).all(axis=1)
+    parts = rows[chosen & ~rows["component"].isin(["whole", *REBINDINGS])]
     # The main path rule comes first.
     parts = parts[parts["path_rule"] == parts["path_rule"].iloc[0]]
     return dict(zip(parts["component"], parts["mean"], strict=True))

@@ -7,43 +7,40 @@ from circuit.reports.views import Dots, Listing, Not, Stack
 SECTION = REPEATS
 QUESTION = "Does it repeat over seeds?"
 _GROWTH = {"measure": "growth", "half": "confirmation"}
-_MEANS = "{effect} on average, {excess} beyond the bottom controls."
+_SHARES, _BIRTH = {"measure": "share"}, {"measure": "birth"}
+_MEAN, _EACH = {"run": "mean"}, {"run": Not("mean")}
+_BOTTOM = ({"chosen": "bottom"},)
 FINDINGS = (
     Finding(
-        name="runs in which a head grows",
-        where={"measure": "share_of_runs"},
+        "runs in which a head grows",
+        {"measure": "share_of_runs"},
         uncontrolled="the growth of each run is compared with its bottom control's",
-        says="In {effect} of {effect.count} runs a head's separation is shown to grow beyond the "
-        "bottom control's; winners are {facts[winners]}.",
+        says="In {effect} of {effect.count} runs a head is shown to grow beyond the bottom one; "
+        "winners are {facts[winners]}.",
     ),
     Finding(
-        name="mean growth of the winners",
-        where={**_GROWTH, "run": "mean", "chosen": "winner"},
-        control=({"chosen": "bottom"},),
-        says={
-            "shown": "Over the scan's window winners grow by " + _MEANS,
-            "opposite": "Over the scan's window winners grow less than their controls: by "
-            + _MEANS,
-            "open": "That winners grow over the scan's window is not shown: by " + _MEANS,
-        },
+        "mean growth of the winners",
+        {**_GROWTH, **_MEAN, "chosen": "winner"},
+        control=_BOTTOM,
+        says="That winners grow over the scan's window {is_shown}: {effect} on average, {excess} "
+        "beyond the bottom controls.",
     ),
     Finding(
-        name="mean growth of the runners-up",
-        where={**_GROWTH, "run": "mean", "chosen": "runner_up"},
-        control=({"chosen": "bottom"},),
-        quiet=True,
+        "mean growth of the runners-up",
+        {**_GROWTH, **_MEAN, "chosen": "runner_up"},
+        control=_BOTTOM,
     ),
     Sum(
-        name="mean share of the winners' growth",
-        where={"measure": "share", "run": "mean"},
+        "mean share of the winners' growth",
+        {**_SHARES, **_MEAN},
         parts="component",
         uncontrolled="parts of one whole",
         says="Of the winners' growth over the attribution's window the update's parts carry, on "
         "average, {raised}; against it work {lowered}.",
     ),
     When(
-        name="mean birth of the behaviour",
-        where={"measure": "birth", "run": "mean"},
+        "mean birth of the behaviour",
+        {**_BIRTH, **_MEAN},
         uncontrolled="an event in time",
         says={
             "shown": "The behaviour is born at {effect.short} on average.",
@@ -51,82 +48,59 @@ FINDINGS = (
         },
     ),
     When(
-        name="birth of the behaviour in {run}",
-        where={"measure": "birth", "run": Not("mean")},
+        "birth of the behaviour in {run}",
+        {**_BIRTH, **_EACH},
         each=("run",),
         uncontrolled="an event in time",
-        quiet=True,
         marks={"open": "The behaviour is never born in {run}; the mean birth step leaves it out."},
     ),
     Finding(
-        name="lead of the winner over the runner-up",
-        where={"measure": "lead", "half": "confirmation", "run": Not("mean")},
+        "lead of the winner over the runner-up",
+        {"measure": "lead", "half": "confirmation", **_EACH},
         each=("run",),
-        number="lead of the winner {head} over the runner-up in {run}",
         uncontrolled="the difference of two growths that have a control each",
-        quiet=True,
-        marks=dict.fromkeys(
-            ("opposite", "open"),
-            "In run {run} the runner-up grows no less than the winner on the events that did not "
-            "choose them.",
-        ),
+        marks={"open": "In {run} the runner-up grows no less on events that did not choose it."},
     ),
     Finding(
-        name="runs",
-        where={"measure": "runs"},
+        "runs",
+        {"measure": "runs"},
         bound=5,
         uncontrolled="it is counted, not estimated",
-        quiet=True,
         marks={
-            "opposite": "{effect.short} seeds: the interval over seeds is rough; read it with the "
-            "single runs."
+            "opposite": "{effect.short} seeds: their interval is rough; read the single runs too."
         },
     ),
 )
 VIEWS = (
     Dots(
-        name="growth",
-        title="Growth of the scan's criterion over seeds",
-        caption="Growth of winner, runner-up and bottom head of every run with intervals over "
-        "events, and the mean over runs with its interval over seeds.",
+        "growth",
+        "Growth of the scan's criterion over seeds",
+        caption="Growth of heads; intervals of runs are over events, those of means over seeds.",
         where={**_GROWTH, "chosen": ("winner", "runner_up", "bottom")},
         y=("run",),
         series="chosen",
     ),
     Stack(
-        name="shares",
-        title="Parts of the update in the winners' growth",
-        caption="Share of the winner's growth over the attribution's window that each part of the "
-        "update carries; parts to the left of 0 work against it.",
-        where={"measure": "share"},
+        "shares",
+        "Parts of the update in the winners' growth; to the left of 0 they work against it",
+        where=_SHARES,
         parts="component",
         y=("run", "head"),
     ),
-    Dots(
-        name="births",
-        title="When the behaviour was born",
-        caption="The first checkpoint from which on the behaviour is there, by run.",
-        where={"measure": "birth"},
-        y=("run",),
-    ),
+    Dots("births", "When the behaviour was born", where=_BIRTH, y=("run",)),
 )
 TABLES = (
     Listing(
-        title="Growth of every run's heads with intervals over events, and means over seeds",
-        where={**_GROWTH, "chosen": Not("")},
+        "Growth of every run's heads with intervals over events, and means over seeds",
+        {**_GROWTH, "chosen": Not("")},
         keys=("run", "seed", "chosen", "head"),
         control=("excess",),
     ),
+    Listing("Shares of the winner's growth, by run", _SHARES, keys=("component",), across="run"),
     Listing(
-        title="Shares of the winner's growth, by run",
-        where={"measure": "share"},
-        keys=("component",),
-        across="run",
-    ),
-    Listing(
-        title="Mean shares of the winners' growth with intervals over seeds",
-        where={"measure": "share", "run": "mean"},
+        "Mean shares of the winners' growth with intervals over seeds",
+        {**_SHARES, **_MEAN},
         keys=("component",),
     ),
-    Listing(title="Birth of the behaviour", where={"measure": "birth"}, keys=("run", "seed")),
+    Listing("Birth of the behaviour", _BIRTH, keys=("run", "seed")),
 )

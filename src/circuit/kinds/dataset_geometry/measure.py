@@ -1,7 +1,5 @@
 """What each split of the benchmark asks for, and what it changes against train."""
 
-from __future__ import annotations
-
 from circuit.kinds.dataset_geometry.settings import Settings
 from circuit.measures.dataset import GRAPH_UNITS, dataset_geometry
 from circuit.measuring import Job, Measured, Table

@@ -1,7 +1,5 @@
 """Settings of the kind ``dataset_geometry``."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from pydantic import field_validator

@@ -1,7 +1,5 @@
 """What the data asks for: what splits change, and what a shortcut would get."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from circuit.reports.findings import Criteria, Finding, Test

@@ -1,7 +1,5 @@
 """How far heads' singular directions lie in the identities that token embeddings hold."""
 
-from __future__ import annotations
-
 from circuit.kinds.embedding_alignment.settings import Settings
 from circuit.measures.weights.embeddings import embedding_alignment
 from circuit.measuring import ROLES, Job, Measured, Table

@@ -1,108 +1,94 @@
 """Which identities heads read and write: what there is to see."""
 
-from collections.abc import Mapping
-
 from circuit.reports.findings import Finding, When
 from circuit.reports.sections import FORMATION
 from circuit.reports.views import Curves, Listing
 
 SECTION = FORMATION
 QUESTION = "Do heads read and write the identities that token embeddings hold, and since when?"
-_RANDOM = ({"against": "random directions"},)
-_LAST = {"measure": "overlap", "step": "last", "chosen": "winner"}
-
-
-def _lies(
-    name: str, does: str, where: Mapping[str, str], pick: tuple[str, ...] = (), by: str = ""
-) -> Finding:
-    """Whether a side of the winner lies in an identity."""
-    said = f"{{head}}'s top {{rank}} directions {does}{by}"
-    beside = "overlap {effect:short} at step {step}, random directions {control}"
-    return Finding(
-        name=name,
-        where={**_LAST, **where},
-        pick=pick,
-        control=_RANDOM,
-        number=f"overlap of {{head}}: {name}{by}",
-        says={
-            "shown": f"{said}: {beside}.",
-            "open": f"That {said} is not shown: {beside}.",
-            "opposite": f"{said} less than random ones: {beside}.",
-        },
-    )
-
-
-_QUERY = {"side": "qk_query", "space": "key_identity"}
-_KEY = {"side": "qk_key", "space": "key_identity"}
+_RANDOM = "random directions"
+_OVERLAP = {"measure": "overlap"}
+_LAST = {**_OVERLAP, "step": "last"}
+_EMBEDDED = {"space": ("key_identity", "value_identity")}
 _MOVED = {"side": "qk_key", "space": "moved_key_identity"}
-_IN = {"side": "ov_input", "space": "value_identity"}
-_OUT = {"side": "ov_output", "space": "value_identity"}
-FINDINGS = (
-    _lies("asks for key identity", "of the query lie in key identity", _QUERY),
-    _lies("finds key identity", "of the key lie in key identity as embedded", _KEY),
-    _lies(
+
+_SIDES = (
+    ("asks for key identity", "qk_query", "the query", "key_identity", "key identity"),
+    ("finds key identity", "qk_key", "the key", "key_identity", "key identity as embedded"),
+    (
         "finds moved key identity",
-        "of the key lie in key identity as moved",
-        _MOVED,
-        ("mover",),
-        " by {mover}",
+        "qk_key",
+        "the key",
+        "moved_key_identity",
+        "key identity that {mover} moves",
     ),
-    _lies("reads value identity", "of what it copies lie in value identity", _IN),
-    _lies("writes value identity", "of what it writes lie in value identity", _OUT),
+    ("reads value identity", "ov_input", "what it copies", "value_identity", "value identity"),
+    ("writes value identity", "ov_output", "what it writes", "value_identity", "value identity"),
+)
+_AT = ": {effect:short} at step {step}, random directions {control}."
+FINDINGS = (
+    *(
+        Finding(
+            name,
+            {**_LAST, "chosen": "winner", "side": side, "space": space},
+            pick=("mover",) if "{mover}" in identity else (),
+            control=({"against": _RANDOM},),
+            number=f"overlap of {{head}}'s directions of {of} with {identity}",
+            says=f"That {{head}}'s directions of {of} overlap with {identity} {{is_shown}}{_AT}",
+        )
+        for name, side, of, space, identity in _SIDES
+    ),
     When(
-        name="{side} stays beyond random directions in {space} {mover}",
-        where={"measure": "beyond_random_from", "chosen": "winner"},
+        "{side} stays beyond random directions in {space} {mover}",
+        {"measure": "beyond_random_from", "chosen": "winner"},
         each=("side", "space", "mover"),
         uncontrolled="beyond the band of random directions is how it is defined",
-        quiet=True,
     ),
 )
 VIEWS = (
     Curves(
-        name="alignment",
-        title="Heads' top {rank} singular directions in the identities of embeddings",
-        caption="Overlap of every head's query, key, input and output side with key and value "
-        "identity. Grey: heads that were not chosen. Band: random directions, all heads at once.",
-        where={"measure": "overlap", "space": ("key_identity", "value_identity")},
+        "alignment",
+        "Heads' top {rank} singular directions in the identities of embeddings",
+        where={**_OVERLAP, **_EMBEDDED},
         panels=("space", "side"),
         series="head",
-        control=("random directions",),
+        control=(_RANDOM,),
     ),
     Curves(
-        name="moved",
-        title="Key sides in key identity as an earlier head moves it",
+        "moved",
+        "Key sides in key identity as an earlier head moves it",
         caption="Overlap of every head's key side with the key embeddings that an earlier head, "
         "the mover, reads and writes on: how a value token is known by its key.",
-        where={"measure": "overlap", **_MOVED},
+        where={**_OVERLAP, **_MOVED},
         panels=("mover",),
         series="head",
-        control=("random directions",),
+        control=(_RANDOM,),
     ),
 )
 TABLES = (
     Listing(
-        title="Overlap with key and value identity at step {last}",
-        where={"measure": "overlap", "step": "last", "space": ("key_identity", "value_identity")},
+        "Overlap with key and value identity at step {last}",
+        {**_LAST, **_EMBEDDED},
         keys=("head", "chosen", "side"),
         across="space",
     ),
     Listing(
-        title="Overlap of key sides with moved key identity at step {last}, the largest first",
-        where={"measure": "overlap", "step": "last", **_MOVED},
+        "Overlap of key sides with moved key identity at step {last}, the largest first",
+        {**_LAST, **_MOVED},
         keys=("head", "chosen", "mover"),
         sort=True,
         top=20,
-        control=("random directions",),
+        control=(_RANDOM,),
     ),
     Listing(
-        title="Step from which the overlap stays beyond random directions",
-        where={"measure": "beyond_random_from"},
+        "Step from which the overlap stays beyond random directions",
+        {"measure": "beyond_random_from"},
         keys=("head", "space", "mover"),
         across="side",
     ),
     Listing(
-        title="Directions of the identities at step {last}, as the winner sees them",
-        where={"measure": "directions", "step": "last", "chosen": "winner"},
+        "Directions of the identities at step {last}, as the winner sees them",
+        {"measure": "directions", "step": "last", "chosen": "winner"},
         keys=("side", "space", "mover"),
     ),
 )

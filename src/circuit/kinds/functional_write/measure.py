@@ -1,7 +1,5 @@
 """What a component's write does to a later state, over training, and through which part."""
 
-from __future__ import annotations
-
 from circuit.kinds.functional_write.settings import Settings
 from circuit.measures.writes.functional import run_writes
 from circuit.measuring import Job, Measured, Table

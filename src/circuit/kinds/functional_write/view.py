@@ -8,39 +8,35 @@ SECTION = WRITES
 QUESTION = "What does a component's write do to a later state, and through which part?"
 _OTHER, _BOTTOM, _LOSS = "gradient of another event", "bottom head", "ablation"
 _EFFECT = {"measure": "effect", "side": ""}
-_WHOLE = {**_EFFECT, "part": "whole"}
+_WHOLE, _LAST = {**_EFFECT, "part": "whole"}, {"step": "last"}
+_SIDES = {"measure": "effect", "side": ("target", "source"), **_LAST}
+_OVERLAP, _VALUES = {"measure": "overlap"}, {"measure": "value_effect", **_LAST}
 _CONTROLS = ({"against": _OTHER}, {"against": _BOTTOM})
-_AT = ": as the reference checkpoint reads it in {target:words}, it is worth {effect}, {excess} "
-_READ = _AT + "more than read by the gradient of another event."
+_EACH = ("write",)
 FINDINGS = (
     Finding(
-        name="worth",
-        where={**_WHOLE, "step": "last"},
-        each=("write",),
+        "worth",
+        {**_WHOLE, **_LAST},
+        each=_EACH,
         control=_CONTROLS,
         number="worth of {write}, at step {step}",
-        says={
-            "shown": "At step {step} the write of {source} ({write:words}) helps the answer"
-            + _READ,
-            "opposite": "At step {step} the write of {source} ({write:words}) hurts the answer"
-            + _READ,
-            "open": "At step {step} the write of {source} ({write:words}) is not shown to do more "
-            "for the answer than its controls" + _READ,
-        },
+        says="That at step {step} the write of {source} ({write:words}) helps the answer "
+        "{is_shown}: as the reference checkpoint reads it in {target:words}, it is worth {effect}, "
+        "{excess} more than read by the gradient of another event.",
     ),
     Sum(
-        name="worth of {write} by part",
-        where={**_EFFECT, "part": ("skip", "mlp"), "step": "last"},
-        each=("write",),
+        "worth of {write} by part",
+        {**_EFFECT, **_LAST, "part": ("skip", "mlp")},
+        each=_EACH,
         parts="part",
         names={"skip": "through the skip connection", "mlp": "through the MLP"},
         uncontrolled="an exact sum, whose whole has its controls",
         says="Of the worth of {write:words}, {raised}.",
     ),
     Sum(
-        name="worth of {write} by where it is written",
-        where={**_WHOLE, "side": "source", "step": "last"},
-        each=("write",),
+        "worth of {write} by where it is written",
+        {**_WHOLE, **_LAST, "side": "source"},
+        each=_EACH,
         parts="role",
         names={"other": "other positions", "together": "several positions together"},
         uncontrolled="an exact sum of what removals at single roles' positions give",
@@ -48,154 +44,117 @@ FINDINGS = (
         "{lowered}.",
     ),
     When(
-        name="half-way step of {write}",
-        where={"measure": "half_way"},
-        each=("write",),
+        "half-way step of {write}",
+        {"measure": "half_way"},
+        each=_EACH,
         uncontrolled="a step on the curve of the effect, which has its controls",
-        quiet=True,
     ),
+    Finding("worth at the start", {**_WHOLE, "step": "first"}, each=_EACH, control=_CONTROLS),
     Finding(
-        name="worth at the start",
-        where={**_WHOLE, "step": "first"},
-        each=("write",),
-        control=_CONTROLS,
-        number="worth of {write}, at step {step}",
-        quiet=True,
-    ),
-    Finding(
-        name="worth to another event's answer",
-        where={**_WHOLE, "against": _OTHER, "step": "last"},
-        each=("write",),
+        "worth to another event's answer",
+        {**_WHOLE, **_LAST, "against": _OTHER},
+        each=_EACH,
         uncontrolled="0 where the write is about the answer at hand",
-        number="worth of {write} to another event's answer, at step {step}",
         marks=dict.fromkeys(
             ("shown", "opposite"),
             "{write}: read by the gradients of other events the write is worth {effect}, which is "
             "not about the answer at hand.",
         ),
-        quiet=True,
     ),
     Finding(
-        name="worth beside the cost of removal",
-        where={**_WHOLE, "step": "last"},
-        each=("write",),
+        "worth beside the cost of removal",
+        {**_WHOLE, **_LAST},
+        each=_EACH,
         control=({"against": _LOSS},),
         bound=None,
-        number="worth of {write} beside what removing its source costs the answer itself",
         marks=dict.fromkeys(
             ("shown", "opposite"),
             "{write}: removing its source costs the answer {control}, its effect is {effect}: the "
             "rest passes by the target state, or is not seen by the gradient of the reference "
             "checkpoint.",
         ),
-        quiet=True,
     ),
     Finding(
-        name="directions at the start",
-        where={"measure": "overlap", "side": "own role", "step": "first"},
-        each=("write",),
+        "overlap of its {rank} directions with the mature ones at the start, {write}",
+        {**_OVERLAP, "side": "own role", "step": "first"},
+        each=_EACH,
         control=({"against": "random subspaces"},),
         bound=None,
-        number="overlap of the {rank} directions of {write} with the mature ones, at step {step}",
-        quiet=True,
     ),
     Finding(
-        name="share of variance between answer values",
-        where={"measure": "value_share", "step": "last"},
-        each=("write",),
+        "share of variance between answer values",
+        {"measure": "value_share", **_LAST},
+        each=_EACH,
         control=({"against": "exchanged values"},),
         bound=None,
-        number="share of the variance of {write} that lies between answer values, at step {step}",
-        quiet=True,
     ),
 )
 VIEWS = (
     Curves(
-        name="write_effect",
-        title="What writes do to later states, over training",
-        caption="What every write is worth at its target over training, its exact parts, and the "
-        "controls: what the target state has through the write, times the gradient of the answer "
-        "in the reference checkpoint. A target right after attention has no MLP part. Ablation: "
-        "the cost of removing the source to the answer itself, which is the effect by construction "
-        "in the reference checkpoint, if the gradient is integrated and nothing passes by.",
+        "write_effect",
+        "What writes do to later states, over training",
+        caption="What the target state has through the write, times the gradient of the answer in "
+        "the reference checkpoint; ablation is the cost of removing the source to the answer.",
         where={**_EFFECT, "part": ("whole", "skip", "mlp")},
         panels=("write", "part"),
         control=(_OTHER, _BOTTOM, _LOSS),
     ),
     Dots(
-        name="write_positions",
-        title="Where writes act, and from where",
-        caption="At which positions the change is read (target), and at which positions the write "
-        "must be removed to bring it about (source). Together: what removing all has beyond the "
-        "sum.",
-        where={"measure": "effect", "side": ("target", "source"), "step": "last"},
+        "write_positions",
+        "Where writes act, and from where",
+        caption="Where the change is read (target), and where the write must be removed to bring "
+        "it about (source); together: what removing all has beyond the sum.",
+        where=_SIDES,
         y=("role",),
         panels=("write", "side"),
     ),
     Curves(
-        name="write_subspace",
-        title="In which directions components write, beside their mature writes",
-        caption="Overlap of the top {rank} principal components of the writes at a role's "
-        "positions with those of the reference checkpoint: the mean squared cosine.",
-        where={"measure": "overlap"},
-        panels=("write",),
+        "write_subspace",
+        "In which directions components write, beside their mature writes",
+        caption="Mean squared cosine of the top {rank} principal components of the writes at a "
+        "role's positions with those of the reference checkpoint.",
+        where=_OVERLAP,
+        panels=_EACH,
         series="role",
         control=("random subspaces",),
         note="Bands of lines: jackknife.",
     ),
     Dots(
-        name="write_values",
-        title="What writes do for each answer value",
-        caption="The effect of every write for every answer value, with intervals over programs.",
-        where={"measure": "value_effect", "step": "last"},
+        "write_values",
+        "What writes do for each answer value",
+        where=_VALUES,
         y=("value",),
-        panels=("write",),
+        panels=_EACH,
         order="size",
+        note="Intervals: over programs.",
     ),
 )
+_SPREAD = ("mean_over_observations", "between_values", "within_values", "value_share")
 TABLES = (
     Listing(
-        title="Effects of writes at step {last}, their parts and controls",
-        where={**_EFFECT, "step": "last"},
+        "Effects of writes at step {last}, their parts and controls",
+        {**_EFFECT, **_LAST},
         keys=("write", "source", "target", "part"),
         control=(_OTHER, _BOTTOM, _LOSS),
     ),
+    Listing("Effects at step {last} by position", _SIDES, keys=("write", "side", "role")),
     Listing(
-        title="Effects at step {last} by position",
-        where={"measure": "effect", "side": ("target", "source"), "step": "last"},
-        keys=("write", "side", "role"),
-    ),
-    Listing(
-        title="Overlap of write subspaces with the mature ones, at the write's own role",
-        where={"measure": "overlap", "side": "own role"},
+        "Overlap of write subspaces with the mature ones, at the write's own role",
+        {**_OVERLAP, "side": "own role"},
         keys=("step", "write", "role"),
     ),
     Listing(
-        title="Share of the variance of the writes in that subspace",
-        where={"measure": "explained", "side": "own role"},
+        "Share of the variance of the writes in that subspace",
+        {"measure": "explained", "side": "own role"},
         keys=("step",),
         across="write",
     ),
     Listing(
-        title="Effects over answer values: standard deviations between values and within them, "
-        "share of the variance between, and how many exchanges of values reach it",
-        where={
-            "measure": (
-                "mean_over_observations",
-                "between_values",
-                "within_values",
-                "value_share",
-                "exchanges_that_reach_it",
-                "values",
-            )
-        },
+        "Effects over answer values: standard deviations between values and within them, share of "
+        "the variance between, and how many exchanges of values reach it",
+        {"measure": (*_SPREAD, "exchanges_that_reach_it", "values")},
         keys=("step", "write"),
         across="measure",
     ),
-    Listing(
-        title="Effects by answer value at step {last}",
-        where={"measure": "value_effect", "step": "last"},
-        keys=("write", "value"),
-        sort=True,
-    ),
+    Listing("Effects by answer value at step {last}", _VALUES, keys=("write", "value"), sort=True),
 )

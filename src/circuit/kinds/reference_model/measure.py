@@ -1,7 +1,5 @@
 """Choose the study's reference model over its completed runs."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from circuit.artifacts import read_rows

@@ -1,7 +1,5 @@
 """Candidate routes in one frame: strength, change, and whether training pushes them."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from circuit.estimates import estimates, keys_of
@@ -18,11 +16,8 @@ def measure(job: Job[Settings]) -> Measured:
     frame, routes = run_routes(run, run.counted, asked, job.window, run.dictionaries)
     rows = route_rows(frame, routes, asked.seed)
     return run.measured(
-        tables={"rows": Table(rows, "one measure of one route, or of how routes relate")},
-        facts={
-            "window": list(job.window),
-            "train_split": run.manifest.recipe.train_split,
-        },
+        {"rows": Table(rows, "one measure of one route, or of how routes relate")},
+        facts={"window": list(job.window), "train_split": run.manifest.recipe.train_split},
         seeds={"exchanged answers": asked.seed},
         events=len(run.events),
         backward=frame.backward,

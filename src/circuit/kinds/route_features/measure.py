@@ -1,7 +1,5 @@
 """What can be known of every candidate route at some steps, from nothing later than each."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from circuit.estimates import estimates

@@ -1,7 +1,5 @@
 """One dictionary of features for the states of all checkpoints, and what its features tell."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """What a window's updates sum to in every weight matrix, replayed."""
 
-from __future__ import annotations
-
 from tqdm import tqdm
 
 from circuit.kinds.update_geometry.settings import Settings

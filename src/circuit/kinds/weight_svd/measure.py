@@ -1,7 +1,5 @@
 """Singular values of every weight matrix at every checkpoint, and the patterns in them."""
 
-from __future__ import annotations
-
 from circuit.artifacts import read_json
 from circuit.kinds.weight_svd.settings import Settings
 from circuit.measures.weights.patterns import pattern_rows, weight_patterns

@@ -12,84 +12,73 @@ _RULES = {
     "compression": "effective rank, half-way down to stay",
     "stabilisation": "top directions half as far from the final ones as random directions, to stay",
 }
-_SHIFTED = "of the same windows at any other time"
+_RANK, _LAST = {"measure": "effective_rank"}, {"step": "last"}
+_UNTRAINED = {"against": "untrained"}
 FINDINGS = (
     Finding(
-        name="compressed matrices",
-        where={"measure": "matrices_below", "matrix": "all", "step": "last"},
-        control=({"against": "untrained"},),
+        "compressed matrices",
+        {"measure": "matrices_below", "matrix": "all", **_LAST},
+        control=(_UNTRAINED,),
         bound=None,
         number="matrices below 95% of untrained effective ranks, step {step}",
-        says={
-            "shown": "At step {step}, {effect.short} of {facts[matrices]} matrices have a lower "
-            "effective rank than 95% of untrained ones ({control.short} in untrained models).",
-            "open": "At step {step}, no more matrices have a low effective rank than in untrained "
-            "models ({effect.short} of {facts[matrices]}): nothing was compressed.",
-            "opposite": "At step {step}, fewer matrices have a low effective rank than in "
-            "untrained models ({effect.short} of {facts[matrices]}): nothing was compressed.",
-        },
+        says="That matrices were compressed {is_shown}: at step {step}, {effect.short} of "
+        "{facts[matrices]} have a lower effective rank than 95% of untrained ones ({control.short} "
+        "in untrained models).",
     ),
     Finding(
-        name="the most compressed matrix",
-        where={"measure": "compression", "step": "last"},
+        "the most compressed matrix",
+        {"measure": "compression", **_LAST},
         pick=("matrix", "component"),
-        control=({"against": "untrained"},),
+        control=(_UNTRAINED,),
         bound=None,
         number="effective rank that {matrix} of {component} lacks, step {step}",
         says={
-            "shown": "Most so {matrix} of {component}: it lacks {effect.short} of the effective "
-            "rank of an untrained one; the most compressed of all matrices of an untrained model "
-            "lack at most {control.high:.0%}.",
+            "shown": "{matrix} of {component} most: it lacks {effect.short} of an untrained one's, "
+            "where the most compressed of an untrained model lacks at most {control.high:.0%}."
         },
     ),
     When(
-        name="median step of {pattern}",
+        "median step of {pattern}",
+        {"measure": "median_when", "pattern": _BIRTHS},
         table="patterns",
-        where={"measure": "median_when", "pattern": _BIRTHS},
         each=("pattern",),
         uncontrolled="a matrix shows a pattern only where it leaves the band of untrained ones",
         says={
-            "shown": "{effect.count} of {facts[matrices]} matrices show {pattern}, half of them by "
-            "step {effect.mean:,.0f}.",
+            "shown": "{effect.count} matrices show {pattern}, half of them by {effect.short}.",
             "open": "No matrix shows {pattern}.",
         },
     ),
     Finding(
-        name="births in windows",
+        "births in windows",
+        {"measure": "matched", "pattern": (*_BIRTHS, "all")},
         table="patterns",
-        where={"measure": "matched", "pattern": (*_BIRTHS, "all")},
         each=("pattern",),
         control=({"against": "shifted windows"},),
         bound=None,
         number="births in behaviour's windows: {pattern}",
         says={
-            "shown": "More births by {pattern} lie in windows of behaviour's births than chance "
-            f"explains: {{effect.short}}, where {{control}} are expected {_SHIFTED}.",
-            "opposite": "Fewer births by {pattern} lie in windows of behaviour's births than "
-            f"chance explains: {{effect.short}}, where {{control}} are expected {_SHIFTED}.",
+            "shown": "Births by {pattern} gather in windows of behaviour's births: {effect.short}, "
+            "where {control} are expected of the same windows at any other time."
         },
     ),
     Finding(
-        name="steps from the nearest birth of behaviour",
+        "median steps from the nearest birth of behaviour (below 0: before it)",
+        {"measure": "median_lead", "pattern": _BIRTHS},
         table="patterns",
-        where={"measure": "median_lead", "pattern": _BIRTHS},
         each=("pattern",),
         uncontrolled="births are as near as their number lets them be",
         bound=None,
-        number="median steps from the nearest birth of behaviour to {pattern} (below 0: before it)",
-        quiet=True,
     ),
     Finding(
-        name="matrices that move together",
+        "matrices that move together",
+        {"measure": "together"},
         table="patterns",
-        where={"measure": "together"},
         each=("near",),
         control=({"against": "matrices shifted apart"},),
         bound=None,
-        number="matrices that move together, {near}",
         says={
             "shown": "In {near}, {effect.short} matrices move faster than their own average at "
-            "once; by chance up to {control.high:,.0f} do in some interval.",
+            "once; by chance up to {control.high:,.0f} do in some interval."
         },
     ),
 )
@@ -97,13 +86,13 @@ MARKS = (
     "Weights have no events to resample: bands are those of random matrices, and the chance of a "
     "match is over shifted windows, within one run.",
 )
+_CONTROL = ("untrained",)
 VIEWS = (
     Curves(
-        name="births",
-        title="How many matrices had grown, been compressed and settled by when",
-        caption="Share of the matrices of every kind that had grown, been compressed or settled by "
-        "every checkpoint. Shaded: windows of behaviour's births, and stretches in which more "
-        "matrices move together than by chance.",
+        "births",
+        "How many matrices had grown, been compressed and settled by when",
+        caption="Shaded: windows of behaviour's births, and stretches in which more matrices move "
+        "together than by chance.",
         table="patterns",
         where={"measure": "born_so_far", "pattern": _BIRTHS},
         panels=("pattern",),
@@ -111,79 +100,67 @@ VIEWS = (
         marks={"measure": ("window_of_births", "moving_together")},
     ),
     Curves(
-        name="effective_rank",
-        title="Effective rank (Σσ)² / Σσ² of every matrix",
-        caption="Effective rank of every matrix over training; grey: 95% of untrained matrices.",
-        where={"measure": "effective_rank"},
+        "effective_rank",
+        "Effective rank (Σσ)² / Σσ² of every matrix",
+        where=_RANK,
         panels=("matrix",),
         series="component",
-        control=("untrained",),
+        control=_CONTROL,
     ),
     Curves(
-        name="rotation",
-        title="Rotation of the top {top} singular directions",
-        caption="Mean principal angle of the top {top} singular directions, over both sides, to "
-        "the previous and to the final checkpoint; grey: 95% of pairs of random matrices. 0: the "
-        "same directions.",
+        "rotation",
+        "Rotation of the top {top} singular directions",
+        caption="Mean principal angle over both sides to the previous and to the final checkpoint; "
+        "0: the same directions.",
         where={
             "measure": ("rotation_previous", "rotation_final"),
             "matrix": ("W_QK", "W_OV", "W_in", "W_out"),
         },
         panels=("matrix", "measure"),
         series="component",
-        control=("untrained",),
+        control=_CONTROL,
     ),
     Curves(
-        name="spectrum",
-        title="Singular values of the most compressed W_QK and W_OV",
-        caption="Singular values over training of the W_QK and W_OV with the lowest effective rank "
-        "at the last checkpoint; grey: 95% of untrained matrices.",
+        "spectrum",
+        "Singular values of the most compressed W_QK and W_OV",
         table="spectra",
         where={"matrix": ("W_QK", "W_OV"), "place": 1},
         panels=("matrix", "component"),
         x="index",
         series="step",
-        control=("untrained",),
+        control=_CONTROL,
         log=True,
     ),
 )
+_BY_KIND = ("median_effective_rank", "least_effective_rank", "most_effective_rank")
 TABLES = (
     Listing(
-        title="Effective rank by kind of matrix, and how many lie outside 95% of untrained ones",
-        where={
-            "measure": (
-                *(f"{name}_effective_rank" for name in ("median", "least", "most")),
-                *(f"matrices_{side}" for side in ("below", "above")),
-            ),
-            "step": ("first", "last"),
-        },
+        "Effective rank by kind of matrix, and how many lie outside 95% of untrained ones",
+        {"measure": (*_BY_KIND, "matrices_below", "matrices_above"), "step": ("first", "last")},
         keys=("matrix", "step"),
         across="measure",
     ),
     Listing(
-        title="Effective rank of untrained matrices, with the band that holds 95% of them",
-        where={"measure": "effective_rank", "against": "untrained", "step": "last"},
-        keys=("matrix",),
+        "Effective rank of untrained matrices", {**_RANK, **_UNTRAINED, **_LAST}, keys=("matrix",)
     ),
     Listing(
-        title="Effective rank of every matrix at step {last}",
-        where={"measure": "effective_rank", "step": "last"},
+        "Effective rank of every matrix at step {last}",
+        {**_RANK, **_LAST},
         keys=("component",),
         across="matrix",
     ),
     Listing(
-        title="Births, how many are matched by windows of behaviour's births, and the share of all "
-        "shifts of the windows that match as many",
+        "Births, how many lie in behaviour's windows, and the share of shifts with as many",
+        {"measure": ("births", "matched", "share_of_shifts")},
         table="patterns",
-        where={"measure": ("births", "matched", "share_of_shifts")},
         keys=("pattern",),
         across="measure",
     ),
     *(
         Listing(
-            title=f"Step of {pattern} ({rule})",
+            f"Step of {pattern} ({rule})",
+            {"measure": "when", "pattern": pattern},
             table="patterns",
-            where={"measure": "when", "pattern": pattern},
             keys=("component",),
             across="matrix",
         )

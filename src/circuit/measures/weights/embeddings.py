@@ -63,7 +63,7 @@ def embedding_alignment(
     Args:
         chosen: head → what a scan chose it as.
     """
-    found, energy = [], np.empty(0)
+    found, energy = [], np.empty((0, 0, 0))
     for step in steps:
         params = decoder.layout.views(theta(step).double())
         rows = []

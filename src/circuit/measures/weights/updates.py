@@ -144,10 +144,10 @@ def _numbers(
 ) -> Iterator[tuple[tuple[str, str, str, str], Float[Tensor, " N"], Float[Tensor, "K N"]]]:
     """Keys, values and values of random updates of one kind of matrix."""
     for part, svd in parts.items():
-        ranks = (spectra.effective_rank(one.values) for one in (svd, random))
-        yield (part, "", "", "effective_rank"), *ranks
-        masses = (spectra.spectral_mass(one.values, top) for one in (svd, random))
-        yield (part, "", "", "spectral_mass"), *masses
+        rank, by_chance = (spectra.effective_rank(one.values) for one in (svd, random))
+        yield (part, "", "", "effective_rank"), rank, by_chance
+        mass, by_chance = (spectra.spectral_mass(one.values, top) for one in (svd, random))
+        yield (part, "", "", "spectral_mass"), mass, by_chance
     ended = plain_svd(last.matrix - parts[UPDATE].matrix + random.matrix)
     for side in ("left", "right"):
         ends = {part: _directions(svd, side, top) for part, svd in parts.items()}
