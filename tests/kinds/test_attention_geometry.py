@@ -46,10 +46,10 @@ def test_the_planted_head_is_shown_to_have_every_link(formed, planted, tmp_path)
     for link in ("score", "mass", "attended value margin", "direct logit"):
         assert outcome(report, link).verdict == "shown", link
     assert outcome(report, "mass").control == "even"
-    assert outcome(report, "whole chain").about["head"] == "L1H2"
-    assert outcome(report, "whole chain").verdict == "shown"
+    assert outcome(report, "whole chain", chosen="winner").about["head"] == "L1H2"
+    assert outcome(report, "whole chain", chosen="winner").verdict == "shown"
     for head in ("L1H0", "L0H3"):
-        assert outcome(report, "chain of another head", head=head).verdict != "shown"
+        assert outcome(report, "whole chain", head=head).verdict != "shown"
     back = outcome(report, "earlier head that looks back from the support value to its key")
     assert (back.verdict, back.about["head"]) == ("shown", planted.previous_token_head)
     assert back.compared == planted.decoder.settings.n_heads
@@ -72,7 +72,7 @@ def test_a_head_that_writes_no_answer_is_told_so(formed, tmp_path):
     where = {**LAST, "link": "direct logit"}
     open_ = seen(formed, tmp_path, rows=changed(rows, where, low=-1.0))
     assert outcome(open_, "direct logit").verdict == "open"
-    assert outcome(open_, "whole chain").verdict == "open"
+    assert outcome(open_, "whole chain", chosen="winner").verdict == "open"
     less = changed(rows, where, mean=-2.0, low=-3.0, high=-1.0)
     assert outcome(seen(formed, tmp_path, rows=less), "direct logit").verdict == "opposite"
 

@@ -41,7 +41,7 @@ def rows():
 
 def test_growth_over_all_seeds_is_shown_beyond_the_bottom_heads(rows, tmp_path):
     report = seen(rows, tmp_path)
-    grown = outcome(report, "mean growth of the winners")
+    grown = outcome(report, "mean growth", chosen="winner")
     assert (grown.verdict, grown.control) == ("shown", "bottom")
     assert outcome(report, "mean birth of the behaviour").verdict == "shown"
     assert len(report["marks"]) == 1
@@ -51,7 +51,7 @@ def test_growth_over_all_seeds_is_shown_beyond_the_bottom_heads(rows, tmp_path):
 def test_growth_that_its_interval_leaves_open_is_open(rows, tmp_path):
     paired = {"measure": "growth", "run": "mean", "chosen": "winner", "against": EXCESS}
     report = seen(changed(rows, paired, low=-1.0), tmp_path)
-    assert outcome(report, "mean growth of the winners").verdict == "open"
+    assert outcome(report, "mean growth", chosen="winner").verdict == "open"
 
 
 def test_an_unborn_run_and_a_leading_runner_up_are_marked(tmp_path):

@@ -106,6 +106,8 @@ class When(Told):
     every combination.
     """
 
+    uncontrolled: str = "an event in time"
+
 
 @dataclass(frozen=True)
 class Test:

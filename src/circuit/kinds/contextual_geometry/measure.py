@@ -27,7 +27,7 @@ def measure(job: Job[Settings]) -> Measured:
         asked.shrinkage,
     )
     return run.measured(
-        tables={
+        {
             "rows": Table(found.rows, "one measure of one grouping of states"),
             "pairwise": Table(found.pairwise, "one pair of groups at one checkpoint", PAIR_UNITS),
             "projections": Table(found.projections, "one state in a plane", PROJECTION_UNITS),

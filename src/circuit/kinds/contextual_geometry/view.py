@@ -1,5 +1,6 @@
 """When and where states come to know what, and which heads can read it: what groups show."""
 
+from functools import partial
 from typing import Any
 
 from circuit.reports.findings import Finding, When
@@ -7,11 +8,9 @@ from circuit.reports.sections import FORMATION
 from circuit.reports.views import Curves, Drawn, Listing
 
 SECTION = FORMATION
-QUESTION = (
-    "When and where do states come to know the key and the answer, and do the lookup head's "
-    "singular directions see it?"
-)
+QUESTION = "When and where do states come to know key and answer, and does the lookup head see it?"
 _SHUFFLED, _RANDOM = "shuffled labels", "random directions"
+_probe = partial(Finding, each=("role", "group"), bound=None)
 _CONTROLS = ({"against": _SHUFFLED}, {"against": _RANDOM})
 _SEEN = {"measure": "variance_share", "compared": "group means", "matched": "yes"}
 _PROBE = {"measure": "probe_accuracy", "head": "", "known_by": ("context", "token")}
@@ -31,30 +30,24 @@ def _axes(material: Any, path: str) -> None:
 
 
 FINDINGS = (
-    Finding(
+    _probe(
         "what states know",
         {"measure": "clearest_probe_accuracy", **_LAST, **_CONTEXT},
-        each=("role", "group"),
         control=({"against": _SHUFFLED}, {"step": "first"}),
-        bound=None,
         number="probe accuracy for {group:words} at {role:words}, {site}, step {step}",
-        says="That states at {role:words} separate by {group:words} {is_shown}: most clearly at "
-        "{site}, where a linear probe is right for {effect} of held-back states at step {step} "
-        "(shuffled labels {control.short}).",
+        says="That states at {role:words} separate by {group:words} {is_shown}: at {site} a linear "
+        "probe is right for {effect} at step {step} (shuffled labels {control.short}).",
     ),
-    Finding(
-        "accuracy one stage before",
+    _probe(
+        "one stage before, {site}: probe accuracy for {group:words} at {role:words}",
         {"measure": "accuracy_one_stage_before", **_CONTEXT},
-        each=("role", "group"),
         control=({"against": _SHUFFLED},),
-        bound=None,
-        number="probe accuracy for {group:words} at {role:words}, one stage before, {site}",
     ),
     When(
         "first step with lasting separation, {group:words} at {role:words}, {site}",
         {"measure": "separates_from", **_CONTEXT},
         each=("role", "group"),
-        uncontrolled="it is the step from which the probe stays beyond both controls",
+        uncontrolled="from then on the probe stays beyond both controls",
         says={"shown": "By {group:words} at {role:words} they separate from {effect.short} on."},
     ),
     Finding(
@@ -63,12 +56,10 @@ FINDINGS = (
         each=("chosen", "side", "role"),
         control=_CONTROLS,
         bound=None,
-        number="{side:words} of {chosen:words} {head}: variance between groups by {group:words} at "
-        "{role:words}, step {step}",
+        number="variance between {group:words} at {role:words} that {side:words} of {head} sees",
         spoken={"chosen": "winner"},
         says="That the winner's {side:words} directions see the {group:words} at {role:words} "
-        "{is_shown}: {effect.short} of the variance between groups (shuffled labels "
-        "{control.short}).",
+        "{is_shown}: {effect.short} of its variance (shuffled labels {control.short}).",
     ),
 )
 VIEWS = (
@@ -95,16 +86,14 @@ VIEWS = (
     Drawn(
         "group_distances",
         "Distances between groups",
-        caption="Distances of group means in units of the spread within groups, at the first and "
-        "the last checkpoint, where the winner reads and writes.",
+        caption="In units of the spread within groups, where the winner reads and writes.",
         table="pairwise",
         draw=_distances,
     ),
     Drawn(
         "axes",
         "States by group",
-        caption="States of held-back programs in the plane in which the largest groups' means "
-        "differ most, at the first and the last checkpoint.",
+        caption="Held-back programs in the plane in which the largest groups' means differ most.",
         table="projections",
         draw=_axes,
     ),
@@ -112,10 +101,7 @@ VIEWS = (
 _CELL, _SIDE = ("role", "group", "site"), ("side", "group", "role")
 TABLES = (
     Listing(
-        "What a linear probe tells apart at step {last}",
-        {**_PROBE, **_LAST},
-        keys=(*_CELL, "known_by"),
-        control=(_SHUFFLED,),
+        "What a linear probe tells apart at step {last}", {**_PROBE, **_LAST}, control=(_SHUFFLED,)
     ),
     Listing(
         "Separability at every stage, before and after training",

@@ -1,7 +1,5 @@
 """The route's growth and its component shares over seeds."""
 
-import math
-
 import pandas as pd
 
 from circuit.artifacts import read_json, read_rows
@@ -45,4 +43,4 @@ def _components(rows: pd.DataFrame, scalar: str) -> dict[str, float]:
 def _birth(sweep: pd.DataFrame) -> int | None:
     """Step from which on the behaviour is there, on the sweep's first split."""
     step = float(sweep.loc[sweep["measure"] == "birth", "mean"].iloc[0])
-    return None if math.isnan(step) else int(step)
+    return None if pd.isna(step) else int(step)

@@ -9,7 +9,6 @@ QUESTION = "Does it repeat over seeds?"
 _GROWTH = {"measure": "growth", "half": "confirmation"}
 _SHARES, _BIRTH = {"measure": "share"}, {"measure": "birth"}
 _MEAN, _EACH = {"run": "mean"}, {"run": Not("mean")}
-_BOTTOM = ({"chosen": "bottom"},)
 FINDINGS = (
     Finding(
         "runs in which a head grows",
@@ -19,16 +18,13 @@ FINDINGS = (
         "winners are {facts[winners]}.",
     ),
     Finding(
-        "mean growth of the winners",
-        {**_GROWTH, **_MEAN, "chosen": "winner"},
-        control=_BOTTOM,
+        "mean growth",
+        {**_GROWTH, **_MEAN, "chosen": ("winner", "runner_up")},
+        each=("chosen",),
+        control=({"chosen": "bottom"},),
+        spoken={"chosen": "winner"},
         says="That winners grow over the scan's window {is_shown}: {effect} on average, {excess} "
         "beyond the bottom controls.",
-    ),
-    Finding(
-        "mean growth of the runners-up",
-        {**_GROWTH, **_MEAN, "chosen": "runner_up"},
-        control=_BOTTOM,
     ),
     Sum(
         "mean share of the winners' growth",
@@ -41,7 +37,6 @@ FINDINGS = (
     When(
         "mean birth of the behaviour",
         {**_BIRTH, **_MEAN},
-        uncontrolled="an event in time",
         says={
             "shown": "The behaviour is born at {effect.short} on average.",
             "open": "In no run is the behaviour born.",
@@ -51,7 +46,6 @@ FINDINGS = (
         "birth of the behaviour in {run}",
         {**_BIRTH, **_EACH},
         each=("run",),
-        uncontrolled="an event in time",
         marks={"open": "The behaviour is never born in {run}; the mean birth step leaves it out."},
     ),
     Finding(
@@ -66,9 +60,7 @@ FINDINGS = (
         {"measure": "runs"},
         bound=5,
         uncontrolled="it is counted, not estimated",
-        marks={
-            "opposite": "{effect.short} seeds: their interval is rough; read the single runs too."
-        },
+        marks={"opposite": "{effect.short} seeds: the interval over seeds is rough."},
     ),
 )
 VIEWS = (
@@ -93,14 +85,10 @@ TABLES = (
     Listing(
         "Growth of every run's heads with intervals over events, and means over seeds",
         {**_GROWTH, "chosen": Not("")},
-        keys=("run", "seed", "chosen", "head"),
         control=("excess",),
+        keys=("run", "seed", "chosen", "head"),
     ),
     Listing("Shares of the winner's growth, by run", _SHARES, keys=("component",), across="run"),
-    Listing(
-        "Mean shares of the winners' growth with intervals over seeds",
-        {**_SHARES, **_MEAN},
-        keys=("component",),
-    ),
-    Listing("Birth of the behaviour", _BIRTH, keys=("run", "seed")),
+    Listing("Mean shares of the winners' growth", {**_SHARES, **_MEAN}),
+    Listing("Birth of the behaviour", _BIRTH),
 )

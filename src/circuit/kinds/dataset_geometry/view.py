@@ -39,20 +39,19 @@ def _pairs(material: Any, path: str) -> None:
 
 FINDINGS = (
     Finding(
-        name="a split differs from train",
-        where={"measure": "measures_changed"},
+        "a split differs from train",
+        {"measure": "measures_changed"},
         each=("split",),
-        uncontrolled="intervals of the differences hold for all measures and splits at once, so "
-        "that by chance none leaves out 0, 95% of the time",
-        number="measures that {split} changes",
+        uncontrolled="intervals of the differences hold for all measures and splits at once, so that by "
+        "chance none leaves out 0, 95% of the time",
         says={
             "shown": "{split} differs from train in {effect.short} of {facts[measures]} measures.",
             "open": "{split} differs from train in nothing beyond chance.",
         },
     ),
     Criteria(
-        name="which of the rules' axes a split changes",
-        where={"against": "excess", **_WHOLE, **_OTHERS},
+        "which of the rules' axes a split changes",
+        {"against": "excess", **_WHOLE, **_OTHERS},
         each=("split",),
         uncontrolled="the rows are differences to train",
         tests=tuple(
@@ -63,20 +62,19 @@ FINDINGS = (
                 Test(less, {"measure": measure, "against": "excess"}, below=0.0),
             )
         ),
-        # One way is refuted where the other is met.
         says={"opposite": "Of what the rules of generation set, {split} has {met}."},
     ),
     Finding(
-        name="the best shortcut on train",
-        where={"measure": "best_shortcut", **_WHOLE, **_TRAIN},
+        "the best shortcut on train",
+        {"measure": "best_shortcut", **_WHOLE, **_TRAIN},
         control=({"measure": "any_written_value", "group": "guess", "shortcut": ""},),
         number="accuracy of {shortcut} on train",
         says="Without look-up, the best shortcut on train, {shortcut}, is right in {effect} of its "
         "reads, against {control.short} for a guess among the values written.",
     ),
     Finding(
-        name="where the best shortcut of train fails",
-        where={"measure": "best_shortcut", **_WHOLE, **_OTHERS},
+        "where the best shortcut of train fails",
+        {"measure": "best_shortcut", **_WHOLE, **_OTHERS},
         pick=("split",),
         rank="smallest",
         control=(_TRAIN,),
@@ -89,8 +87,8 @@ FINDINGS = (
         },
     ),
     Finding(
-        name="the best shortcut of a split",
-        where={"measure": "best_shortcut_here", **_WHOLE},
+        "the best shortcut of a split",
+        {"measure": "best_shortcut_here", **_WHOLE},
         each=("split",),
         control=({"measure": "any_written_value", "group": "guess", "shortcut": ""},),
         bound=_STRONG,
@@ -102,8 +100,8 @@ FINDINGS = (
         quiet=True,
     ),
     Finding(
-        name="answers that a dictionary gets wrong",
-        where={"measure": "wrong_answers"},
+        "answers that a dictionary gets wrong",
+        {"measure": "wrong_answers"},
         pick=("split",),
         uncontrolled="every answer is checked",
         number="answers on which a dictionary disagrees, most of any split",
@@ -119,49 +117,43 @@ FINDINGS = (
 )
 VIEWS = (
     Dots(
-        name="split_axes",
-        title="What each split changes against train",
-        caption="Mean of each axis of the generation rules, of two that follow from them and of "
-        "the best shortcut on train, in every split.",
+        "split_axes",
+        "What each split changes against train",
+        caption="Axes of the generation rules, two that follow from them, and the best shortcut on "
+        "train.",
         where={"measure": (*_AXES, *_FOLLOWING, "best_shortcut"), **_WHOLE},
         panels=("measure",),
         y=("split",),
         control=("smallest to largest",),
     ),
     Curves(
-        name="distractors",
-        title="What stands beside the answer: distractors of a read",
-        caption="How many stale writes, writes to other keys and prior answers stand before a "
-        "read: share of each split's reads.",
+        "distractors",
+        "What stands beside the answer: distractors of a read",
+        caption="How many writes and answers of each sort stand before a read, by share of reads.",
         table="histograms",
-        where={
-            "measure": "share",
-            "quantity": (*_FOLLOWING, "prior_answers", "stale_answers"),
-        },
+        where={"measure": "share", "quantity": (*_FOLLOWING, "prior_answers", "stale_answers")},
         panels=("quantity",),
         x="value",
         series="split",
     ),
     Drawn(
-        name="event_graph",
-        title="The read/write event graph",
-        caption="How earlier events bear on a read, how often, and over which distances.",
+        "event_graph",
+        "Which earlier events bear on a read, how often, and over which distances",
         table="graph",
         draw=_events,
     ),
     Drawn(
-        name="pair_matrix",
-        title="Which pairs the splits answer",
-        caption="Which (key, value) pairs each split answers, and the share that splits have in "
-        "common.",
+        "pair_matrix",
+        "Which pairs the splits answer",
+        caption="Which (key, value) pairs each split answers, and the share in common.",
         table="pairs",
         draw=_pairs,
     ),
 )
 TABLES = (
     Listing(
-        title="What each split holds: programs, events and answered (key, value) pairs",
-        where={
+        "What each split holds: programs, events and answered (key, value) pairs",
+        {
             "measure": (
                 *("programs", "reads_held", "writes_held"),
                 *("pairs_answered", "pairs_in_train", "jaccard_with_train"),
@@ -171,37 +163,32 @@ TABLES = (
         across="measure",
     ),
     Listing(
-        title="Means of programs and reads",
-        where={"group": ("program", "read", "pair"), **_WHOLE},
+        "Means of programs and reads",
+        {"group": ("program", "read", "pair"), **_WHOLE},
         keys=("measure", "unit"),
         across="split",
     ),
     Listing(
-        title="Differences to train that no chance explains, the event graph's left out; intervals "
+        "Differences to train that no chance explains, the event graph's left out; intervals "
         "hold for all at once",
-        where={
-            "against": "excess",
-            "differs": ("more", "less"),
-            "group": Not("graph", ""),
-            **_WHOLE,
-        },
+        {"against": "excess", "differs": ("more", "less"), "group": Not("graph", ""), **_WHOLE},
         keys=("split", "measure"),
     ),
     Listing(
-        title="Accuracy of shortcuts, of blind guesses and of a dictionary",
-        where={"group": ("shortcut", "guess", "oracle"), **_WHOLE},
+        "Accuracy of shortcuts, of blind guesses and of a dictionary",
+        {"group": ("shortcut", "guess", "oracle"), **_WHOLE},
         keys=("measure",),
         across="split",
     ),
     Listing(
-        title="Accuracy of shortcuts and guesses by active keys",
-        where={"group": ("shortcut", "guess"), "active_keys": Not("")},
+        "Accuracy of shortcuts and guesses by active keys",
+        {"group": ("shortcut", "guess"), "active_keys": Not("")},
         keys=("split", "active_keys", "count"),
         across="measure",
     ),
     Listing(
-        title="Edges of the event graph per program",
-        where={"group": "graph", **_WHOLE},
+        "Edges of the event graph per program",
+        {"group": "graph", **_WHOLE},
         keys=("measure",),
         across="split",
     ),

@@ -42,7 +42,6 @@ FINDINGS = (
         "{side} stays beyond random directions in {space} {mover}",
         {"measure": "beyond_random_from", "chosen": "winner"},
         each=("side", "space", "mover"),
-        uncontrolled="beyond the band of random directions is how it is defined",
     ),
 )
 VIEWS = (
@@ -66,16 +65,10 @@ VIEWS = (
     ),
 )
 TABLES = (
-    Listing(
-        "Overlap with key and value identity at step {last}",
-        {**_LAST, **_EMBEDDED},
-        keys=("head", "chosen", "side"),
-        across="space",
-    ),
+    Listing("Overlap with identities at step {last}", {**_LAST, **_EMBEDDED}, across="space"),
     Listing(
         "Overlap of key sides with moved key identity at step {last}, the largest first",
         {**_LAST, **_MOVED},
-        keys=("head", "chosen", "mover"),
         sort=True,
         top=20,
         control=(_RANDOM,),
@@ -89,7 +82,6 @@ TABLES = (
     Listing(
         "Directions of the identities at step {last}, as the winner sees them",
         {"measure": "directions", "step": "last", "chosen": "winner"},
-        keys=("side", "space", "mover"),
     ),
 )
 MARKS = (

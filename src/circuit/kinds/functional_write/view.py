@@ -1,5 +1,7 @@
 """What a component's write does to a later state: what its effects show."""
 
+from functools import partial
+
 from circuit.reports.findings import Finding, Sum, When
 from circuit.reports.sections import WRITES
 from circuit.reports.views import Curves, Dots, Listing
@@ -13,47 +15,37 @@ _SIDES = {"measure": "effect", "side": ("target", "source"), **_LAST}
 _OVERLAP, _VALUES = {"measure": "overlap"}, {"measure": "value_effect", **_LAST}
 _CONTROLS = ({"against": _OTHER}, {"against": _BOTTOM})
 _EACH = ("write",)
+_write, _sum = partial(Finding, each=_EACH), partial(Sum, each=_EACH)
 FINDINGS = (
-    Finding(
+    _write(
         "worth",
         {**_WHOLE, **_LAST},
-        each=_EACH,
         control=_CONTROLS,
-        number="worth of {write}, at step {step}",
         says="That at step {step} the write of {source} ({write:words}) helps the answer "
         "{is_shown}: as the reference checkpoint reads it in {target:words}, it is worth {effect}, "
         "{excess} more than read by the gradient of another event.",
     ),
-    Sum(
+    _sum(
         "worth of {write} by part",
         {**_EFFECT, **_LAST, "part": ("skip", "mlp")},
-        each=_EACH,
         parts="part",
         names={"skip": "through the skip connection", "mlp": "through the MLP"},
         uncontrolled="an exact sum, whose whole has its controls",
         says="Of the worth of {write:words}, {raised}.",
     ),
-    Sum(
+    _sum(
         "worth of {write} by where it is written",
         {**_WHOLE, **_LAST, "side": "source"},
-        each=_EACH,
         parts="role",
         names={"other": "other positions", "together": "several positions together"},
         uncontrolled="an exact sum of what removals at single roles' positions give",
-        says="Of what {source} writes, that at these positions helps: {raised}; at these it hurts: "
-        "{lowered}.",
+        says="Of what {source} writes, this helps: {raised}; this hurts: {lowered}.",
     ),
-    When(
-        "half-way step of {write}",
-        {"measure": "half_way"},
-        each=_EACH,
-        uncontrolled="a step on the curve of the effect, which has its controls",
-    ),
-    Finding("worth at the start", {**_WHOLE, "step": "first"}, each=_EACH, control=_CONTROLS),
-    Finding(
+    When("half-way step of {write}", {"measure": "half_way"}, each=_EACH),
+    _write("worth at the start", {**_WHOLE, "step": "first"}, control=_CONTROLS),
+    _write(
         "worth to another event's answer",
         {**_WHOLE, **_LAST, "against": _OTHER},
-        each=_EACH,
         uncontrolled="0 where the write is about the answer at hand",
         marks=dict.fromkeys(
             ("shown", "opposite"),
@@ -61,30 +53,26 @@ FINDINGS = (
             "not about the answer at hand.",
         ),
     ),
-    Finding(
+    _write(
         "worth beside the cost of removal",
         {**_WHOLE, **_LAST},
-        each=_EACH,
         control=({"against": _LOSS},),
         bound=None,
         marks=dict.fromkeys(
             ("shown", "opposite"),
             "{write}: removing its source costs the answer {control}, its effect is {effect}: the "
-            "rest passes by the target state, or is not seen by the gradient of the reference "
-            "checkpoint.",
+            "rest passes by the target, or the reference checkpoint's gradient misses it.",
         ),
     ),
-    Finding(
-        "overlap of its {rank} directions with the mature ones at the start, {write}",
+    _write(
+        "overlap of its directions with the mature ones at the start",
         {**_OVERLAP, "side": "own role", "step": "first"},
-        each=_EACH,
         control=({"against": "random subspaces"},),
         bound=None,
     ),
-    Finding(
+    _write(
         "share of variance between answer values",
         {"measure": "value_share", **_LAST},
-        each=_EACH,
         control=({"against": "exchanged values"},),
         bound=None,
     ),
@@ -93,8 +81,8 @@ VIEWS = (
     Curves(
         "write_effect",
         "What writes do to later states, over training",
-        caption="What the target state has through the write, times the gradient of the answer in "
-        "the reference checkpoint; ablation is the cost of removing the source to the answer.",
+        caption="What the target has through the write, times the gradient of the answer in the "
+        "reference checkpoint; ablation is the cost of removing the source to the answer.",
         where={**_EFFECT, "part": ("whole", "skip", "mlp")},
         panels=("write", "part"),
         control=(_OTHER, _BOTTOM, _LOSS),
@@ -112,7 +100,7 @@ VIEWS = (
         "write_subspace",
         "In which directions components write, beside their mature writes",
         caption="Mean squared cosine of the top {rank} principal components of the writes at a "
-        "role's positions with those of the reference checkpoint.",
+        "role with those of the reference checkpoint.",
         where=_OVERLAP,
         panels=_EACH,
         series="role",
@@ -134,7 +122,6 @@ TABLES = (
     Listing(
         "Effects of writes at step {last}, their parts and controls",
         {**_EFFECT, **_LAST},
-        keys=("write", "source", "target", "part"),
         control=(_OTHER, _BOTTOM, _LOSS),
     ),
     Listing("Effects at step {last} by position", _SIDES, keys=("write", "side", "role")),

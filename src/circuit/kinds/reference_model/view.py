@@ -9,16 +9,16 @@ QUESTION = "Which checkpoint is the reference model?"
 _CHOSEN = {"measure": "accuracy", "place": "1"}
 FINDINGS = (
     Finding(
-        name="held-out accuracy, the best of {facts[candidates]} checkpoints by the policy",
-        where={**_CHOSEN, "split": "heldout"},
+        "held-out accuracy, the best of {facts[candidates]} checkpoints by the policy",
+        {**_CHOSEN, "split": "heldout"},
         bound=None,
         uncontrolled="it chose the checkpoint, so it is biased upwards and shows nothing",
         says="The reference model is run {run} at step {step}: held-out accuracy {effect}, the "
         "best of {facts[candidates]} checkpoints by the policy and so biased upwards.",
     ),
     Finding(
-        name="validation accuracy",
-        where={**_CHOSEN, "split": "validation"},
+        "validation accuracy",
+        {**_CHOSEN, "split": "validation"},
         bound="$floor",
         uncontrolled="the policy's floor is its bound",
         says={
@@ -29,8 +29,8 @@ FINDINGS = (
         },
     ),
     Finding(
-        name="floor reached",
-        where={"measure": "reaches_floor"},
+        "floor reached",
+        {"measure": "reaches_floor"},
         bound=0.5,
         uncontrolled="a rule on the mean, no claim",
         quiet=True,
@@ -44,8 +44,8 @@ VIEWS = ()
 TABLES = (
     *(
         Listing(
-            title=f"The best candidates by the policy, the chosen one first: {split} accuracy",
-            where={"measure": "accuracy", "split": split, "place": Not("")},
+            f"The best candidates by the policy, the chosen one first: {split} accuracy",
+            {"measure": "accuracy", "split": split, "place": Not("")},
             keys=("run", "step"),
             top=10,
         )

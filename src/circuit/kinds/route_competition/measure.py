@@ -25,12 +25,7 @@ def measure(job: Job[Settings]) -> Measured:
 
 
 def route_rows(frame: RouteFrame, routes: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """All estimates of a competition, with what its routes were chosen as.
-
-    Args:
-        routes: route, family, unit.
-        seed: of the correlations' resamples.
-    """
+    """All estimates of a competition of routes (route, family, unit), with their roles."""
     steps = sorted(frame.values)
     first, last = frame.values[steps[0]], frame.values[steps[-1]]
     ranking = rank_routes(routes, first, last, steps[-1])

@@ -5,15 +5,13 @@ from circuit.reports.sections import UPDATES
 from circuit.reports.views import Curves, Dots, Listing, Not, Scatter
 
 SECTION = UPDATES
-QUESTION = (
-    "Which of the candidate routes grew from step {facts[window][0]} to {facts[window][1]}, and "
-    "did training push it?"
-)
+QUESTION = "Which of the candidate routes grew over this window, and did training push it?"
 _CONFIRMED, _ALIGNMENT = {"half": "confirmation"}, {"measure": "alignment"}
 _SIZES = {"measure": "effect_size", **_CONFIRMED}
 _CHANGE = {"measure": "change", **_CONFIRMED}
 _FIRST, _CHOSEN, _WINNER = {"step": "first"}, {"chosen": Not("")}, {"chosen": "winner"}
 _TRAINING = {"objective": "tokens", "programs": "trained on"}
+_HALVES, _ENDS = ("selection", "confirmation"), ("first", "last")
 _CORRELATION = {"measure": "alignment_size_correlation"}
 _BOTTOM, _EXCHANGED = ({"chosen": "bottom"},), ({"objective": "shuffled_answers"},)
 _TOLD = ": {effect}, against {control.short} for a loss with exchanged answers."
@@ -23,7 +21,6 @@ FINDINGS = (
         _SIZES,
         pick=("route",),
         control=_BOTTOM,
-        number="effect size of {route}",
         says="That {route} grew, the best of {of} routes on the events that choose, {is_shown}: by "
         "{effect} on the others, {excess} beyond {control_route}, the control.",
     ),
@@ -45,16 +42,14 @@ FINDINGS = (
         "push of the winner at the start",
         {**_ALIGNMENT, **_FIRST, **_WINNER, **_TRAINING},
         control=_EXCHANGED,
-        number="alignment of {route} with descent of the training loss at step {step}",
         says="That descent of the training loss pushed it up at step {step} {is_shown}" + _TOLD,
     ),
     Finding(
         "does the start tell who grows",
         {**_CORRELATION, **_TRAINING, "among": "all routes"},
         control=_EXCHANGED,
+        says="That of {effect.count} routes those pushed more grew more {is_shown}" + _TOLD,
         number="alignment at step {step} with effect size, all routes",
-        says="That of {effect.count} routes those grew more that were pushed more {is_shown}"
-        + _TOLD,
     ),
 )
 VIEWS = (
@@ -70,8 +65,7 @@ VIEWS = (
     Scatter(
         "foretold",
         "Does the start of the window tell which routes grow?",
-        caption="Whether descending the training loss at the window's start would make a route "
-        "grow, and how much it grew; routes of one model are no independent draws.",
+        caption="Alignment at the start, and growth; routes of one model are no independent draws.",
         x={**_ALIGNMENT, **_FIRST, **_TRAINING},
         y=_SIZES,
         each=("route",),
@@ -86,40 +80,23 @@ VIEWS = (
         series="route",
     ),
 )
-_ROUTE = ("route", "chosen")
 TABLES = (
-    Listing("Routes by effect size", _SIZES, keys=_ROUTE, control=("excess",)),
-    Listing(
-        "Effect sizes on the events that choose and on those that confirm",
-        {**_SIZES, "half": ("selection", "confirmation")},
-        keys=("route",),
-        across="half",
-    ),
-    Listing("Change of every route in its own unit", _CHANGE, keys=_ROUTE),
-    Listing(
-        "Strength of the chosen routes at both ends of the window",
-        {**_CHOSEN, "measure": "strength", "step": ("first", "last")},
-        keys=(*_ROUTE, "step"),
-    ),
+    Listing("Routes by effect size", _SIZES, control=("excess",)),
+    Listing("Effect sizes by half of the events", {**_SIZES, "half": _HALVES}, across="half"),
+    Listing("Change of every route in its own unit", _CHANGE),
+    Listing("Strength of the chosen routes", {**_CHOSEN, "measure": "strength", "step": _ENDS}),
     Listing(
         "What losses do to the chosen routes at step {first}: alignment, and growth to first order",
         {**_FIRST, **_CHOSEN, "measure": ("alignment", "push")},
-        keys=("measure", "route", "split", "objective"),
     ),
     Listing(
         "Alignment of every route at step {first} with losses on the split trained on",
         {**_ALIGNMENT, **_FIRST, "programs": "trained on"},
-        keys=("route",),
         across="objective",
     ),
     Listing(
         "Alignment of the chosen routes with the descent of the training loss",
         {**_ALIGNMENT, **_CHOSEN, **_TRAINING},
-        keys=("route", "step"),
     ),
-    Listing(
-        "Rank correlation of alignment at step {first} with effect size",
-        _CORRELATION,
-        keys=("among", "split", "objective"),
-    ),
+    Listing("Rank correlation of alignment at step {first} with effect size", _CORRELATION),
 )

@@ -8,17 +8,10 @@ from circuit.measures.routes.early import TRAINED, run_features
 from circuit.measuring import Job, Measured, Table
 from circuit.opened import OpenRun
 
-RANKED = {
-    "strength": "",
-    "gradient_norm": "",
-    "alignment": TRAINED,
-    "growth": "",
-    "component_share": "momentum",
-    "own_update_norm": "",
-    "own_growth_share": "",
-    "shared_cosine": "",
-    "unique_growth": "",
-}
+_MEASURES = ("strength", "gradient_norm", "alignment", "growth", "component_share")
+_OWN = ("own_update_norm", "own_growth_share", "shared_cosine", "unique_growth")
+_PARTS = {"alignment": TRAINED, "component_share": "momentum"}
+RANKED = {name: _PARTS.get(name, "") for name in (*_MEASURES, *_OWN)}
 """Features that routes are ranked by, and the part of each that is."""
 _NAMES = {"component_share": "momentum's share"}
 

@@ -18,8 +18,8 @@ FINDINGS = (
         pick=("route",),
         control=_OTHERS,
         number="growth of {route} at step {step}",
-        says="That at step {step}, the last cutoff, the next update adds most to {route} of {of} routes "
-        "{is_shown}: {effect} at first order, {excess} beyond the mean of the others.",
+        says="That at step {step}, the last cutoff, the next update adds most to {route} "
+        "{is_shown}: {effect} at first order, {excess} beyond the mean of the other routes.",
     ),
     Finding(
         "share of the optimizer's memory",

@@ -23,8 +23,8 @@ FINDINGS = (
         control=_CONTROL,
         bound=None,
         number="share of {component}'s change of {matrix} in its top {top} directions",
-        says="That {component}'s change of {matrix} has few directions {is_shown}: the top {top} hold "
-        "{effect:short} of its squares, those of random updates {control:short}.",
+        says="That {component}'s change of {matrix} has few directions {is_shown}: the top {top} "
+        "hold {effect:short} of its squares, those of random updates {control:short}.",
     ),
     Finding(
         "effective rank of the winner's change",

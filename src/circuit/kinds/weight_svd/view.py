@@ -1,5 +1,7 @@
 """When weights grew, were compressed and settled: what their singular values show."""
 
+from functools import partial
+
 from circuit.reports.findings import Finding, When
 from circuit.reports.sections import FORMATION
 from circuit.reports.views import Curves, Listing
@@ -12,18 +14,21 @@ _RULES = {
     "compression": "effective rank, half-way down to stay",
     "stabilisation": "top directions half as far from the final ones as random directions, to stay",
 }
-_RANK, _LAST = {"measure": "effective_rank"}, {"step": "last"}
+_RANK, _WHEN, _LAST = {"measure": "effective_rank"}, {"measure": "when"}, {"step": "last"}
+_PRODUCTS = ("W_QK", "W_OV", "W_in", "W_out")
 _UNTRAINED = {"against": "untrained"}
+_pattern = partial(Finding, table="patterns", bound=None)
+_curves = partial(Curves, control=("untrained",))
+_births = partial(Listing, table="patterns")
 FINDINGS = (
     Finding(
         "compressed matrices",
         {"measure": "matrices_below", "matrix": "all", **_LAST},
         control=(_UNTRAINED,),
         bound=None,
-        number="matrices below 95% of untrained effective ranks, step {step}",
-        says="That matrices were compressed {is_shown}: at step {step}, {effect.short} of "
-        "{facts[matrices]} have a lower effective rank than 95% of untrained ones ({control.short} "
-        "in untrained models).",
+        says="That matrices were compressed {is_shown}: at step {step} {effect.short} of "
+        "{facts[matrices]} have a lower effective rank than 95% of untrained ones, in an untrained "
+        "model {control.short}.",
     ),
     Finding(
         "the most compressed matrix",
@@ -33,8 +38,8 @@ FINDINGS = (
         bound=None,
         number="effective rank that {matrix} of {component} lacks, step {step}",
         says={
-            "shown": "{matrix} of {component} most: it lacks {effect.short} of an untrained one's, "
-            "where the most compressed of an untrained model lacks at most {control.high:.0%}."
+            "shown": "{matrix} of {component} most: it lacks {effect.short} of its effective rank, "
+            "where of untrained matrices none lacks more than {control.high:.0%}."
         },
     ),
     When(
@@ -42,40 +47,33 @@ FINDINGS = (
         {"measure": "median_when", "pattern": _BIRTHS},
         table="patterns",
         each=("pattern",),
-        uncontrolled="a matrix shows a pattern only where it leaves the band of untrained ones",
+        uncontrolled="a matrix shows it only where it leaves the band of untrained ones",
         says={
             "shown": "{effect.count} matrices show {pattern}, half of them by {effect.short}.",
             "open": "No matrix shows {pattern}.",
         },
     ),
-    Finding(
+    _pattern(
         "births in windows",
         {"measure": "matched", "pattern": (*_BIRTHS, "all")},
-        table="patterns",
         each=("pattern",),
         control=({"against": "shifted windows"},),
-        bound=None,
-        number="births in behaviour's windows: {pattern}",
         says={
             "shown": "Births by {pattern} gather in windows of behaviour's births: {effect.short}, "
             "where {control} are expected of the same windows at any other time."
         },
     ),
-    Finding(
+    _pattern(
         "median steps from the nearest birth of behaviour (below 0: before it)",
         {"measure": "median_lead", "pattern": _BIRTHS},
-        table="patterns",
         each=("pattern",),
         uncontrolled="births are as near as their number lets them be",
-        bound=None,
     ),
-    Finding(
+    _pattern(
         "matrices that move together",
         {"measure": "together"},
-        table="patterns",
         each=("near",),
         control=({"against": "matrices shifted apart"},),
-        bound=None,
         says={
             "shown": "In {near}, {effect.short} matrices move faster than their own average at "
             "once; by chance up to {control.high:,.0f} do in some interval."
@@ -86,7 +84,6 @@ MARKS = (
     "Weights have no events to resample: bands are those of random matrices, and the chance of a "
     "match is over shifted windows, within one run.",
 )
-_CONTROL = ("untrained",)
 VIEWS = (
     Curves(
         "births",
@@ -99,28 +96,23 @@ VIEWS = (
         series="matrix",
         marks={"measure": ("window_of_births", "moving_together")},
     ),
-    Curves(
+    _curves(
         "effective_rank",
         "Effective rank (Σσ)² / Σσ² of every matrix",
         where=_RANK,
         panels=("matrix",),
         series="component",
-        control=_CONTROL,
     ),
-    Curves(
+    _curves(
         "rotation",
         "Rotation of the top {top} singular directions",
         caption="Mean principal angle over both sides to the previous and to the final checkpoint; "
         "0: the same directions.",
-        where={
-            "measure": ("rotation_previous", "rotation_final"),
-            "matrix": ("W_QK", "W_OV", "W_in", "W_out"),
-        },
+        where={"measure": ("rotation_previous", "rotation_final"), "matrix": _PRODUCTS},
         panels=("matrix", "measure"),
         series="component",
-        control=_CONTROL,
     ),
-    Curves(
+    _curves(
         "spectrum",
         "Singular values of the most compressed W_QK and W_OV",
         table="spectra",
@@ -128,7 +120,6 @@ VIEWS = (
         panels=("matrix", "component"),
         x="index",
         series="step",
-        control=_CONTROL,
         log=True,
     ),
 )
@@ -140,30 +131,15 @@ TABLES = (
         keys=("matrix", "step"),
         across="measure",
     ),
-    Listing(
-        "Effective rank of untrained matrices", {**_RANK, **_UNTRAINED, **_LAST}, keys=("matrix",)
-    ),
-    Listing(
-        "Effective rank of every matrix at step {last}",
-        {**_RANK, **_LAST},
-        keys=("component",),
-        across="matrix",
-    ),
-    Listing(
+    Listing("Effective rank of untrained matrices", {**_RANK, **_UNTRAINED, **_LAST}),
+    Listing("Effective rank of every matrix at step {last}", {**_RANK, **_LAST}, across="matrix"),
+    _births(
         "Births, how many lie in behaviour's windows, and the share of shifts with as many",
         {"measure": ("births", "matched", "share_of_shifts")},
-        table="patterns",
-        keys=("pattern",),
         across="measure",
     ),
     *(
-        Listing(
-            f"Step of {pattern} ({rule})",
-            {"measure": "when", "pattern": pattern},
-            table="patterns",
-            keys=("component",),
-            across="matrix",
-        )
+        _births(f"Step of {pattern} ({rule})", {**_WHEN, "pattern": pattern}, across="matrix")
         for pattern, rule in _RULES.items()
     ),
 )
