@@ -44,9 +44,9 @@ def test_the_planted_circuit_knows_the_answer_where_its_head_wrote_it(formed, tm
     assert (knows.verdict, knows.about["site"]) == ("shown", "layer_1_post_attn")
     assert knows.control == "shuffled labels; step 0"
     for side in ("qk_query", "qk_key", "ov_input"):
-        winner = outcome(report, "what heads see", chosen="winner", side=side)
+        winner = outcome(report, "what the winner sees", side=side)
         assert (winner.verdict, winner.about["head"]) == ("shown", "L1H2")
-        assert outcome(report, "what heads see", chosen="bottom", side=side).verdict == "open"
+        assert outcome(report, "what the bottom control sees", side=side).verdict == "open"
     assert "shuffled labels" in winner.control
     assert "random directions" in winner.control
 
@@ -60,7 +60,7 @@ def test_a_token_that_names_its_group_is_no_finding(formed, tmp_path):
 def test_without_training_nothing_is_known(geometry, untrained, tmp_path):
     report = seen(geometry(untrained.flat, untrained.flat), tmp_path)
     assert outcome(report, "what states know", role="prediction").verdict == "open"
-    assert outcome(report, "what heads see", chosen="winner", side="ov_input").verdict == "open"
+    assert outcome(report, "what the winner sees", side="ov_input").verdict == "open"
 
 
 def test_less_than_shuffled_labels_is_the_opposite(formed, tmp_path):
@@ -68,4 +68,4 @@ def test_less_than_shuffled_labels_is_the_opposite(formed, tmp_path):
     row |= {"matched": "yes", "against": ""}
     rows = changed(formed["rows"], row, mean=1e-4, low=1e-5, high=2e-4)
     report = seen({**formed, "rows": rows}, tmp_path)
-    assert outcome(report, "what heads see", chosen="winner", side="qk_key").verdict == "opposite"
+    assert outcome(report, "what the winner sees", side="qk_key").verdict == "opposite"

@@ -134,7 +134,7 @@ VIEWS = (
     Drawn(
         "patterns",
         "Attention in real programs",
-        caption="From the prediction position, a row per checkpoint; support value outlined.",
+        caption="Attention from the prediction, a row per checkpoint; support value outlined.",
         draw=_patterns,
     ),
     Curves(
@@ -147,7 +147,7 @@ VIEWS = (
     Cells(
         "maps_by_role",
         "Role-conditioned attention of every head at step {last}",
-        caption="From the positions of one role (panels) to those of another (columns).",
+        caption="Attention from the positions of one role (panels) to those of another (columns).",
         table="maps",
         where={"step": "last"},
         panels=("query_role",),

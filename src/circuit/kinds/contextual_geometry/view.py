@@ -16,6 +16,14 @@ _SEEN = {"measure": "variance_share", "compared": "group means", "matched": "yes
 _PROBE = {"measure": "probe_accuracy", "head": "", "known_by": ("context", "token")}
 _LAST, _ENDS, _CONTEXT = {"step": "last"}, {"step": ("first", "last")}, {"known_by": "context"}
 
+_sees = partial(
+    Finding,
+    each=("side", "role"),
+    control=_CONTROLS,
+    bound=None,
+    number="share of {group:words} at {role:words} that {side:words} of {head} sees",
+)
+
 
 def _distances(material: Any, path: str) -> None:
     from circuit.reports.bespoke import state_groups
@@ -50,16 +58,16 @@ FINDINGS = (
         uncontrolled="from then on the probe stays beyond both controls",
         says={"shown": "By {group:words} at {role:words} they separate from {effect.short} on."},
     ),
-    Finding(
-        "what heads see",
-        {**_SEEN, **_LAST, "chosen": ("winner", "bottom")},
-        each=("chosen", "side", "role"),
-        control=_CONTROLS,
-        bound=None,
-        number="variance between {group:words} at {role:words} that {side:words} of {head} sees",
-        spoken={"chosen": "winner"},
+    _sees(
+        "what the winner sees",
+        {**_SEEN, **_LAST, "chosen": "winner"},
         says="That the winner's {side:words} directions see the {group:words} at {role:words} "
         "{is_shown}: {effect.short} of its variance (shuffled labels {control.short}).",
+    ),
+    _sees(
+        "what the bottom control sees",
+        {**_SEEN, **_LAST, "chosen": "bottom"},
+        says={"shown": "The bottom control's {side:words} directions see it too: {effect.short}."},
     ),
 )
 VIEWS = (
@@ -93,7 +101,8 @@ VIEWS = (
     Drawn(
         "axes",
         "States by group",
-        caption="Held-back programs in the plane in which the largest groups' means differ most.",
+        caption="Held-back programs, at both ends, in the plane in which the largest groups' means "
+        "differ most.",
         table="projections",
         draw=_axes,
     ),

@@ -42,8 +42,8 @@ FINDINGS = (
         "a split differs from train",
         {"measure": "measures_changed"},
         each=("split",),
-        uncontrolled="intervals of the differences hold for all measures and splits at once, so that by "
-        "chance none leaves out 0, 95% of the time",
+        uncontrolled="intervals hold for all measures and splits at once, so that by chance none "
+        "leaves out 0, 95% of the time",
         says={
             "shown": "{split} differs from train in {effect.short} of {facts[measures]} measures.",
             "open": "{split} differs from train in nothing beyond chance.",

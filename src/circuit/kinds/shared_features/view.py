@@ -26,7 +26,7 @@ FINDINGS = (
         {"measure": "r2", "step": "last"},
         control=({"against": "principal components"},),
         number="variance explained by the dictionary, at step {step}",
-        says="That one dictionary of {size} features explains more than as many components "
+        says="That a dictionary of {size} features explains more than as many principal components "
         "{is_shown}: {effect} of the variance of states at {stage} at step {step}, {excess} more.",
     ),
     When(
@@ -86,7 +86,7 @@ VIEWS = (
     Curves(
         "reconstruction",
         "What the dictionary explains of states",
-        caption="Against as many principal components as features are active there.",
+        caption="Variance explained, beside that of as many principal components as are active.",
         where={"measure": "r2", "against": ("", "principal components")},
         series="against",
     ),

@@ -1,5 +1,7 @@
 """How few directions a window's updates move weights in, and which."""
 
+from functools import partial
+
 from circuit.reports.findings import Finding
 from circuit.reports.sections import UPDATES
 from circuit.reports.views import Cells, Dots, Listing, Not
@@ -10,43 +12,41 @@ QUESTION = (
     "weights, and which component went where the matrix ended?"
 )
 _RANDOM = "random updates"
-_CONTROL = ({"against": _RANDOM},)
+_change = partial(Finding, control=({"against": _RANDOM},))
+_dots = partial(Dots, y=("component",), series="part", control=(_RANDOM,))
 _WINNER = {"chosen": "winner", "matrix": ("W_QK", "W_OV")}
 _OVERLAP, _RANK = {"measure": "overlap"}, {"measure": "effective_rank"}
 _FINAL = {**_OVERLAP, "other": "final matrix"}
+_MASS = {"measure": "spectral_mass"}
 _PUSHED = {"part": Not("weight_decay")}
 FINDINGS = (
-    Finding(
+    _change(
         "few directions",
-        {**_WINNER, "measure": "spectral_mass", "part": "update"},
+        {**_WINNER, **_MASS, "part": "update"},
         each=("matrix",),
-        control=_CONTROL,
         bound=None,
         number="share of {component}'s change of {matrix} in its top {top} directions",
         says="That {component}'s change of {matrix} has few directions {is_shown}: the top {top} "
         "hold {effect:short} of its squares, those of random updates {control:short}.",
     ),
-    Finding(
+    _change(
         "effective rank of the winner's change",
         {**_WINNER, **_RANK, **_PUSHED},
         each=("matrix", "part"),
-        control=_CONTROL,
         bound=None,
     ),
-    Finding(
+    _change(
         "into the final directions",
         {**_WINNER, **_FINAL, "part": "update"},
         each=("matrix", "side"),
-        control=_CONTROL,
         number="overlap of the change of {matrix} with the final matrix, {side}",
         says="That the change of {matrix} lies in the final matrix' top directions on the {side} "
         "{is_shown}: overlap {effect:short}, random updates {control:short}.",
     ),
-    Finding(
+    _change(
         "components go the same way",
         {**_WINNER, **_OVERLAP, "part": "current_gradient", "other": "momentum"},
         each=("matrix", "side"),
-        control=_CONTROL,
         number="overlap of current gradient and momentum in {matrix}, {side}",
     ),
     Finding(
@@ -56,25 +56,19 @@ FINDINGS = (
     ),
 )
 VIEWS = (
-    Dots(
+    _dots(
         "rank",
         "Effective rank of what updates and their components sum to",
         where={**_RANK, "matrix": ("W_QK", "W_OV", "W_in", "W_out")},
         panels=("matrix",),
-        y=("component",),
-        series="part",
-        control=(_RANDOM,),
     ),
-    Dots(
+    _dots(
         "final_directions",
         "Overlap of summed updates with the final matrix' top {top} directions",
         caption="Mean squared cosine of the principal angles, on the side that a matrix reads "
         "(left) and writes (right); of W_QK, query and key.",
         where={**_FINAL, **_PUSHED, "matrix": ("W_QK", "W_OV")},
         panels=("matrix", "side"),
-        y=("component",),
-        series="part",
-        control=(_RANDOM,),
     ),
     Cells(
         "components",
@@ -84,18 +78,12 @@ VIEWS = (
         x="other",
         y="part",
         control=(_RANDOM,),
-        caption="Whether components move a matrix in the same directions.",
     ),
 )
 _BY = ("matrix", "component")
 TABLES = (
     Listing("Effective rank of the summed update, by component", _RANK, keys=_BY, across="part"),
-    Listing(
-        "Share of the top {top} directions of the summed update, by component",
-        {"measure": "spectral_mass"},
-        keys=_BY,
-        across="part",
-    ),
+    Listing("Share of its top {top} directions", _MASS, keys=_BY, across="part"),
     Listing(
         "Overlap of the summed update with the final matrix' top {top} directions",
         {**_FINAL, "part": "update"},
