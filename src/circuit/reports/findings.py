@@ -58,7 +58,6 @@ class Told:
     marks: Says = ""
     each: tuple[str, ...] = ()
     number: str = ""
-    quiet: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,8 +94,8 @@ def tell(findings: Sequence[Told], context: Context) -> list[Outcome]:
         spoken = context.rows(finding.table, {**finding.where, **finding.spoken}).index
         for part in _each(finding, rows):
             outcome = _TELLERS[type(finding)](finding, part, context)
-            silent = finding.quiet or not part.index.isin(spoken).any()
-            told.append(replace(outcome, sentence="") if silent else outcome)
+            said = part.index.isin(spoken).any()
+            told.append(outcome if said else replace(outcome, sentence=""))
     return told
 
 

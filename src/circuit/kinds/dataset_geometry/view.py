@@ -97,7 +97,6 @@ FINDINGS = (
             "shown": "{shortcut} looks up no key and is right in {effect.short} of the reads of "
             "{split}: accuracy up to that is no evidence of look-up."
         },
-        quiet=True,
     ),
     Finding(
         "answers that a dictionary gets wrong",

@@ -33,7 +33,6 @@ FINDINGS = (
         {"measure": "reaches_floor"},
         bound=0.5,
         uncontrolled="a rule on the mean, no claim",
-        quiet=True,
         marks={
             "opposite": "No checkpoint reaches validation accuracy {floor}; the one with the "
             "highest validation accuracy was taken."
