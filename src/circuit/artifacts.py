@@ -8,6 +8,7 @@ before a function needs it.
     sha256_file, sha256_bytes, digest_json          digests, 64 hexadecimal digits
     write_json, read_json                           canonical JSON
     write_rows, read_rows, read_units               tidy Parquet with units
+    content_sha256                                  digest of the rows, whatever the file's bytes
     write_tensors, read_tensors, digest_tensors     safetensors
     provenance                                      where a result came from
 """
@@ -21,11 +22,12 @@ from circuit._artifacts.files import (
 )
 from circuit._artifacts.provenance import provenance
 from circuit._artifacts.records import digest_json, read_json, write_json
-from circuit._artifacts.rows import read_rows, read_units, write_rows
+from circuit._artifacts.rows import content_sha256, read_rows, read_units, write_rows
 from circuit._artifacts.tensors import digest_tensors, read_tensors, write_tensors
 
 __all__ = [
     "atomic_path",
+    "content_sha256",
     "digest_json",
     "digest_tensors",
     "provenance",

@@ -53,6 +53,10 @@ class CheckpointError(CircuitError):
     """A checkpoint or another tensor file is missing, damaged or not the one its manifest names."""
 
 
+class TrainingError(CircuitError):
+    """Training cannot go on: its numbers are no longer finite."""
+
+
 class ReplayError(CircuitError):
     """A replayed training segment does not arrive where the recorded run arrived."""
 

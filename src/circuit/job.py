@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,7 +44,7 @@ class Facts:
 
     ``settings`` is the rule's canonical JSON, ``kind`` the kind of analysis, ``runs`` the runs that
     a study-wide one compares, ``code`` the fingerprints of the library modules its
-    script reaches, ``started`` a reading of ``time.perf_counter``.
+    script reaches.
     """
 
     analysis: str
@@ -58,7 +57,6 @@ class Facts:
     inputs: dict[str, Any]
     output: Any
     threads: int
-    started: float
 
 
 @contextlib.contextmanager
@@ -73,7 +71,7 @@ def job(workflow_job: Any, torch: bool = True) -> Iterator[Facts]:
     log = Path(workflow_job.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     screen = sys.stderr
-    with log.open("w") as file, contextlib.redirect_stderr(_Tee(file, screen)):
+    with log.open("w", encoding="utf-8") as file, contextlib.redirect_stderr(_Tee(file, screen)):
         try:
             if torch:
                 import torch as library
@@ -105,7 +103,6 @@ def _facts(workflow_job: Any) -> Facts:
         inputs=inputs,
         output=workflow_job.output,
         threads=workflow_job.threads,
-        started=time.perf_counter(),
     )
 
 

@@ -122,7 +122,6 @@ def measure(kind: Any, settings: type[Any], facts: Facts) -> None:
                 modules=facts.code,
                 seeds=found.seeds,
                 threads=facts.threads,
-                started=facts.started,
             ),
         },
         nan="null",

@@ -141,6 +141,46 @@ def test_a_head_untied_behind_the_configuration_is_refused():
         from_huggingface(model)
 
 
+def _another_activation(model):
+    model.transformer.h[0].mlp.act = torch.nn.ReLU()
+
+
+def _another_epsilon(model):
+    model.transformer.h[1].ln_2.eps = 1e-6
+
+
+def _an_activation_behind_the_configuration(model):
+    """A model of ``gelu_new`` whose configuration was edited afterwards."""
+    for block in model.transformer.h:
+        block.mlp.act = torch.nn.GELU(approximate="tanh")
+
+
+def _fewer_positions(model):
+    model.transformer.wpe = torch.nn.Embedding(5, model.config.n_embd).double()
+
+
+def _a_layer_less(model):
+    del model.transformer.h[-1]
+
+
+@pytest.mark.parametrize(
+    ("replace", "reason"),
+    [
+        (_another_activation, "its logits differ by up to"),
+        (_another_epsilon, r"its transformer\.h\.1\.ln_2 has eps=1e-06"),
+        (_an_activation_behind_the_configuration, "its logits differ by up to"),
+        (_fewer_positions, r"its transformer\.wpe\.weight has [\d,]+ numbers"),
+        (_a_layer_less, r"its transformer\.h\.\d\.\S+ is missing"),
+    ],
+)
+def test_modules_that_are_not_what_the_configuration_says_are_refused(replace, reason):
+    model = random_gpt2()
+    from_huggingface(model)
+    replace(model)
+    with pytest.raises(MismatchError, match=f"cannot be expressed as a Decoder: {reason}"):
+        from_huggingface(model)
+
+
 def test_further_parameters_are_refused():
     model = random_gpt2()
     model.adapter = torch.nn.Linear(2, 2, bias=False).double()

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from benchmark_examples import SMALL, changed
 
-from circuit.artifacts import read_rows, read_units, sha256_file
+from circuit.artifacts import (
+    content_sha256,
+    read_json,
+    read_rows,
+    read_units,
+    write_json,
+    write_rows,
+)
 from circuit.config.benchmark import SPLITS, BenchmarkSettings
 from circuit.errors import ArtifactError, BenchmarkError
 from circuit.task.benchmark import build_benchmark
@@ -69,7 +76,9 @@ def test_metadata_say_what_is_in_the_files(folder, small):
     assert plain["vocabulary"]["size"] == len(plain["vocabulary"]["tokens"]) == 46
     assert plain["counts"]["train"]["programs"] == 120
     assert plain["counts"]["train"]["reads"] == small.splits["train"]["reads"].sum()
-    assert metadata.files == {table: sha256_file(folder / f"{table}.parquet") for table in TABLES}
+    assert metadata.files == {
+        table: content_sha256(folder / f"{table}.parquet") for table in TABLES
+    }
     assert json.loads((folder / "audit.json").read_text())["passed"] is True
     assert (folder / "audit.md").read_text().startswith("# Benchmark audit\n\n**Passed.**")
 
@@ -91,7 +100,7 @@ def test_probes_and_pairs_load(folder):
 
 def test_a_file_of_another_split_is_refused_by_name(copy):
     shutil.copy(copy / "validation_iid.parquet", copy / "test_iid.parquet")
-    found = sha256_file(copy / "test_iid.parquet")[:12]
+    found = content_sha256(copy / "test_iid.parquet")[:12]
     expected = load_metadata(copy).files["test_iid"][:12]
     with pytest.raises(BenchmarkError) as caught:
         load_split(copy / "test_iid.parquet")
@@ -108,7 +117,7 @@ def test_a_file_of_another_split_is_refused_by_name(copy):
 @pytest.mark.parametrize("table", ["probes", "pairs"])
 def test_changed_probes_or_pairs_are_refused_by_name(copy, table):
     path = copy / f"{table}.parquet"
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    write_rows(path, read_rows(path).iloc[:-1], read_units(path))
     with pytest.raises(BenchmarkError, match=rf"{table}\.parquet is not the file"):
         {"probes": load_probes, "pairs": load_pairs}[table](path)
 
@@ -147,9 +156,9 @@ def test_missing_files_are_named(copy):
 )
 def test_unusable_metadata_are_refused(copy, change, reason):
     path = copy / "metadata.json"
-    content = json.loads(path.read_text())
+    content = read_json(path)
     change(content)
-    path.write_text(json.dumps(content))
+    write_json(path, content)
     with pytest.raises(BenchmarkError) as caught:
         load_metadata(copy)
     assert reason in str(caught.value)

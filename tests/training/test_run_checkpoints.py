@@ -1,11 +1,12 @@
+import json
 import shutil
 
 import pytest
 import torch
 from tiny_run import DIGEST, finish
 
-from circuit.artifacts import read_tensors
-from circuit.errors import CheckpointError, MismatchError
+from circuit.artifacts import read_json, read_tensors, sha256_file, write_json, write_tensors
+from circuit.errors import ArtifactError, CheckpointError, MismatchError
 from circuit.training.checkpoints import (
     Manifest,
     TrainState,
@@ -103,6 +104,54 @@ def test_a_checkpoint_of_another_step_is_refused(copy):
         copy.state(10)
 
 
+RERECORDED = {
+    "float64": (lambda t: {n: v.double() for n, v in t.items()}, 10, "of another form"),
+    "NaN": (lambda t: {**t, "theta": t["theta"].sqrt()}, 10, "theta holds NaN or infinity"),
+    "no theta": (lambda t: {"exp_avg": t["exp_avg"]}, 10, "not a checkpoint"),
+    "a missing moment": (lambda t: {"theta": t["theta"]}, 10, "is not one of run tiny"),
+    "a shorter vector": (lambda t: {n: v[:-1] for n, v in t.items()}, 10, "is not one of run tiny"),
+    "another shape": (lambda t: {**t, "exp_avg": t["exp_avg"][:-1]}, 10, "of another form"),
+    "another step": (lambda t: t, 11, "is not one of run tiny"),
+}
+
+
+@pytest.mark.parametrize("case", RERECORDED)
+def test_a_checkpoint_that_was_recorded_again_is_checked_for_what_it_is(copy, case):
+    """Its digest stands in the manifest too, so only the content can tell."""
+    change, step, message = RERECORDED[case]
+    tensors, metadata = read_tensors(file_of(copy, 10))
+    write_tensors(file_of(copy, 10), change(tensors), {**metadata, "step": str(step)}, vouched=True)
+    copy.checkpoints[10]["sha256"] = sha256_file(file_of(copy, 10))
+    with pytest.raises(CheckpointError, match=message):
+        copy.state(10)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 4},
+        {"environment": {"torch": "0"}},
+        {"run": "other"},
+        {"checkpoints": []},
+        {"recipe": {}},
+        {"more": 1},
+    ],
+)
+def test_an_edited_manifest_is_refused(copy, change):
+    path = copy.folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ArtifactError, match="file is damaged or was edited"):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize("change", [{"recipe": {}}, {"more": 1}, {"checkpoints": 3}])
+def test_a_manifest_of_another_version_is_refused(copy, change):
+    path = copy.folder / "manifest.json"
+    write_json(path, {**read_json(path), **change})
+    with pytest.raises(ArtifactError, match="manifest is not usable"):
+        Manifest.read(path)
+
+
 def test_a_step_without_a_checkpoint_names_the_nearest(run):
     with pytest.raises(CheckpointError) as caught:
         run.manifest.state(13)
@@ -155,8 +204,10 @@ def test_a_manifest_survives_the_disk(run, tmp_path):
     assert again.folder == tmp_path
     assert {**vars(again), "folder": None} == {**vars(run.manifest), "folder": None}
     assert again.steps == (0, 3, 10, 20, 30)
-    again.write(tmp_path / "again.json")
-    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "manifest.json").read_bytes()
+    again.write(tmp_path / "again" / "manifest.json")
+    assert (tmp_path / "again" / "manifest.json").read_bytes() == (
+        tmp_path / "manifest.json"
+    ).read_bytes()
 
 
 def test_a_manifest_makes_the_model_it_was_written_for(run):

@@ -1,7 +1,6 @@
 import dataclasses
 import errno
 import hashlib
-import json
 import os
 import random
 import signal
@@ -12,9 +11,9 @@ import pytest
 import torch
 from tiny_run import SlowTrajectory, finish, outcome, start, tiny_recipe, tiny_trajectory
 
-from circuit.artifacts import read_rows, read_units
+from circuit.artifacts import read_json, read_rows, read_units, sha256_file, write_json
 from circuit.config.terms import METRIC_UNITS
-from circuit.errors import ArtifactError
+from circuit.errors import ArtifactError, TrainingError
 from circuit.training.checkpoints import initial_state, read_checkpoint
 from circuit.training.loop import publish, train
 from circuit.training.trajectory import Trajectory, batch_gradient
@@ -166,17 +165,14 @@ def missing_metrics(work):
 
 
 def other_digest(work):
-    path = work / "ledger.json"
-    ledger = json.loads(path.read_text())
-    ledger["10"] = ledger["3"]
-    path.write_text(json.dumps(ledger))
+    ledger = read_json(work / "ledger.json")
+    write_json(work / "ledger.json", {**ledger, "10": ledger["3"]})
 
 
 def ledger_without_the_step(work):
-    path = work / "ledger.json"
-    ledger = json.loads(path.read_text())
+    ledger = read_json(work / "ledger.json")
     del ledger["10"]
-    path.write_text(json.dumps(ledger))
+    write_json(work / "ledger.json", ledger)
 
 
 def truncated_ledger(work):
@@ -214,7 +210,7 @@ def damaged_metrics(work):
         (truncated_ledger, 0),
         (missing_ledger, 0),
         (ledger_that_is_a_list, 0),
-        (ledger_with_a_damaged_step, 3),
+        (ledger_with_a_damaged_step, 0),
         (damaged_metrics, 3),
     ],
 )
@@ -285,3 +281,23 @@ def test_an_initial_state_is_before_the_first_step(trajectory, tmp_path):
     assert first.step == 0
     assert torch.equal(first.theta, fresh.theta)
     assert all((first.moments[name] == 0).all() for name in fresh.moments)
+
+
+def test_divergence_stops_at_the_first_number_that_is_not_finite(planted_benchmark, tmp_path):
+    """An update of 10^30 leaves float32's range within a few steps."""
+    recipe = tiny_recipe(optimizer={"learning_rate": 1e30, "clip": None, "warmup_steps": 0})
+    diverging = watched(tiny_trajectory(planted_benchmark, recipe))
+    with pytest.raises(TrainingError) as stopped:
+        train(diverging, tmp_path, progress=False)
+    last = diverging.taken[-1]
+    kept = sorted(int(file.stem[5:]) for file in tmp_path.glob("step_*"))
+    assert str(stopped.value).startswith("training diverged: ")
+    assert str(stopped.value).endswith(
+        f" is not finite after step {last} — where: seed 3, learning rate 1e+30, clip none — "
+        f"expected: finite numbers; the last sound checkpoint is that of step {kept[-1]} — what to "
+        "do: lower the recipe's learning_rate, or set or lower its clip; nothing was published"
+    )
+    assert last < 30
+    for step in kept:
+        path = tmp_path / f"step_{step:06d}.safetensors"
+        assert read_checkpoint(path, sha256_file(path)).not_finite() is None

@@ -1,20 +1,20 @@
 """Where an artifact came from: enough to make it again and to notice that it is stale.
 
 A record holds nothing about who made it or where: no host name, no user, and no path outside
-the project, so that published results are the same from every machine but for the hardware.
+the project, so that published results are the same from every machine but for the hardware. Nor
+does it say how long the job took, which is another each time: the workflow's benchmark files do.
 """
 
 import platform
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from circuit._artifacts.files import StrPath, sha256_file
+from circuit._artifacts.identity import place
 from circuit._artifacts.records import digest_json
-from circuit.errors import ArtifactError
 
 _DISTRIBUTIONS = ("circuit-formation", "torch", "numpy", "pandas", "snakemake")
 
@@ -26,7 +26,6 @@ def provenance(
     modules: Sequence[str],
     seeds: Mapping[str, int],
     threads: int,
-    started: float,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Return the provenance block of a report, ready for `write_json`.
@@ -38,20 +37,11 @@ def provenance(
         modules: `circuit.fingerprint.Fingerprints.of` the script that calls this.
         seeds: what each seed was for, and its value.
         threads: CPU threads the job was given.
-        started: `time.perf_counter()` when the job began; the record holds the seconds since.
         device: the torch device that computed, such as "cpu" or "cuda:0".
 
     Raises:
-        ArtifactError: an input is missing, or `started` lies in the future of this clock.
+        ArtifactError: an input is missing.
     """
-    wall_seconds = time.perf_counter() - started
-    if wall_seconds < 0:
-        raise ArtifactError(
-            "the job would have taken a negative time",
-            where="provenance: started",
-            expected="the value of time.perf_counter() when the job began",
-            do="take the start from time.perf_counter(), not from another clock",
-        )
     return {
         "inputs": {name: _describe(given) for name, given in sorted(inputs.items())},
         "settings": settings,
@@ -66,20 +56,13 @@ def provenance(
         },
         "threads": threads,
         "seeds": dict(seeds),
-        "wall_seconds": round(wall_seconds, 3),
     }
 
 
 def _describe(given: StrPath | Sequence[StrPath]) -> Any:
     if isinstance(given, Sequence) and not isinstance(given, str):
         return [_describe(path) for path in given]
-    path = Path(given)
-    if path.is_absolute():
-        here = Path.cwd()
-        shown = path.relative_to(here) if path.is_relative_to(here) else Path(path.name)
-    else:
-        shown = path
-    return {"path": shown.as_posix(), "sha256": sha256_file(path)}
+    return {"path": place(given), "sha256": sha256_file(given)}
 
 
 def _versions() -> dict[str, str]:

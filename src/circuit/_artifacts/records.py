@@ -1,5 +1,8 @@
 """JSON in one canonical form: sorted keys, plain values, no NaN that nobody meant.
 
+A file is one object; under the key ``artifact`` it says what it is
+(:mod:`circuit._artifacts.identity`), which whoever writes or reads it here never sees.
+
 Equal content gives equal bytes, so files can be compared and digested. Python's JSON would
 write ``NaN`` and ``Infinity``, which are not JSON, and would turn the key 1 into "1" unseen;
 both are refused here, with the place inside the object.
@@ -12,36 +15,40 @@ from pathlib import Path
 from typing import Any, Literal
 
 from circuit._artifacts.files import StrPath, missing, sha256_bytes, write_text
+from circuit._artifacts.identity import KEY, claim, require
 from circuit.errors import ArtifactError
 
 NanRule = Literal["refuse", "null"]
 
 
-def write_json(path: StrPath, obj: Any, *, nan: NanRule = "refuse") -> None:
+def write_json(path: StrPath, obj: Mapping[str, Any], *, nan: NanRule = "refuse") -> None:
     """Write `obj` as canonical JSON: sorted keys, indent 2, a newline at the end.
 
     Args:
         path: the file to write, whole or not at all.
-        obj: mappings with text keys, lists, tuples, text, numbers, booleans and None; NumPy
-            scalars and arrays (anything with ``tolist``) count as their plain values.
+        obj: one mapping with text keys, of such mappings, lists, tuples, text, numbers, booleans
+            and None; NumPy scalars and arrays (anything with ``tolist``) count as plain values.
         nan: what becomes of a number that is not finite: "refuse" raises, "null" writes null.
 
     Raises:
         ArtifactError: a value has no plain form; the message names its place in `obj`.
     """
     plain = _plain(obj, nan, str(path), "$")
+    plain[KEY] = claim(path, digest_json(plain))
     text = json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
 
-def read_json(path: StrPath) -> Any:
-    """Read a JSON file.
+def read_json(path: StrPath) -> dict[str, Any]:
+    """Read a JSON file of :func:`write_json`.
 
     Raises:
-        ArtifactError: the file is missing, is not UTF-8 or is not whole, valid JSON.
+        ArtifactError: the file is missing, is not UTF-8, is not whole, valid JSON, or is not what
+            it says, or says something else than its name.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = Path(path).read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_refuse_constant)
     except FileNotFoundError as error:
         raise missing(path) from error
     except (ValueError, OSError) as error:
@@ -51,6 +58,10 @@ def read_json(path: StrPath) -> Any:
             expected="one whole JSON document in UTF-8",
             do="delete the file and let snakemake make it again",
         ) from error
+    content = content if isinstance(content, dict) else {}
+    said = content.pop(KEY, None)
+    require(path, said, digest_json(content))
+    return content
 
 
 def digest_json(obj: Any) -> str:

@@ -1,16 +1,21 @@
 """Tidy rows in Parquet: one observation a row, and no number without a unit.
 
 The unit of a column is stored in its field's metadata, so it travels with the file and any
-Parquet reader sees it. Counts and probabilities have the unit "1", labels "id", training steps
-"step". Equal tables give equal bytes: pandas' own metadata, which holds versions, is dropped.
+Parquet reader sees it; so is the digest of what the column holds, and the file says what it is
+(:mod:`circuit._artifacts.identity`). Counts and probabilities have the unit "1", labels "id",
+training steps "step". Equal tables of one place give equal bytes: pandas' own metadata, which holds
+versions, is dropped.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from circuit._artifacts.files import StrPath, atomic_path, missing
+from circuit._artifacts.files import StrPath, atomic_path, missing, sha256_bytes
+from circuit._artifacts.identity import KEY, claim, require
+from circuit._artifacts.records import digest_json
 from circuit.errors import ArtifactError, nearest
 
 if TYPE_CHECKING:
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
 
 _UNIT = b"unit"
 _DESCRIPTION = b"description"
+_SHA256 = b"sha256"
+_CLAIM = KEY.encode()
 _ROWS_PER_GROUP = 1 << 20  # fixed, since the split into groups is part of the bytes
 
 
@@ -61,19 +68,25 @@ def write_rows(
             expected="a unit for every numeric column ('1', 'id' and 'step' are units too)",
             do="add the columns to `units`",
         )
+    # Text arrives as two Arrow types, depending on the pandas dtype; one is kept.
+    kinds = [pa.string() if pa.types.is_large_string(kind) else kind for kind in table.schema.types]
+    table = table.cast(pa.schema(list(zip(table.column_names, kinds, strict=True))))
     fields = [
-        pa.field(
-            field.name,
-            # Text arrives as two Arrow types, depending on the pandas dtype; one is kept.
-            pa.string() if pa.types.is_large_string(field.type) else field.type,
-            metadata={_UNIT: units[field.name].encode()} if field.name in units else None,
+        field.with_metadata(
+            {_SHA256: _digest(column)}
+            | ({_UNIT: units[field.name].encode()} if field.name in units else {})
         )
-        for field in table.schema
+        for field, column in zip(table.schema, table.columns, strict=True)
     ]
-    schema = pa.schema(fields, metadata={_DESCRIPTION: description.encode()})
+    said = json.dumps(claim(path, _summary(fields, len(table))))
+    schema = pa.schema(fields, metadata={_DESCRIPTION: description.encode(), _CLAIM: said.encode()})
     with atomic_path(path) as temporary:
         pq.write_table(
-            table.cast(schema), temporary, compression="zstd", row_group_size=_ROWS_PER_GROUP
+            table.cast(schema),
+            temporary,
+            compression="zstd",
+            row_group_size=_ROWS_PER_GROUP,
+            write_page_checksum=True,
         )
 
 
@@ -81,12 +94,16 @@ def read_rows(path: StrPath, columns: Sequence[str] | None = None) -> pd.DataFra
     """Read rows, all columns in the file's order or `columns` in the order given.
 
     Raises:
-        ArtifactError: the file is missing, damaged or not Parquet, or lacks a column.
+        ArtifactError: the file is missing, damaged or not Parquet, lacks a column, or is not what
+            it says, or says something else than its name.
     """
     import pyarrow as pa
 
     try:
         with _open(path) as file:
+            fields, size = list(file.schema_arrow), file.metadata.num_rows
+            said = json.loads((file.schema_arrow.metadata or {}).get(_CLAIM, b"null"))
+            require(path, said, _summary(fields, size))
             valid = file.schema_arrow.names
             for name in columns or ():
                 if name not in valid:
@@ -98,10 +115,57 @@ def read_rows(path: StrPath, columns: Sequence[str] | None = None) -> pd.DataFra
                         do=f"did you mean {close!r}?" if close else "ask for another column",
                     )
             table = file.read(columns=None if columns is None else list(columns))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from error
+    recorded = {field.name: (field.metadata or {}).get(_SHA256) for field in fields}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if _digest(column) != recorded[name]:
+            raise _damaged(path, ValueError(f"column {name!r} does not have its digest"))
     frame: pd.DataFrame = table.to_pandas()
     return frame if columns is None else frame[list(columns)]
+
+
+def content_sha256(path: StrPath) -> str:
+    """Digest of what the rows of a file are, as recorded in it: of equal tables it is equal.
+
+    Raises:
+        ArtifactError: the file is missing, damaged or not Parquet.
+    """
+    with _open(path) as file:
+        return _summary(list(file.schema_arrow), file.metadata.num_rows)
+
+
+def _summary(fields: Sequence[pa.Field], rows: int) -> str:
+    """Digest of a table, from its number of rows and its columns' names, units and digests."""
+    columns = [
+        [f.name, *((f.metadata or {}).get(key, b"").decode() for key in (_UNIT, _SHA256))]
+        for f in fields
+    ]
+    return digest_json([rows, columns])
+
+
+def _digest(column: pa.ChunkedArray | pa.Array) -> bytes:
+    """Digest of a column's values and of which are missing, whatever the chunks and padding."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    kind = array.type
+    parts = [array.is_valid().to_numpy(zero_copy_only=False).tobytes()]
+    if pa.types.is_dictionary(kind):
+        parts.append(_digest(array.dictionary_decode()))
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lengths = pc.fill_null(pc.list_value_length(array), 0)
+        parts += [_digest(lengths), _digest(pc.list_flatten(array))]
+    elif pa.types.is_string(kind) or pa.types.is_null(kind):
+        texts = [str(text).encode() for text in array.to_pylist()]
+        parts += [*(b"%d:" % len(text) for text in texts), *texts]
+    elif pa.types.is_primitive(kind):
+        values = pc.fill_null(array, pa.scalar(0).cast(kind))
+        parts.append(values.to_numpy(zero_copy_only=False).tobytes())
+    else:
+        parts.append(str(array.to_pylist()).encode())
+    return sha256_bytes(b"|".join(parts)).encode()
 
 
 def read_units(path: StrPath) -> dict[str, str]:
@@ -124,7 +188,7 @@ def _open(path: StrPath) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise missing(path) from error
     except (pa.ArrowException, OSError) as error:

@@ -4,8 +4,9 @@
    each tensor, a reshape and perhaps a transpose. No number changes: a round trip is bitwise.
 2. Hugging Face's ``Conv1D`` stores weights (in, out). Where this project stores (out, in), because
    the structural axis (head, neuron) is the output, the tensor is transposed.
-3. A Hugging Face model whose configuration computes another function is refused, by the name of
-   the field.
+3. A Hugging Face model that computes another function is refused: by the name of the field where
+   its configuration says so, else because its logits of a few tokens differ. A configuration only
+   states an intention; modules may have been replaced since.
 
 ``transformers`` is a development dependency: it is imported inside the functions, and nothing else
 in the library needs it.
@@ -46,6 +47,7 @@ _NAMES = {
     "mlp.W_out": "mlp.c_proj.weight",
     "mlp.b_out": "mlp.c_proj.bias",
 }
+_LOGIT_TOLERANCE = 1e-4  # relative; float32 kernels that sum in another order stay below 1e-5
 _OUT_IN = ("attn.W_QKV", "mlp.W_in")
 
 # Whatever in a GPT-2 configuration changes the function computed, and the only value of it that
@@ -114,8 +116,8 @@ def from_huggingface(model: GPT2LMHeadModel) -> tuple[ModelSettings, int, Float[
     Raises:
         MismatchError: the model computes something that this architecture cannot express.
     """
-    config = model.config
     _require_expressible(model)
+    config = model.config
     settings = ModelSettings(
         n_layers=config.n_layer,
         n_heads=config.n_head,
@@ -131,9 +133,34 @@ def from_huggingface(model: GPT2LMHeadModel) -> tuple[ModelSettings, int, Float[
         raise _refusal(f"it has the further parameter {min(extra)!r}", "GPT-2's parameters only")
     named = {}
     for entry in layout.entries:
-        value = source[_their_name(entry.name)].detach()
+        theirs = _their_name(entry.name)
+        value = source[theirs].detach() if theirs in source else torch.empty(0)
+        if value.numel() != entry.size:
+            found = f"has {value.numel():,} numbers" if theirs in source else "is missing"
+            raise _refusal(f"its {theirs} {found}", f"the {entry.size:,} that its config asks for")
         named[entry.name] = _as_out_in(entry.name, value, value.shape[-1]).reshape(entry.shape)
-    return settings, config.vocab_size, layout.flatten(named)
+    flat = layout.flatten(named)
+    _require_same_logits(model, Decoder(settings, config.vocab_size), flat)
+    return settings, config.vocab_size, flat
+
+
+def _require_same_logits(model: GPT2LMHeadModel, decoder: Decoder, flat: Tensor) -> None:
+    """Compare logits of two short streams of unlike tokens."""
+    length = min(decoder.settings.context, 64)
+    ids = torch.arange(2 * length, device=flat.device).view(2, -1) % decoder.vocab_size
+    training = model.training
+    with torch.no_grad():
+        theirs = model.eval()(input_ids=ids).logits
+        ours = decoder.forward(decoder.layout.views(flat), ids)
+    model.train(training)
+    assert ours is not None  # nothing can stop a forward pass without a tap
+    difference, scale = float((ours - theirs).abs().max()), float(theirs.abs().max())
+    # Written so that a difference that is not a number is refused too.
+    if not difference <= _LOGIT_TOLERANCE * scale:
+        raise _refusal(
+            f"its logits differ by up to {difference:.2g} of {scale:.2g}",
+            "GPT-2's modules as its config names them, none replaced",
+        )
 
 
 def _their_name(ours: str) -> str:
@@ -155,6 +182,10 @@ def _require_expressible(model: GPT2LMHeadModel) -> None:
         found = getattr(config, field)
         if found != required:
             raise _refusal(f"its config has {field}={found!r}", f"{field}={required!r}")
+    for name, module in model.named_modules():
+        # Too small an ε to show in logits of these parameters may show in those of others.
+        if isinstance(module, torch.nn.LayerNorm) and module.eps != LN_EPS:
+            raise _refusal(f"its {name} has eps={module.eps!r}", f"eps={LN_EPS!r}")
     # The configuration states an intention; somebody may have given the head its own weights.
     if model.lm_head.weight is not model.transformer.wte.weight:
         raise _refusal(

@@ -30,12 +30,11 @@ def origins(reports: Sequence[Mapping[str, Any]]) -> tuple[list[TextTable], list
             "threads": str(block["threads"]),
             "seeds": ", ".join(f"{name} {at}" for name, at in sorted(block["seeds"].items()))
             or "none",
-            "wall time": f"{block['wall_seconds']:,.1f} s",
         }
         for report, block in found
     ]
     header = list(jobs[0]) if jobs else []
-    right = [name in ("threads", "wall time") for name in header]
+    right = [name == "threads" for name in header]
     tables = [TextTable("Jobs", header, [list(job.values()) for job in jobs], right)]
     marks = []
     inputs = [

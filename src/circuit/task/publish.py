@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from circuit.artifacts import sha256_file, write_json, write_rows, write_text
+from circuit.artifacts import content_sha256, write_json, write_rows, write_text
 from circuit.config.benchmark import SPLITS
 from circuit.task.audit import audit
 from circuit.task.audit_report import audit_json, audit_markdown
@@ -90,7 +90,7 @@ def write_benchmark(directory: str | Path, benchmark: Benchmark) -> BenchmarkMet
     write_json(folder / "audit.json", audit_json(report, pairs))
     write_text(folder / "audit.md", audit_markdown(benchmark, report, pairs))
 
-    files = {table: sha256_file(table_path(folder, table)) for table in TABLES}
+    files = {table: content_sha256(table_path(folder, table)) for table in TABLES}
     write_json(folder / "metadata.json", _metadata(benchmark, files))
     return load_metadata(folder)
 

@@ -8,10 +8,10 @@
     audit.json              the audit, for machines
     audit.md                the audit, for people
 
-``metadata.json`` holds the SHA-256 of every table, and a digest of the benchmark over those of the
-six splits. Reading a table compares its digest first, so a file of another benchmark, or a damaged
-one, is refused by name. Files are written by :mod:`circuit.task.publish`, apart from here so that
-what only reads a benchmark does not depend on the code that makes one.
+``metadata.json`` holds the SHA-256 of what every table holds, and a digest of the benchmark over
+those of the six splits. Reading a table compares its digest first, so a file of another benchmark,
+or a damaged one, is refused by name. Files are written by :mod:`circuit.task.publish`, apart from
+here so that what only reads a benchmark does not depend on the code that makes one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from circuit.artifacts import digest_json, read_json, read_rows, sha256_file
+from circuit.artifacts import content_sha256, digest_json, read_json, read_rows
 from circuit.config.benchmark import SPLITS, BenchmarkSettings
 from circuit.errors import BenchmarkError
 from circuit.task.vocabulary import Vocabulary
@@ -39,7 +39,7 @@ class BenchmarkMetadata:
         settings: what the benchmark was built from.
         vocabulary: its token ids.
         heldout_pairs: held-out (key, value) indices, ascending.
-        files: name of a table (one of ``TABLES``) to the SHA-256 of its file.
+        files: name of a table (one of ``TABLES``) to the SHA-256 of what it holds.
         digest: digest of the benchmark, over the six splits' digests.
     """
 
@@ -125,7 +125,7 @@ def _verified(path: Path, tables: tuple[str, ...]) -> pd.DataFrame:
             expected=" or ".join(f"{table}.parquet" for table in tables),
             do="pass the file's path in the benchmark's directory",
         )
-    expected, found = load_metadata(path.parent).files[path.stem], sha256_file(path)
+    expected, found = load_metadata(path.parent).files[path.stem], content_sha256(path)
     if expected != found:
         raise BenchmarkError(
             f"{path.name} is not the file that metadata.json describes (sha256 {found[:12]}…)",

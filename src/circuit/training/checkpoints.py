@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from circuit.artifacts import read_json, read_tensors, sha256_file, write_json, write_tensors
 from circuit.config.recipe import RecipeSettings
-from circuit.errors import CheckpointError, MismatchError
+from circuit.errors import ArtifactError, CheckpointError, MismatchError
+from circuit.model.parameters import entries_of
 from circuit.model.transformer import Decoder
 from circuit.training.batches import initialisation_generator
 from circuit.training.optimizers import moment_names
@@ -36,6 +38,11 @@ class TrainState:
         """An independent copy."""
         moments = {name: value.clone() for name, value in self.moments.items()}
         return TrainState(self.theta.clone(), moments, self.step)
+
+    def not_finite(self) -> str | None:
+        """Name of the first vector with a number that is not finite, if there is one."""
+        vectors = {"theta": self.theta, **self.moments}
+        return next((name for name, v in vectors.items() if not bool(v.isfinite().all())), None)
 
 
 def initial_state(decoder: Decoder, recipe: RecipeSettings, seed: int) -> TrainState:
@@ -62,7 +69,7 @@ def write_checkpoint(path: Path, state: TrainState, identity: str) -> str:
         identity: digest of the trajectory it belongs to, kept in the file's metadata.
     """
     tensors = {"theta": state.theta, **state.moments}
-    write_tensors(path, tensors, checkpoint_metadata(state.step, identity))
+    write_tensors(path, tensors, checkpoint_metadata(state.step, identity), vouched=True)
     return sha256_file(path)
 
 
@@ -70,7 +77,8 @@ def read_checkpoint(path: Path, sha256: str) -> TrainState:
     """Read a checkpoint whose digest is known.
 
     Raises:
-        CheckpointError: the file is missing, truncated, or not the one the digest belongs to.
+        CheckpointError: the file is missing, truncated, not the one the digest belongs to, or no
+            checkpoint: its vectors differ in length, or are not finite float32 numbers.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -88,8 +96,24 @@ def read_checkpoint(path: Path, sha256: str) -> TrainState:
             do="delete the file and run snakemake again; training remakes the same bytes",
         )
     tensors, metadata = read_tensors(path)
-    theta = tensors.pop("theta")
-    return TrainState(theta, tensors, int(metadata["step"]))
+    shape = tensors["theta"].shape if "theta" in tensors else torch.Size()
+    wrong = [name for name, t in tensors.items() if t.dtype != torch.float32 or t.shape != shape]
+    if len(shape) != 1 or wrong or not metadata.get("step", "").isdigit():
+        raise CheckpointError(
+            f"not a checkpoint: {', '.join(wrong) or 'theta or step'} missing or of another form",
+            where=str(path),
+            expected="theta and moments as float32 vectors of one length, and their step",
+            do="delete the file and run snakemake again; training remakes the same bytes",
+        )
+    state = TrainState(tensors.pop("theta"), tensors, int(metadata["step"]))
+    if name := state.not_finite():
+        raise CheckpointError(
+            f"the state after step {state.step} is not finite: {name} holds NaN or infinity",
+            where=str(path),
+            expected="finite numbers",
+            do="train the run again; training stops where its numbers stop being finite",
+        )
+    return state
 
 
 @dataclass(frozen=True)
@@ -120,7 +144,8 @@ class Manifest:
         """The verified state after ``step`` steps.
 
         Raises:
-            CheckpointError: no such checkpoint, or its file is missing or damaged.
+            CheckpointError: no such checkpoint, its file is missing or damaged, or it is not of
+                this run's model and optimizer.
         """
         if step not in self.checkpoints:
             near = min(self.steps, key=lambda s: abs(s - step))
@@ -131,7 +156,21 @@ class Manifest:
                 do=f"use a step with a checkpoint (the nearest is {near})",
             )
         entry = self.checkpoints[step]
-        return read_checkpoint(self.folder / entry["file"], entry["sha256"])
+        state = read_checkpoint(self.folder / entry["file"], entry["sha256"])
+        names, size = set(moment_names(self.recipe.optimizer)), self._size
+        if (state.step, set(state.moments), len(state.theta)) != (step, names, size):
+            raise CheckpointError(
+                f"checkpoint is not one of run {self.run}",
+                where=str(self.folder / entry["file"]),
+                expected=f"step {step}, {size:,} parameters, moments {sorted(names)}; found step "
+                f"{state.step}, {len(state.theta):,}, {sorted(state.moments)}",
+                do="delete the file and run snakemake again; training remakes the same bytes",
+            )
+        return state
+
+    @cached_property
+    def _size(self) -> int:
+        return sum(entry.size for entry in entries_of(self.recipe.model, self.vocab_size))
 
     def write(self, path: Path) -> None:
         """Write ``manifest.json``."""
@@ -154,12 +193,24 @@ class Manifest:
 
     @staticmethod
     def read(path: Path) -> Manifest:
-        """Read ``manifest.json``; checkpoint files are looked for relative to its folder."""
+        """Read ``manifest.json``; checkpoint files are looked for relative to its folder.
+
+        Raises:
+            ArtifactError: the file is missing, damaged, or no manifest of this version.
+        """
         record = read_json(path)
-        entries = record.pop("checkpoints")
-        checkpoints = {e["step"]: {"file": e["file"], "sha256": e["sha256"]} for e in entries}
-        recipe = RecipeSettings.model_validate(record.pop("recipe"))
-        return Manifest(recipe=recipe, checkpoints=checkpoints, folder=path.parent, **record)
+        try:
+            entries = record.pop("checkpoints")
+            checkpoints = {e["step"]: {"file": e["file"], "sha256": e["sha256"]} for e in entries}
+            recipe = RecipeSettings.model_validate(record.pop("recipe"))
+            return Manifest(recipe=recipe, checkpoints=checkpoints, folder=path.parent, **record)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"manifest is not usable ({str(error).splitlines()[0]})",
+                where=path,
+                expected="what training writes with the present version",
+                do="delete the file and run snakemake again",
+            ) from error
 
     def require_benchmark(self, digest: str, where: str) -> None:
         """Refuse a benchmark other than the one the run was trained on.

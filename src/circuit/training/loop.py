@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from circuit.artifacts import atomic_path, read_json, read_rows, sha256_file, write_json, write_rows
 from circuit.config.terms import METRIC_UNITS
-from circuit.errors import CircuitError
+from circuit.errors import CircuitError, TrainingError
 from circuit.training.checkpoints import (
     TrainState,
     checkpoint_name,
@@ -51,6 +52,9 @@ def train(
     Returns:
         SHA-256 of every checkpoint by step (files lie in ``work``), and the metrics: one row per
         step with the columns of ``METRIC_UNITS``.
+
+    Raises:
+        TrainingError: the loss, a parameter or a moment is not finite after a step.
     """
     work.mkdir(parents=True, exist_ok=True)
     steps = trajectory.recipe.checkpoint_steps
@@ -78,6 +82,10 @@ def train(
             break
         number = state.step
         taken = trajectory.take_step(state)
+        diverged = "loss" if not math.isfinite(taken.loss) else state.not_finite()
+        if diverged:
+            bar.close()
+            raise _divergence(trajectory, diverged, number, max(kept))
         rows.append(metrics_row(trajectory, number, taken))
         bar.update()
         bar.set_postfix(loss=f"{taken.loss:.3f}", refresh=False)
@@ -85,6 +93,17 @@ def train(
     parts = [read_rows(_metrics_path(work, step)) for step in steps[1:]]
     digests = {int(step): entry["checkpoint"] for step, entry in ledger.items()}
     return digests, pd.concat(parts, ignore_index=True)
+
+
+def _divergence(trajectory: Trajectory, what: str, step: int, sound: int) -> TrainingError:
+    optimizer = trajectory.recipe.optimizer
+    return TrainingError(
+        f"training diverged: {what} is not finite after step {step}",
+        where=f"seed {trajectory.seed}, learning rate {optimizer.learning_rate:g}, clip "
+        f"{'none' if optimizer.clip is None else format(optimizer.clip, 'g')}",
+        expected=f"finite numbers; the last sound checkpoint is that of step {sound}",
+        do="lower the recipe's learning_rate, or set or lower its clip; nothing was published",
+    )
 
 
 def metrics_row(trajectory: Trajectory, step: int, taken: StepTaken) -> dict[str, float]:
