@@ -1,5 +1,6 @@
 # Checkpoint steps are known from the configuration, so each run is a rule of its own that declares
-# exactly its files. A view of another run is given that one's states in place of data.
+# exactly its files. A view of another run is given that one's states in place of data. What a training
+# has published stays where it is (`update`): a longer one goes on from it.
 for _run in PLAN.runs.values():
     _host = PLAN.runs.get((_run.study, _run.view_of))
     _states = {"checkpoints": list(PLAN.checkpoints(_run.study, _run.name).values())}
@@ -10,7 +11,11 @@ for _run in PLAN.runs.values():
         input:
             **({**_host.files, **_states} if _host else _run.data),
         output:
-            **_run.files if _host else {**_run.files, **_states},
+            **(
+                _run.files
+                if _host
+                else {name: update(file) for name, file in {**_run.files, **_states}.items()}
+            ),
         log:
             f"logs/train/{_run.study}/{_run.name}.log",
         benchmark:

@@ -94,6 +94,7 @@ def finish(trajectory: Trajectory, folder: Path, digest: str = DIGEST) -> Finish
         vocab_size=trajectory.decoder.vocab_size,
         environment=environment(torch.get_num_threads()),
         trajectory=trajectory.identity,
+        code="",
         checkpoints={s: {"file": str(files[s]), "sha256": d} for s, d in ledger.items()},
     ).write(folder / "manifest.json")
     return Finished(trajectory, Manifest.read(folder / "manifest.json"), metrics)

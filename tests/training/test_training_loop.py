@@ -15,7 +15,7 @@ from circuit.artifacts import read_json, read_rows, read_units, sha256_file, wri
 from circuit.config.terms import METRIC_UNITS
 from circuit.errors import ArtifactError, TrainingError
 from circuit.training.checkpoints import initial_state, read_checkpoint
-from circuit.training.loop import publish, train
+from circuit.training.loop import adopt, attempt, publish, train
 from circuit.training.trajectory import Trajectory, batch_gradient
 
 
@@ -281,6 +281,43 @@ def test_an_initial_state_is_before_the_first_step(trajectory, tmp_path):
     assert first.step == 0
     assert torch.equal(first.theta, fresh.theta)
     assert all((first.moments[name] == 0).all() for name in fresh.moments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken"),
+    [
+        ({"steps": 40}, [*range(30, 40)]),
+        ({"early_checkpoints": (3, 5)}, [3, 4]),
+        ({"steps": 20}, []),
+        ({"checkpoint_every": 15}, [*range(3, 15)]),
+    ],
+)
+def test_another_schedule_trains_only_what_the_published_run_lacks(
+    planted_benchmark, finished, tmp_path, changes, taken
+):
+    run = tiny_trajectory(planted_benchmark, tiny_recipe(**changes))
+    published = finished("adamw")
+    assert run.identity == published.trajectory.identity
+    adopt(run, tmp_path / "adopted", published.manifest, published.metrics)
+    again = watched(run)
+    assert outcome(again, tmp_path / "adopted") == outcome(run, tmp_path / "from nothing")
+    assert again.taken == taken
+
+
+def test_two_attempts_do_not_disturb_each_other_and_a_dead_one_is_gone_on_from(
+    trajectory, undisturbed, tmp_path
+):
+    with pytest.raises(Interrupt), attempt(tmp_path / "work") as dead:
+        train(watched(trajectory, 15), dead, progress=False)
+    with attempt(tmp_path / "work") as first, attempt(tmp_path / "work") as second:
+        assert first == dead != second
+        others = watched(trajectory)
+        assert outcome(others, second) == undisturbed
+        assert others.taken == [*range(30)]
+        own = watched(trajectory)
+        assert outcome(own, first) == undisturbed
+        assert own.taken == [*range(10, 30)]
+    assert not (tmp_path / "work").exists()
 
 
 def test_divergence_stops_at_the_first_number_that_is_not_finite(planted_benchmark, tmp_path):

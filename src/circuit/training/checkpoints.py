@@ -118,7 +118,10 @@ def read_checkpoint(path: Path, sha256: str) -> TrainState:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a run is and which checkpoints it left (``manifest.json`` in its ``train`` folder)."""
+    """What a run is and which checkpoints it left (``manifest.json`` in its ``train`` folder).
+
+    ``trajectory`` is the digest of what decides its bits, ``code`` of the code that trained it.
+    """
 
     run: str
     recipe: RecipeSettings
@@ -128,6 +131,7 @@ class Manifest:
     vocab_size: int
     environment: dict[str, Any]
     trajectory: str
+    code: str
     checkpoints: dict[int, dict[str, str]]
     folder: Path = field(default=Path())
 
@@ -185,6 +189,7 @@ class Manifest:
                 "vocab_size": self.vocab_size,
                 "environment": self.environment,
                 "trajectory": self.trajectory,
+                "code": self.code,
                 "checkpoints": [
                     {"step": step, **self.checkpoints[step]} for step in sorted(self.checkpoints)
                 ],
