@@ -80,6 +80,7 @@ def read_demands(program: list[tuple[str, str, str]]) -> list[dict[str, float]]:
         written = [value for o, _, value in program[:j] if o == "W"]
         own = [value for o, k, value in program[:j] if o == "W" and k == key]
         seen = [value for *_, value in program[:j]]
+        most = {value for value in seen if seen.count(value) == max(map(seen.count, seen))}
         support = max(i for i in range(j) if program[i][:2] == ("W", key))
         names = ("last", "second_last", "third_last", "fourth_last")
         found.append(
@@ -94,8 +95,7 @@ def read_demands(program: list[tuple[str, str, str]]) -> list[dict[str, float]]:
                 "answer_shown": "same_answer" in into,
                 "first_value_for_key": own[0] == answer,
                 "last_value_before_query": seen[-1] == answer,
-                # max keeps the first of equals, so the reversed order breaks ties by recency.
-                "most_frequent_value_before_query": max(reversed(seen), key=seen.count) == answer,
+                "most_frequent_value_before_query": (answer in most) / len(most),
                 **{
                     f"{name}_written_value": len(written) > n and written[-n - 1] == answer
                     for n, name in enumerate(names)

@@ -23,7 +23,7 @@ def report(base):
 def test_shortcuts_fail_on_the_reference_benchmark(report, split):
     assert report.value("first_value_for_key", split) == 0.0
     assert report.value("last_value_before_query", split) == 0.0
-    assert 0.03 < report.value("most_frequent_value_before_query", split) < 0.09
+    assert 0.05 < report.value("most_frequent_value_before_query", split) < 0.16
 
 
 def test_the_second_last_written_value_is_a_known_shortcut_in_distribution(report):
@@ -37,7 +37,7 @@ def test_the_second_last_written_value_is_a_known_shortcut_in_distribution(repor
 def test_shortcut_accuracies_agree_with_a_loop(small):
     report = audit(small)
     for split in ("train", "structural_ood"):
-        hits: dict[str, list[bool]] = {}
+        hits: dict[str, list[float]] = {}
         for ids in small.splits[split]["tokens"]:
             program = decode(ids, small.vocabulary)
             for number, read in enumerate(program):
@@ -46,15 +46,15 @@ def test_shortcut_accuracies_agree_with_a_loop(small):
                 before = program[:number]
                 writes = [event for event in before if event.op == "W"]
                 seen = [event.value for event in before]
+                most = max(map(seen.count, seen))
                 guesses = {
-                    "first_value_for_key": next(e.value for e in writes if e.key == read.key),
-                    "last_value_before_query": seen[-1],
-                    # max keeps the first of equals, so the reversed order breaks ties by recency.
-                    "most_frequent_value_before_query": max(reversed(seen), key=seen.count),
-                    "second_last_written_value": writes[-2].value,
+                    "first_value_for_key": {next(e.value for e in writes if e.key == read.key)},
+                    "last_value_before_query": {seen[-1]},
+                    "most_frequent_value_before_query": {v for v in seen if seen.count(v) == most},
+                    "second_last_written_value": {writes[-2].value},
                 }
                 for name, guess in guesses.items():
-                    hits.setdefault(name, []).append(guess == read.value)
+                    hits.setdefault(name, []).append((read.value in guess) / len(guess))
         for name, each in hits.items():
             assert report.value(name, split) == pytest.approx(np.mean(each), abs=1e-12)
 
@@ -218,7 +218,7 @@ def test_a_ceiling_that_is_reached_is_refused(small):
     settings = small.settings.model_copy(update={"frequency_ceiling": 0.01})
     message = refusal(dataclasses.replace(small, settings=settings))
     assert message.startswith(
-        "audit check most_frequent_value_before_query is violated: accuracy 0.0"
+        "audit check most_frequent_value_before_query is violated: accuracy 0.1"
     )
     assert "expected: below frequency_ceiling = 0.01" in message
 

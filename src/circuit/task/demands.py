@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from circuit.task.programs import decode, oracle
 from circuit.task.relations import RELATIONS, graph_table, relation_edges, versions
@@ -124,7 +126,7 @@ def _structure(reads: pd.DataFrame, edges: Mapping[str, BoolArray]) -> dict[str,
     }
 
 
-def _shortcuts(grid: EventGrid, reads: pd.DataFrame) -> dict[str, BoolArray]:
-    """Whether each of ``SHORTCUTS`` answers each read rightly."""
+def _shortcuts(grid: EventGrid, reads: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """The chance of each of ``SHORTCUTS`` to answer each read rightly."""
     hits = {**shortcut_hits(grid, reads), **written_hits(grid, reads)}
     return {name: hits[name] for name in SHORTCUTS}

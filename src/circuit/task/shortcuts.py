@@ -1,11 +1,11 @@
 """Shortcut heuristics: what a reader that does not look up keys would score on a benchmark.
 
-Each heuristic names one earlier event per read, and predicts that event's value:
+Each heuristic names an earlier event per read, and predicts that event's value:
 
     first_value_for_key                 the first write to the queried key
     last_value_before_query             the last event, be it a write or an answered read
     most_frequent_value_before_query    the value seen most often (writes and answers alike);
-                                        of equally frequent ones the one seen last
+                                        of equally frequent ones any, each with the same chance
     second_last_written_value           the write before the last write
 
 The first two are exactly 0 by the rules of generation. The last has no bound: with two active
@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from circuit.task.streams import BoolArray, EventGrid, IntArray
+from circuit.task.streams import BoolArray, EventGrid, FloatArray, IntArray
 
 HEURISTICS = (
     "first_value_for_key",
@@ -35,8 +35,8 @@ WRITTEN = (
 """The value written n writes ago, for n = 1, 2, …: what a reader gets that counts writes."""
 
 
-def shortcut_hits(grid: EventGrid, reads: pd.DataFrame) -> dict[str, BoolArray]:
-    """Return, per heuristic, whether it answers each read rightly.
+def shortcut_hits(grid: EventGrid, reads: pd.DataFrame) -> dict[str, FloatArray]:
+    """Return, per heuristic, its chance to answer each read rightly: 0 or 1 but for ties.
 
     Args:
         grid: events [N, E] of a split's programs.
@@ -50,13 +50,14 @@ def shortcut_hits(grid: EventGrid, reads: pd.DataFrame) -> dict[str, BoolArray]:
     choices = {
         "first_value_for_key": own.argmax(1),
         "last_value_before_query": event - 1,
-        "most_frequent_value_before_query": _most_frequent(value, before),
     }
     answer = reads["answer"].to_numpy()
     rows = np.arange(len(row))
     hits = {name: value[rows, choice] == answer for name, choice in choices.items()}
+    hits["most_frequent_value_before_query"] = _most_frequent(value, before, answer)
     name = "second_last_written_value"
-    return {**hits, name: written_hits(grid, reads)[name]}
+    hits[name] = written_hits(grid, reads)[name]
+    return {name: hits[name].astype(np.float64) for name in HEURISTICS}
 
 
 def written_hits(grid: EventGrid, reads: pd.DataFrame) -> dict[str, BoolArray]:
@@ -76,11 +77,11 @@ def written_hits(grid: EventGrid, reads: pd.DataFrame) -> dict[str, BoolArray]:
     return {name: (right & (ago == n)).any(1) for n, name in enumerate(WRITTEN, start=1)}
 
 
-def _most_frequent(value: IntArray, before: BoolArray) -> IntArray:
-    """Return the last event whose value is among those seen most often, for every read."""
+def _most_frequent(value: IntArray, before: BoolArray, answer: IntArray) -> FloatArray:
+    """Return the chance that one of the values seen most often is the answer, for every read."""
     n_events = value.shape[1]
-    count = sum((value == value[:, [e]]) & before[:, [e]] for e in range(n_events))
-    # Counting in steps of n_events leaves room to break ties by the event's number.
-    rank = np.where(before, count * n_events + np.arange(n_events), -1)
-    chosen: IntArray = rank.argmax(1)
-    return chosen
+    count = sum((value == value[:, [e]]) & before[:, [e]] for e in range(n_events)) * before
+    most = before & (count == count.max(1, keepdims=True))
+    # A value seen `count` times stands at as many events, so each adds its part of one value.
+    tied = (most / np.maximum(count, 1)).sum(1)
+    return (most & (value == answer[:, None])).any(1) / tied

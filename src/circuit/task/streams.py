@@ -21,6 +21,7 @@ from circuit.task.vocabulary import BOS, EOS, PAD, READ, WRITE, Vocabulary
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
 
 SLICES = ("active_keys", "writes_since_support", "tokens_since_support", "slot_after_write")
 

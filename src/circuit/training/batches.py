@@ -1,8 +1,9 @@
 """Which programs a step trains on: a pure function of (seed, step).
 
-1. Epoch ``e`` is a permutation of all programs drawn from the stream (seed, "batches", e).
+1. Epoch ``e`` is ``default_rng(SeedSequence(seed, spawn_key=(1, e))).permutation`` of all programs.
 2. The epochs follow one another in one endless sequence of program indices.
-3. The batch of step ``t`` (counted from 0) is the sequence's slice ``[t * B, (t + 1) * B)``.
+3. The batch of step ``t`` (counted from 0) is the sequence's slice ``[t * B, (t + 1) * B)``, across
+   the ends of epochs.
 
 So any segment of training can be replayed without replaying what came before it.
 """
