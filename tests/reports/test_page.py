@@ -62,7 +62,6 @@ def provenance(seed: int, digest: str = "5b" * 32) -> dict[str, Any]:
         "platform": {"system": "Linux", "machine": "x86_64", "cpu": "A processor"},
         "threads": 1,
         "seeds": {"run": seed},
-        "wall_seconds": 12.345,
     }
 
 
