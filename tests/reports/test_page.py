@@ -323,7 +323,7 @@ def test_same_reports_same_bytes(study, html):
 
 
 def test_provenance_lists_versions_inputs_and_code(page):
-    for shown in ("2.8.0", "a0" * 32, "circuit/scalars/routing.py", "0123456789abcdef", "quickstart"):
+    for shown in ("2.8.0", "a0" * 32, "circuit/scalars/routing.py", "0123456789abcdef"):
         assert shown in page.text
 
 
