@@ -1,18 +1,36 @@
-"""Means with bootstrap intervals, and the halves that keep choosing and confirming apart."""
+"""Means with bootstrap intervals, and the halves that keep choosing and confirming apart.
+
+1. Units (events, programs, seeds) are drawn with replacement, 1000 times. A percentile interval of
+   few units is too narrow: by √((n − 1)/n), and by the normal quantile in place of Student's. So
+   every resample's weights are drawn out around 1 by k = √(n/(n − 1)) · t(n − 1)/z, which draws out
+   by k whatever a number does under resampling: a mean of n normal units gets Student's interval
+   (Hesterberg 2015, expanded percentiles, in the weights and so for every statistic alike).
+2. Of fewer than ``FEWEST`` units there is no interval, so nothing can be shown.
+3. A share of yes and no has Clopper and Pearson's exact interval, which has a width where all are
+   yes or all are no; reads of one program count as one unit there.
+4. Fewer than ``FEWEST_ITEMS`` items have no correlation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Bool, Float, Int, Real
+from scipy.stats import beta, norm
+from scipy.stats import t as student
 
 RESAMPLES = 1000
 LEVEL = 0.95
+FEWEST = 3
+"""Units below which there is no interval."""
+FEWEST_ITEMS = 4
+"""Items below which there is no correlation: that of two is always ±1."""
 TINY = 1e-12
 """Relative to a number: a spread that is rounding, not chance."""
+Shares = Bool[np.ndarray, " k"] | Sequence[bool] | bool
 Ends = tuple[Float[np.ndarray, "*k"], Float[np.ndarray, "*k"]]
 
 
@@ -27,8 +45,8 @@ class Mean:
 
 
 @lru_cache(maxsize=8)
-def resamples(n: int, seed: int) -> Float[np.ndarray, "r n"]:
-    """How often each of n observations occurs in each bootstrap resample; read-only."""
+def occurrences(n: int, seed: int) -> Float[np.ndarray, "r n"]:
+    """How often each of n units occurs in each bootstrap resample; read-only."""
     drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
     drawn += n * np.arange(RESAMPLES)[:, None]  # one range of bins for each resample
     counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).astype(np.float64)
@@ -37,30 +55,70 @@ def resamples(n: int, seed: int) -> Float[np.ndarray, "r n"]:
     return counts
 
 
+@lru_cache(maxsize=8)
+def resamples(n: int, seed: int) -> Float[np.ndarray, "r n"]:
+    """Weights of n units in each bootstrap resample (step 1 of the module); read-only.
+
+    Their mean is 1. NaN where there are fewer than ``FEWEST``.
+    """
+    weights = drawn_out(occurrences(n, seed), 1.0, n)
+    weights.flags.writeable = False
+    return weights
+
+
+def drawn_out(
+    resampled: Float[np.ndarray, "r *k"], value: Float[np.ndarray, "*k"] | float, n: int
+) -> Float[np.ndarray, "r *k"]:
+    """Resampled numbers of n units, drawn out around their value; NaN for too few units."""
+    if n < FEWEST:
+        return np.full(resampled.shape, np.nan)
+    tail = (1 - LEVEL) / 2
+    factor = np.sqrt(n / (n - 1)) * student.ppf(tail, n - 1) / norm.ppf(tail)
+    found: Float[np.ndarray, "r *k"] = value + factor * (resampled - value)
+    return found
+
+
 def draws(n: int, seed: int = 0) -> Float[np.ndarray, "r+1 n"]:
-    """How often each of n observations counts: once, then as it was drawn in each resample."""
+    """Weights of n units: 1 each, then those of every resample."""
     return np.vstack([np.ones(n), resamples(n, seed)])
 
 
 def bootstrap_means(
-    values: Float[np.ndarray, "n k"], seed: int = 0
+    values: Float[np.ndarray, "n k"], seed: int = 0, shares: Shares = False
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Means of k columns over n observations with percentile bootstrap intervals.
+    """Means of k columns over n units with bootstrap intervals.
 
-    Rows are resampled together, so columns keep their dependence (Efron 1979). One observation
-    gives an interval of no width; the caller reports the count beside it.
+    Rows are resampled together, so columns keep their dependence (Efron 1979). Fewer than
+    ``FEWEST`` units have no interval.
+
+    Args:
+        shares: which columns are yes (1) or no (0) of every unit, so that their intervals are
+            exact. Differences of such are none.
 
     Returns:
         mean [k], low [k], high [k].
     """
     values = np.asarray(values, dtype=np.float64)
-    n = len(values)
-    return values.mean(0), *interval(resamples(n, seed) @ values / n)
+    n, mean = len(values), values.mean(0)
+    low, high = interval(resamples(n, seed) @ values / n)
+    exact = share_ends(mean, n)
+    shares = np.asarray(shares) & (n >= FEWEST)
+    return mean, np.where(shares, exact[0], low), np.where(shares, exact[1], high)
 
 
-def bootstrap_mean(values: Float[np.ndarray, " n"], seed: int = 0) -> Mean:
-    """Mean of one column with its interval."""
-    mean, low, high = bootstrap_means(np.asarray(values)[:, None], seed)
+def share_ends(share: Float[np.ndarray, " k"], n: Float[np.ndarray, " k"] | float) -> Ends:
+    """Exact interval of a share of n units (Clopper & Pearson 1934); n need not be whole."""
+    tail, yes = (1 - LEVEL) / 2, np.clip(share, 0, 1) * n
+    no = n - yes
+    with np.errstate(invalid="ignore"):
+        low = np.where(yes > 0, beta.ppf(tail, yes, no + 1), 0.0)
+        high = np.where(no > 0, beta.ppf(1 - tail, yes + 1, no), 1.0)
+    return low, high
+
+
+def bootstrap_mean(values: Float[np.ndarray, " n"], seed: int = 0, share: bool = False) -> Mean:
+    """Mean of one column with its interval, exact where it is a ``share``."""
+    mean, low, high = bootstrap_means(np.asarray(values)[:, None], seed, share)
     return Mean(float(mean[0]), float(low[0]), float(high[0]), len(values))
 
 
@@ -70,15 +128,46 @@ def grouped_resamples(
     """Means over observations in bootstrap resamples of all n groups, those without any too.
 
     Reads of one program share its writes, so programs are drawn, and their reads come with them.
-    A resample may miss a rare kind of observation altogether; it has no mean and is left out.
+    A resample may miss a rare kind of observation altogether; it has no mean and is left out. What
+    few groups have is as uncertain as few units are.
     """
     sums = np.zeros((n, values.shape[1]))
     np.add.at(sums, groups, values)
-    counts = resamples(n, seed)
+    counts = occurrences(n, seed)
     drawn = counts @ np.bincount(groups, minlength=n)[:, None]
     held = drawn[:, 0] > 0
-    means: Float[np.ndarray, "r k"] = (counts @ sums)[held] / drawn[held]
-    return means
+    means = (counts @ sums)[held] / drawn[held]
+    return drawn_out(means, values.mean(0), len(np.unique(groups)))
+
+
+def grouped_means(
+    values: Float[np.ndarray, "R k"],
+    groups: Int[np.ndarray, " R"],
+    n: int,
+    seed: int = 0,
+    shares: Shares = False,
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Means over observations with intervals over all n groups, those without any too.
+
+    Shares have exact intervals for as many independent units as would vary as the groups do (Korn
+    & Graubard 1998), at most all observations; where nothing varies, for as many as there are
+    groups with observations.
+
+    Args:
+        groups: of every observation, numbered from 0 to n − 1.
+        shares: which columns are yes (1) or no (0) of every observation; differences are none.
+
+    Returns:
+        mean [k], low [k], high [k].
+    """
+    mean, drawn = values.mean(0), grouped_resamples(values, groups, n, seed)
+    low, high = interval(drawn)
+    units, spread = len(np.unique(groups)), drawn.var(0)
+    like = np.divide(mean * (1 - mean), spread, out=np.full_like(mean, units), where=spread > 0)
+    exact = share_ends(mean, np.clip(like, 1, len(values)))
+    shares = np.asarray(shares) & (units >= FEWEST)
+    low, high = (np.where(shares, *ends) for ends in zip(exact, (low, high), strict=True))
+    return mean, low, high
 
 
 def interval(resampled: Float[np.ndarray, "r *k"]) -> Ends:
@@ -144,12 +233,15 @@ def simultaneous_interval(
 def correlations(
     x: Float[np.ndarray, "r k"], y: Float[np.ndarray, "r k"]
 ) -> Float[np.ndarray, " r"]:
-    """Pearson's correlation of every row; NaN where one of the two does not vary."""
+    """Pearson's correlation of every row.
+
+    NaN where one of the two does not vary, and of fewer than ``FEWEST_ITEMS`` columns.
+    """
     x, y = (part - part.mean(1, keepdims=True) for part in (x, y))
     spread = np.sqrt((x * x).sum(1) * (y * y).sum(1))
     none = np.full_like(spread, np.nan)
     found: Float[np.ndarray, " r"] = np.divide((x * y).sum(1), spread, out=none, where=spread > 0)
-    return found
+    return found if x.shape[1] >= FEWEST_ITEMS else np.full_like(spread, np.nan)
 
 
 def halves(count: int) -> tuple[Int[np.ndarray, " s"], Int[np.ndarray, " c"]]:

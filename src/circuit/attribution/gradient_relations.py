@@ -207,7 +207,8 @@ def support_rows(alignments: pd.DataFrame, supports: pd.Series, seed: int = 0) -
     routes = list(alignments)
     columns = [*(alignments[route] for route in routes), *(supports == route for route in routes)]
     values = np.stack(columns, 1)
-    means = iter(np.stack(bootstrap_means(values, seed), 1))
+    yes_or_no = np.repeat([False, True], len(routes))
+    means = iter(np.stack(bootstrap_means(values, seed, yes_or_no), 1))
     rows = [
         ("route", route, measure, unit, *next(means), 0, len(values))
         for measure, unit in (("alignment", "cosine"), ("supporters", "share"))

@@ -163,7 +163,9 @@ def _with_weights(
 
 def _end_rows(step: int, end: Values) -> pd.DataFrame:
     """Every measure at one end."""
-    mean, low, high = bootstrap_means(np.stack(list(end.values()), axis=1))
+    mean, low, high = bootstrap_means(
+        np.stack(list(end.values()), axis=1), shares=[name == "correct" for name in end]
+    )
     frame = pd.DataFrame(
         {"what": "end", "measure": list(end), "mean": mean, "low": low, "high": high}
     )

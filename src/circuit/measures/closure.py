@@ -25,9 +25,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from circuit.config.benchmark import SplitName
 from circuit.config.scalar import ScalarSettings
@@ -36,7 +38,7 @@ from circuit.estimates import EXCESS, estimates
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
-from circuit.statistics import RESAMPLES, interval
+from circuit.statistics import interval, resamples
 from circuit.training.records import RunRecord
 
 CONTROL = "control:"
@@ -190,7 +192,9 @@ def fit(
         x = np.column_stack([x, others])
     predicted = np.empty(len(y))
     for train, test in GroupKFold(folds).split(x, y, groups=table["event"]):
-        predicted[test] = LinearRegression().fit(x[train], y[train]).predict(x[test])
+        # Least squares drop what is small beside the rest, so a route's unit must not matter.
+        model = make_pipeline(StandardScaler(), LinearRegression())
+        predicted[test] = model.fit(x[train], y[train]).predict(x[test])
     return predicted
 
 
@@ -198,7 +202,8 @@ def coefficients(
     table: pd.DataFrame, outcome: str, routes: Sequence[str], seed: int
 ) -> pd.DataFrame:
     """Coefficients of the fit to all rows by route, with bootstrap intervals over events."""
-    x, y = table[list(routes)].to_numpy(), table[outcome].to_numpy()
+    scaler = StandardScaler()
+    x, y = scaler.fit_transform(table[list(routes)].to_numpy()), table[outcome].to_numpy()
     design = np.column_stack([x, np.ones(len(x))])
     # Normal equations per event: a bootstrap fit is then a weighted sum of small matrices.
     events = table["event"].to_numpy()
@@ -207,11 +212,12 @@ def coefficients(
     cross = np.zeros((count, design.shape[1]))
     np.add.at(gram, events, design[:, :, None] * design[:, None, :])
     np.add.at(cross, events, design * y[:, None])
-    weights = _resamples(count, seed)
+    weights = resamples(count, seed)
     sums = ((np.tensordot(w, gram, 1), np.tensordot(w, cross, 1)) for w in weights)
-    low, high = interval(np.stack([np.linalg.lstsq(*both, rcond=None)[0] for both in sums]))
+    drawn = np.stack([np.linalg.lstsq(*both, rcond=None)[0][:-1] for both in sums])
     point = LinearRegression().fit(x, y).coef_
-    return pd.DataFrame({"route": list(routes), "mean": point, "low": low[:-1], "high": high[:-1]})
+    ends = {"mean": point, "low": interval(drawn)[0], "high": interval(drawn)[1]}
+    return pd.DataFrame({"route": list(routes), **{n: e / scaler.scale_ for n, e in ends.items()}})
 
 
 def r_squared(
@@ -227,12 +233,7 @@ def r_squared(
     actual, predicted = values.to_numpy().T
     sums = {"n": 1.0, "sum": actual, "square": actual**2, "error": (actual - predicted) ** 2}
     totals = pd.DataFrame(sums).groupby(rows["event"].to_numpy()).sum().to_numpy()
-    return float(_explained(totals.sum(0))), _explained(_resamples(len(totals), seed) @ totals)
-
-
-def _resamples(count: int, seed: int) -> Int[np.ndarray, "r E"]:
-    """How often each event occurs in each bootstrap resample, by a multinomial draw."""
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    return float(_explained(totals.sum(0))), _explained(resamples(len(totals), seed) @ totals)
 
 
 def _explained(totals: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "..."]:

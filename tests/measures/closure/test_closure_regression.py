@@ -197,6 +197,22 @@ def test_coefficients_are_those_of_least_squares():
     assert (found["mean"] < found["high"]).all()
 
 
+@pytest.mark.parametrize("unit", [3e-7, 1e-12, 1e9])
+def test_a_routes_unit_changes_neither_what_is_explained_nor_its_effect(unit):
+    """Least squares of raw columns drop one that is a millionth of the largest."""
+    plain = table(noise=0.1)
+    other = plain.assign(a=unit * plain["a"])
+    for within in (False, True):
+        np.testing.assert_allclose(
+            fit(other, "y", ROUTES, 5, within), fit(plain, "y", ROUTES, 5, within), rtol=1e-6
+        )
+    found, expected = (coefficients(frame, "y", ROUTES, 0) for frame in (other, plain))
+    numbers = ["mean", "low", "high"]
+    scale = np.array([[1 / unit], [1.0]])
+    np.testing.assert_allclose(found[numbers], scale * expected[numbers], rtol=1e-6)
+    assert expected["mean"].tolist() == pytest.approx([2.0, -3.0], abs=0.05)
+
+
 def test_intervals_of_coefficients_cover_the_truth_although_events_repeat_themselves():
     """An event's deviation is the same in all its intervals, so rows are not independent.
 

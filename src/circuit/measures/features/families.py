@@ -37,9 +37,8 @@ from circuit.estimates import estimates, with_controls
 from circuit.measures.features.reconstruction import PooledStates
 from circuit.measures.states.grouped_states import Grouping, role_states
 from circuit.measures.states.scatter import Groups, group_means, shuffles
-from circuit.measures.sweep.behaviour import means_over_reads
 from circuit.scalars.features import Dictionary
-from circuit.statistics import bootstrap_means, interval
+from circuit.statistics import bootstrap_means, grouped_means, interval
 from circuit.task.vocabulary import READ, WRITE, Vocabulary
 
 EVERYWHERE = "everywhere"
@@ -293,7 +292,7 @@ def scores(
                 for chosen in (family.members, family.others)
             ]
             program = pooled.program[at].unique(return_inverse=True)[1].numpy()
-            mean, low, high = means_over_reads(
+            mean, low, high = grouped_means(
                 torch.stack(columns, 1).numpy(), program, int(program.max()) + 1
             )
             table = {**family.keys, "step": step, "against": ["", OTHERS]}

@@ -51,7 +51,15 @@ from circuit.errors import AnalysisError
 from circuit.estimates import EXCESS, estimates, keys_of
 from circuit.evidence import Estimate, verdict
 from circuit.landmarks import stays_from, step_at
-from circuit.statistics import LEVEL, RESAMPLES, TINY, correlations, draws, shuffled
+from circuit.statistics import (
+    FEWEST_ITEMS,
+    LEVEL,
+    RESAMPLES,
+    TINY,
+    correlations,
+    occurrences,
+    shuffled,
+)
 
 RANKED = (
     "strength",
@@ -255,10 +263,10 @@ def _correlated(part: pd.DataFrame, predictors: list[str], seed: int) -> _Run | 
     """Correlations of a run's predictors with the actual order, or None where there is no order."""
     table = part.pivot(index="head", columns="predictor", values="predicted")[predictors]
     actual = part.drop_duplicates("head").set_index("head")["actual"].loc[table.index]
-    if actual.nunique() < 2:
+    if actual.nunique() < 2 or len(table) < FEWEST_ITEMS:
         return None
     n = len(table)
-    counts = draws(n, seed)
+    counts = np.vstack([np.ones(n), occurrences(n, seed)])
     orders = np.vstack([actual.to_numpy(dtype=np.float64), table.to_numpy(dtype=np.float64).T])
     found = _spearman(orders, counts)
     drawn = shuffled(orders[0], RESAMPLES, seed)

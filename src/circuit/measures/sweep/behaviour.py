@@ -26,7 +26,7 @@ from torch import Tensor
 from circuit.model.tap import Tap
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import margin, pick
-from circuit.statistics import grouped_resamples, interval
+from circuit.statistics import grouped_means
 from circuit.task.events import AnswerPositions, answer_positions, token_matrix
 from circuit.task.vocabulary import Vocabulary
 
@@ -140,9 +140,9 @@ def summarise(reads: pd.DataFrame) -> pd.DataFrame:
         groups += [(name, str(v), rows) for v, rows in reads.groupby(name).indices.items()]
     programs, n = reads["program"].factorize()[0], reads["program"].nunique()
     values = reads[list(MEASURES)].to_numpy()
-    parts = []
+    yes_or_no, parts = [measure == "accuracy" for measure in MEASURES], []
     for name, value, chosen in groups:
-        mean, low, high = means_over_reads(values[chosen], programs[chosen], n)
+        mean, low, high = grouped_means(values[chosen], programs[chosen], n, shares=yes_or_no)
         numbers = {"measure": list(MEASURES), "against": "", "mean": mean, "low": low, "high": high}
         frame = pd.DataFrame({"slice": name, "slice_value": value, **numbers})
         parts.append(frame.assign(count=len(chosen), noun="reads"))
@@ -155,14 +155,3 @@ def with_guess(rows: pd.DataFrame, measure: str, n_values: int) -> pd.DataFrame:
         against=GUESS, mean=1 / n_values, low=np.nan, high=np.nan, count=0, noun=""
     )
     return pd.concat([rows, guess], ignore_index=True)
-
-
-def means_over_reads(
-    values: Float[np.ndarray, "R k"], programs: Int[np.ndarray, " R"], n: int
-) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Means over reads with bootstrap intervals over all n programs, those without reads too.
-
-    Args:
-        programs: each read's program, numbered from 0 to n − 1.
-    """
-    return values.mean(0), *interval(grouped_resamples(values, programs, n))

@@ -256,7 +256,8 @@ def averaged(tables: Mapping[str, Columns]) -> dict[str, pd.DataFrame]:
     """Every table's rows; all columns of all tables share one set of resamples."""
     every = [column.double() for columns in tables.values() for column in columns.values()]
     values = torch.stack(every, 1).numpy()
-    mean, low, high = bootstrap_means(values)
+    yes_or_no = [key[-1].endswith("accuracy") for columns in tables.values() for key in columns]
+    mean, low, high = bootstrap_means(values, shares=yes_or_no)
     numbers = pd.DataFrame({"mean": mean, "low": low, "high": high, "count": len(values)})
     frames, start = {}, 0
     for table, columns in tables.items():

@@ -32,8 +32,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.estimates import EXCESS
-from circuit.measures.sweep.behaviour import means_over_reads
 from circuit.measures.sweep.event_pass import ROLES
+from circuit.statistics import grouped_means
 from circuit.task.events import read_events
 from circuit.task.vocabulary import Vocabulary
 
@@ -160,7 +160,9 @@ def probe_rows(
     parts = []
     for of in (columns, paired):
         values = torch.stack(list(of.values()), 1).numpy()
-        mean, low, high = means_over_reads(values, reads.program, int(reads.program.max()) + 1)
+        mean, low, high = grouped_means(
+            values, reads.program, int(reads.program.max()) + 1, shares=of is columns
+        )
         frame = pd.DataFrame(list(of), columns=["stage", "role", "target", "against"])
         parts.append(frame.assign(mean=mean, low=low, high=high, count=len(values)))
     return pd.concat(parts, ignore_index=True).assign(measure=MEASURE, noun="reads")
