@@ -75,9 +75,8 @@ def test_shares_of_clustered_reads_are_covered(share, alike, groups):
         rng = np.random.default_rng(seed)
         spread = 1 / alike - 1
         own = rng.beta(share * spread, (1 - share) * spread, groups)
-        _, low, high = grouped_means(
-            (rng.random(len(of)) < own[of])[:, None] * 1.0, of, groups, shares=True
-        )
+        yes = (rng.random(len(of)) < own[of]).astype(float)[:, None]
+        _, low, high = grouped_means(yes, of, groups, shares=True)
         covered += low[0] <= share <= high[0]
     assert covered / 400 >= 0.93
 
