@@ -57,6 +57,7 @@ from circuit.statistics import (
     RESAMPLES,
     TINY,
     correlations,
+    drawn_out,
     occurrences,
     shuffled,
 )
@@ -311,6 +312,8 @@ def _pooled(runs: list[_Run], seed: int) -> _Run:
     every = np.concatenate([drawn[:, :1], again], 1)
     # Over the runs that have a number; NaN where none has.
     found, chance = (np.ma.masked_invalid(x).mean(0).filled(np.nan) for x in (every, chance))
+    # Few runs are as uncertain as few units are; of fewer than three there is no interval.
+    found[1:] = drawn_out(found[1:], found[0], len(runs))
     return _Run(found, chance, np.isfinite(drawn[:, 0]).sum(0))
 
 
@@ -324,9 +327,10 @@ def _rows(run: str, step: int, predictors: list[str], result: _Run, cutoffs: int
         present = drawn[np.isfinite(drawn)]
         about = {"run": run, "step": step, "over": "", "against": "", "noun": noun}
         about |= {"measure": CORRELATION, "unit": "correlation", **keys}
-        if np.isfinite(value) and len(present):
+        if np.isfinite(value):
             for holds, tail in tails.items():
-                low, high = np.quantile(present, [tail, 1 - tail])
+                ends = [tail, 1 - tail]
+                low, high = np.quantile(present, ends) if len(present) else (np.nan, np.nan)
                 ends = {"mean": value, "low": low, "high": high, "count": int(count)}
                 found.append({**about, **ends, "holds": holds})
 
