@@ -84,4 +84,5 @@ def _most_frequent(value: IntArray, before: BoolArray, answer: IntArray) -> Floa
     most = before & (count == count.max(1, keepdims=True))
     # A value seen `count` times stands at as many events, so each adds its part of one value.
     tied = (most / np.maximum(count, 1)).sum(1)
-    return (most & (value == answer[:, None])).any(1) / tied
+    chance: FloatArray = (most & (value == answer[:, None])).any(1) / tied
+    return chance

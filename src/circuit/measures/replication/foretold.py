@@ -329,8 +329,8 @@ def _rows(run: str, step: int, predictors: list[str], result: _Run, cutoffs: int
         about |= {"measure": CORRELATION, "unit": "correlation", **keys}
         if np.isfinite(value):
             for holds, tail in tails.items():
-                ends = [tail, 1 - tail]
-                low, high = np.quantile(present, ends) if len(present) else (np.nan, np.nan)
+                known = len(present) > 0
+                low, high = np.quantile(present, [tail, 1 - tail]) if known else (np.nan, np.nan)
                 ends = {"mean": value, "low": low, "high": high, "count": int(count)}
                 found.append({**about, **ends, "holds": holds})
 
