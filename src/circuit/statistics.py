@@ -19,8 +19,6 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
-from scipy.stats import beta, norm
-from scipy.stats import t as student
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -72,8 +70,10 @@ def drawn_out(
     """Resampled numbers of n units, drawn out around their value; NaN for too few units."""
     if n < FEWEST:
         return np.full(resampled.shape, np.nan)
+    from scipy.special import ndtri, stdtrit  # here, since reports start without SciPy
+
     tail = (1 - LEVEL) / 2
-    factor = np.sqrt(n / (n - 1)) * student.ppf(tail, n - 1) / norm.ppf(tail)
+    factor = np.sqrt(n / (n - 1)) * stdtrit(n - 1, tail) / ndtri(tail)
     found: Float[np.ndarray, "r *k"] = value + factor * (resampled - value)
     return found
 
@@ -108,11 +108,12 @@ def bootstrap_means(
 
 def share_ends(share: Float[np.ndarray, " k"], n: Float[np.ndarray, " k"] | float) -> Ends:
     """Exact interval of a share of n units (Clopper & Pearson 1934); n need not be whole."""
+    from scipy.special import betaincinv
+
     tail, yes = (1 - LEVEL) / 2, np.clip(share, 0, 1) * n
     no = n - yes
-    with np.errstate(invalid="ignore"):
-        low = np.where(yes > 0, beta.ppf(tail, yes, no + 1), 0.0)
-        high = np.where(no > 0, beta.ppf(1 - tail, yes + 1, no), 1.0)
+    low = np.where(yes > 0, betaincinv(yes, no + 1, tail), 0.0)
+    high = np.where(no > 0, betaincinv(yes + 1, no, 1 - tail), 1.0)
     return low, high
 
 

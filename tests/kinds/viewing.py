@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -56,7 +55,7 @@ def viewed(
     measured = {"schema": 1, "facts": dict(facts or {}), "passes": None, "provenance": provenance}
     write_json(files["measured"], measured, nan="null")
     out = _Outputs({name: str(folder / file) for name, file in view_files(kind).items()})
-    job = Facts("it", "study", "run", json.dumps(plain), kind, (), (), files, out, 1, time.time())
+    job = Facts("it", "study", "run", json.dumps(plain), kind, (), (), files, out, 1)
     seen = vars(import_module(f"circuit.kinds.{kind}.view"))
     if any(table.frame.attrs.get(_CHANGED) for table in tables.values()):
         seen, out = (

@@ -27,7 +27,7 @@ def refused(path, **arguments):
 
 def test_what_is_written_comes_back(tmp_path):
     it = random_dictionary(WIDTH, made={"settings": {"size": 12}, "trajectory": "a" * 8})
-    paths = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    paths = [tmp_path / "one" / "it.safetensors", tmp_path / "two" / "it.safetensors"]
     for path in paths:
         write_dictionary(path, it)
     asking = {

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from tiny_study import BENCHMARK, TINY, Tree, changed
 
-from circuit.artifacts import read_json, sha256_file, write_json
+from circuit.artifacts import (
+    content_sha256,
+    read_json,
+    read_rows,
+    read_units,
+    sha256_file,
+    write_json,
+    write_rows,
+)
 from circuit.config.benchmark import BenchmarkSettings
 from circuit.task.benchmark import build_benchmark
 from circuit.task.publish import write_benchmark
@@ -84,15 +92,18 @@ def test_benchmark_of_another_run(copied: Tree) -> None:
 
 
 def test_table_that_the_metadata_do_not_describe(copied: Tree) -> None:
-    table = copied.path("data/tiny_kv/probes.parquet")
-    recorded = sha256_file(table)
-    table.write_bytes(copied.path("data/tiny_kv/pairs.parquet").read_bytes())
+    """Exchanged for another table, and with fewer rows than the metadata know."""
+    table, pairs = copied.path("data/tiny_kv/probes.parquet"), "data/tiny_kv/pairs.parquet"
+    own, rows, units = content_sha256(table), read_rows(table), read_units(table)
+    table.write_bytes(copied.path(pairs).read_bytes())
     assert error_of(copied, SCAN) == (
         "probes.parquet is not the file that metadata.json describes (sha256 "
-        f"{sha256_file(table)[:12]}…) — where: data/tiny_kv/probes.parquet — expected: sha256 "
-        f"{recorded[:12]}… — what to do: delete the benchmark's directory and let snakemake make "
+        f"{content_sha256(table)[:12]}…) — where: data/tiny_kv/probes.parquet — expected: sha256 "
+        f"{own[:12]}… — what to do: delete the benchmark's directory and let snakemake make "
         "it again"
     )
+    write_rows(table, rows.iloc[:-1], units)
+    assert "is not the file that metadata.json describes" in error_of(copied, SCAN)
 
 
 def test_pairs_that_cannot_be_built(fresh: Callable[..., Tree]) -> None:

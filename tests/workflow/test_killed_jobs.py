@@ -105,7 +105,7 @@ def unlock(tree: Tree, target: str) -> None:
 
 def checkpoints_in_work(number: int) -> Moment:
     """So many checkpoints are written and vouched for."""
-    return lambda tree: len(list(tree.folder.glob(f"{WORK}/*/metrics_*.parquet"))) >= number
+    return lambda tree: len(list(tree.folder.glob(f"{WORK}/*/*/metrics_*.parquet"))) >= number
 
 
 def publishing(tree: Tree) -> bool:

@@ -393,7 +393,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         {"view_head_scan": 2, **PAGE},
     ),
     "a caption": (
-        said_otherwise("kinds/head_scan/view.py", "at every checkpoint.", "over training."),
+        said_otherwise("kinds/head_scan/view.py", "often the support", "much the support"),
         {"view_head_scan": 2, **PAGE},
     ),
     "an option of a figure": (

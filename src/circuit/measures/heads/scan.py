@@ -94,7 +94,8 @@ def head_scan(
         per_event = torch.stack([column.double() for column in columns.values()], 1).numpy()
         labels = pd.DataFrame(list(columns), columns=["head", "measure"])
         for half, of in halves_and_all(len(per_event)).items():
-            mean, low, high = bootstrap_means(per_event[of])
+            yes_or_no = [measure == "support_beats_all" for _, measure in columns]
+            mean, low, high = bootstrap_means(per_event[of], shares=yes_or_no)
             found = labels.assign(half=half, mean=mean, low=low, high=high, count=len(of))
             rows.append(estimates(found, _UNITS, "events", step=step))
         exact = pd.DataFrame(singular, columns=["head", "measure", "mean"])
