@@ -27,7 +27,7 @@ from circuit.attribution.pair_means import (
     related,
     shuffled_differences,
 )
-from circuit.statistics import draws
+from circuit.statistics import draws, occurrences
 
 
 def products_of(gradients, routes=None):
@@ -57,6 +57,11 @@ def cosine_rows(gradients, labels, which="difference"):
     return rows[rows["which"] == which].set_index("relation")
 
 
+def counted(n, seed):
+    """Resamples as whole occurrences, the observations first."""
+    return np.vstack([np.ones(n), occurrences(n, seed)])
+
+
 @pytest.fixture(scope="module")
 def drawn_matrix():
     rng = np.random.default_rng(0)
@@ -66,7 +71,7 @@ def drawn_matrix():
 
 def test_a_resample_is_the_mean_over_its_pairs_of_different_reads(drawn_matrix):
     matrix, codes = drawn_matrix
-    drawn, plain = draws(9, 4), off_diagonal(matrix)
+    drawn, plain = counted(9, 4), off_diagonal(matrix)
     found = related(pairs_within(plain, codes, drawn), all_pairs(plain, drawn))
     between = pairs_between(plain, codes, drawn)
     for row in (0, 1, 2, 500):
@@ -85,7 +90,7 @@ def test_a_resample_is_the_mean_over_its_pairs_of_different_reads(drawn_matrix):
 def test_net_differences_are_least_squares_over_pairs(drawn_matrix):
     matrix, codes = drawn_matrix
     other = np.array([0, 0, 1, 1, 0, 1, 0, 1, 1])
-    drawn, plain = draws(9, 4), off_diagonal(matrix)
+    drawn, plain = counted(9, 4), off_diagonal(matrix)
     within = [pairs_within(plain, c, drawn) for c in (codes, other)]
     found = net_differences([codes, other], within, all_pairs(plain, drawn), drawn)
     first, second = np.triu_indices(9, 1)

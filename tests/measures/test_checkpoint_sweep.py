@@ -92,7 +92,10 @@ def test_the_tables_have_their_columns_and_can_be_written(sweep, table, tmp_path
     keys = [key for key in KEYS[table] if key != "measure"]
     assert list(frame.columns) == [*keys, *chosen, *FIXED]
     assert not frame.duplicated([*keys, "step", "measure", "against", "half"]).any()
-    assert not own(frame).isna().any(axis=None)
+    known = own(frame[frame["component"] != "mlps"] if table == "components" else frame)
+    numbers = known.drop(columns=["low", "high"])
+    assert not numbers.isna().any(axis=None)
+    assert (known[["low", "high"]].isna().any(axis=1) <= (known["count"] < 60)).all()
     write_rows(tmp_path / "a.parquet", frame, FIXED_UNITS)
     pd.testing.assert_frame_equal(read_rows(tmp_path / "a.parquet"), frame)
 
@@ -103,6 +106,8 @@ def test_every_change_since_the_previous_checkpoint_stands_beside_its_estimate(s
     changes = frame[frame["against"] == CHANGE].groupby(list(KEYS[table]))["mean"]
     for key, line in own(frame).groupby(list(KEYS[table])):
         expected = np.diff(line["mean"])
+        if np.isnan(expected).all():  # two MLPs have no rank correlation
+            continue
         found = changes.get_group(key) if len(expected) else []
         np.testing.assert_array_equal(found, expected)
     last = frame[(frame["step"] == 60) & (frame["against"] == CHANGE)]

@@ -6,7 +6,7 @@ from program_text import reads_of
 
 from circuit.errors import AnalysisError
 from circuit.measures.dataset import COUNTED, MEASURES, SPREAD, dataset_geometry
-from circuit.statistics import RESAMPLES
+from circuit.statistics import RESAMPLES, drawn_out
 from circuit.task.demands import SHORTCUTS, split_demands
 from circuit.task.relations import RELATIONS
 from circuit.task.shortcuts import WRITTEN
@@ -56,11 +56,13 @@ def test_means_and_intervals_are_those_of_programs_drawn_one_by_one(found, plant
     lags = demands.reads.groupby("row")["tokens_since_support"].apply(list)
     means = [np.mean([lag for row in drawn for lag in lags[row]]) for drawn in draws]
     row = at.loc["tokens_since_support"]
+    means = drawn_out(np.array(means), row["mean"], n)
     assert row["mean"] == pytest.approx(demands.reads["tokens_since_support"].mean(), rel=1e-12)
     assert (row["low"], row["high"]) == pytest.approx(np.quantile(means, [0.025, 0.975]), rel=1e-9)
     assert row["count"] == len(demands.reads)
     assert at.loc["active_keys", "count"] == n
-    ends = np.quantile(demands.programs["length"].to_numpy()[draws].mean(1), [0.025, 0.975])
+    lengths = demands.programs["length"].to_numpy()
+    ends = np.quantile(drawn_out(lengths[draws].mean(1), lengths.mean(), n), [0.025, 0.975])
     assert tuple(at.loc["length", ["low", "high"]]) == pytest.approx(ends, rel=1e-9)
 
 

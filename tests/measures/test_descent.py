@@ -91,9 +91,9 @@ def test_descent_on_answers_makes_answers_likelier(untrained, planted_events, ba
 
 
 def test_a_gradient_along_the_descent_has_alignment_1_and_one_of_length_0_has_none():
-    chunk = torch.tensor([[3.0, 4.0], [3.0, 4.0]], dtype=torch.float64)
+    chunk = torch.tensor([[3.0, 4.0]] * 3, dtype=torch.float64)
     gradients = torch.tensor([[-6.0, -8.0], [4.0, -3.0], [0.0, 0.0]], dtype=torch.float64)
-    found = align(gradients, LossGradient(chunk, np.array([2, 5])))
+    found = align(gradients, LossGradient(chunk, np.array([2, 5, 3])))
     np.testing.assert_allclose(found.alignment, [[1, 0, 0]] * 3, atol=1e-12)
     np.testing.assert_allclose(found.push, [[50, 0, 0]] * 3, atol=1e-12)
 

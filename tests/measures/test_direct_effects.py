@@ -78,10 +78,10 @@ def test_agreement_and_correlation_are_those_of_numpy():
             same = (np.sign(x) == np.sign(y)).mean()
             assert at["sign_agreement", ""] == pytest.approx(same)
         means = measured.direct[:, r].mean(0), measured.effect[:, r].mean(0)
-        found = rows.loc[(target, EVERY, "correlation", "")]
-        assert found["mean"] == pytest.approx(np.corrcoef(*means)[0, 1])
-        assert found["low"] <= found["mean"] <= found["high"]
-        assert abs(rows.loc[(target, TOGETHER, "correlation", ""), "mean"]) == pytest.approx(1)
+        assert len(ROLES) < 4, "three components have no correlation; no row says there is one"
+        for together in (EVERY, TOGETHER):
+            assert (target, together, "correlation", "") not in rows.index
+        assert len(means[0]) == len(ROLES)
     assert set(rows["count"]) == {60}
     assert set(rows.index.unique("measure")) == set(MEASURES)
 
@@ -100,4 +100,4 @@ def test_what_does_not_vary_has_no_correlation_and_no_row():
     rows = comparison(ROLES, measured)
     of = rows[rows["measure"] == "correlation"]["path"]
     assert "L1H1" not in set(of)
-    assert {"L0H0", "L0MLP"} < set(of)
+    assert {"L0H0", "L0MLP"} <= set(of)

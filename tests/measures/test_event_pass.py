@@ -198,7 +198,9 @@ def test_a_checkpoint_has_no_drift_to_itself_and_the_first_none_to_a_previous(
     again, _ = measured(planted, events, kept)
     assert (of(again["stages"], "drift_previous")[["mean", "high"]] == 0).all(axis=None)
     ranks = again["components"][again["components"]["measure"].str.startswith("rank")]
-    assert (ranks[["mean", "low", "high"]] == 1).all(axis=None)
+    several = ranks["component"] == "heads"
+    np.testing.assert_allclose(ranks.loc[several, ["mean", "low", "high"]], 1)
+    assert ranks.loc[~several, "mean"].isna().all(), "two MLPs have no order to compare"
     assert list(zip(ranks["component"], ranks["measure"], strict=True)) == [
         ("heads", "rank_correlation_ablation"),
         ("mlps", "rank_correlation_ablation"),
@@ -227,8 +229,8 @@ def test_every_row_is_there_once_with_its_interval(found, events):
         rows = found[table]
         assert set(rows.columns) == {*keys, "against", "mean", "low", "high", "count", "noun"}
         assert not rows.duplicated(list(keys)).any()
-        assert (rows["count"] == len(events)).all()
         averages = rows[~rows["measure"].str.startswith("rank")]
+        assert (averages["count"] == len(events)).all()
         assert (averages["low"] <= averages["mean"] + 1e-12).all()
         assert (averages["mean"] <= averages["high"] + 1e-12).all()
 

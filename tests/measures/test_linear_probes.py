@@ -199,7 +199,10 @@ def test_the_excess_over_shuffled_labels_is_paired(found):
     means = [by[which]["mean"][excess.index] for which in ("probe_accuracy", SHUFFLED)]
     np.testing.assert_allclose(excess["mean"], means[0] - means[1], atol=1e-12)
     certain = found.sort_index().xs(("final_norm", "prediction", "answer"))
-    assert certain.loc["excess", "low"] == pytest.approx(1 - certain.loc[SHUFFLED, "high"])
+    # Where the probe is always right, only the control varies.
+    ends = certain.loc["excess", ["low", "high"]].to_numpy(dtype=float)
+    other = 1 - certain.loc[SHUFFLED, ["high", "low"]].to_numpy(dtype=float)
+    np.testing.assert_allclose(ends, other, atol=0.03)
 
 
 def test_intervals_resample_programs(planted, programs, probe_reads):
@@ -218,5 +221,5 @@ def test_intervals_resample_programs(planted, programs, probe_reads):
     sizes = np.bincount(reads.program)
     centred = np.bincount(reads.program, right - right.mean())
     error = np.sqrt((centred**2).sum()) / sizes.sum()
-    assert (row["high"] - row["low"]) / (2 * 1.96) == pytest.approx(error, rel=0.1)
+    assert error < (row["high"] - row["low"]) / (2 * 1.96) < 1.2 * error, "exact ones are wider"
     assert row["high"] - row["low"] != pytest.approx(naive, rel=1e-3)
