@@ -43,6 +43,7 @@ UNITS = {"step": "step", **dict.fromkeys(("mean", "low", "high"), ROW_UNIT), "co
 EXCESS = "excess"
 SHARE = "_share"
 """What the measure of a share is called by, after the measure that is shared out."""
+_ROUNDING = 1e-6  # what float32 values may miss, of the sizes that are summed
 ALL, SELECTION, CONFIRMATION = "all", "selection", "confirmation"
 
 
@@ -114,6 +115,51 @@ def with_controls(
         part = bare.assign(against=name, **found)
         parts.append(part[part[["mean", "low", "high"]].notna().any(axis=1)])
     return pd.concat(parts, ignore_index=True)
+
+
+def require_sum(
+    parts: Float[np.ndarray, "... P"], whole: Float[np.ndarray, "..."], what: str
+) -> None:
+    """Refuse parts that do not sum to the whole that stands in the rows beside them.
+
+    A part that was lost, or that a list of parts forgot, would else make every share another one.
+
+    Raises:
+        AnalysisError: they miss it by more than rounding does.
+    """
+    missed = np.abs(np.sum(parts, -1) - whole)
+    within = missed <= _ROUNDING * (np.abs(parts).sum(-1) + np.abs(whole))
+    if not within.all():
+        at = np.argmin(within)
+        raise AnalysisError(
+            f"parts sum to {np.sum(parts, -1).flat[at]:.6g}, their whole is "
+            f"{np.asarray(whole).flat[at]:.6g}",
+            where=what,
+            expected="all parts of one whole, and nothing besides",
+            do="name every part where the rows are chosen; if they are, the table is not whole: "
+            "delete it and let snakemake make it again",
+        )
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A number and all its parts by name, both as rows have them; ``what`` is it about.
+
+    Raises:
+        AnalysisError: the parts do not sum to it.
+    """
+
+    size: float
+    parts: pd.Series
+    what: str
+
+    def __post_init__(self) -> None:
+        require_sum(self.parts.to_numpy(), np.asarray(self.size), self.what)
+
+    @property
+    def shares(self) -> pd.Series:
+        """Every part over the whole; missing where there is nothing to share out."""
+        return self.parts / (self.size or np.nan)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from tiny_steps import attribute, scalars_along, updates_of
 
 from circuit.attribution.engine import PATH_RULES, Engine, evaluator
 from circuit.attribution.products import grouped
-from circuit.config.terms import COMPONENTS, GROUPINGS, REBINDINGS
+from circuit.config.terms import COMPONENTS, GROUPINGS
 from circuit.scalars.base import Measure
 from circuit.scalars.evaluate import scalar_values
 from circuit.training.checkpoints import initial_state
@@ -14,6 +14,7 @@ from circuit.training.replay import ReplayedStep
 
 RULES = ("trapezoid", "left", "simpson")
 SUMMANDS = len(COMPONENTS)
+REBINDINGS = ("basis_motion", "rank_cut_jump", "branch_switch")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from circuit.artifacts import read_units
 from circuit.attribution.tables import OUTPUTS, gather
 from circuit.attribution.window import Window, event_growth, sum_groups
 from circuit.config.terms import COMPARATORS, COMPONENTS
+from circuit.errors import AnalysisError
 from circuit.kinds.update_attribution.settings import Settings
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.routing import qk_separation
@@ -200,8 +201,19 @@ def test_a_job_without_analyses_leaves_typed_empty_tables():
         assert list(table) == ["analysis", *output.columns]
 
 
+def test_parts_that_do_not_sum_to_the_growth_beside_them_are_refused(files):
+    window = window_of(files)
+    window.components = window.components.query("component != 'momentum'")
+    with pytest.raises(AnalysisError, match=r"parts sum to .* growth of route by simpson"):
+        window.sums()
+
+
 def test_what_is_left_of_no_movement_is_without_bound(files):
     window = window_of(files)
+    parts, keys = window.components, ["step", "scalar"]
+    rest, grown = parts["component"] == "residual", window.values.set_index(keys)["growth"]
+    still = pd.MultiIndex.from_frame(parts.loc[rest, keys])
+    parts.loc[rest, "attribution"] -= grown.loc[still].to_numpy()
     window.values = window.values.assign(growth=0.0)
     shares = window.sums().query("measure == 'residual_of_movement'")["mean"]
     assert np.isinf(shares).all()

@@ -346,6 +346,15 @@ def test_areas_cumulate_and_stand_at_the_ends_of_their_intervals(pictured):
     assert max(line.get_xdata()[-1] for line in ax.lines if len(line.get_xdata()) > 2) == 35
 
 
+@pytest.mark.parametrize("along", [{"x": "step"}, {"y": ("group",)}], ids=["areas", "bars"])
+def test_parts_that_are_not_all_of_their_whole_are_not_drawn(pictured, along):
+    rows = parts().query("component != 'momentum'")
+    stack = Stack("s", "", where={"group": "L0H0"}, parts="component",
+                  total={"component": "growth"}, **along)  # fmt: skip
+    with pytest.raises(AnalysisError, match=r"parts sum to .* where: figure s"):
+        pictured(stack, rows)
+
+
 def test_bars_sum_over_intervals_and_what_is_beyond_top_is_one_bar(pictured):
     rows = parts()
     small = rows[rows["group"] == "L0H0"].assign(group="L1H1", mean=lambda rows: rows["mean"] / 10)

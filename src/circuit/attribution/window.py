@@ -31,8 +31,8 @@ import pandas as pd
 
 from circuit.attribution.tables import gather
 from circuit.config.attribution import Attribution
-from circuit.config.terms import BEFORE_WINDOW, COMPARATORS, REBINDINGS, REST
-from circuit.estimates import estimates
+from circuit.config.terms import BEFORE_WINDOW, COMPARATORS, COMPONENTS, REST
+from circuit.estimates import estimates, require_sum
 from circuit.statistics import Mean, bootstrap_mean
 
 WHOLE = "whole"
@@ -101,11 +101,19 @@ class Window:
         return self.labelled(rows.assign(stop=rows["step"].map(stops)))
 
     def sums(self) -> pd.DataFrame:
-        """Estimates of the window; keys scalar, component, data_group, path_rule."""
+        """Estimates of the window; keys scalar, component, data_group, path_rule.
+
+        Raises:
+            AnalysisError: what is booked of a scalar does not sum to its growth.
+        """
         keys = ["scalar", "path_rule", "component", "data_group"]
         found = self.components.groupby(keys, sort=False)["attribution"].sum().reset_index()
         parts = _parts(found.rename(columns={"attribution": "mean"}))
         changes = self.values.groupby("scalar", sort=False)["growth"]
+        summands = found[~found["component"].isin(COMPARATORS)]
+        for (scalar, rule), part in summands.groupby(["scalar", "path_rule"], sort=False):
+            whole = changes.get_group(scalar).sum()
+            require_sum(part["attribution"].to_numpy(), whole, f"growth of {scalar} by {rule}")
         growth = changes.sum().rename("mean").reset_index().assign(measure="growth", noun="events")
         spans = [event_growth(self.events, s, (self.first, self.last)) for s in growth["scalar"]]
         for end in ("low", "high", "count"):
@@ -169,7 +177,7 @@ def _parts(rows: pd.DataFrame) -> pd.DataFrame:
         return rows
     summed = rows[~compared]
     if not split:
-        summed = summed[~summed["component"].isin([RESIDUAL, *REBINDINGS])]
+        summed = summed[summed["component"].isin(COMPONENTS)]
     kept = ("step", "scalar", "path_rule", "data_group", "measure", "against")
     keys = [name for name in kept if name in rows]
     whole = summed.groupby(keys, sort=False)["mean"].sum().reset_index()

@@ -13,9 +13,6 @@ BEFORE_WINDOW = "before_window"
 CHECKPOINT_DIFFERENCE = "checkpoint_difference"
 """The one component of an interval between checkpoints whose steps are not looked at."""
 
-REBINDINGS = ("basis_motion", "rank_cut_jump", "branch_switch")
-"""What scalars that make choices book where a choice changes: summands of growth, of no update."""
-
 COMPARATORS = ("raw_sgd", "clipped_sgd")
 """Updates to compare with; never summands."""
 

@@ -137,7 +137,7 @@ class Stack(View):
         x: the column along the axis, for areas.
         y: key columns that tell bars apart, for bars.
         total: conditions beyond ``where`` of the rows that are the whole, drawn as a black line or
-            dot; without them bars have the sum of their parts.
+            dot, to which the parts must sum; without them bars have the sum of their parts.
         top: at most so many bars, the largest; all others are summed in one more.
     """
 

@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 
 from circuit.config.terms import COMPONENTS
-from circuit.estimates import EXCESS, estimates
+from circuit.estimates import EXCESS, Whole, estimates
 from circuit.measures.replication.seeds import SeedResult, compare_seeds
 
 ROLES = ("winner", "runner_up", "bottom")
@@ -23,9 +23,10 @@ def result(seed, growths, components, birth_step=600, residual=0.0, width=0.5):
     ]
     frame = pd.DataFrame(rows).assign(step=1000, measure="growth", of="", count=48 + seed)
     frame = frame.assign(low=frame["mean"] - width, high=frame["mean"] + width)
-    values = dict(zip(COMPONENTS, components, strict=True))
+    values = dict(zip((*COMPONENTS, "residual"), (*components, residual), strict=True))
     scan = estimates(frame, "score", "events")
-    return SeedResult(f"seed{seed}", seed, scan, {**values, "residual": residual}, birth_step)
+    whole = Whole(sum(values.values()), pd.Series(values), "growth")
+    return SeedResult(f"seed{seed}", seed, scan, whole, birth_step)
 
 
 RESULTS = [

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from circuit.artifacts import read_json, read_rows
-from circuit.config.terms import REBINDINGS
+from circuit.estimates import Whole
 from circuit.kinds.cross_seed.settings import Settings
 from circuit.measures.replication.seeds import SeedResult, compare_seeds
 from circuit.measuring import Job, Measured, Table
@@ -17,7 +17,7 @@ def measure(job: Job[Settings]) -> Measured:
             run,
             read_json(manifest)["seed"],
             read_rows(scan),
-            _components(read_rows(attribution), job.settings.scalar),
+            _growth(read_rows(attribution), job.settings.scalar),
             _birth(read_rows(sweep)),
         )
         for run, manifest, scan, attribution, sweep in zip(job.facts.runs, *given, strict=True)
@@ -31,13 +31,14 @@ def measure(job: Job[Settings]) -> Measured:
     )
 
 
-def _components(rows: pd.DataFrame, scalar: str) -> dict[str, float]:
-    """What each component of the update contributed to a scalar over the window."""
-    chosen = rows[["measure", "against", "scalar"]].eq(["contribution", "", scalar]).all(axis=1)
-    parts = rows[chosen & ~rows["component"].isin(["whole", *REBINDINGS])]
-    # The main path rule comes first.
+def _growth(rows: pd.DataFrame, scalar: str) -> Whole:
+    """A scalar's growth over the window, and everything that is booked of it."""
+    mine = rows[(rows["scalar"] == scalar) & (rows["against"] == "")].set_index("measure")
+    parts = mine.loc[["contribution"]]
+    # The main path rule comes first; what the update's components give together is no part.
     parts = parts[parts["path_rule"] == parts["path_rule"].iloc[0]]
-    return dict(zip(parts["component"], parts["mean"], strict=True))
+    parts = parts[parts["component"] != "whole"].set_index("component")["mean"]
+    return Whole(float(mine.loc["growth", "mean"]), parts, f"attributed growth of {scalar}")
 
 
 def _birth(sweep: pd.DataFrame) -> int | None:

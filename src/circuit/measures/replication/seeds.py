@@ -4,8 +4,8 @@
    window, on the confirmation half of the events (the selection half chose the head), and its
    excess over the bottom control, event by event.
 2. Per run: share of the winner's growth over the attribution's window (another window, as a rule)
-   that each update component and the closure residual carry. Shares of one run sum to 1; a
-   component that works against the growth is negative.
+   that each update component, each term of a scalar that binds anew, and the closure residual
+   carry. Shares of one run sum to 1; a part that works against the growth is negative.
 3. Per run: birth step of the behaviour.
 4. Over runs (run ``mean``): mean and bootstrap interval over seeds. With three seeds that interval
    is rough, and the count stands beside it.
@@ -13,13 +13,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import pandas as pd
 from scipy.stats import binomtest
 
-from circuit.estimates import CONFIRMATION, EXCESS, estimates, keys_of
+from circuit.estimates import CONFIRMATION, EXCESS, Whole, estimates, keys_of
 from circuit.evidence import Estimate, verdict
 from circuit.statistics import LEVEL, bootstrap_mean
 
@@ -31,14 +31,14 @@ MEAN = "mean"
 class SeedResult:
     """What one run contributes.
 
-    ``scan`` are the estimates of its head scan, ``components`` the winner's attribution summed over
-    the window by component (``residual`` included), ``birth_step`` that of the behaviour or None.
+    ``scan`` are the estimates of its head scan, ``growth`` the winner's over the attribution's
+    window with all that sums to it, ``birth_step`` that of the behaviour or None.
     """
 
     run: str
     seed: int
     scan: pd.DataFrame
-    components: Mapping[str, float]
+    growth: Whole
     birth_step: int | None
 
 
@@ -73,12 +73,9 @@ def _rows(result: SeedResult) -> pd.DataFrame:
     role = grown[grown["against"] == ""].set_index("chosen")
     lead = role["mean"]["winner"] - role["mean"]["runner_up"]
     about = {"half": CONFIRMATION, "unit": role["unit"]["winner"]}
-    whole = sum(result.components.values())
     step = int(grown["step"].max())
     winner = {"chosen": "winner", "head": role["head"]["winner"], "step": step}
-    shares = (
-        (pd.Series(result.components) / whole).rename_axis("component").reset_index(name="mean")
-    )
+    shares = result.growth.shares.rename_axis("component").reset_index(name="mean")
     parts = [
         estimates(grown),
         estimates(shares, "share", measure="share", **winner),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from circuit.estimates import require_sum
 from circuit.reports.bespoke.attention import token_map
 from circuit.reports.style import INK, SOFT, colour_bar, picture, role_legend, words, zero_line
 
@@ -49,7 +50,7 @@ def story(
             ax.set_title(f"{_TITLES[role]}, position {facts['positions'][role]}")
         colour_bar(image, axes, "attention (probability)", pad=0.01, aspect=16)
         role_legend(body.add_subplot(grid[-2]), roles, 9, loc="center left")
-        _waterfall(body.add_subplot(grid[-1]), _writes(paths))
+        _waterfall(body.add_subplot(grid[-1]), _writes(paths), facts["value_margin"])
 
 
 def _writes(paths: pd.DataFrame) -> pd.Series:
@@ -61,10 +62,11 @@ def _writes(paths: pd.DataFrame) -> pd.Series:
     return pd.concat([values[~small], pd.Series(rest, dtype=float)])
 
 
-def _waterfall(ax: Axes, writes: pd.Series) -> None:
+def _waterfall(ax: Axes, writes: pd.Series, margin: float) -> None:
     """Every direct path from where the ones before it left the margin, then the margin."""
     places, ends = np.arange(len(writes) + 1), writes.cumsum().to_numpy()
-    values = np.append(writes, ends[-1])
+    require_sum(writes.to_numpy(), np.asarray(margin), "direct paths to the value margin")
+    values = np.append(writes, margin)
     starts = np.concatenate([[0.0], ends[:-1], [0.0]])
     colours = [*(_UP if value > 0 else _DOWN for value in writes), _WHOLE]
     ax.bar(places, values, 0.7, bottom=starts, color=colours)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from circuit.estimates import require_sum
 from circuit.reports import style
 from circuit.reports.draw import frame, looks
 from circuit.reports.draw.frame import Panel, Shown
@@ -86,7 +87,8 @@ def _area(
     ax: Axes, panel: Panel, whole: pd.DataFrame, view: Any, colours: Mapping[Any, Any]
 ) -> None:
     """Cumulative parts stacked by sign, the whole and the line over them."""
-    table = _table(panel.rows, view.x, view.parts).sort_index().cumsum()
+    each = _table(panel.rows, view.x, view.parts).sort_index()
+    table = each.cumsum()
     begins = list(table.index)
     last = begins[-1] - begins[-2] if len(begins) > 1 else 1
     ends = dict(zip(begins, [*begins[1:], begins[-1] + last], strict=True))
@@ -109,8 +111,9 @@ def _area(
         dashed = {"linestyle": _DASHES, "linewidth": 1.4, "zorder": 4}
         ax.plot(steps, curve(table[UNSTACKED]), color=colours[UNSTACKED], **dashed)
     if len(whole):
-        grown = whole.groupby(view.x)["mean"].sum().reindex(begins, fill_value=0.0).cumsum()
-        ax.plot(steps, curve(grown), color=style.INK, linewidth=1.6, zorder=5)
+        grown = whole.groupby(view.x)["mean"].sum().reindex(begins, fill_value=0.0)
+        require_sum(each.to_numpy(), grown.to_numpy(), f"figure {view.name}, {panel.title}")
+        ax.plot(steps, curve(grown.cumsum()), color=style.INK, linewidth=1.6, zorder=5)
     _name(ax, panel, "y", "cumulative ")
 
 
@@ -141,6 +144,7 @@ def _bars(shown: Shown, total: pd.DataFrame, colours: Mapping[Any, Any]) -> None
             sums = table.sum(axis=1)
             if len(part):
                 sums = part.groupby("bar")["mean"].sum().reindex(table.index).fillna(sums)
+                require_sum(table.to_numpy(), sums.to_numpy(), f"figure {view.name}, {panel.title}")
             places = np.arange(len(table))
             held = {name: table[name].to_numpy() for name in colours if name in table}
             for name, base, size in _stacked(held):
