@@ -7,8 +7,9 @@
    and the state is put together again as f @ W_dec + b_dec (a sparse autoencoder; Bricken et al.
    2023). It is fixed; what moves with θ is the state.
 2. Its file is a safetensors file with these four tensors under the names that SAELens writes, so
-   that a dictionary from there can be read. Metadata hold the stage whose states it reads, how it
-   was made, and *families*: named lists of features, most selective first.
+   that a dictionary from there can be read; what else it does with a state stands in SAELens'
+   ``cfg.json`` beside it, and must be that formula. Metadata hold the stage whose states it reads,
+   how it was made, and *families*: named lists of features, most selective first.
 3. ``feature_score`` is the mean activation of chosen features at a role, larger where they fire
    more. It has kinks where a feature begins or ceases to fire; over an interval the features that
    fired at its start are held (:class:`circuit.scalars.base.Branched`).
@@ -82,6 +83,19 @@ class Dictionary:
         return f @ self.W_dec.to(f) + self.b_dec.to(f)
 
 
+_SAELENS: dict[str, tuple[Any, ...]] = {
+    "architecture": ("standard",),
+    "apply_b_dec_to_input": (True,),
+    **dict.fromkeys(("activation_fn", "activation_fn_str"), ("relu",)),
+    **dict.fromkeys(("normalize_activations", "reshape_activations"), ("none", None)),
+    "activation_fn_kwargs": ({}, None),
+    **dict.fromkeys(("finetuning_scaling_factor", "rescale_acts_by_decoder_norm"), (False, None)),
+    **dict.fromkeys(("k", "hook_head_index", "hook_point_head_index"), (None,)),
+}
+"""Fields of SAELens' ``cfg.json`` that change what features are, and the values of the formula
+above; the first two must be there, the others have these defaults there."""
+
+
 def write_dictionary(path: str | Path, dictionary: Dictionary) -> None:
     """Write a dictionary, whole or not at all."""
     tensors = {name: getattr(dictionary, name) for name in AXES}
@@ -94,12 +108,13 @@ def write_dictionary(path: str | Path, dictionary: Dictionary) -> None:
 
 
 def load_dictionary(path: str | Path, stage: str = "") -> Dictionary:
-    """Read a dictionary that this project or SAELens wrote; its activations are taken as relu's.
+    """Read a dictionary that this project wrote, or SAELens, with its ``cfg.json`` beside it.
 
     ``stage`` is the site whose states it reads, for a file whose metadata do not say.
 
     Raises:
-        CheckpointError: the file is missing, damaged or no such dictionary, or no stage is known.
+        CheckpointError: the file is missing, damaged or no such dictionary, no stage is known, or
+            of a file from elsewhere it is not known that its features are these.
     """
     tensors, about = read_tensors(path)
     problem = _problem(tensors)
@@ -114,12 +129,42 @@ def load_dictionary(path: str | Path, stage: str = "") -> Dictionary:
             expected=f"finite tensors {tensor_shapes}, and metadata with a stage",
             do="let snakemake make the dictionary again, or give another file, and its stage",
         )
+    if "made" not in about:
+        _require_relu(Path(path).with_name("cfg.json"), tensors["W_enc"].shape)
     families = json.loads(about.get("families", "{}"))
     return Dictionary(
         **{name: tensors[name].float() for name in AXES},
         stage=stage,
         families={name: tuple(numbers) for name, numbers in families.items()},
         made=json.loads(about.get("made", "{}")),
+    )
+
+
+def _require_relu(path: Path, shape: Sequence[int]) -> None:
+    """Refuse a dictionary from elsewhere whose features are not known to be those of step 1."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        said = {**(said.get("metadata") or {}), **said}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise _foreign(path, f"its configuration cannot be read ({error})") from error
+    for field_name in ("architecture", "apply_b_dec_to_input"):
+        if field_name not in said:
+            raise _foreign(path, f"{field_name} is not said")
+    sizes = {"d_in": (shape[0],), "d_sae": (shape[1],)}
+    for field_name, right in {**_SAELENS, **sizes}.items():
+        # As JSON, where 1 is not true.
+        value = json.dumps(said.get(field_name, right[0]))
+        if value not in map(json.dumps, right):
+            raise _foreign(path, f"{field_name} is {value}, not {json.dumps(right[0])}")
+
+
+def _foreign(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"not known to be a dictionary of relu features: {why}",
+        where=str(path),
+        expected="SAELens' configuration of a standard autoencoder: relu, b_dec taken off the "
+        "state first, no k, states neither normalised nor reshaped",
+        do="put the cfg.json that belongs to the dictionary beside it, or choose another one",
     )
 
 
