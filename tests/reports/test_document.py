@@ -2,22 +2,25 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from circuit.artifacts import read_json
+from circuit.artifacts import read_json, sha256_bytes, write_json
 from circuit.errors import ArtifactError
 from circuit.reports.document import (
     Figure,
     Number,
     Report,
     Table,
+    read_report,
     report_dict,
     write_report,
 )
 from circuit.reports.text import table_as_text
+from circuit.reports.viewing import view
 
 TABLE = Table(
     "Heads | all",
@@ -55,6 +58,9 @@ REPORT = Report(
 
 
 def written(folder: Path, report: Report = REPORT) -> tuple[dict, str]:
+    folder.mkdir(exist_ok=True)
+    for figure in report.figures:
+        (folder / figure.file).write_text("<svg/>")
     write_report(folder / "report.json", folder / "report.md", report)
     return read_json(folder / "report.json"), (folder / "report.md").read_text()
 
@@ -79,9 +85,28 @@ def test_json_holds_every_field_and_null_for_what_is_not_defined(tmp_path):
         ["L1H2", 3.2, None, 1200, True, "a|b"],
     ]
     assert content["figures"] == [
-        {"file": "separation.svg", "caption": "QK separation of every head"}
+        {
+            "file": "separation.svg",
+            "caption": "QK separation of every head",
+            "sha256": sha256_bytes(b"<svg/>"),
+        }
     ]
     assert content["settings"] == {"rank": 4}
+
+
+def test_a_report_that_lacks_a_field_is_refused(tmp_path):
+    content, _ = written(tmp_path)
+    path = tmp_path / "report.json"
+    assert read_report(path) == content
+    write_json(path, {key: content[key] for key in content if key not in ("answer", "figures")})
+    with pytest.raises(ArtifactError, match=r"^file lacks answer, figures — where: .*report\.json"):
+        read_report(path)
+
+
+def test_a_record_of_measuring_that_lacks_a_field_is_refused(tmp_path):
+    write_json(tmp_path / "measured.json", {"facts": {}})
+    with pytest.raises(ArtifactError, match=r"^file lacks passes, provenance — .*measured\.json"):
+        view(None, SimpleNamespace(inputs={"measured": tmp_path / "measured.json"}))
 
 
 def test_equal_reports_give_equal_bytes(tmp_path):
@@ -157,7 +182,7 @@ def test_what_would_mislead_is_refused_and_nothing_is_written(tmp_path, change, 
         written(tmp_path, dataclasses.replace(REPORT, **change))
     assert str(tmp_path / "report.json") in str(caught.value)
     assert "what to do:" in str(caught.value)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("report*"))
 
 
 def test_a_report_without_tables_or_provenance_still_reads_well(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from circuit.artifacts import read_json
+from circuit.artifacts import read_json, sha256_file
 from circuit.config.registry import VIEWS
 from circuit.errors import AnalysisError, ArtifactError
 from circuit.reports.document import Figure, Number, Report, Table, write_report
@@ -413,6 +413,20 @@ def test_figures_that_could_run_or_fetch_are_refused(inside, what, tmp_path):
         inline_svg(path, "f1", "label")
     assert what in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_a_figure_that_is_not_the_reports_is_refused(tmp_path):
+    path = tmp_path / "a.svg"
+    path.write_text(FIGURE.format(""))
+    kept = sha256_file(path)
+    inline_svg(path, "f1", "label", kept)
+    path.write_text(FIGURE.format("<text>0.9</text>"))
+    with pytest.raises(ArtifactError, match=r"another one than its report .*a\.svg.*delete it"):
+        inline_svg(path, "f1", "label", kept)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ArtifactError, match=r"^figure cannot be read \(Is a directory\).*a\.svg"):
+        inline_svg(path, "f1", "label", kept)
 
 
 @pytest.mark.parametrize("content", ["<svg", "<html></html>"])

@@ -10,7 +10,7 @@ both are refused here, with the place inside the object.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,12 +39,12 @@ def write_json(path: StrPath, obj: Mapping[str, Any], *, nan: NanRule = "refuse"
     write_text(path, text + "\n")
 
 
-def read_json(path: StrPath) -> dict[str, Any]:
-    """Read a JSON file of :func:`write_json`.
+def read_json(path: StrPath, keys: Collection[str] = ()) -> dict[str, Any]:
+    """Read a JSON file of :func:`write_json` that has these keys.
 
     Raises:
         ArtifactError: the file is missing, is not UTF-8, is not whole, valid JSON, or is not what
-            it says, or says something else than its name.
+            it says, or says something else than its name, or lacks a key.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -61,6 +61,13 @@ def read_json(path: StrPath) -> dict[str, Any]:
     content = content if isinstance(content, dict) else {}
     said = content.pop(KEY, None)
     require(path, said, digest_json(content))
+    if lost := [key for key in keys if key not in content]:
+        raise ArtifactError(
+            f"file lacks {', '.join(lost)}",
+            where=path,
+            expected=f"an object with {', '.join(keys)}",
+            do="delete the file and let snakemake make it again",
+        )
     return content
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from circuit.artifacts import read_json, write_json, write_text
+from circuit.artifacts import read_json, sha256_file, write_json, write_text
 from circuit.errors import ArtifactError
 from circuit.reports.text import report_markdown
 
@@ -57,7 +58,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure beside the report; the caption says what to see in it."""
+    """A figure beside the report, which keeps its SHA-256; the caption says what to see in it."""
 
     file: str
     caption: str
@@ -102,13 +103,25 @@ def write_report(
 
     Raises:
         ArtifactError: the report lacks its question, answer or command, a number or a column lacks
-            its unit, an interval has one end, or a name occurs twice.
+            its unit, an interval has one end, a name occurs twice, or a figure is missing.
     """
     for what, expected, do in _faults(report):
         raise ArtifactError(what, where=json_path, expected=expected, do=do)
-    write_json(json_path, report_dict(report), nan="null")
+    content = report_dict(report)
+    for figure in content["figures"]:
+        figure["sha256"] = sha256_file(Path(json_path).parent / figure["file"])
+    write_json(json_path, content, nan="null")
     # From the file, not from memory: what people read is what machines read.
     write_text(md_path, report_markdown(read_json(json_path)))
+
+
+def read_report(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a ``report.json``.
+
+    Raises:
+        ArtifactError: it is missing, damaged, of another place, or has not all that a report has.
+    """
+    return read_json(path, [each.name for each in fields(Report)])
 
 
 def report_dict(report: Report) -> dict[str, Any]:

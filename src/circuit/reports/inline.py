@@ -16,6 +16,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from circuit.artifacts import sha256_bytes
 from circuit.errors import ArtifactError
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -24,17 +25,19 @@ _URL = re.compile(r"url\(#([^)]+)\)")
 _DROPPED = {f"{{{_SVG}}}{tag}" for tag in ("metadata", "title", "style")}
 
 
-def inline_svg(path: Path, prefix: str, label: str) -> Markup:
+def inline_svg(path: Path, prefix: str, label: str, sha256: str | None = None) -> Markup:
     """Return an SVG file as markup for a page.
 
     Args:
         prefix: put before ids; must be unique in the page.
         label: what a screen reader says instead of the picture.
+        sha256: of the file, where a report keeps it.
 
     Raises:
-        ArtifactError: the file is missing, is no SVG, or holds what could run or be fetched.
+        ArtifactError: the file is missing, is another one than the report's, is no SVG, or holds
+            what could run or be fetched.
     """
-    root = _parse(path)
+    root = _parse(path, sha256)
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in _DROPPED:
@@ -62,9 +65,12 @@ def inline_svg(path: Path, prefix: str, label: str) -> Markup:
     return Markup(re.sub(r">\s+<", "><", ET.tostring(root, encoding="unicode")))
 
 
-def _parse(path: Path) -> ET.Element:
+def _parse(path: Path, sha256: str | None) -> ET.Element:
     try:
-        root = ET.parse(path).getroot()
+        content = path.read_bytes()
+        if sha256 not in (None, sha256_bytes(content)):
+            raise _refused(path, "is damaged, or another one than its report was made with")
+        root = ET.fromstring(content)
     except FileNotFoundError as error:
         raise ArtifactError(
             "figure is missing",
@@ -72,6 +78,8 @@ def _parse(path: Path) -> ET.Element:
             expected="the SVG that its report names",
             do="ask snakemake for this path, which makes it",
         ) from error
+    except OSError as error:
+        raise _refused(path, f"cannot be read ({error.strerror})") from error
     except ET.ParseError as error:
         raise _refused(path, f"is not whole, valid XML ({error})") from error
     if root.tag != f"{{{_SVG}}}svg":
@@ -99,5 +107,5 @@ def _refused(path: Path, why: str) -> ArtifactError:
         f"figure {why}",
         where=path,
         expected="an SVG written by save_svg",
-        do="delete the file and let snakemake make it again",
+        do="delete it and let snakemake make it again",
     )

@@ -150,7 +150,7 @@ def write_page(
 
     Raises:
         AnalysisError: there is no report, or none of the focus run.
-        ArtifactError: a figure that a report names is missing or no figure of ours.
+        ArtifactError: a figure that a report names is missing, or not the one it was made with.
     """
     runs = list(dict.fromkeys(report["run"] for _, report in reports if report["run"]))
     if not reports or (focus is not None and runs and focus not in runs):
@@ -210,7 +210,9 @@ def _item(
     folder, run = Path(folder), f"run {report['run']}" if report["run"] else "the whole study"
     figures = [
         {
-            "svg": inline_svg(folder / f["file"], f"{identity}f{i}", f["caption"]),
+            "svg": inline_svg(
+                folder / f["file"], f"{identity}f{i}", f["caption"], f.get("sha256", "")
+            ),
             "caption": f["caption"],
             "command": f"snakemake --force {(folder / f['file']).as_posix()}",
         }

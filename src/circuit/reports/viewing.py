@@ -64,7 +64,7 @@ def view(kind: Any, facts: Facts) -> None:
         facts: the job's; its inputs are the analysis' tables and records by name, its output the
             report and the figures.
     """
-    measured = read_json(facts.inputs["measured"])
+    measured = read_json(facts.inputs["measured"], ("facts", "passes", "provenance"))
     tables = _Tables(facts.inputs)
     settings = json.loads(facts.settings)
     context = Context(tables, settings, measured["facts"], facts.inputs)
