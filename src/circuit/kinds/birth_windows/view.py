@@ -15,7 +15,9 @@ FINDINGS = (
         uncontrolled=_OWN_BAND,
         says={
             "shown": "Behaviour was born mainly from step {facts[main][0]} to {facts[main][1]}, "
-            "the main window: {effect} of {facts[curves]} curves were born there ({evidence}).",
+            "the main window: {effect} of {facts[curves]} curves were born there ({evidence}). "
+            "Accuracy, on {heldout_split} too, is look-up only as far as it lies above the best "
+            "positional shortcut of its split.",
             "open": "Nothing was born in this run: none of {facts[curves]} curves moves beyond its "
             "interval to its level and stays there.",
         },

@@ -14,7 +14,9 @@ FINDINGS = (
         bound=None,
         uncontrolled="it chose the checkpoint, so it is biased upwards and shows nothing",
         says="The reference model is run {run} at step {step}: held-out accuracy {effect}, the "
-        "best of {facts[candidates]} checkpoints by the policy and so biased upwards.",
+        "best of {facts[candidates]} checkpoints by the policy and so biased upwards; on "
+        "{heldout_split} it shows look-up only as far as it lies above the best positional "
+        "shortcut there.",
     ),
     Finding(
         "validation accuracy",
