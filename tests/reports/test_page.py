@@ -366,6 +366,14 @@ def test_a_page_needs_reports_of_its_focus(study, tmp_path):
         write_page(tmp_path / "a.html", "s", TITLE, study[1], focus="elsewhere")
 
 
+def test_a_figure_that_its_report_does_not_vouch_for_makes_no_page(study, tmp_path):
+    for vouched in ({"sha256": "0" * 64}, {}):
+        report = study[1][0].report
+        figures = [{"file": f["file"], "caption": "x", **vouched} for f in report["figures"]]
+        with pytest.raises(ArtifactError, match="another one than its report was made with"):
+            write_page(tmp_path / "a.html", "s", TITLE, [changed(study[1][0], figures=figures)])
+
+
 def test_a_missing_figure_is_named(study, tmp_path):
     lost = changed(study[1][0], figures=[{"file": "lost.svg", "caption": "lost"}])
     with pytest.raises(ArtifactError, match=r"figure is missing.*lost\.svg"):
