@@ -5,8 +5,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-ROOT = Path(workflow.basedir)
-# Jobs and the helpers below find the library where it lies, installed or not.
+# Where this file lies, also as a module of another Snakefile. Jobs and the helpers below find the
+# library there, installed or not.
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(ROOT / "src"))
 os.environ.update(
     PYTHONPATH=os.pathsep.join(
@@ -14,12 +15,21 @@ os.environ.update(
     )
 )
 
+import circuit
+
+if ROOT.resolve() not in Path(circuit.__file__).resolve().parents:
+    sys.exit(
+        f"error: another copy of the library was loaded before — where: {circuit.__file__}"
+        f" — expected: the one beside this Snakefile, in {ROOT / 'src'}"
+        " — what to do: have one checkout in a workflow, and import none of it before"
+    )
+
 from circuit.config.registry import KINDS, VIEWS, view_files
 from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan
 from circuit.config.plan import canonical, made, parquet
 from circuit.config.study import load_settings
 from circuit.errors import CircuitError
-from circuit.fingerprint import Fingerprints, resolved_versions
+from circuit.fingerprint import Fingerprints
 
 
 configfile: "workflow_config.yaml"
@@ -31,9 +41,6 @@ except CircuitError as error:
     sys.exit(f"error: {error}")
 STUDIES = PLAN.settings.studies
 FINGERPRINTS = Fingerprints(project_root=ROOT, known=".snakemake/fingerprints.json")
-NUMERICS = resolved_versions("torch", "numpy")
-TABLES = resolved_versions("pandas", "pyarrow", "numpy")
-DRAWING = resolved_versions("matplotlib", "pandas", "pyarrow", "numpy")
 
 
 include: "rules/common.smk"

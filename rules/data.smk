@@ -13,7 +13,6 @@ rule benchmark:
     params:
         *code("benchmark"),
         settings=lambda w: canonical(PLAN.settings.benchmarks[w.benchmark]),
-        versions=TABLES,
     message:
         "Generating benchmark {wildcards.benchmark} and auditing it"
     script:

@@ -22,7 +22,6 @@ rule measure:
         kind=lambda w: f"kind={asked(w).kind}",
         settings=lambda w: PLAN.resolved(w.study, w.analysis, told=False),
         runs=lambda w: PLAN.compared(w.study, w.analysis),
-        versions=lambda w: NUMERICS if asked(w).torch else TABLES,
     message:
         "Measuring {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
     script:
@@ -63,7 +62,6 @@ for _kind in VIEWS:
             *code("view", f"circuit.kinds.{_kind}.view"),
             kind=f"kind={_kind}",
             settings=lambda w: PLAN.resolved(w.study, w.analysis),
-            versions=DRAWING,
         message:
             "Viewing {wildcards.analysis}"
         script:

@@ -21,7 +21,6 @@ rule replay:
         *code("replay"),
         requests=lambda w: canonical(requests(PLAN, w)),
         heads=lambda w: PLAN.scans(requests(PLAN, w)),
-        versions=NUMERICS,
     message:
         "Replaying steps {wildcards.start} to {wildcards.stop} of {wildcards.study}/{wildcards.run}"
     script:
@@ -49,7 +48,6 @@ rule chords:
     params:
         *code("chords"),
         request=lambda w: canonical(PLAN.request(w.study, w.analysis)),
-        versions=NUMERICS,
     message:
         "Attributing between checkpoints: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
     script:

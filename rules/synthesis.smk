@@ -52,6 +52,7 @@ rule report:
         *code("report"),
         title=lambda w: f"title={STUDIES[w.study].title}",
         focus=lambda w: f"focus={STUDIES[w.study].focus}",
+        order=lambda w: [*STUDIES[w.study].runs, *STUDIES[w.study].analyses],
     message:
         "Writing the page of study {wildcards.study}"
     script:

@@ -35,7 +35,6 @@ for _run in PLAN.runs.values():
             run=_run.name,
             benchmark=_run.benchmark,
             work="results/.work",
-            versions=NUMERICS,
         message:
             f"Run {_run.name} of study {_run.study}: "
             + (f"the states of {_host.name}" if _host else f"training {_run.recipe.steps} steps")

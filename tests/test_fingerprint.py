@@ -2,7 +2,10 @@
 
 import ast
 import os
+import platform
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from circuit import fingerprint
 from circuit.config.registry import KINDS
 from circuit.errors import ConfigError
-from circuit.fingerprint import Fingerprints, resolved_versions
+from circuit.fingerprint import Fingerprints
 
 PROJECT = Path(__file__).resolve().parents[1]
 LIBRARY = PROJECT / "src" / "circuit"
@@ -22,14 +25,13 @@ Write = Callable[[str, str], Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a file below a toy project; its time moves on at each call, as in an editor."""
-    clock = iter(range(1_000_000_000, 2_000_000_000))
+    """Write a file below a toy project; its time is always the same, and stands for nothing."""
 
     def _write(path: str, text: str) -> Path:
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-        os.utime(file, (now := next(clock), now))
+        os.utime(file, (1_000_000_000, 1_000_000_000))
         return file
 
     for package in ("lib", "lib/scalars", "lib/model"):
@@ -52,14 +54,15 @@ def reached(tmp_path: Path, write: Write) -> Callable[[], dict[str, str]]:
 
     def _reached() -> dict[str, str]:
         values = toy(tmp_path).of("src/scripts/analyse.py")
-        assert values == sorted(set(values))
+        assert len(values) == len(set(values))
         return dict(value.split("@") for value in values)
 
     return _reached
 
 
 Reached = Callable[[], dict[str, str]]
-TRANSITIVE = {
+SCRIPT = {"scripts/analyse.py", "torch", "cpu"}
+TRANSITIVE = SCRIPT | {
     "lib/__init__.py",
     "lib/errors.py",
     "lib/model/__init__.py",
@@ -76,7 +79,9 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 def test_follows_imports_with_the_packages_on_the_way(reached: Reached) -> None:
     found = reached()
     assert set(found) == TRANSITIVE
-    assert all(len(digest) == 16 and int(digest, 16) >= 0 for digest in found.values())
+    digests = [digest for name, digest in found.items() if name.endswith(".py")]
+    assert all(len(digest) == 16 and int(digest, 16) >= 0 for digest in digests)
+    assert list(found)[-2:] == ["torch", "cpu"]
 
 
 @pytest.mark.parametrize(
@@ -132,10 +137,12 @@ def test_edit_of_a_module_not_reached_changes_nothing(write: Write, reached: Rea
     assert changed(before, reached()) == set()
 
 
-def test_script_itself_is_left_to_snakemake(write: Write, reached: Reached) -> None:
-    before = reached()
-    write("src/scripts/analyse.py", "from lib.scalars.qk import qk\nprint(qk(1))\n")
+def test_script_is_one_of_them(write: Write, reached: Reached) -> None:
+    before, text = reached(), "import torch\nfrom lib.scalars.qk import qk\n"
+    write("src/scripts/analyse.py", f"# a remark\n{text}")
     assert changed(before, reached()) == set()
+    write("src/scripts/analyse.py", f"{text}print(qk(1))\n")
+    assert changed(before, reached()) == {"scripts/analyse.py"}
 
 
 @pytest.mark.parametrize(
@@ -167,7 +174,8 @@ def test_new_import_appears(write: Write, reached: Reached, statement: str, new:
 
 def test_import_that_goes_away(write: Write, reached: Reached) -> None:
     write("src/lib/scalars/qk.py", "def qk(x):\n    return 2 * x\n")
-    assert set(reached()) == {"lib/__init__.py", "lib/scalars/__init__.py", "lib/scalars/qk.py"}
+    gone = {"lib/errors.py", "lib/model/__init__.py", "lib/model/tap.py"}
+    assert set(reached()) == TRANSITIVE - gone
 
 
 def test_circular_imports_end(write: Write, reached: Reached) -> None:
@@ -178,7 +186,7 @@ def test_circular_imports_end(write: Write, reached: Reached) -> None:
 def test_module_beside_the_script_counts(write: Write, reached: Reached) -> None:
     write("src/scripts/common.py", "import lib.unused\n")
     write("src/scripts/analyse.py", "import common\n")
-    assert set(reached()) == {"scripts/common.py", "lib/__init__.py", "lib/unused.py"}
+    assert set(reached()) == SCRIPT | {"scripts/common.py", "lib/__init__.py", "lib/unused.py"}
 
 
 def test_module_wins_over_a_bare_folder_of_its_name(write: Write, reached: Reached) -> None:
@@ -200,29 +208,35 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are parsed from now on."""
     names: list[str] = []
     parse = fingerprint._parse
-    monkeypatch.setattr(fingerprint, "_parse", lambda file: names.append(file.name) or parse(file))
+
+    def noted(file: Path, content: bytes) -> ast.Module:
+        names.append(file.name)
+        return parse(file, content)
+
+    monkeypatch.setattr(fingerprint, "_parse", noted)
     return names
 
 
 @pytest.mark.usefixtures("write")
 def test_each_file_is_parsed_once(tmp_path: Path, parsed: list[str]) -> None:
     known, script = tmp_path / "kept" / "known.json", "src/scripts/analyse.py"
-    first = toy(tmp_path, known)
+    first, modules = toy(tmp_path, known), [at for at in TRANSITIVE if at.endswith(".py")]
     values = first.of(script)
     assert first.of(script) == values
-    assert len(parsed) == 1 + len(TRANSITIVE)
+    assert len(parsed) == len(modules)
     first.keep()
     assert toy(tmp_path, known).of(script) == values
-    assert len(parsed) == 1 + len(TRANSITIVE)
+    assert len(parsed) == len(modules)
 
 
 def test_only_what_changed_is_parsed_again(
     tmp_path: Path, write: Write, reached: Reached, parsed: list[str]
 ) -> None:
+    """Its time and size tell nothing."""
     first = toy(tmp_path, tmp_path / "known.json")
     before = first.of("src/scripts/analyse.py")
     first.keep()
-    write("src/lib/errors.py", "changed = 1\n")
+    write("src/lib/errors.py", "class Wrong(Exception):\n    0 / 0\n")
     parsed.clear()
     after = toy(tmp_path, tmp_path / "known.json").of("src/scripts/analyse.py")
     assert parsed == ["errors.py"]
@@ -281,10 +295,36 @@ def test_import_of_nothing(
     )
 
 
-def test_resolved_versions() -> None:
-    assert resolved_versions("torch", "no-such-thing") == (
-        f"versions: torch={metadata.version('torch')} no-such-thing=absent"
+def test_versions_of_what_decides_numbers_and_pictures(write: Write, reached: Reached) -> None:
+    """Of each package that a module imports at its top; pandas stores tables with pyarrow."""
+    write("src/lib/errors.py", "import ast, pydantic, sklearn.linear_model\nfrom . import model\n")
+    text = "from pandas import x\nfrom ..errors import y\ndef f():\n    import matplotlib\n"
+    write("src/lib/model/tap.py", text)
+    versions = {name: at for name, at in reached().items() if not name.endswith(".py")}
+    assert versions.pop("cpu")
+    assert versions == {
+        name: metadata.version(name) for name in ("pandas", "pyarrow", "scikit-learn", "torch")
+    }
+
+
+def test_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch, reached: Reached) -> None:
+    monkeypatch.setitem(fingerprint._DECIDING, "torch", ("no-such-thing",))
+    assert reached()["no-such-thing"] == "absent"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors, other instructions")
+@pytest.mark.parametrize("asked", ["", "default", "avx2"])
+def test_the_processor_is_told_as_torch_tells_it(asked: str) -> None:
+    """An environment variable holds torch to fewer instructions than the processor has."""
+    call = [sys.executable, "-c"]
+    told = "from circuit.fingerprint import _cpu; print(*_cpu())"
+    right = "import torch; print('cpu@' + torch.backends.cpu.get_cpu_capability())"
+    where = {**os.environ, "ATEN_CPU_CAPABILITY": asked}
+    mine, torchs = (
+        subprocess.run([*call, code], env=where, capture_output=True, text=True, check=True).stdout
+        for code in (told, right)
     )
+    assert mine == torchs
 
 
 LOADERS = r"(importlib(?!\.(metadata|resources))|pkgutil|runpy)(\..*)?|.*\.\*|__import__|exec|eval"
@@ -349,12 +389,19 @@ def test_every_package_of_the_library_has_an_init_without_imports() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_measuring_reaches_no_words_and_viewing_no_tensors(kind: str) -> None:
-    """A word or a colour never recomputes a tensor, and a view costs no import of torch."""
+    """A word or a colour never recomputes a tensor, and a view costs no import of torch.
+
+    So a version of torch recomputes what is computed with it, one of matplotlib what is drawn.
+    """
     reached = Fingerprints(project_root=PROJECT)
     home = f"circuit.kinds.{kind}"
     measured = reached.of("src/scripts/measure.py", [f"{home}.measure", f"{home}.settings"])
     assert not [module for module in measured if module.startswith("circuit/reports/")]
     floors = ("measures", "experiments", "attribution", "scalars", "training", "model")
+    below = tuple(f"circuit/{floor}/" for floor in floors)
     viewed = reached.of("src/scripts/view.py", [f"{home}.view"])
-    assert not [module for module in viewed if module.split("/")[1] in floors]
+    assert not [module for module in viewed if module.startswith(below)]
     assert any(module.startswith(f"circuit/kinds/{kind}/view.py@") for module in viewed)
+    drawing, computing = (f"{name}@{metadata.version(name)}" for name in ("matplotlib", "torch"))
+    assert (drawing in viewed, computing in viewed) == (True, False)
+    assert (drawing in measured, computing in measured) == (False, KINDS[kind].torch)

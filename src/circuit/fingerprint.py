@@ -1,20 +1,22 @@
-"""Which library code a workflow script runs, as one short digest for each module.
+"""Which code a workflow script runs: one short digest for each module, one version a package.
 
-Snakemake reruns a job when its script changes; the library behind the script it does not see.
-Each rule therefore carries the fingerprints of the modules its script reaches, as parameters:
+Snakemake looks at the time of a job's script, and not at the library behind it. Each rule therefore
+carries the fingerprints of its script and of the modules that it reaches, as parameters:
 
 1. parse the script and list what it imports, at the top or inside functions;
 2. resolve each name to a file of the library, together with the ``__init__.py`` of every
    package on the way, since Python runs those too;
 3. repeat with every file found, until none is new;
-4. digest each file's syntax tree without docstrings (comments are not in the tree anyway).
+4. digest each file's syntax tree without docstrings (comments are not in the tree anyway);
+5. of each package that decides numbers or pictures and that one of them imports at its top, take
+   the version; with torch's, the vector instructions of the processor, by which it chooses kernels.
 
 So changing a formula changes one value in just the rules that reach it, and rewording a
 docstring changes none. Modules beside the script count as library.
 
 Blind spots: imports by a name computed at run time (a test keeps the library free of them but for
 one: the registry of kinds, which no script reaches, since each imports its own kind's settings by
-name), and data files read by code (declare those as rule inputs).
+name), packages imported inside functions, and data files read by code (declare those as inputs).
 Imports under ``if TYPE_CHECKING`` are followed too: too many reruns beat too few. The digests
 are those of one minor version of Python, since the form of its syntax trees changes with it.
 
@@ -29,6 +31,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +41,12 @@ from circuit.errors import ConfigError
 StrPath = str | os.PathLike[str]
 
 _DIGITS = 16
+_DECIDING = {
+    **{name: (name,) for name in ("jinja2", "matplotlib", "numpy", "scipy", "torch")},
+    "pandas": ("pandas", "pyarrow"),  # which stores its tables
+    "sklearn": ("scikit-learn",),
+}
+"""Packages that decide a number or a picture: the distributions that importing one stands for."""
 
 
 class _Import(NamedTuple):
@@ -50,11 +59,11 @@ class _Import(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """What a file says, with the time (ns) and size (bytes) that it was read at."""
+    """What a file with this SHA-256 says, and the distributions that its top imports."""
 
-    mtime_ns: int
-    size: int
+    sha256: str
     digest: str
+    packages: list[str]
     imports: tuple[_Import, ...]
 
 
@@ -62,7 +71,7 @@ class Fingerprints:
     """What the scripts of one project reach: each file is read once, each import resolved once.
 
     Relative paths are relative to ``project_root``. ``known`` is a file that keeps what was read
-    for the next call, by path, time and size of each file; None to read everything anew.
+    for the next call, by path and content of each file; None to parse everything anew.
     """
 
     def __init__(
@@ -82,9 +91,9 @@ class Fingerprints:
     def of(self, script_path: StrPath, loads: Sequence[str] = ()) -> list[str]:
         """Return ``circuit/scalars/qk.py@0123456789abcdef`` for each module the script reaches.
 
-        The script itself, which Snakemake tracks, is left out; ``loads`` are dotted names of
-        modules that it loads by a computed name. Sorted; paths are relative to the folder that
-        holds the package.
+        The script itself is one of them. After modules come versions, as ``torch@2.13.0``, and
+        ``cpu@AVX2`` beside torch's. ``loads`` are dotted names of modules that the script loads by
+        a computed name. Paths are relative to the folder that holds the package.
 
         Raises:
             ConfigError: the script or a module is missing or does not parse, or imports a module
@@ -92,7 +101,7 @@ class Fingerprints:
         """
         script = self._project_root / script_path
         roots = list(dict.fromkeys([self._source_root, script.parent]))
-        found: dict[Path, str] = {}
+        found = {script: self._read(script)}
         pending = [script]
         for name in loads:
             loaded = _resolve(self._source_root, name.split("."))
@@ -103,14 +112,17 @@ class Fingerprints:
                     expected="a module of the library",
                     do="correct the name in the rule, or write the module",
                 )
-            found |= {file: self._read(file).digest for file in loaded}
+            found |= {file: self._read(file) for file in loaded}
             pending += loaded
         while pending:
             for file in self._imported(pending.pop(), roots):
                 if file not in found:
-                    found[file] = self._read(file).digest
+                    found[file] = self._read(file)
                     pending.append(file)
-        return sorted(f"{_label(file, self._source_root)}@{d}" for file, d in found.items())
+        modules = [f"{_label(at, self._source_root)}@{read.digest}" for at, read in found.items()]
+        packages = {name for read in found.values() for name in read.packages}
+        versions = [f"{name}@{_version(name)}" for name in packages]
+        return [*sorted(modules), *sorted(versions), *(_cpu() if "torch" in packages else ())]
 
     def keep(self) -> None:
         """Write down what was read, if there is a place for it and something new."""
@@ -141,10 +153,10 @@ class Fingerprints:
         return self._reached[importer]
 
     def _read(self, file: Path) -> _Source:
-        """A file's digest and imports; its time and size stand for its content."""
+        """What a file says, which is kept as long as its content is the same."""
         if file not in self._sources:
             try:
-                status = file.stat()
+                content = file.read_bytes()
             except FileNotFoundError as error:
                 raise ConfigError(
                     "script does not exist",
@@ -152,12 +164,13 @@ class Fingerprints:
                     expected="a Python file",
                     do="correct the path in the rule",
                 ) from error
-            before = self._kept.get(self._name(file))
-            if before is None or before[:2] != (status.st_mtime_ns, status.st_size):
-                tree = _parse(file)
-                imports = tuple(_imports(tree))
-                before = _Source(status.st_mtime_ns, status.st_size, _digest(tree), imports)
-            self._sources[file] = before
+            sha256 = hashlib.sha256(content).hexdigest()
+            known = self._kept.get(self._name(file))
+            if known is None or known.sha256 != sha256:
+                tree = _parse(file, content)
+                imports, packages = tuple(_imports(tree)), _packages(tree)
+                known = _Source(sha256, _digest(tree), packages, imports)
+            self._sources[file] = known
         return self._sources[file]
 
 
@@ -177,18 +190,30 @@ def _kept(known: Path | None) -> dict[str, _Source]:
         return {}
 
 
-def resolved_versions(*names: str) -> str:
-    """Return ``versions: torch=2.13.0 numpy=2.4.6`` for the distributions named, in that order.
+@cache
+def _version(distribution: str) -> str:
+    """The version installed, or ``absent``. Nothing is imported."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
-    One that is not installed reads ``absent``. Nothing is imported.
+
+@cache
+def _cpu() -> tuple[str, ...]:
+    """``cpu@AVX2``: the capability that torch runs with, found as torch does, without importing it.
+
+    Nothing where the system does not tell the processor's instructions.
     """
-    found = []
-    for name in names:
+    asked = os.environ.get("ATEN_CPU_CAPABILITY", "")
+    if asked not in ("default", "avx2", "avx512"):
         try:
-            found.append(f"{name}={metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            found.append(f"{name}=absent")
-    return "versions: " + " ".join(found)
+            flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+        except OSError:
+            return ()
+        wide = {"avx512vl", "avx512bw", "avx512dq", "fma"} <= flags
+        asked = "avx512" if wide else "avx2" if {"avx2", "fma"} <= flags else "default"
+    return (f"cpu@{asked.upper()}",)
 
 
 def _targets(
@@ -259,9 +284,9 @@ def _entries(folder: Path) -> list[str]:
     return os.listdir(folder) if folder.is_dir() else []
 
 
-def _parse(file: Path) -> ast.Module:
+def _parse(file: Path, content: bytes) -> ast.Module:
     try:
-        return ast.parse(file.read_bytes())
+        return ast.parse(content)
     except SyntaxError as error:
         raise ConfigError(
             f"Python file does not parse ({error.msg})",
@@ -269,6 +294,15 @@ def _parse(file: Path) -> ast.Module:
             expected="valid Python",
             do="repair the line; which artifacts are stale is read from this file",
         ) from error
+
+
+def _packages(tree: ast.Module) -> list[str]:
+    """Distributions that a module needs from its top on, not just for some of its functions."""
+    top: list[ast.stmt] = [
+        node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    named = {each.module.partition(".")[0] for each in _imports(ast.Module(top, []))}
+    return sorted(name for module in named for name in _DECIDING.get(module, ()))
 
 
 def _imports(tree: ast.Module) -> Iterator[_Import]:

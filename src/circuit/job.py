@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -107,5 +108,5 @@ def _facts(workflow_job: Any) -> Facts:
 
 
 def code_of(params: Any) -> tuple[str, ...]:
-    """The library fingerprints among a job's parameters (``circuit/….py@digest``)."""
-    return tuple(v for v in params if isinstance(v, str) and v.startswith("circuit/") and "@" in v)
+    """The fingerprints among a job's parameters (``circuit/….py@digest``, its script's too)."""
+    return tuple(v for v in params if isinstance(v, str) and re.fullmatch(r"[\w/]+\.py@\w+", v))

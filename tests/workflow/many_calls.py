@@ -35,6 +35,8 @@ def call(folder: str, arguments: list[str], output: str) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.chdir(folder)
+    if "circuit" in sys.modules:  # as if it was read from there: it says the same
+        sys.modules["circuit"].__file__ = str(Path(folder, "src", "circuit", "__init__.py"))
     sys.argv = ["snakemake", "--nocolor", *arguments]
     try:
         snakemake.cli.main()

@@ -173,7 +173,7 @@ class TestRequests:
         }
         assert asking == {
             (10, 20): ["attribution", "data"],
-            (20, 30): ["optimizer_trace", "attribution", "data"],
+            (20, 30): ["attribution", "data", "optimizer_trace"],
             (30, 40): ["optimizer_trace"],
         }
 

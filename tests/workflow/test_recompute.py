@@ -192,10 +192,10 @@ def both(first: Change, second: Change) -> Change:
 
 
 def said_otherwise(module: str, old: str, new: str) -> Change:
-    """Another word, colour or option in a module of the library or in the Snakefile."""
+    """Another word, colour or option in a module of the library."""
 
     def change(tree: Tree) -> None:
-        file = tree.path(module if module == "Snakefile" else f"{LIBRARY}/{module}")
+        file = tree.path(f"{LIBRARY}/{module}")
         text = file.read_text()
         assert old in text, f"{module} does not say {old!r}"
         file.write_text(text.replace(old, new, 1))
@@ -203,17 +203,44 @@ def said_otherwise(module: str, old: str, new: str) -> Change:
     return change
 
 
+def other_version(package: str) -> Change:
+    """Another version of an installed package."""
+    found = "return metadata.version(distribution)"
+    return said_otherwise("fingerprint.py", found, f'{found} + "1" * (distribution == "{package}")')
+
+
+def at_its_time(file: str, change: Change) -> Change:
+    """A change that leaves a file's time as it was."""
+
+    def kept(tree: Tree) -> None:
+        before = tree.path(file).stat()
+        change(tree)
+        os.utime(tree.path(file), ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert tree.path(file).stat().st_size == before.st_size
+
+    return kept
+
+
 def and_views(jobs: Jobs) -> Jobs:
     """What is measured is viewed."""
     return jobs | {f"view_{kind}": jobs[kind] for kind in VIEWS if kind in jobs}
 
 
-def edited_script(name: str) -> Change:
+def edited_scripts(line: str, *names: str) -> Change:
+    """One more line at the end of scripts, of all if none is named."""
+
     def change(tree: Tree) -> None:
-        file = tree.path(f"src/scripts/{name}.py")
-        file.write_text(f"{file.read_text()}\n# a remark\n")
+        for file in tree.path("src/scripts").glob("*.py"):
+            if not names or file.stem in names:
+                file.write_text(f"{file.read_text()}\n{line}\n")
 
     return change
+
+
+def reordered(tree: Tree) -> None:
+    """The analyses of a study in another order of the file."""
+    analyses = TINY["studies"]["quickstart"]["analyses"]
+    tree.configure(changed(TINY, {ANALYSIS: dict(reversed(analyses.items()))}))
 
 
 _CLOSURE = TINY["studies"]["quickstart"]["analyses"]["closure"]
@@ -357,6 +384,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         settings({OTHER: ABSENT, "recipes.other": ABSENT, "benchmarks.other_kv": ABSENT}),
         NOTHING,
     ),
+    "the order of analyses": (reordered, PAGE),
     # The library
     "scalars/routing.py": (formula("scalars/routing.py"), ANALYSES),
     "measures/closure.py": (
@@ -386,7 +414,19 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         {"update_attribution": 3, **SEEDS},
     ),
     "words only": (reworded(_WORDS), NOTHING),
-    "the script that views": (edited_script("view"), ALL_VIEWS),
+    "a formula at its old time": (
+        at_its_time(
+            f"{LIBRARY}/measures/closure.py",
+            said_otherwise("measures/closure.py", "points[0] - max", "points[0] + max"),
+        ),
+        {"closure": 1, **PAGE},
+    ),
+    "a remark in every script": (edited_scripts("# a remark"), NOTHING),
+    "the script that views": (edited_scripts("_ONE_MORE = 1", "view"), ALL_VIEWS),
+    "torch's version": (other_version("torch"), FROM_TRAINING),
+    "another processor": (said_otherwise("fingerprint.py", 'f"cpu@', 'f"cpu@other'), FROM_TRAINING),
+    "scikit-learn's version": (other_version("scikit-learn"), {"closure": 1, **PAGE}),
+    "jinja2's version": (other_version("jinja2"), {"view_prompt_trace": 1, **PAGE}),
     # What is seen and said, and nothing that is computed
     "a sentence": (
         said_otherwise("kinds/head_scan/view.py", "learned to look at", "came to look at"),
@@ -402,10 +442,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     ),
     "a colour": (said_otherwise("reports/style.py", "#332288", "#332289"), ALL_VIEWS),
     "how curves are drawn": (statement("reports/draw/curves.py"), ALL_VIEWS),
-    "matplotlib's version": (
-        said_otherwise("Snakefile", "DRAWING = ", 'DRAWING = "matplotlib of another day, " + '),
-        ALL_VIEWS,
-    ),
+    "matplotlib's version": (other_version("matplotlib"), ALL_VIEWS),
     # Files
     "other programs in validation_iid": (
         rewritten(f"{DATA}/validation_iid.parquet"),

@@ -16,7 +16,8 @@ from circuit._artifacts.files import StrPath, sha256_file
 from circuit._artifacts.identity import place
 from circuit._artifacts.records import digest_json
 
-_DISTRIBUTIONS = ("circuit-formation", "torch", "numpy", "pandas", "snakemake")
+_COMPUTING = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
+_DISTRIBUTIONS = ("circuit-formation", *_COMPUTING, "snakemake")
 
 
 def provenance(

@@ -255,9 +255,9 @@ class Plan:
         }
 
     def requests(self, study: str, run: str, start: int, stop: int) -> dict[str, Any]:
-        """Settings, in JSON's types, of the analyses whose window holds the stretch."""
+        """Settings, in JSON's types, of the analyses whose window holds the stretch, by name."""
         active = {}
-        for name, analysis in self.replayed(study, run).items():
+        for name, analysis in sorted(self.replayed(study, run).items()):
             first, last = self.window(study, analysis.window)
             if first <= start and stop <= last:
                 active[name] = self.request(study, name)
