@@ -62,7 +62,8 @@ def tiny_trajectory(
     """The run that a recipe and a seed describe."""
     recipe = recipe or tiny_recipe()
     tokens, lengths = token_matrix(benchmark.splits["train"])
-    identity = trajectory_identity(recipe, seed, digest, environment(torch.get_num_threads()))
+    where = environment(torch.get_num_threads())
+    identity = trajectory_identity(recipe, seed, {"split": digest}, where)
     decoder = Decoder(recipe.model, benchmark.vocabulary.size)
     return Trajectory(
         decoder, recipe, seed, BatchStream(tokens, lengths, recipe.batch_size, seed), identity

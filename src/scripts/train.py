@@ -33,7 +33,7 @@ def trained():
     seed = int(p.seed.removeprefix("seed="))
     benchmark = load_metadata(given.metadata)
     where = environment(snakemake.threads)
-    identity = trajectory_identity(recipe, seed, benchmark.digest, where)
+    identity = trajectory_identity(recipe, seed, benchmark.trained_on(recipe.train_split), where)
     tokens, lengths = token_matrix(load_split(given.train))
     decoder = Decoder(recipe.model, benchmark.vocabulary.size)
     stream = BatchStream(tokens, lengths, recipe.batch_size, seed)

@@ -5,6 +5,8 @@ from tiny_run import DIGEST, tiny_recipe, tiny_trajectory
 from circuit.training.checkpoints import initial_state
 from circuit.training.trajectory import batch_gradient, environment, trajectory_identity
 
+DATA = {"split": DIGEST, "ids": 42}
+
 
 @pytest.fixture(scope="module")
 def wide_state(trajectory):
@@ -106,18 +108,18 @@ def test_seeds_draw_other_parameters(planted_benchmark):
 )
 def test_identity_tells_recipes_apart(changes):
     where = environment(1)
-    assert trajectory_identity(tiny_recipe(**changes), 3, DIGEST, where) != trajectory_identity(
-        tiny_recipe(), 3, DIGEST, where
+    assert trajectory_identity(tiny_recipe(**changes), 3, DATA, where) != trajectory_identity(
+        tiny_recipe(), 3, DATA, where
     )
 
 
-def test_identity_tells_seeds_benchmarks_and_environments_apart():
+def test_identity_tells_seeds_data_and_environments_apart():
     recipe = tiny_recipe()
     identities = {
-        trajectory_identity(recipe, 3, DIGEST, environment(1)),
-        trajectory_identity(recipe, 4, DIGEST, environment(1)),
-        trajectory_identity(recipe, 3, "c" * 64, environment(1)),
-        trajectory_identity(recipe, 3, DIGEST, environment(2)),
+        trajectory_identity(recipe, 3, DATA, environment(1)),
+        trajectory_identity(recipe, 4, DATA, environment(1)),
+        trajectory_identity(recipe, 3, {**DATA, "split": "c" * 64}, environment(1)),
+        trajectory_identity(recipe, 3, DATA, environment(2)),
     }
     assert len(identities) == 4
 
@@ -125,8 +127,8 @@ def test_identity_tells_seeds_benchmarks_and_environments_apart():
 def test_identity_does_not_depend_on_what_is_kept():
     """A longer run, or one with other checkpoints, passes through the same states."""
     longer = tiny_recipe(steps=60, checkpoint_every=20, early_checkpoints=(), replay_tolerance=0.1)
-    assert trajectory_identity(longer, 3, DIGEST, environment(1)) == trajectory_identity(
-        tiny_recipe(), 3, DIGEST, environment(1)
+    assert trajectory_identity(longer, 3, DATA, environment(1)) == trajectory_identity(
+        tiny_recipe(), 3, DATA, environment(1)
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from tiny_study import ABSENT, TINY, Tree, changed, dry_runs, jobs_in
 
-from circuit.artifacts import read_rows, read_units, write_rows
+from circuit.artifacts import read_json, read_rows, read_units, write_rows
 from circuit.config.registry import VIEWS
 
 Change = Callable[[Tree], None]
@@ -534,3 +534,21 @@ def test_a_rerun_makes_the_same_results(
     copied.run(f"{folder}/report.md")
     assert snapshot(copied.path(folder)) == snapshot(finished.path(folder))
     assert [file.exists() for file in left] == [False, True]
+
+
+def test_what_training_does_not_read_trains_nothing_anew(fresh: Callable[..., Tree]) -> None:
+    """Training adopts the checkpoints that its trajectory and its code have published."""
+    manifest = "results/quickstart/seed7/train/manifest.json"
+
+    def made(config: Mapping[str, Any]) -> dict[str, Any]:
+        tree.configure(config)
+        tree.run(manifest)
+        found: dict[str, Any] = read_json(tree.path(manifest))
+        return found
+
+    tree = fresh()
+    first = made(TINY)
+    bounds = {"frequency_ceiling": 0.9, "probes.seed": 5, "counterfactual.samples": 24}
+    second = made(changed(TINY, {f"benchmarks.tiny_kv.{k}": v for k, v in bounds.items()}))
+    assert first.pop("benchmark_digest") != second.pop("benchmark_digest")
+    assert first == second

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -48,6 +49,10 @@ class BenchmarkMetadata:
     heldout_pairs: tuple[tuple[int, int], ...]
     files: Mapping[str, str]
     digest: str
+
+    def trained_on(self, split: str) -> dict[str, Any]:
+        """What decides a training's data: the split's digest and the number of token ids."""
+        return {"split": self.files[split], "ids": self.vocabulary.size}
 
 
 def table_path(directory: str | Path, table: str) -> Path:

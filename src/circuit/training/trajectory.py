@@ -6,6 +6,7 @@ model is trained; the loop and the replay call it and so cannot drift apart.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -85,14 +86,13 @@ def environment(threads: int) -> dict[str, Any]:
 
 
 def trajectory_identity(
-    recipe: RecipeSettings, seed: int, benchmark_digest: str, where: dict[str, Any]
+    recipe: RecipeSettings, seed: int, data: Mapping[str, Any], where: dict[str, Any]
 ) -> str:
     """Digest of a run's recipe (less its checkpoint schedule), seed, data and environment.
 
-    The number of steps is left out: a longer run passes through the same states.
+    The number of steps is left out: a longer run passes through the same states. ``data`` is what
+    training reads of its benchmark (``BenchmarkMetadata.trained_on``).
     """
     schedule = {"steps", "checkpoint_every", "early_checkpoints", "replay_tolerance"}
     settings = recipe.model_dump(mode="json", exclude=schedule)
-    return digest_json(
-        {"recipe": settings, "seed": seed, "benchmark": benchmark_digest, "environment": where}
-    )
+    return digest_json({"recipe": settings, "seed": seed, "data": data, "environment": where})
