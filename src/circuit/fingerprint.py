@@ -134,7 +134,7 @@ class Fingerprints:
         # What cannot be kept is read again next time: nothing is lost.
         with contextlib.suppress(OSError):
             self._known.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(content))
+            beside.write_text(json.dumps(content), encoding="utf-8")
             beside.replace(self._known)
 
     def _name(self, file: Path) -> str:
@@ -177,7 +177,7 @@ class Fingerprints:
 def _kept(known: Path | None) -> dict[str, _Source]:
     """What an earlier call has read, if it was by the same Python and the file is whole."""
     try:
-        content = json.loads(known.read_text()) if known else {}
+        content = json.loads(known.read_text(encoding="utf-8")) if known else {}
         if content.get("python") != sys.version:
             return {}
         return {
