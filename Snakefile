@@ -27,7 +27,7 @@ if ROOT.resolve() not in Path(circuit.__file__).resolve().parents:
 from circuit.config.registry import KINDS, VIEWS, view_files
 from circuit.config.plan import BENCHMARK_FILES, CHORD_TABLES, REPLAY_TABLES, Plan
 from circuit.config.plan import canonical, made, parquet
-from circuit.config.study import load_settings
+from circuit.config.study import load_settings, read_yaml
 from circuit.errors import CircuitError
 from circuit.fingerprint import Fingerprints
 
@@ -36,6 +36,9 @@ configfile: "workflow_config.yaml"
 
 
 try:
+    if workflow.is_main_process:
+        for _file in workflow.configfiles:  # Snakemake keeps the last of a key given twice
+            read_yaml(Path(_file))
     PLAN = Plan(load_settings(config))
 except CircuitError as error:
     sys.exit(f"error: {error}")
@@ -51,8 +54,8 @@ wildcard_constraints:
     run=only({run for s in STUDIES.values() for run in s.runs}),
     analysis=r"[^/]+",
     benchmark=only(PLAN.settings.benchmarks),
-    start=r"\d{6}",
-    stop=r"\d{6}",
+    start=r"\d+",
+    stop=r"\d+",
 
 
 # One target per study: `snakemake quickstart`, `snakemake reference`, ...

@@ -8,7 +8,7 @@ from pathlib import Path
 from circuit.artifacts import digest_json, read_rows, write_rows
 from circuit.config.recipe import RecipeSettings
 from circuit.config.terms import METRIC_UNITS
-from circuit.errors import CircuitError
+from circuit.errors import CircuitError, ConfigError
 from circuit.job import code_of, job
 from circuit.model.transformer import Decoder
 from circuit.task.events import token_matrix
@@ -30,6 +30,13 @@ def publish_all(manifest, metrics):
 
 def trained():
     """Train what neither an earlier attempt nor the published run has."""
+    if snakemake.threads != recipe.threads:  # Snakemake gives no more than it has
+        raise ConfigError(
+            what=f"run {p.run!r} trains with {recipe.threads} threads on {snakemake.threads} cores",
+            where="threads of its recipe",
+            expected="a core for each, since the run's bits depend on their number",
+            do="give Snakemake more --cores, or lower threads",
+        )
     seed = int(p.seed.removeprefix("seed="))
     benchmark = load_metadata(given.metadata)
     where = environment(snakemake.threads)

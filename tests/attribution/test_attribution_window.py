@@ -32,7 +32,7 @@ REQUESTS = {
             "margin": {"scalar": "answer_margin", "competitor": "fixed_source"},
         },
         "path_rule": "simpson",
-        "comparators": ["left", "simpson"],
+        "comparators": ["left"],
         "groups": ["head"],
         "summed_groups": ["neuron"],
     },

@@ -15,7 +15,7 @@ def test_all_splits_by_default_and_train_first():
     ("splits", "message"),
     [
         (["test_iid"], "train is missing, which the other splits are compared with"),
-        (["train", "test_iid", "test_iid"], "a split is named twice"),
+        (["train", "test_iid", "test_iid"], "'test_iid' is named twice; name each once"),
     ],
 )
 def test_splits_that_cannot_be_compared_are_refused(splits, message):

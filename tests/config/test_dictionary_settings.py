@@ -58,10 +58,11 @@ studies:
     windows: {formation: [10, 30]}
     analyses:
       scan: {kind: head_scan}
-      features: {kind: shared_features, stage: layer_0_post_attn, size: 32}
+      features: {kind: shared_features, stage: layer_0_post_attn, programs: 128, size: 32}
       competition:
         kind: route_competition
         window: formation
+        train_programs: 16
         routes: {looking: {scalar: qk_separation, head: every}}
 """
 )

@@ -49,7 +49,7 @@ REFUSED = {
     ),
     "no groups": (
         {"groupings": {"circuit": {}}},
-        "grouping 'circuit' has no groups; name at least one",
+        "groupings.circuit\n  Dictionary should have at least 1 item",
     ),
     "a group that is the rest": (
         {"groupings": {"circuit": {"rest": ["L0H0"]}}},
@@ -58,7 +58,7 @@ REFUSED = {
     ),
     "an empty group": (
         {"groupings": {"circuit": {**CIRCUIT, "copy": []}}},
-        "group 'copy' of grouping 'circuit' selects nothing; name parameter groups such as L1H2.q",
+        "groupings.circuit.copy\n  Value should have at least 1 item",
     ),
     "a group that is no name": (
         {"groupings": {"circuit": {"a/b": ["L0H0"]}}},

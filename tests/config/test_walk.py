@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from circuit.config.base import Frozen
+from circuit.config.base import Frozen, Listed, Several
 from circuit.config.marks import FinalOrStep, Head, Mark, Ref, Step
 from circuit.config.scalar import Route, ScalarSettings
 from circuit.config.walk import marked
@@ -19,11 +19,11 @@ class Inner(Frozen):
 class Outer(Frozen):
     other: Annotated[str, Ref("head_scan")] = "scan"
     reference: FinalOrStep = "final"
-    steps: Annotated[tuple[FinalOrStep, ...], Field(min_length=1)] = ("final",)
+    steps: Several[FinalOrStep] = ("final",)
     pair: tuple[Step, int] = (0, 1)
-    chosen: Literal["all"] | Annotated[tuple[str, ...], Mark("rank")] = "all"
+    chosen: Literal["all"] | Annotated[Listed[str], Mark("rank")] = "all"
     inner: Inner = Inner()
-    more: dict[str, tuple[Inner, ...]] = Field(default_factory=dict)
+    more: dict[str, Several[Inner]] = Field(default_factory=dict)
 
 
 def places(**given: object) -> dict[str, list[tuple[Mark, object]]]:

@@ -332,7 +332,7 @@ def test_what_lies_after_the_cutoff_is_refused():
 def test_a_run_counts_its_passes_and_follows_its_cutoffs(finished):
     record = RunRecord(finished / "run" / "manifest.json", finished / "data")
     decoder = CountingDecoder(record.decoder)
-    rows, backward = run_features(record, decoder, settings(10, 0, 10))
+    rows, backward = run_features(record, decoder, settings(10, 0))
     assert list(dict.fromkeys(rows["step"])) == [0, 10]
     assert decoder.passes.whole == 2 * (1 + 3 * 2)
     assert backward == 2 * (4 + 3 * 2)

@@ -1,6 +1,7 @@
 """A mistake in the configuration is named before anything runs, with what to do about it."""
 
 import copy
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,7 +13,7 @@ from tiny_study import ABSENT, TINY, Tree, changed
 
 from circuit.config.plan import Plan
 from circuit.config.registry import KINDS, VIEWS
-from circuit.config.study import load_settings
+from circuit.config.study import load_settings, read_yaml
 from circuit.errors import ConfigError
 
 ANALYSIS = "studies.quickstart.analyses"
@@ -73,6 +74,10 @@ def test_keys_that_hold_anchors_are_let_through() -> None:
     load_settings(changed(TINY, {"x-scalars": {"anything": 1}}))
 
 
+def _most(most: int, given: int) -> str:
+    return f"Input should be less than or equal to {most} (given: {given})"
+
+
 BAD_VALUES = {
     "too few values": (
         {f"{BENCHMARK}.n_values": 11},
@@ -122,8 +127,8 @@ BAD_VALUES = {
     ),
     "nothing to attribute": (
         {f"{ANALYSIS}.attribution.scalars": {}},
-        "scalars is empty; name at least one scalar — where: configuration: "
-        f"{ANALYSIS}.attribution — {SETTINGS}",
+        f"scalars is empty — where: configuration: {ANALYSIS}.attribution.scalars — expected: at "
+        "least one — what to do: add one, or take the analysis away",
     ),
     "window outside the run": (
         {"studies.quickstart.windows.formation": [10, 50]},
@@ -224,6 +229,147 @@ for _field in [
         f"{_name} 5 is too large for W_QK of run 'seed7' — where: {ANALYSIS}.{_field} — expected: "
         f"1 to 4, the width of a head — what to do: lower {_name}",
     )
+
+
+OTHER = "recipes.other"
+for _field, _value, _what in [
+    # Of another type than the field's.
+    (f"{RUN}.seed7.seed", True, "Input should be a valid integer (given: True)"),
+    (f"{RUN}.seed7.seed", "7", "Input should be a valid integer (given: '7')"),
+    (f"{OTHER}.checkpoint_every", True, "Input should be a valid integer (given: True)"),
+    (f"{OTHER}.optimizer.clip", True, "Input should be a valid number (given: True)"),
+    (
+        f"{OTHER}.optimizer.learning_rate",
+        "1e-3",
+        "Input should be a valid number; YAML needs a point and a sign in such a number: 1.0e-3 "
+        "(given: '1e-3')",
+    ),
+    (f"{OTHER}.optimizer.learning_rate", math.inf, "Input should be a finite number (given: inf)"),
+    (f"{ANALYSIS}.contextual.shrinkage", math.inf, "Input should be a finite number (given: inf)"),
+    # Larger than any machine holds.
+    (f"{ANALYSIS}.head_scan.rank", 10**9, _most(10**6, 10**9)),
+    (f"{ANALYSIS}.features.size", 10**9, _most(65_536, 10**9)),
+    (f"{ANALYSIS}.weights.shifts", 10**9, _most(10_000, 10**9)),
+    (f"{OTHER}.batch_size", 10**9, _most(65_536, 10**9)),
+    (f"{OTHER}.model.d_model", 10**9, _most(8192, 10**9)),
+    (f"{RUN}.seed7.seed", 10**30, _most(2**32 - 1, 10**30)),
+    (f"{BENCHMARK}.in_distribution.samples.train", 10**12, _most(10**6, 10**12)),
+    # An entry twice.
+    (f"{ANALYSIS}.closure.runs", ["seed7", "seed7"], None),
+    (f"{ANALYSIS}.behaviour.splits", ["heldout_pairs", "heldout_pairs"], None),
+    (f"{ANALYSIS}.early.cutoffs", [0, 0], None),
+    (f"{ANALYSIS}.examples.checkpoints", ["final", "final"], None),
+    (f"{ANALYSIS}.compare.groups", ["head", "head"], None),
+    (f"{OTHER}.early_checkpoints", [5, 5], None),
+]:
+    _said = _what or f"{_value[0]!r} is named twice; name each once (given: {_value})"
+    BAD_VALUES[f"{_field} {_value}"] = (
+        {_field: _value},
+        f"{_said} — where: configuration: {_field} — {SETTINGS}",
+    )
+for _field in ["compare.roles", "behaviour.splits", "full_evaluation.splits", "compare.groups"]:
+    _name = _field.rpartition(".")[2]
+    BAD_VALUES[f"no {_field}"] = (
+        {f"{ANALYSIS}.{_field}": []},
+        f"{_name} is empty — where: configuration: {ANALYSIS}.{_field} — expected: at least one — "
+        "what to do: add one, or take the analysis away",
+    )
+for _field, _value, _split, _most_programs, _size in [
+    ("data.programs", 201, "train", 200, "in_distribution.samples.train"),
+    ("data.buckets", 201, "train", 200, "in_distribution.samples.train"),
+    ("examples.reads", 33, "heldout_pairs", 32, "in_distribution.samples.heldout_pairs"),
+    ("behaviour.programs", 33, "validation_iid", 32, "in_distribution.samples.validation_iid"),
+    ("competition.train_programs", 33, "validation_iid", 32, None),
+    ("early.train_programs", 201, "train", 200, "in_distribution.samples.train"),
+]:
+    _name = _field.rpartition(".")[2]
+    BAD_VALUES[f"{_field} above its split"] = (
+        {f"{ANALYSIS}.{_field}": _value},
+        f"{_name} {_value} is more than the {_most_programs} programs of {_split} — where: "
+        f"{ANALYSIS}.{_field} — expected: at most {_most_programs} — what to do: lower {_name}, or "
+        f"raise {BENCHMARK}.{_size or 'in_distribution.samples.validation_iid'}",
+    )
+BAD_VALUES |= {
+    "events that there are not": (
+        {f"{ANALYSIS}.attribution.events": 13},
+        "13 events are more than the 12 probe events that confirm — where: "
+        f"{ANALYSIS}.attribution.events — expected: 2 to 12, one half of the probe events — what "
+        "to do: lower events, or raise benchmarks.tiny_kv.probes",
+    ),
+    "a feature named twice": (
+        {f"{ANALYSIS}.between.scalars.active.features": [1, 1]},
+        "1 is named twice; name each once (given: [1, 1]) — where: configuration: "
+        f"{ANALYSIS}.between.scalars.active.features — {SETTINGS}; 1 more problem(s) follow",
+    ),
+    "a window of another type": (
+        {f"{ANALYSIS}.closure.window": [0, -1]},
+        "Input should be greater than or equal to 0 (given: -1) — where: configuration: "
+        f"{ANALYSIS}.closure.window.1 — {SETTINGS}; 2 more problem(s) follow",
+    ),
+    "a rule compared with itself": (
+        {f"{ANALYSIS}.attribution.comparators": ["trapezoid"]},
+        "path_rule 'trapezoid' is among comparators, and a rule compared with itself says nothing; "
+        f"name others, or none — where: configuration: {ANALYSIS}.attribution — {SETTINGS}",
+    ),
+    "a threshold compared with itself": (
+        {f"{ANALYSIS}.foretold.other_thresholds": [0.25]},
+        "0.25 is named twice; name each once — where: configuration: "
+        f"{ANALYSIS}.foretold — {SETTINGS}",
+    ),
+    "one split for two": (
+        {f"{ANALYSIS}.births.heldout_split": "validation_iid"},
+        "heldout_split and split are both validation_iid — where: configuration: "
+        f"{ANALYSIS}.births.heldout_split — expected: two that differ, since they are compared — "
+        "what to do: change heldout_split or split",
+    ),
+    "more chunks than programs": (
+        {f"{ANALYSIS}.early.chunks": 17},
+        f"chunks 17 is more than train_programs 16 — where: configuration: {ANALYSIS}.early.chunks "
+        "— expected: at most 16 — what to do: lower chunks, or raise train_programs",
+    ),
+    "too few probes": (
+        {f"{BENCHMARK}.probes.programs_per_split": 2},
+        f"2 probe events per split are too few to measure anything on — where: {BENCHMARK}.probes."
+        "programs_per_split — expected: at least 8: one half chooses heads, the other confirms — "
+        "what to do: raise it",
+    ),
+    "too few heads": (
+        {f"{OTHER}.model.n_layers": 1, f"{OTHER}.model.n_heads": 2},
+        "run 'alone' has 2 heads, too few for head_scan — where: studies.other.analyses.head_scan "
+        "— expected: a model of at least 3 heads — what to do: add layers or heads, or leave the "
+        "run out of the analysis' runs",
+    ),
+    "too many checkpoints": (
+        {f"{OTHER}.steps": 16000, f"{OTHER}.checkpoint_every": 1},
+        "checkpoint_every 1 of 16000 steps keeps 16001 checkpoints, more than the 2000 that can be "
+        "planned; raise it, and name single steps in early_checkpoints — where: configuration: "
+        f"{OTHER} — {SETTINGS}",
+    ),
+    "no studies": (
+        {"studies": {}},
+        "studies is empty — where: configuration: studies — expected: at least one — what to do: "
+        "add one, or take the analysis away",
+    ),
+    "a name too long for a folder": (
+        {f"studies.quickstart.windows.{'a' * 101}": [0, 10]},
+        f"name {'a' * 101!r} has 101 letters; a folder's may have up to 100 (given: {'a' * 101!r}) "
+        f"— where: configuration: studies.quickstart.windows.{'a' * 101} — {SETTINGS}",
+    ),
+    "one rule for two runs": (
+        {
+            f"{RUN}.sgd_seed7": {"recipe": "tiny", "seed": 9},
+            "studies.quickstart_sgd": {
+                **TINY["studies"]["other"],
+                "focus": "seed7",
+                "runs": {"seed7": {"recipe": "other", "seed": 1}},
+            },
+        },
+        "run 'seed7' and a run of study 'quickstart' make one rule's name, "
+        "train_quickstart_sgd_seed7 — where: configuration: studies.quickstart_sgd.runs.seed7 — "
+        "expected: names of study and run that joined by '_' name this run alone — what to do: "
+        "rename the run or the study",
+    ),
+}
 
 
 @pytest.mark.parametrize(("changes", "expected"), BAD_VALUES.values(), ids=BAD_VALUES)
@@ -401,7 +547,7 @@ PLACES = {(path[-1], repr(value)): path for value, path in paths(TINY)}.values()
 
 @pytest.mark.parametrize(
     "value",
-    [None, -1, 0, 1.5, 1000, "", "x", True, [], {}, [None], ["a", "a"], {"x": 1}],
+    [None, -1, 0, 1.5, 10**30, math.nan, "", "x", True, [], {}, [None], ["a", "a"], {"x": 1}],
     ids=repr,
 )
 def test_any_value_in_any_place_is_taken_or_refused(value: Any) -> None:
@@ -447,8 +593,70 @@ class TestOnScreen:
         assert "error: unknown key 'studis'; did you mean 'studies'?" in done.stdout
         assert "Traceback" not in done.stdout
 
+    def test_a_key_given_twice_is_told_though_snakemake_takes_the_last(
+        self, fresh: Callable[..., Tree]
+    ) -> None:
+        tree = fresh()
+        with tree.path("workflow_config.yaml").open("a", encoding="utf-8") as file:
+            file.write("recipes: {}\n")
+        done = tree.call("-n")
+        assert done.returncode == 1
+        assert "error: key 'recipes' is given twice, in lines " in done.stdout
+        assert "Traceback" not in done.stdout
+
+    def test_steps_of_seven_digits_are_planned(self, fresh: Callable[..., Tree]) -> None:
+        changes = {
+            "recipes.tiny.steps": 2_000_000,
+            "recipes.tiny.checkpoint_every": 500_000,
+            "recipes.sparse.checkpoint_every": 1_000_000,
+            "studies.quickstart.windows.formation": [1_000_000, 2_000_000],
+            f"{ANALYSIS}.between.window": [0, 2_000_000],
+            f"{ANALYSIS}.closure.window": [0, 2_000_000],
+            f"{ANALYSIS}.early.cutoffs": [0, 500_000],
+        }
+        assert fresh(changed(TINY, changes)).planned()["replay"] == 4
+
+    def test_more_threads_than_cores(self, fresh: Callable[..., Tree]) -> None:
+        tree = fresh(changed(TINY, {"recipes.other.threads": 64}))
+        done = tree.call("--cores", "1", "results/other/alone/train/manifest.json")
+        assert done.returncode == 1
+        assert (
+            "error: run 'alone' trains with 64 threads on 1 cores — where: threads of its recipe "
+            "— expected: a core for each, since the run's bits depend on their number — what to "
+            "do: give Snakemake more --cores, or lower threads"
+        ) in done.stdout
+
 
 class TestFile:
+    @pytest.mark.parametrize(
+        ("text", "what"),
+        [
+            ("a: {x: 1}\nb: 2\na: {x: 3}\n", "key 'a' is given twice, in lines 1 and 3"),
+            ("a:\n  seed: 1\n  b: 2\n  seed: 3\n", "key 'seed' is given twice, in lines 2 and 4"),
+            ("a: {x: 1, x: 2}\n", "key 'x' is given twice, in lines 1 and 1"),
+            ("a: {seed: 010}\n", "010 in line 1 would be read as 8"),
+            ("a: 1\nb: 0x10\n", "0x10 in line 2 would be read as 16"),
+            ("a: 1:30\n", "1:30 in line 1 would be read as 90"),
+            ("a: .inf\n", ".inf in line 1 would be read as inf"),
+        ],
+    )
+    def test_what_yaml_reads_as_something_else(self, tmp_path: Any, text: str, what: str) -> None:
+        file = tmp_path / "study.yaml"
+        file.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            read_yaml(file)
+        assert str(caught.value) == (
+            f"{what} — where: {file} — expected: every key once in its block, and numbers in plain "
+            "decimals — what to do: correct the line named"
+        )
+
+    def test_merged_keys_and_plain_numbers_are_let_through(self, tmp_path: Any) -> None:
+        file = tmp_path / "study.yaml"
+        file.write_text(
+            "a: &a {x: 0, y: -1.5e-3}\nb: {<<: *a, x: 1_000}\nc: {z: .5, é: 1.}\n", "utf-8"
+        )
+        assert read_yaml(file)["b"] == {"x": 1000, "y": -1.5e-3}
+
     def test_missing(self, tmp_path: Any) -> None:
         file = tmp_path / "study.yaml"
         with pytest.raises(ConfigError) as caught:

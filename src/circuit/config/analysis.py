@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConstraints
 
-from circuit.config.base import Frozen, Name
+from circuit.config.base import Frozen, Name, Steps, differ
 from circuit.config.marks import Mark
 
 
@@ -20,12 +20,11 @@ def _known_beforehand(window: Any) -> Any:
     return window
 
 
-_Steps = Name | tuple[int, int]
-Window = Annotated[_Steps, BeforeValidator(_known_beforehand), Mark("window")]
+Window = Annotated[Name | Steps, BeforeValidator(_known_beforehand), Mark("window")]
 """A window of the study by its name, or its first and last step."""
 MeasuredWindow = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[a-z0-9_]+$")]
 """A window that an analysis of kind ``birth_windows`` found: its name, a dot, the window's name."""
-CheckpointWindow = Annotated[_Steps | MeasuredWindow, Mark("window")]
+CheckpointWindow = Annotated[Name | Steps | MeasuredWindow, Mark("window")]
 """The window of a kind that looks at checkpoints only, so what a run showed may choose it."""
 RoleName = Literal[
     "prediction",
@@ -41,7 +40,12 @@ RoleName = Literal[
 ]
 StateRole = Literal["prediction", "support_op", "support_key", "support_value"]
 """Roles that are one position of a read."""
-Runs = Annotated[Literal["all"] | tuple[Name, ...], Mark("runs")]
+Runs = Annotated[
+    Literal["all"] | Annotated[tuple[Name, ...], Strict(False)],
+    AfterValidator(differ),
+    Mark("runs"),
+    Field(json_schema_extra={"uniqueItems": True}),
+]
 
 
 class Study(Protocol):
@@ -59,9 +63,9 @@ class AnalysisSettings(Frozen):
     it looks at data only). ``tables``, ``records`` and ``tensors`` name the files that measuring
     leaves. ``torch`` says whether it uses tensors, ``reads_dictionaries`` whether its scalars may
     name a dictionary of features, ``trains`` whether it replays training itself, which takes the
-    run's threads. ``told`` are the settings that only its view reads, so that changing one measures
-    nothing anew. ``job_memory_mb`` and ``job_minutes`` are what measuring needs at most at
-    reference size, for schedulers.
+    run's threads. ``least_heads`` is how many heads a model must have. ``told`` are the settings
+    that only its view reads, so that changing one measures nothing anew. ``job_memory_mb`` and
+    ``job_minutes`` are what measuring needs at most at reference size, for schedulers.
     """
 
     scope: ClassVar[Literal["run", "study"]] = "run"
@@ -72,6 +76,7 @@ class AnalysisSettings(Frozen):
     torch: ClassVar[bool] = True
     reads_dictionaries: ClassVar[bool] = False
     trains: ClassVar[bool] = False
+    least_heads: ClassVar[int] = 1
     told: ClassVar[frozenset[str]] = frozenset()
     job_memory_mb: ClassVar[int] = 1500
     job_minutes: ClassVar[int] = 60

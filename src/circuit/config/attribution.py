@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from circuit.config.analysis import AnalysisSettings, Window
-from circuit.config.base import Frozen, Name
+from circuit.config.base import Count, Frozen, Listed, Name, Seed, Several
 from circuit.config.benchmark import SplitName
 from circuit.config.marks import HeadScanName, Mark
 from circuit.config.parameter_groups import check_lists, check_names
@@ -29,16 +29,16 @@ class Requested(Frozen):
 
     window: Window
     heads: HeadScanName
-    scalars: dict[Name, ScalarSettings]
+    scalars: Annotated[dict[Name, ScalarSettings], Field(min_length=1)]
     split: SplitName = "validation_iid"
-    events: Annotated[int, Field(ge=2)] = 48
+    events: Annotated[int, Field(ge=2), Mark("confirming")] = 48
     path_rule: PathRule = "trapezoid"
-    comparators: tuple[PathRule, ...] = ("left",)
-    groups: tuple[str, ...] = ("head_projection",)
-    summed_groups: tuple[str, ...] = ()
-    groupings: Annotated[dict[Name, dict[Name, tuple[str, ...]]], Mark("groupings")] = Field(
-        default_factory=dict
-    )
+    comparators: Listed[PathRule] = ("left",)
+    groups: Several[str] = ("head_projection",)
+    summed_groups: Listed[str] = ()
+    groupings: Annotated[
+        dict[Name, Annotated[dict[Name, Several[str]], Field(min_length=1)]], Mark("groupings")
+    ] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> Self:
@@ -46,19 +46,20 @@ class Requested(Frozen):
         return cls.model_validate({k: v for k, v in request.items() if k in cls.model_fields})
 
     @model_validator(mode="after")
-    def _something_to_attribute(self) -> Self:
-        if not self.scalars:
-            raise ValueError("scalars is empty; name at least one scalar")
-        if not self.groups:
-            raise ValueError("groups is empty; name at least one grouping, such as module")
+    def _compared_and_grouped(self) -> Self:
+        if self.path_rule in self.comparators:
+            raise ValueError(
+                f"path_rule {self.path_rule!r} is among comparators, and a rule compared with "
+                "itself says nothing; name others, or none"
+            )
         check_lists(self.groupings)
         check_names((*self.groups, *self.summed_groups), self.groupings)
         return self
 
     @property
     def rules(self) -> tuple[PathRule, ...]:
-        """The main rule, then its comparators, each once."""
-        return tuple(dict.fromkeys((self.path_rule, *self.comparators)))
+        """The main rule, then its comparators."""
+        return (self.path_rule, *self.comparators)
 
 
 DataGrouping = Literal[
@@ -86,11 +87,11 @@ class RequestedOfData(Requested):
     its stretch, if the window holds them.
     """
 
-    groups: tuple[str, ...] = ("whole",)
+    groups: Several[str] = ("whole",)
     data: DataGrouping = "query_key"
-    buckets: Annotated[int, Field(ge=2)] = 4
-    memory: Annotated[int, Field(ge=0)] = 100
-    seed: Annotated[int, Field(ge=0)] = 0
+    buckets: Annotated[int, Field(ge=2), Mark("programs", ("train",))] = 4
+    memory: Annotated[int, Field(ge=0, le=10_000)] = 100
+    seed: Seed = 0
 
 
 class Attribution(Requested, AnalysisSettings):
@@ -111,7 +112,7 @@ class Attribution(Requested, AnalysisSettings):
     )
     told: ClassVar[frozenset[str]] = frozenset({"residual_bound"})
     reads_dictionaries: ClassVar[bool] = True
-    top_groups: Annotated[int, Field(ge=1)] = 12
+    top_groups: Count = 12
     residual_bound: Annotated[float, Field(gt=0)] = 0.01
 
     @property

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from circuit.config.base import Frozen
+from circuit.config.base import Count, Frozen, Seed
 from circuit.config.feasibility import check_feasible
 
 SPECIAL_IDS = 10
@@ -34,8 +34,8 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 class Range(NamedTuple):
     """Whole numbers from ``lo`` to ``hi``, both included, drawn uniformly."""
 
-    lo: int
-    hi: int
+    lo: Annotated[int, Field(ge=0, le=1000, strict=True)]
+    hi: Annotated[int, Field(ge=0, le=1000, strict=True)]
 
     def __str__(self) -> str:
         return f"{self.lo}..{self.hi}" if self.lo < self.hi else str(self.lo)
@@ -52,9 +52,7 @@ def _as_range(value: Any) -> Any:
     return value
 
 
-Count = Annotated[int, Field(ge=1)]
 CountRange = Annotated[Range, BeforeValidator(_as_range)]
-Seed = Annotated[int, Field(ge=0)]
 
 
 class ProgramSettings(Frozen):
@@ -120,8 +118,8 @@ class BenchmarkSettings(Frozen):
         BenchmarkError: no benchmark can satisfy the settings.
     """
 
-    n_keys: Count
-    n_values: Count
+    n_keys: Annotated[int, Field(ge=1, le=1000)]
+    n_values: Annotated[int, Field(ge=1, le=100_000)]
     seed: Seed
     in_distribution: InDistributionSettings
     structural_ood: SplitSettings

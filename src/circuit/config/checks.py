@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from circuit.config.plan import Plan, RunPlan
     from circuit.config.study import StudySettings, WorkflowSettings
 
+_LEAST_PROBES = 8
 _TAKEN = ("train", "replay", "chords")
 _RULES = ("benchmark", "replay", "chords", "report", "measure", "compare", *KINDS)
 
@@ -38,6 +39,7 @@ def check_references(settings: WorkflowSettings, where: str) -> None:
     Raises:
         ConfigError: naming the field, what there is, and the nearest spelling.
     """
+    rules: dict[str, str] = {}
     for study_name, study in settings.studies.items():
         at = f"{where}: studies.{study_name}"
         if study_name in _RULES or study_name.startswith(("train_", "view_")):
@@ -50,6 +52,15 @@ def check_references(settings: WorkflowSettings, where: str) -> None:
         need(study.benchmark, settings.benchmarks, "benchmark", f"{at}.benchmark")
         need(study.focus, study.runs, "run", f"{at}.focus")
         for name, run in study.runs.items():
+            other = rules.setdefault(f"{study_name}_{name}", study_name)
+            if other != study_name:
+                raise ConfigError(
+                    what=f"run {name!r} and a run of study {other!r} make one rule's name, "
+                    f"train_{study_name}_{name}",
+                    where=f"{at}.runs.{name}",
+                    expected="names of study and run that joined by '_' name this run alone",
+                    do="rename the run or the study",
+                )
             need(run.recipe, settings.recipes, "recipe", f"{at}.runs.{name}.recipe")
             split = settings.recipes[run.recipe].train_split
             need(split, SPLITS, "split", f"{where}: recipes.{run.recipe}.train_split")
@@ -91,6 +102,14 @@ def check_choices(plan: Plan) -> None:
     benchmarks = plan.settings.benchmarks
     for (study, run_name), run in plan.runs.items():
         longest = benchmarks[run.benchmark].max_length
+        probes = benchmarks[run.benchmark].probes.programs_per_split
+        if probes < _LEAST_PROBES:
+            raise ConfigError(
+                what=f"{probes} probe events per split are too few to measure anything on",
+                where=f"benchmarks.{run.benchmark}.probes.programs_per_split",
+                expected=f"at least {_LEAST_PROBES}: one half chooses heads, the other confirms",
+                do="raise it",
+            )
         if run.recipe.model.context < longest:
             recipe = plan.study(study).runs[run_name].recipe
             raise ConfigError(
@@ -106,6 +125,14 @@ def check_choices(plan: Plan) -> None:
             for run_name in plan.runs_of(study, name):
                 run = plan.runs[study, run_name]
                 here = InRun(run, benchmarks[run.benchmark], settings.windows)
+                heads = run.recipe.model.n_layers * run.recipe.model.n_heads
+                if heads < analysis.least_heads:
+                    raise ConfigError(
+                        what=f"run {run_name!r} has {heads} heads, too few for {analysis.kind}",
+                        where=f"studies.{study}.analyses.{name}",
+                        expected=f"a model of at least {analysis.least_heads} heads",
+                        do="add layers or heads, or leave the run out of the analysis' runs",
+                    )
                 for found in choices:
                     if found.mark.what in _CHOICES:
                         _CHOICES[found.mark.what](found, here)
@@ -210,6 +237,27 @@ def _features(found: Found, at: InStudy) -> None:
         )
 
 
+def _within(found: Found, at: InStudy) -> None:
+    most = getattr(found.owner, found.mark.detail)
+    if found.value > most:
+        raise ConfigError(
+            what=f"{found.field} {found.value} is more than {found.mark.detail} {most}",
+            where=found.where,
+            expected=f"at most {most}",
+            do=f"lower {found.field}, or raise {found.mark.detail}",
+        )
+
+
+def _unlike(found: Found, at: InStudy) -> None:
+    if found.value == getattr(found.owner, found.mark.detail):
+        raise ConfigError(
+            what=f"{found.field} and {found.mark.detail} are both {found.value}",
+            where=found.where,
+            expected="two that differ, since they are compared",
+            do=f"change {found.field} or {found.mark.detail}",
+        )
+
+
 _NAMES: dict[str, Callable[[Found, InStudy], None]] = {
     "runs": _runs,
     "analysis": _analysis,
@@ -217,6 +265,8 @@ _NAMES: dict[str, Callable[[Found, InStudy], None]] = {
     "measured": _measured,
     "dictionary": _dictionary,
     "features": _features,
+    "within": _within,
+    "unlike": _unlike,
 }
 _LATER = ("measured", "features")
 
@@ -336,6 +386,33 @@ def _probe(found: Found, at: InRun, count: bool = False) -> None:
         )
 
 
+def _confirming(found: Found, at: InRun) -> None:
+    """Where nobody asked for a number, it is at most what there is."""
+    half = at.benchmark.probes.programs_per_split // 2
+    if found.value > half and found.field in found.owner.model_fields_set:
+        raise ConfigError(
+            what=f"{found.value} {found.field} are more than the {half} probe events that confirm",
+            where=found.where,
+            expected=f"2 to {half}, one half of the probe events",
+            do=f"lower {found.field}, or raise benchmarks.{at.run.benchmark}.probes",
+        )
+
+
+def _programs(found: Found, at: InRun) -> None:
+    trained = {"train": (at.run.recipe.train_split,)}
+    for setting in found.mark.detail:
+        named = trained.get(setting) or getattr(found.owner, setting)
+        for split in (named,) if isinstance(named, str) else named:
+            size, held = list(at.benchmark.sizes.items())[SPLITS.index(split)]
+            if found.value > held:
+                raise ConfigError(
+                    what=f"{found.field} {found.value} is more than the {held} programs of {split}",
+                    where=found.where,
+                    expected=f"at most {held}",
+                    do=f"lower {found.field}, or raise benchmarks.{at.run.benchmark}.{size}",
+                )
+
+
 _CHOICES: dict[str, Callable[[Found, InRun], None]] = {
     "window": _window,
     "step": _step,
@@ -349,4 +426,6 @@ _CHOICES: dict[str, Callable[[Found, InRun], None]] = {
     "groupings": _groupings,
     "probe": _probe,
     "probe_count": partial(_probe, count=True),
+    "confirming": _confirming,
+    "programs": _programs,
 }

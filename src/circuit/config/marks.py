@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
-
-from circuit.config.base import Name
+from circuit.config.base import Count, Name, StepNumber
 from circuit.config.benchmark import SplitName
 
 
@@ -30,7 +28,10 @@ class Mark:
     states at a stage. ``dictionary``: of features, which only some kinds read; ``features``: some
     of them. ``groupings``: of parameters, as lists of groups. ``probe``: the number of one of a
     split's probe events; ``probe_count``: of what there is at most one per probe event, and at
-    least ``detail``.
+    least ``detail``; ``confirming``: of events of the half that confirms. ``programs``: of programs
+    of each split that a setting in ``detail`` names (``train``: the run's training split).
+    ``within``: of something of which the setting ``detail`` says how much there is;
+    ``unlike``: another one than the setting ``detail``.
     """
 
     what: Literal[
@@ -51,14 +52,18 @@ class Mark:
         "groupings",
         "probe",
         "probe_count",
+        "confirming",
+        "programs",
+        "within",
+        "unlike",
     ]
     detail: Any = None
 
 
 Ref = partial(Mark, "analysis")
 Head = Annotated[str, Mark("head")]
-Rank = Annotated[int, Field(ge=1), Mark("rank")]
-Step = Annotated[int, Field(ge=0), Mark("step")]
+Rank = Annotated[Count, Mark("rank")]
+Step = Annotated[StepNumber, Mark("step")]
 FinalOrStep = Literal["final"] | Step
 Stage = Annotated[str, Mark("stage")]
 HeadScanName = Annotated[Name, Ref("head_scan")]

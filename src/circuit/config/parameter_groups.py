@@ -22,7 +22,7 @@ HEAD_ROLES = ("winner", "runner_up", "bottom")
 
 
 def check_lists(groupings: Mapping[str, Lists]) -> None:
-    """Refuse groupings that hide another one, or that hold nothing.
+    """Refuse groupings that hide another one.
 
     Raises:
         ValueError: for pydantic, which says in which settings.
@@ -30,19 +30,11 @@ def check_lists(groupings: Mapping[str, Lists]) -> None:
     for grouping, groups in groupings.items():
         if grouping in GROUPINGS:
             raise ValueError(f"grouping {grouping!r} is built in; give the list another name")
-        if not groups:
-            raise ValueError(f"grouping {grouping!r} has no groups; name at least one")
         if REST in groups:
             raise ValueError(
                 f"grouping {grouping!r} has a group {REST!r}, but that is what no other group "
                 "holds; give it another name"
             )
-        for group, selectors in groups.items():
-            if not selectors:
-                raise ValueError(
-                    f"group {group!r} of grouping {grouping!r} selects nothing; name parameter "
-                    "groups such as L1H2.q"
-                )
 
 
 def check_names(names: Iterable[str], groupings: Iterable[str]) -> None:

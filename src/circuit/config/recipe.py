@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
-from circuit.config.base import Frozen
+from circuit.config.base import Frozen, Listed, StepNumber
+
+TrainingSteps = Annotated[StepNumber, Field(ge=1)]
+MOST_CHECKPOINTS = 2000
 
 
 class ModelSettings(Frozen):
     """Architecture and initialisation of a GPT-2-style decoder."""
 
-    n_layers: Annotated[int, Field(ge=1)]
-    n_heads: Annotated[int, Field(ge=1)]
-    d_model: Annotated[int, Field(ge=1)]
-    d_ff: Annotated[int, Field(ge=1)]
-    context: Annotated[int, Field(ge=4)]
+    n_layers: Annotated[int, Field(ge=1, le=100)]
+    n_heads: Annotated[int, Field(ge=1, le=1000)]
+    d_model: Annotated[int, Field(ge=1, le=8192)]
+    d_ff: Annotated[int, Field(ge=1, le=32_768)]
+    context: Annotated[int, Field(ge=4, le=8192)]
     initialisation: Literal["torch_default", "gpt2"] = "torch_default"
 
     @model_validator(mode="after")
@@ -40,12 +43,12 @@ class OptimizerSettings(Frozen):
 
     kind: Literal["adamw", "sgd", "sgd_momentum"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)]
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: Annotated[tuple[float, float], Strict(False)] = (0.9, 0.95)
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     eps: Annotated[float, Field(gt=0)] = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Annotated[float, Field(gt=0)] | None = 1.0
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_steps: StepNumber = 0
 
     @model_validator(mode="after")
     def _betas_in_range(self) -> OptimizerSettings:
@@ -63,11 +66,11 @@ class RecipeSettings(Frozen):
 
     model: ModelSettings
     optimizer: OptimizerSettings
-    batch_size: Annotated[int, Field(ge=1)]
-    steps: Annotated[int, Field(ge=1)]
-    checkpoint_every: Annotated[int, Field(ge=1)]
-    early_checkpoints: tuple[int, ...] = ()
-    threads: Annotated[int, Field(ge=1)] = 1
+    batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    steps: TrainingSteps
+    checkpoint_every: TrainingSteps
+    early_checkpoints: Listed[StepNumber] = ()
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
     train_split: str = "train"
     replay_tolerance: Annotated[float, Field(ge=0)] | None = None
 
@@ -80,6 +83,13 @@ class RecipeSettings(Frozen):
         bad = [s for s in self.early_checkpoints if not 0 < s < self.steps]
         if bad:
             raise ValueError(f"early_checkpoints {bad} lie outside 1..{self.steps - 1}")
+        kept = self.steps // self.checkpoint_every + 1
+        if kept > MOST_CHECKPOINTS:
+            raise ValueError(
+                f"checkpoint_every {self.checkpoint_every} of {self.steps} steps keeps {kept} "
+                f"checkpoints, more than the {MOST_CHECKPOINTS} that can be planned; raise it, and "
+                "name single steps in early_checkpoints"
+            )
         return self
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import Field, StringConstraints
 
 from circuit.config.analysis import RoleName
-from circuit.config.base import Frozen, Name
+from circuit.config.base import Count, Frozen, Name, Several
 from circuit.config.marks import FinalOrStep, Mark, Ref, Stage
 from circuit.config.terms import SCALAR_UNITS
 
@@ -30,14 +30,12 @@ SubspaceName = Annotated[
 ]
 """A subspace of the residual stream; ``pca(stage, role)`` names the states it is fitted to."""
 
-FeatureNumber = Annotated[int, Field(ge=0)]
+FeatureNumber = Annotated[int, Field(ge=0, le=1_000_000)]
 FamilyName = Annotated[
     str, StringConstraints(pattern=rf"^[a-z_]+@({'|'.join(get_args(RoleName))})$")
 ]
 """Features of a dictionary by what they tell and where, such as ``answer@prediction``."""
-Features = Annotated[
-    FamilyName | Annotated[tuple[FeatureNumber, ...], Field(min_length=1)], Mark("features")
-]
+Features = Annotated[FamilyName | Several[FeatureNumber], Mark("features")]
 
 
 class ScalarSettings(Frozen):
@@ -65,7 +63,7 @@ class ScalarSettings(Frozen):
 
     scalar: ScalarName
     head: Annotated[str, Mark("scalar_head")] | None = None
-    rank: Annotated[int, Field(ge=1), Mark("scalar_rank")] | None = None
+    rank: Annotated[Count, Mark("scalar_rank")] | None = None
     basis: Literal["own", "source"] | FinalOrStep = "final"
     measure: Literal["scores", "probabilities"] = "scores"
     competitor: Literal["moving", "mean", "fixed_source", "fixed_target"] = "moving"

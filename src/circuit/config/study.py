@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from circuit.config.base import Frozen, Name
+from circuit.config.base import Frozen, Name, Seed, Steps
 from circuit.config.benchmark import BenchmarkSettings
 from circuit.config.checks import check_references
-from circuit.config.recipe import RecipeSettings
+from circuit.config.recipe import RecipeSettings, TrainingSteps
 from circuit.config.registry import KINDS, Analysis
 from circuit.errors import BenchmarkError, ConfigError, nearest
 
@@ -20,14 +21,14 @@ class RunSettings(Frozen):
     """One training run of a study: a recipe and a seed; ``steps`` cuts the recipe short."""
 
     recipe: Name
-    seed: Annotated[int, Field(ge=0)]
-    steps: Annotated[int, Field(ge=1)] | None = None
+    seed: Seed
+    steps: TrainingSteps | None = None
 
 
 class ReplaySettings(Frozen):
     """How replays are cut into jobs: segments (checkpoint to checkpoint) per job."""
 
-    segments_per_job: Annotated[int, Field(ge=1)] = 4
+    segments_per_job: Annotated[int, Field(ge=1, le=10_000)] = 4
 
 
 class StudySettings(Frozen):
@@ -35,9 +36,9 @@ class StudySettings(Frozen):
 
     title: str
     benchmark: Name
-    runs: dict[Name, RunSettings]
+    runs: Annotated[dict[Name, RunSettings], Field(min_length=1)]
     focus: Name
-    windows: dict[Name, tuple[int, int]] = Field(default_factory=dict)
+    windows: dict[Name, Steps] = Field(default_factory=dict)
     replay: ReplaySettings = ReplaySettings()
     analyses: dict[Name, Analysis]
 
@@ -47,7 +48,7 @@ class WorkflowSettings(Frozen):
 
     benchmarks: dict[Name, BenchmarkSettings]
     recipes: dict[Name, RecipeSettings]
-    studies: dict[Name, StudySettings]
+    studies: Annotated[dict[Name, StudySettings], Field(min_length=1)]
 
 
 def load_settings(source: Path | str | dict[str, Any]) -> WorkflowSettings:
@@ -60,7 +61,7 @@ def load_settings(source: Path | str | dict[str, Any]) -> WorkflowSettings:
             named), a value is out of range, or a reference leads nowhere.
     """
     where = "configuration" if isinstance(source, dict) else str(source)
-    data = source if isinstance(source, dict) else _read_yaml(Path(source))
+    data = source if isinstance(source, dict) else read_yaml(Path(source))
     # Keys that start with x- hold YAML anchors for other blocks to use.
     data = {key: value for key, value in data.items() if not str(key).startswith("x-")}
     data["recipes"] = _inherit(_block(data.get("recipes"), f"{where}: recipes"), where)
@@ -68,7 +69,7 @@ def load_settings(source: Path | str | dict[str, Any]) -> WorkflowSettings:
     try:
         settings = WorkflowSettings.model_validate(data)
     except ValidationError as error:
-        raise _first_error(error, where) from None
+        raise _first_error(error, data, where) from None
     check_references(settings, where)
     return settings
 
@@ -101,9 +102,47 @@ def _check_benchmarks(benchmarks: dict[str, Any], where: str) -> None:
             pass  # reported with its full path by the validation of the whole
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+class _Unclear(yaml.YAMLError):
+    """What YAML reads as something else than what stands there."""
+
+
+class _Strict(yaml.SafeLoader):
+    """Refuses keys given twice, the first of which would be lost, and numbers of another base."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in lines:
+                    both = f"in lines {lines[key.value]} and {line}"
+                    raise _Unclear(f"key {key.value!r} is given twice, {both}")
+                lines[key.value] = line
+        return node
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        if node.tag.endswith((":int", ":float")) and not _DECIMAL.fullmatch(node.value):
+            read = self.construct_object(node)
+            line = node.start_mark.line + 1
+            raise _Unclear(f"{node.value} in line {line} would be read as {read}")
+        return node
+
+
+_EXPONENT = re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+")
+_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)?(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A configuration file as YAML, in which nothing is read as something else.
+
+    Raises:
+        ConfigError: the file is missing, no YAML or empty, gives a key twice or a number in another
+            base than ten.
+    """
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.load(path.read_text(encoding="utf-8"), _Strict)
     except FileNotFoundError:
         raise ConfigError(
             what="configuration file is missing",
@@ -111,7 +150,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             expected="a YAML file with benchmarks, recipes and studies",
             do="restore it or name another with --configfile",
         ) from None
-    except yaml.YAMLError as error:
+    except _Unclear as error:
+        raise ConfigError(
+            what=str(error),
+            where=str(path),
+            expected="every key once in its block, and numbers in plain decimals",
+            do="correct the line named",
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(
             what=f"configuration is not valid YAML ({' '.join(str(error).split())})",
             where=str(path),
@@ -159,15 +205,19 @@ def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _first_error(error: ValidationError, where: str) -> ConfigError:
+def _first_error(error: ValidationError, data: dict[str, Any], where: str) -> ConfigError:
     """One clear message for the first thing that is wrong (the rest often follow from it)."""
-    first = error.errors(include_url=False)[0]
+    first, *others = error.errors(include_url=False)
+    if _of_another_type(first):
+        # Where several types are possible, what is told is how it fails the one that it is nearest.
+        beside = [e for e in others if e["loc"][: len(first["loc"]) - 1] == first["loc"][:-1]]
+        first = max([first, *beside], key=lambda e: (not _of_another_type(e), len(e["loc"])))
     cause = (first.get("ctx") or {}).get("error")
     if isinstance(cause, ConfigError):
         return cause
-    path = [str(part) for part in first["loc"] if part != "[key]"]
-    if path[:1] == ["studies"] and path[2:3] == ["analyses"]:
-        del path[4:5]  # an analysis' kind, which the file does not nest by
+    path = _path(first["loc"], data)
+    if first["type"] == "missing":
+        path.append(str(first["loc"][-1]))
     at = ": ".join(filter(None, [where, ".".join(path)]))
     if first["type"] == "too_short" and first["ctx"]["min_length"] == 1:
         return ConfigError(
@@ -185,6 +235,21 @@ def _first_error(error: ValidationError, where: str) -> ConfigError:
     )
 
 
+def _of_another_type(error: Any) -> bool:
+    return str(error["type"]).endswith(("_type", "literal_error"))
+
+
+def _path(loc: tuple[int | str, ...], data: Any) -> list[str]:
+    """The part of a place that stands in the file, without the names of the types tried there."""
+    path = []
+    for part in loc:
+        places = range(len(data)) if isinstance(data, list) else data
+        if isinstance(places, dict | range) and part in places:
+            path.append(str(part))
+            data = data[part]
+    return path
+
+
 def _message(first: Any) -> str:
     """What is wrong, with the value that was given where it is short."""
     given, context = first.get("input"), first.get("ctx") or {}
@@ -195,4 +260,6 @@ def _message(first: Any) -> str:
         hint = f"did you mean {guess!r}? " if guess else ""
         return f"unknown kind {context['tag']!r}; {hint}valid kinds: {', '.join(KINDS)}"
     message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "float_type" and _EXPONENT.fullmatch(str(given)):
+        message += "; YAML needs a point and a sign in such a number: 1.0e-3"
     return message + ("" if isinstance(given, dict | BaseModel) else f" (given: {given!r})")

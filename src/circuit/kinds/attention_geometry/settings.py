@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
+from circuit.config.base import Count
 from circuit.config.benchmark import SplitName
 from circuit.config.marks import Head, HeadScanName, Rank
 
@@ -26,4 +27,4 @@ class Settings(AnalysisSettings):
     head: Head = "winner"
     pictures: Annotated[int, Field(ge=1, le=12)] = 4
     directions: Rank = 3
-    tokens: Annotated[int, Field(ge=1)] = 5
+    tokens: Count = 5

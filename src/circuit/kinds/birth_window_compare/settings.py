@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import ClassVar, Literal
 
 from circuit.config.analysis import AnalysisSettings, CheckpointWindow, RoleName, Study
+from circuit.config.base import Seed, Several
 from circuit.config.benchmark import SplitName
 from circuit.config.names import need
 
@@ -29,10 +28,10 @@ class Settings(AnalysisSettings):
     kind: Literal["birth_window_compare"]
     window: CheckpointWindow
     split: SplitName = "validation_iid"
-    roles: tuple[RoleName, ...] = ("prediction", "support_value", "causal_prefix")
-    groups: tuple[Grouping, ...] = ("module", "head", "head_projection")
+    roles: Several[RoleName] = ("prediction", "support_value", "causal_prefix")
+    groups: Several[Grouping] = ("module", "head", "head_projection")
     grouping: Grouping = "head"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     def check(self, study: Study, where: str) -> None:
         """What is told is measured."""

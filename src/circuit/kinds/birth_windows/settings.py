@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
-from circuit.config.marks import MeasuredSplit, SweepName
+from circuit.config.base import Seed
+from circuit.config.marks import Mark, MeasuredSplit, SweepName
 
 
 class Settings(AnalysisSettings):
@@ -30,8 +31,8 @@ class Settings(AnalysisSettings):
     kind: Literal["birth_windows"]
     sweep: SweepName
     split: MeasuredSplit = "validation_iid"
-    heldout_split: MeasuredSplit = "heldout_pairs"
+    heldout_split: Annotated[MeasuredSplit, Mark("unlike", "split")] = "heldout_pairs"
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     stable_rank_correlation: Annotated[float, Field(gt=0, le=1)] = 0.8
-    bootstrap: Annotated[int, Field(ge=20)] = 200
-    seed: Annotated[int, Field(ge=0)] = 0
+    bootstrap: Annotated[int, Field(ge=20, le=10_000)] = 200
+    seed: Seed = 0

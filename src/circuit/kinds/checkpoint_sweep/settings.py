@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
+from circuit.config.base import Several
 from circuit.config.benchmark import SplitName
 from circuit.config.marks import FinalOrStep, Mark
 
@@ -24,11 +25,11 @@ class Settings(AnalysisSettings):
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "stages", "components")
     kind: Literal["checkpoint_sweep"]
-    splits: tuple[SplitName, ...] = ("validation_iid", "heldout_pairs")
+    splits: Several[SplitName] = ("validation_iid", "heldout_pairs")
     best_by: Annotated[SplitName, Mark("measured")] = "heldout_pairs"
-    programs: Annotated[int, Field(ge=4)] = 256
+    programs: Annotated[int, Field(ge=4), Mark("programs", ("splits",))] = 256
     birth_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.25, 0.5, 0.75, 0.9)
+    thresholds: Several[Annotated[float, Field(gt=0, lt=1)]] = (0.25, 0.5, 0.75, 0.9)
     probe_ridge: Annotated[float, Field(gt=0)] = 1.0
     reference: FinalOrStep = "final"
     ablation: Literal["zero", "mean"] = "mean"

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings, CheckpointWindow
-from circuit.config.base import Name
+from circuit.config.base import Name, Seed
 from circuit.config.benchmark import SplitName
 from circuit.config.marks import HeadScanName, Mark
 from circuit.config.scalar import ScalarSettings
@@ -22,5 +22,5 @@ class Settings(AnalysisSettings):
     outcomes: Annotated[dict[Name, ScalarSettings], Field(min_length=1)]
     routes: Annotated[dict[Name, ScalarSettings], Field(min_length=1)]
     split: SplitName = "validation_iid"
-    folds: Annotated[int, Field(ge=2), Mark("probe_count", 2)] = 5
-    seed: Annotated[int, Field(ge=0)] = 0
+    folds: Annotated[int, Field(ge=2, le=10_000), Mark("probe_count", 2)] = 5
+    seed: Seed = 0

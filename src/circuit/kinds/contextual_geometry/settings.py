@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings, StateRole
+from circuit.config.base import Seed, Several
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import HeadScanName, Rank
+from circuit.config.marks import HeadScanName, Mark, Rank
 
 
 class Settings(AnalysisSettings):
@@ -24,13 +25,13 @@ class Settings(AnalysisSettings):
     kind: Literal["contextual_geometry"]
     heads: HeadScanName
     split: SplitName = "validation_iid"
-    programs: Annotated[int, Field(ge=4)] = 256
-    roles: Annotated[tuple[StateRole, ...], Field(min_length=1)] = ("prediction", "support_value")
-    groups: Annotated[tuple[Literal["query_key", "answer"], ...], Field(min_length=1)] = (
+    programs: Annotated[int, Field(ge=4), Mark("programs", ("split",))] = 256
+    roles: Several[StateRole] = ("prediction", "support_value")
+    groups: Several[Literal["query_key", "answer"]] = (
         "query_key",
         "answer",
     )
     rank: Rank = 4
-    draws: Annotated[int, Field(ge=2)] = 20
+    draws: Annotated[int, Field(ge=2, le=10_000)] = 20
     shrinkage: Annotated[float, Field(gt=0)] = 0.01
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0

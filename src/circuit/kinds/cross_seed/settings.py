@@ -2,10 +2,8 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
-
 from circuit.config.analysis import AnalysisSettings, Study
-from circuit.config.base import Name
+from circuit.config.base import Name, Seed
 from circuit.config.marks import HeadScanName, Ref, SweepName
 from circuit.config.names import need
 
@@ -22,7 +20,7 @@ class Settings(AnalysisSettings):
     scan: HeadScanName
     attribution: Annotated[Name, Ref("update_attribution")]
     scalar: Name
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     def check(self, study: Study, where: str) -> None:
         """The scalar is one that the attribution attributes."""

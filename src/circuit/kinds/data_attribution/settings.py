@@ -7,6 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.attribution import Attribution, RequestedOfData
+from circuit.config.base import Several
+from circuit.config.marks import Mark
 
 
 class Settings(RequestedOfData, Attribution):
@@ -20,7 +22,5 @@ class Settings(RequestedOfData, Attribution):
     tables: ClassVar[tuple[str, ...]] = (*Attribution.tables, "first_order", "removal")
     job_memory_mb: ClassVar[int] = 4000
     kind: Literal["data_attribution"]
-    programs: Annotated[int, Field(ge=8)] = 256
-    removal_shares: Annotated[
-        tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)
-    ] = (0.01, 0.1, 1.0)
+    programs: Annotated[int, Field(ge=8), Mark("programs", ("train",))] = 256
+    removal_shares: Several[Annotated[float, Field(gt=0, le=1)]] = (0.01, 0.1, 1.0)

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import field_validator
 
 from circuit.config.analysis import AnalysisSettings
+from circuit.config.base import Several
 from circuit.config.benchmark import SplitName
 
 
@@ -21,7 +22,7 @@ class Settings(AnalysisSettings):
     job_minutes: ClassVar[int] = 20
     torch: ClassVar[bool] = False
     kind: Literal["dataset_geometry"]
-    splits: tuple[SplitName, ...] = (
+    splits: Several[SplitName] = (
         "train",
         "validation_iid",
         "test_iid",
@@ -35,6 +36,4 @@ class Settings(AnalysisSettings):
     def _compared(cls, splits: tuple[SplitName, ...]) -> tuple[SplitName, ...]:
         if "train" not in splits:
             raise ValueError("train is missing, which the other splits are compared with")
-        if len(set(splits)) < len(splits):
-            raise ValueError("a split is named twice")
         return splits

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
+from circuit.config.base import Seed
 from circuit.config.marks import HeadScanName, Rank
 
 
@@ -21,5 +22,5 @@ class Settings(AnalysisSettings):
     heads: HeadScanName
     rank: Rank = 4
     variance: Annotated[float, Field(gt=0, le=1)] = 0.9
-    draws: Annotated[int, Field(ge=20)] = 200
-    seed: Annotated[int, Field(ge=0)] = 0
+    draws: Annotated[int, Field(ge=20, le=10_000)] = 200
+    seed: Seed = 0

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from circuit.config.analysis import AnalysisSettings
-from circuit.config.base import Name
+from circuit.config.base import Listed, Name, Seed, Several
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import FinalOrStep, HeadScanName
+from circuit.config.marks import FinalOrStep, HeadScanName, Mark
 from circuit.config.parameter_groups import check_names
 from circuit.config.scalar import ScalarSettings
 
@@ -30,15 +30,15 @@ class Settings(AnalysisSettings):
     job_memory_mb: ClassVar[int] = 3000
     kind: Literal["example_gradients"]
     heads: HeadScanName
-    checkpoints: Annotated[tuple[FinalOrStep, ...], Field(min_length=1)] = ("final",)
-    splits: Annotated[tuple[SplitName, ...], Field(min_length=1)] = ("train", "heldout_pairs")
-    reads: Annotated[int, Field(ge=8)] = 256
+    checkpoints: Several[FinalOrStep] = ("final",)
+    splits: Several[SplitName] = ("train", "heldout_pairs")
+    reads: Annotated[int, Field(ge=8), Mark("programs", ("splits",))] = 256
     routes: Annotated[dict[Name, ScalarSettings], Field(min_length=2, max_length=2)]
     route_split: SplitName = "validation_iid"
     grouping: str = "module"
-    groups: tuple[str, ...] = ()
-    memory_mb: Annotated[int, Field(ge=16)] = 512
-    seed: Annotated[int, Field(ge=0)] = 0
+    groups: Listed[str] = ()
+    memory_mb: Annotated[int, Field(ge=16, le=1_000_000)] = 512
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _routes_are_measured_elsewhere(self) -> Settings:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from circuit.config.analysis import AnalysisSettings, Study
-from circuit.config.base import Name
+from circuit.config.base import Listed, Name, Seed, differ
 from circuit.config.marks import HeadScanName, Ref
 from circuit.errors import ConfigError
 
@@ -34,8 +34,13 @@ class Settings(AnalysisSettings):
         "qk_separation", "qk_separation_rank", "support_attention", "ov_value_margin"
     ] = "qk_separation"
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.25
-    other_thresholds: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.15, 0.4)
-    seed: Annotated[int, Field(ge=0)] = 0
+    other_thresholds: Listed[Annotated[float, Field(gt=0, le=1)]] = (0.15, 0.4)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _thresholds_differ(self) -> Settings:
+        differ((self.threshold, *self.other_thresholds))
+        return self
 
     def check(self, study: Study, where: str) -> None:
         """The routes whose births are foretold are those with features, on other events."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from circuit.config.analysis import AnalysisSettings
+from circuit.config.base import Several
 from circuit.config.benchmark import SplitName
 from circuit.config.marks import FinalOrStep, MeasuredSplit, SweepName
 
@@ -16,7 +17,7 @@ class Settings(AnalysisSettings):
     checkpoint: Literal["best"] | FinalOrStep = "best"
     sweep: SweepName
     best_by: MeasuredSplit = "heldout_pairs"
-    splits: tuple[SplitName, ...] = (
+    splits: Several[SplitName] = (
         "validation_iid",
         "test_iid",
         "heldout_pairs",

@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from circuit.config.analysis import AnalysisSettings, RoleName
-from circuit.config.base import Name
+from circuit.config.base import Name, Seed, Several
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import HeadScanName, Rank
+from circuit.config.marks import HeadScanName, Mark, Rank
 from circuit.config.scalar import ScalarSettings
 
 
@@ -26,10 +26,10 @@ class Settings(AnalysisSettings):
     heads: HeadScanName
     writes: Annotated[dict[Name, ScalarSettings], Field(min_length=1)]
     split: SplitName = "test_iid"
-    roles: Annotated[tuple[RoleName, ...], Field(min_length=1)] = ("prediction", "support_value")
+    roles: Several[RoleName] = ("prediction", "support_value")
     rank: Rank = 4
-    programs: Annotated[int, Field(ge=2)] = 128
-    seed: Annotated[int, Field(ge=0)] = 0
+    programs: Annotated[int, Field(ge=2), Mark("programs", ("split",))] = 128
+    seed: Seed = 0
 
     @field_validator("writes")
     @classmethod

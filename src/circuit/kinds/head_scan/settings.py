@@ -18,6 +18,7 @@ class Settings(AnalysisSettings):
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "events")
     records: ClassVar[tuple[str, ...]] = ("heads",)
+    least_heads: ClassVar[int] = 3
     kind: Literal["head_scan"]
     split: SplitName = "validation_iid"
     rank: Rank = 4

@@ -18,7 +18,7 @@ class Settings(AnalysisSettings):
     job_minutes: ClassVar[int] = 10
     kind: Literal["optimizer_trace"]
     window: Window
-    top_parameters: Annotated[int, Field(ge=0)] = 5
+    top_parameters: Annotated[int, Field(ge=0, le=10_000)] = 5
 
     @property
     def replays(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
+from circuit.config.base import Several
 from circuit.config.benchmark import SplitName
 from circuit.config.marks import FinalOrStep
 
@@ -23,6 +24,6 @@ class Settings(AnalysisSettings):
     job_memory_mb: ClassVar[int] = 4000
     kind: Literal["path_logits"]
     split: SplitName = "validation_iid"
-    second_order: Annotated[tuple[FinalOrStep, ...], Field(min_length=1)] = ("final",)
-    top: Annotated[int, Field(ge=2)] = 6
+    second_order: Several[FinalOrStep] = ("final",)
+    top: Annotated[int, Field(ge=2, le=10_000)] = 6
     ablation: Literal["zero", "mean"] = "mean"

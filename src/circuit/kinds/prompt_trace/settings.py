@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
+from circuit.config.base import Count
 from circuit.config.benchmark import SplitName
 from circuit.config.marks import FinalOrStep, Mark
 
@@ -32,4 +33,4 @@ class Settings(AnalysisSettings):
     split: SplitName = "validation_iid"
     event: Annotated[int, Field(ge=0), Mark("probe")] = 0
     checkpoint: FinalOrStep = "final"
-    top: Annotated[int, Field(ge=1)] = 5
+    top: Count = 5

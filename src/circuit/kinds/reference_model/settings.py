@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
-from circuit.config.marks import MeasuredSplit, SweepName
+from circuit.config.marks import Mark, MeasuredSplit, SweepName
 
 
 class Settings(AnalysisSettings):
@@ -24,5 +24,5 @@ class Settings(AnalysisSettings):
     kind: Literal["reference_model"]
     sweep: SweepName
     validation_split: MeasuredSplit = "validation_iid"
-    heldout_split: MeasuredSplit = "heldout_pairs"
+    heldout_split: Annotated[MeasuredSplit, Mark("unlike", "validation_split")] = "heldout_pairs"
     floor: Annotated[float, Field(ge=0, le=1)] = 0.9

@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings, CheckpointWindow
-from circuit.config.base import Name
+from circuit.config.base import Name, Seed
 from circuit.config.benchmark import SplitName
+from circuit.config.marks import Mark
 from circuit.config.scalar import Route
 
 
@@ -25,7 +26,7 @@ class Settings(AnalysisSettings):
     window: CheckpointWindow
     routes: Annotated[dict[Name, Route], Field(min_length=1)]
     split: SplitName = "validation_iid"
-    train_programs: Annotated[int, Field(ge=2)] = 128
-    chunks: Annotated[int, Field(ge=2)] = 8
-    checkpoints: Annotated[int, Field(ge=2)] = 4
-    seed: Annotated[int, Field(ge=0)] = 0
+    train_programs: Annotated[int, Field(ge=2), Mark("programs", ("train", "split"))] = 128
+    chunks: Annotated[int, Field(ge=2), Mark("within", "train_programs")] = 8
+    checkpoints: Annotated[int, Field(ge=2, le=10_000)] = 4
+    seed: Seed = 0

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from circuit.config.analysis import AnalysisSettings
+from circuit.config.base import Seed, Several
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import Step
+from circuit.config.marks import Mark, Step
 from circuit.config.scalar import EVERY, Route
 
 
@@ -24,12 +25,12 @@ class Settings(AnalysisSettings):
 
     job_memory_mb: ClassVar[int] = 2000
     kind: Literal["route_features"]
-    cutoffs: Annotated[tuple[Step, ...], Field(min_length=1)]
+    cutoffs: Several[Step]
     route: Route
     split: SplitName = "test_iid"
-    train_programs: Annotated[int, Field(ge=2)] = 256
-    chunks: Annotated[int, Field(ge=2)] = 8
-    seed: Annotated[int, Field(ge=0)] = 0
+    train_programs: Annotated[int, Field(ge=2), Mark("programs", ("train",))] = 256
+    chunks: Annotated[int, Field(ge=2), Mark("within", "train_programs")] = 8
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _candidates_known_early(self) -> Settings:

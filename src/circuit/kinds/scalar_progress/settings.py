@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
+from circuit.config.base import Count, Seed
 from circuit.config.benchmark import SplitName
 from circuit.config.marks import HeadScanName
 
@@ -29,8 +30,8 @@ class Settings(AnalysisSettings):
     heads: HeadScanName
     split: SplitName = "test_iid"
     competitor: Literal["fixed_source", "fixed_target"] = "fixed_source"
-    shuffles: Annotated[int, Field(ge=1)] = 8
+    shuffles: Count = 8
     follows: Annotated[float, Field(ge=0, lt=1)] = 0.5
     shuffled: Annotated[float, Field(gt=0, lt=1)] = 0.2
     elsewhere: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0

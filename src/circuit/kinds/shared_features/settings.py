@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings, StateRole
+from circuit.config.base import Count, Seed, Several
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import Stage, Step
+from circuit.config.marks import Mark, Stage, Step
 
 
 class Settings(AnalysisSettings):
@@ -29,22 +30,22 @@ class Settings(AnalysisSettings):
     kind: Literal["shared_features"]
     stage: Stage
     split: SplitName = "train"
-    programs: Annotated[int, Field(ge=4)] = 256
+    programs: Annotated[int, Field(ge=4), Mark("programs", ("split",))] = 256
     first: Step = 0
-    size: Annotated[int, Field(ge=2)] = 256
+    size: Annotated[int, Field(ge=2, le=65_536)] = 256
     sparsity: Annotated[float, Field(ge=0)] = 0.1
-    steps: Annotated[int, Field(ge=1)] = 3000
-    batch_size: Annotated[int, Field(ge=1)] = 256
+    steps: Count = 3000
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     least_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
-    roles: Annotated[tuple[StateRole, ...], Field(min_length=1)] = ("prediction", "support_value")
-    groups: Annotated[tuple[Literal["query_key", "answer"], ...], Field(min_length=1)] = (
+    roles: Several[StateRole] = ("prediction", "support_value")
+    groups: Several[Literal["query_key", "answer"]] = (
         "query_key",
         "answer",
     )
-    family: Annotated[int, Field(ge=1)] = 4
-    draws: Annotated[int, Field(ge=2)] = 20
-    seed: Annotated[int, Field(ge=0)] = 0
+    family: Annotated[int, Field(ge=1), Mark("within", "size")] = 4
+    draws: Annotated[int, Field(ge=2, le=10_000)] = 20
+    seed: Seed = 0
 
     @property
     def family_names(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings, CheckpointWindow
+from circuit.config.base import Seed
 from circuit.config.marks import HeadScanName, Rank
 
 
@@ -20,5 +21,5 @@ class Settings(AnalysisSettings):
     heads: HeadScanName
     window: CheckpointWindow
     top: Rank = 4
-    draws: Annotated[int, Field(ge=20)] = 40
-    seed: Annotated[int, Field(ge=0)] = 0
+    draws: Annotated[int, Field(ge=20, le=10_000)] = 40
+    seed: Seed = 0

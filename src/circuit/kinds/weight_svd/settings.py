@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings
-from circuit.config.base import Name
+from circuit.config.base import Name, Seed
 from circuit.config.marks import Rank, Ref
 
 
@@ -22,6 +22,6 @@ class Settings(AnalysisSettings):
     kind: Literal["weight_svd"]
     births: Annotated[Name, Ref("birth_windows")]
     top: Rank = 4
-    baseline_draws: Annotated[int, Field(ge=2)] = 20
-    shifts: Annotated[int, Field(ge=20)] = 200
-    seed: Annotated[int, Field(ge=0)] = 0
+    baseline_draws: Annotated[int, Field(ge=2, le=10_000)] = 20
+    shifts: Annotated[int, Field(ge=20, le=10_000)] = 200
+    seed: Seed = 0

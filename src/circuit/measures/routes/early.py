@@ -107,7 +107,7 @@ def run_features(
     recipe = record.manifest.recipe
     batches = run_batches(record, recipe.train_split, settings)
     parts = []
-    for step in sorted(set(settings.cutoffs)):
+    for step in sorted(settings.cutoffs):
         theta = known_until(record.theta, step)
         # The run's last step is the last that is known: a scalar's `final` basis is that of today.
         context = ScalarContext(*measured, {}, theta, (step, step), step)
