@@ -11,11 +11,7 @@ for _run in PLAN.runs.values():
         input:
             **({**_host.files, **_states} if _host else _run.data),
         output:
-            **(
-                _run.files
-                if _host
-                else {name: update(file) for name, file in {**_run.files, **_states}.items()}
-            ),
+            **_run.files if _host else {n: update(f) for n, f in {**_run.files, **_states}.items()},
         log:
             f"logs/train/{_run.study}/{_run.name}.log",
         benchmark:
