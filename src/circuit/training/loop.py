@@ -65,18 +65,18 @@ def train(
     """
     work.mkdir(parents=True, exist_ok=True)
     steps = trajectory.recipe.checkpoint_steps
-    ledger = _sound(work, steps)
+    ledger, stretches = _sound(work, steps), [*pairwise((0, *steps))]
     bar = tqdm(
         total=steps[-1],
+        initial=sum(step - start for start, step in stretches if str(step) in ledger),
         unit="step",
         desc=f"train {trajectory.identity[:8]}",
         disable=not progress,
         mininterval=0.5 if sys.stderr.isatty() else 15,
     )
     state = initial_state(trajectory.decoder, trajectory.recipe, trajectory.seed)
-    for start, step in pairwise((0, *steps)):
+    for start, step in stretches:
         if str(step) in ledger:
-            bar.update(step - start)
             continue
         if state.step != start:
             entry = ledger[str(start)]["checkpoint"]
