@@ -158,6 +158,14 @@ def test_routes_with_one_gradient_have_no_growth_of_their_own():
     np.testing.assert_allclose(growth_with_others(gradients), expected, atol=1e-12)
 
 
+def test_the_unit_of_a_route_does_not_matter():
+    generator = torch.Generator().manual_seed(0)
+    gradients = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    units = torch.tensor([1.0, 3e-7, 2e9], dtype=torch.float64)
+    expected = growth_with_others(gradients) * np.outer(units, 1 / units)
+    np.testing.assert_allclose(growth_with_others(gradients * units[:, None]), expected, rtol=1e-9)
+
+
 def test_resamples_of_chunks_are_steps_on_those_chunks(growing, untrained, batches):
     """With D and the clip held, a draw's growth is ⟨∇S, a ⊙ ĝ⟩ of the drawn programs."""
     gradients, update, heads, _ = growing

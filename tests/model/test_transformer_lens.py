@@ -7,6 +7,7 @@ patterns by role, direct logit attribution per head, and the logit lens after ev
 
 import importlib.util
 
+import pandas as pd
 import pytest
 import torch
 from tiny_run import finish, tiny_recipe, tiny_trajectory
@@ -156,7 +157,8 @@ def test_attention_by_role_is_that_of_their_patterns(trained, lens, events, plan
         1,
         1,
     )
-    rows = found.rows[(found.rows["step"] == STEPS) & (found.rows["measure"] == "attention_mass")]
+    which = {"step": STEPS, "measure": "attention_mass", "quantity": "level", "against": ""}
+    rows = found.rows[(found.rows[list(which)] == pd.Series(which)).all(axis=1)]
     at = rows.set_index(["head", "role"])["mean"]
     here = torch.arange(len(events)), events.prediction
     for layer in range(decoder.settings.n_layers):

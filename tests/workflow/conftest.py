@@ -33,14 +33,10 @@ def fresh(tmp_path: Path) -> Callable[..., Tree]:
 
 @pytest.fixture(scope="session")
 def snapshot() -> Callable[[Path], dict[str, bytes]]:
-    """Contents of all files below a folder but for those that say how long they took to make."""
+    """Contents of all files below a folder."""
 
     def take(folder: Path) -> dict[str, bytes]:
         files = [file for file in folder.rglob("*") if file.is_file()]
-        return {
-            file.relative_to(folder).as_posix(): file.read_bytes()
-            for file in files
-            if not file.name.startswith(("report.", "measured."))
-        }
+        return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
     return take

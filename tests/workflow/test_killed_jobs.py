@@ -45,7 +45,8 @@ def untrained(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """A benchmark and nothing else, under a recipe long enough to be killed in between."""
     tree = finished.copy(tmp_path_factory.mktemp("untrained") / "tree")
     tree.configure(LONG)
-    shutil.rmtree(tree.path("results"))
+    for folder in ("results", "logs"):
+        shutil.rmtree(tree.path(folder))
     return tree
 
 
@@ -247,3 +248,22 @@ def test_an_interrupted_call_needs_no_unlocking(
     assert kill(tree, MANIFEST, checkpoints_in_work(5), how=signal.SIGINT)
     tree.run(MANIFEST)
     assert_trained_alike(tree, trained)
+
+
+@pytest.mark.slow
+def test_a_study_killed_again_and_again_ends_with_the_same_bytes(
+    finished: Tree,
+    fresh: Callable[..., Tree],
+    snapshot: Callable[[Path], dict[str, bytes]],
+) -> None:
+    """From nothing, killed ten times at any moment: every file of it, reports and figures too."""
+    tree, draw = fresh(), random.Random(0)
+    for _ in range(10):
+        assert kill(tree, "quickstart", lambda _: True, delay=draw.uniform(4, 16))
+        assert tree.call("--unlock").returncode == 0
+    tree.run("quickstart", cores=2, timeout=900)
+    for folder in ("data", "results"):
+        again, before = snapshot(tree.path(folder)), snapshot(finished.path(folder))
+        assert again.keys() == before.keys()
+        assert [name for name in before if again[name] != before[name]] == []
+    assert tree.planned() == {}

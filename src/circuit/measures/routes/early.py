@@ -292,15 +292,18 @@ def growth_with_others(gradients: Float[Tensor, "S P"]) -> Float[np.ndarray, "S 
     """W with ⟨∇S_h, P_h Δ⟩ = Σ_k W_hk ⟨∇S_k, Δ⟩ for every Δ; W_hh = 0.
 
     P_h projects onto the span of all gradients but that of h: row h holds the coefficients of its
-    least squares on the others.
+    least squares on the others, which are taken of unit length, so that no route counts for less
+    because its unit is large.
     """
-    gram = (gradients @ gradients.T).double().numpy()
-    found = np.zeros_like(gram)
+    length = torch.linalg.vector_norm(gradients.double(), dim=1)
+    unit = gradients.double() / torch.where(length > 0, length, 1)[:, None]
+    gram, found = (unit @ unit.T).numpy(), np.zeros((len(unit), len(unit)))
     for h in range(len(gram)):
         others = np.delete(np.arange(len(gram)), h)
         inner = gram[np.ix_(others, others)]
         found[h, others] = gram[h, others] @ np.linalg.pinv(inner, _RANK_TOLERANCE, hermitian=True)
-    return found
+    size = length.numpy()
+    return found * size[:, None] / np.where(size > 0, size, 1)
 
 
 def own_norms(layout: Layout, update: NextUpdate, heads: Sequence[str]) -> Float[np.ndarray, " H"]:
