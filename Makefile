@@ -14,6 +14,8 @@ CORES  ?= 2
 BIN   := $(abspath $(VENV))/bin
 LOCK  := envs/requirements.lock
 STAMP := $(VENV)/.installed
+TEST_LOCK  := envs/test.lock
+TEST_STAMP := $(VENV)/.installed-test
 ORACLE := envs/transformer_lens.lock
 ORACLE_STAMP := $(VENV)/.installed-transformer-lens
 PIP   := $(BIN)/python -m pip --disable-pip-version-check
@@ -35,7 +37,12 @@ $(STAMP): $(LOCK) pyproject.toml
 	$(PIP) install --quiet --no-deps --editable .
 	touch $@
 
-## make setup      the environment, from exact versions
+# Checkers, test tools and oracles come on top, where something is checked.
+$(TEST_STAMP): $(TEST_LOCK) $(STAMP)
+	$(PIP) install --quiet --requirement $(TEST_LOCK)
+	touch $@
+
+## make setup      the environment that studies need, from exact versions
 setup: $(STAMP)
 
 ## make report     the quickstart study and its page
@@ -58,7 +65,7 @@ test: check
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2
 
 # From cheap to costly, so that the first failure comes early.
-check: $(STAMP)
+check: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
@@ -69,8 +76,8 @@ check: $(STAMP)
 	$(BIN)/snakemake reference --dry-run --quiet rules
 
 # TransformerLens is an oracle for a test and a benchmark. Its own dependencies on PyTorch and the rest
-# are met by the lock, so nothing but what is listed is installed.
-$(ORACLE_STAMP): $(ORACLE) $(STAMP)
+# are met by the locks, so nothing but what is listed is installed.
+$(ORACLE_STAMP): $(ORACLE) $(TEST_STAMP)
 	$(PIP) install --quiet --no-deps --requirement $(ORACLE)
 	touch $@
 
