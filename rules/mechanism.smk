@@ -19,6 +19,13 @@ use rule measure as path_logits with:
         **leaves("path_logits"),
 
 
+use rule measure as circuit_map with:
+    input:
+        unpack(needs(run, probes)),
+    output:
+        **leaves("circuit_map"),
+
+
 use rule measure as route_competition with:
     input:
         unpack(needs(run, probes, train, split, measured_window, dictionaries)),
