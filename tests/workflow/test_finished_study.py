@@ -110,6 +110,7 @@ class TestViews:
             "head_scan": 2,
             "attention_geometry": 1,
             "path_logits": 1,
+            "circuit_map": 1,
             "route_competition": 1,
             "prompt_trace": 1,
             "weight_svd": 1,

@@ -60,7 +60,13 @@ SWEEPS: Jobs = {
     **BIRTHS,
     **SEEDS,
 }
-PROBED: Jobs = {"path_logits": 1, "route_competition": 1, "prompt_trace": 1, **PAGE}
+PROBED: Jobs = {
+    "path_logits": 1,
+    "circuit_map": 1,
+    "route_competition": 1,
+    "prompt_trace": 1,
+    **PAGE,
+}
 EARLY: Jobs = {"route_features": 2, "foretold": 1, **PAGE}
 ANALYSES: Jobs = {"head_scan": 2, "shared_features": 1, **SWEEPS, **SELECTIONS, **PROBED, **EARLY}
 TRAININGS: Jobs = {

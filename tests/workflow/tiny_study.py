@@ -106,6 +106,7 @@ TINY: dict[str, Any] = {
                     "pictures": 2,
                 },
                 "paths": {"kind": "path_logits", "runs": ["seed7"], "top": 3},
+                "circuit": {"kind": "circuit_map", "runs": ["seed7"]},
                 "competition": {
                     "kind": "route_competition",
                     "runs": ["seed7"],

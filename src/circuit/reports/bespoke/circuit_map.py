@@ -12,15 +12,17 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 
 from circuit.artifacts import read_json
 from circuit.reports.quantities import format_value
 from circuit.reports.style import FAINT, INK, SOFT, picture
 
 RAISES, LOWERS = "#2166ac", "#b2182b"
-_WIDEST, _LARGEST = 7.0, 24.0  # points: an edge's line, a node's diameter
-_SMALLEST = 5.0  # points: a node is seen whatever its effect
+_THINNEST, _WIDEST = 0.5, 7.0  # points: an edge's line
+_SMALLEST, _LARGEST = 5.0, 24.0  # points: a node's diameter; it is seen whatever its effect
+_BEND = 0.3  # of an edge's length, in columns
 _PANELS = 6
 _LABELLED = 5  # edges whose effect is written beside them
 Place = tuple[float, float]
@@ -57,11 +59,11 @@ def circuit_over_training(circuit: str, path: str) -> None:
         f"Width: |effect| on the answer in {content['unit']}, one scale for all; blue raises it, "
         "red lowers it, grey is not beyond its control."
     )
-    with picture(path, "The circuit as it forms", note, width=8.0, height=2.3) as body:
+    with picture(path, "The circuit as it forms", note, width=8.0, height=2.2) as body:
         axes = body.subplots(1, len(chosen), squeeze=False)[0]
         scale = _scale(chosen)
         for ax, at in zip(axes, chosen, strict=True):
-            _draw(ax, at, scale, 0.45)
+            _draw(ax, at, scale, 0.6)
             ax.set_title(f"step {at['step']:,}", fontsize=8.5)
 
 
@@ -107,77 +109,53 @@ def _draw(
 ) -> None:
     """One checkpoint; with a unit, nodes have names and the largest numbers are written."""
     places = layout([node["source"] for node in at["nodes"]])
-    order = sorted(at["edges"], key=lambda e: (e["verdict"] != "open", -abs(e["effect"]["mean"])))
-    seen = [edge for edge in order if edge["verdict"] != "open"]
-    for z, edge in enumerate(order):
-        share = abs(edge["effect"]["mean"]) / scale["edges"]
-        start, end = places[edge["source"]], places[edge["target"]]
-        bend = _bend(start, end)
-        line = FancyArrowPatch(
-            start,
-            end,
-            arrowstyle="-",
-            connectionstyle=f"arc3,rad={bend}",
-            linewidth=max(0.4, _WIDEST * share) * (size if size == 1 else 0.6),
-            color=_colour(edge),
-            alpha=0.85 if edge["verdict"] != "open" else 0.55,
-            shrinkA=0,
-            shrinkB=0,
-            zorder=1 + z / 1000,
-        )
-        ax.add_patch(line)
-        if unit and edge in seen[:_LABELLED]:
-            (x0, y0), (x1, y1) = start, end
-            # Half-way along the quadratic curve that arc3 draws.
-            x = (x0 + x1) / 2 + bend * (y1 - y0) / 2
-            y = (y0 + y1) / 2 - bend * (x1 - x0) / 2
-            _number(ax, edge, unit, (x, y), (0, 0))
-    for node in at["nodes"]:
-        x, y = places[node["source"]]
-        share = abs(node["effect"]["mean"]) / scale["nodes"]
-        across = size * (_SMALLEST + (_LARGEST - _SMALLEST) * share)
-        ax.plot(
-            x, y, "o", markersize=across, color=_colour(node), markeredgecolor="white", zorder=3
-        )
-        if unit:
-            beside = {"textcoords": "offset points", "ha": "center", "zorder": 5}
-            colour = INK if node["verdict"] != "open" else SOFT
-            ax.annotate(
-                node["source"],
-                (x, y),
-                (0, across / 2 + 2),
-                fontsize=8,
-                weight="bold",
-                color=colour,
-                va="bottom",
-                **beside,
-            )
-            _number(ax, node, unit, (x, y), (0, -across / 2 - 6))
     xs, ys = zip(*places.values(), strict=True)
     ax.set(xlim=(min(xs) - 0.45, max(xs) + 0.45), ylim=(min(ys) - 0.75, max(ys) + 0.7))
     ax.set_axis_off()
+    # What is not beyond its control lies below, and the largest on top.
+    order = sorted(at["edges"], key=lambda e: (e["verdict"] != "open", abs(e["effect"]["mean"])))
+    labelled = [edge for edge in order if edge["verdict"] != "open"][-_LABELLED:] if unit else []
+    for z, edge in enumerate(order):
+        share = abs(edge["effect"]["mean"]) / scale["edges"]
+        (x0, y0), (x1, y1) = places[edge["source"]], places[edge["target"]]
+        # Bent downwards where it goes past a column, so that no edge lies on another.
+        bend = (x0 + x1) / 2, (y0 + y1) / 2 - (_BEND * (x1 - x0) if x1 - x0 > 1 else 0)
+        curve = Path([(x0, y0), bend, (x1, y1)], [Path.MOVETO, Path.CURVE3, Path.CURVE3])
+        look = {"linewidth": size * max(_THINNEST, _WIDEST * share), "edgecolor": _colour(edge)}
+        look |= {"alpha": 0.55 if edge["verdict"] == "open" else 0.85, "zorder": 1 + z / 1000}
+        ax.add_patch(PathPatch(curve, facecolor="none", **look))
+        if edge in labelled:
+            middle = (x0 + 2 * bend[0] + x1) / 4, (y0 + 2 * bend[1] + y1) / 4
+            _write(ax, _told(edge, unit), edge, middle)
+    for node in at["nodes"]:
+        place = places[node["source"]]
+        share = abs(node["effect"]["mean"]) / scale["nodes"]
+        across = size * (_SMALLEST + (_LARGEST - _SMALLEST) * share)
+        ax.plot(*place, "o", markersize=across, color=_colour(node), mec="white", zorder=3)
+        if unit:
+            named: dict[str, Any] = {"fontsize": 8, "weight": "bold", "dark": True}
+            _write(ax, node["source"], node, place, across / 2 + 7, **named)
+            _write(ax, _told(node, unit), node, place, -across / 2 - 6)
 
 
-def _bend(start: Place, end: Place) -> float:
-    """Edges past a column are bent, so that they do not lie on one another."""
-    (x0, y0), (x1, y1) = start, end
-    return 0.0 if x1 - x0 <= 1 else 0.18
-
-
-def _number(
-    ax: Axes, part: Mapping[str, Any], unit: str, at: Place, offset: tuple[float, float]
-) -> None:
+def _told(part: Mapping[str, Any], unit: str) -> str:
+    """Its effect, in the digits that its interval allows; the note says the unit."""
     effect = part["effect"]
-    told = format_value(effect["mean"], unit, effect["low"], effect["high"])
-    ax.annotate(
-        told.removesuffix(f" {unit}"),
-        at,
-        offset,
-        textcoords="offset points",
-        fontsize=7,
-        color=_colour(part) if part["verdict"] != "open" else SOFT,
-        ha="center",
-        va="center",
-        zorder=4,
-        bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
-    )
+    return format_value(effect["mean"], unit, effect["low"], effect["high"])[: -len(unit) - 1]
+
+
+def _write(
+    ax: Axes,
+    text: str,
+    part: Mapping[str, Any],
+    at: Sequence[float],
+    above: float = 0,
+    dark: bool = False,
+    **look: Any,
+) -> None:
+    """A word or number of a part on white, so many points above a place."""
+    colour = SOFT if part["verdict"] == "open" else INK if dark else _colour(part)
+    box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+    beside = {"textcoords": "offset points", "ha": "center", "va": "center", "zorder": 4}
+    look = {"fontsize": 7, "color": colour, "bbox": box, **beside, **look}
+    ax.annotate(text, (at[0], at[1]), (0, above), **look)
