@@ -58,10 +58,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure beside the report, which keeps its SHA-256; the caption says what to see in it."""
+    """A figure beside the report, which keeps its SHA-256; the caption says what to see in it.
+
+    ``place`` is that of its :class:`~circuit.reports.views.View`.
+    """
 
     file: str
     caption: str
+    place: str = ""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ class Told:
         each: key columns; every combination of their values is told by itself.
         number: template of the number's name; by default the finding's name, followed by the values
             that it is told or picked by where the name has no fields.
+        key: template of what the number is called among the few on the page's first screen.
+        clause: its part of the sentence that heads the page, without a full stop.
     """
 
     name: str
@@ -58,6 +60,8 @@ class Told:
     marks: Says = ""
     each: tuple[str, ...] = ()
     number: str = ""
+    key: str = ""
+    clause: Says = ""
 
 
 @dataclass(frozen=True, kw_only=True)

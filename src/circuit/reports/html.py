@@ -56,38 +56,44 @@ _CSS = """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:#fff;color:var(--ink);font:17px/1.6 var(--serif)}
-.page{display:grid;grid-template-columns:15rem minmax(0,56rem);gap:0 3.5rem;
-justify-content:center;padding:0 1.5rem 5rem}
-header,main,footer{grid-column:2;min-width:0}
-header{padding-top:3.2rem}
-h1{font:700 2.15rem/1.2 var(--sans);letter-spacing:-.015em;margin:.2rem 0 .6rem;max-width:46rem}
+.page{max-width:80rem;margin:0 auto;padding:0 1.5rem 4rem}
+header{padding-top:1.1rem}
+main,footer{max-width:58rem;margin:0 auto}
+h1{font:700 1.42rem/1.28 var(--sans);letter-spacing:-.01em;margin:.25rem 0 .7rem;text-wrap:balance}
 h2{font:700 .82rem/1.3 var(--sans);letter-spacing:.09em;text-transform:uppercase;
-color:var(--accent);border-top:1px solid var(--line);margin:3.6rem 0 .9rem;padding-top:1.1rem}
-h3{font:700 1.42rem/1.3 var(--sans);letter-spacing:-.01em;margin:.2rem 0 .6rem;max-width:46rem}
+color:var(--accent);border-top:1px solid var(--line);margin:2.4rem 0 .9rem;padding-top:1.1rem}
+h3{display:inline;font:600 1rem/1.4 var(--sans)}
 h4{font:700 .95rem/1.4 var(--sans);margin:1.8rem 0 .5rem}
 p{margin:.6rem 0;max-width:44rem}
 a{color:var(--accent);text-decoration-thickness:.06em;text-underline-offset:.15em}
 .eyebrow,.where{font:.82rem/1.5 var(--sans);color:var(--soft);max-width:none}
 .eyebrow{margin:0}
-.summary{background:var(--wash);border-radius:6px;padding:1.05rem 1.4rem 1.1rem;margin:1.5rem 0}
-.summary h2{border:0;margin:0 0 .4rem;padding:0}
-.summary p{max-width:none}
-.summary b{font:600 .87rem var(--sans)}
-.summary a{font:.78rem var(--sans);text-decoration:none;white-space:nowrap}
-.answer{font-size:1.08rem}
-.marks{list-style:none;margin:1rem 0;padding:.75rem 1.1rem;max-width:46rem;
-background:var(--mark-wash);border-left:4px solid var(--mark-line);border-radius:0 5px 5px 0;
-font:.92rem/1.5 var(--sans);color:var(--mark)}
-.marks li+li{margin-top:.45rem}
-nav{grid-column:1;grid-row:1/span 3;font:.86rem/1.42 var(--sans)}
-nav .inside{position:sticky;top:0;max-height:100vh;overflow:auto;padding:3.4rem 0 2rem}
-nav p{font-weight:700;margin:0 0 .6rem}
-nav ol{list-style:none;margin:0;padding:0}
-nav>div>ol>li{margin:0 0 .75rem}
-nav li li{margin:.22rem 0 0}
-nav a{color:var(--soft);text-decoration:none}
-nav>div>ol>li>a{color:var(--ink);font-weight:600}
-article{margin:0 0 2.6rem}
+.answer a{font:.78rem var(--sans);text-decoration:none}
+.first{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:0 1.5rem}
+.first figure{margin:0 0 .7rem}
+.first .plot{max-height:25rem}
+.first figcaption,.keys{font:.8rem/1.4 var(--sans)}
+.keys{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,13rem),1fr));
+gap:.6rem 1.2rem;margin:0}
+.keys div{border-top:3px solid var(--accent);padding-top:.35rem}
+.keys dt{color:var(--ink)}
+.keys dd{margin:0}
+.keys b{display:block;font:700 1.55rem/1.25 var(--sans)}
+.keys span{display:block;color:var(--soft)}
+.keys a,.found td a{text-decoration:none;white-space:nowrap}
+.found{width:100%}
+.found tbody th{color:var(--ink);position:static;border-bottom-width:1px;padding-top:.7rem}
+.found .shown{color:#00573f;font-weight:600}
+.found .opposite{color:var(--mark);font-weight:600}
+.marks{padding:.2rem 1.1rem;max-width:46rem;background:var(--mark-wash);
+border-left:4px solid var(--mark-line);color:var(--mark)}
+.marks summary{color:inherit}
+.marks ul{margin:.3rem 0;padding-left:1.1rem}
+.remake{margin:0;font-size:.8rem;color:var(--soft)}
+.remake code{overflow-wrap:anywhere}
+.report{border-bottom:1px solid var(--line)}
+.whole{max-height:none!important}
+article{font:17px/1.6 var(--serif);margin:.6rem 0 2rem}
 figure{margin:1.6rem 0 1.9rem}
 .frame{border:1px solid var(--line);border-radius:6px;padding:.5rem .7rem;overflow-x:auto}
 svg.plot *{stroke-linejoin:round;stroke-linecap:butt}
@@ -111,27 +117,20 @@ td.number,th.number{text-align:right;white-space:nowrap}
 details{font:.9rem/1.5 var(--sans);margin:.5rem 0}
 summary{cursor:pointer;color:var(--accent);padding:.12rem 0}
 details.runs{border:1px solid var(--line);border-radius:6px;padding:.55rem 1rem;margin:1.6rem 0}
-details.runs article{font:17px/1.6 var(--serif);border-top:1px solid var(--line);
-margin-top:1rem;padding-top:1rem}
 footer{border-top:1px solid var(--line);margin-top:3rem;padding-top:1rem;
 font:.84rem/1.55 var(--sans);color:var(--soft)}
 a:focus-visible,summary:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
-@media (max-width:66rem){
-.page{display:block;max-width:58rem;margin:0 auto}
-nav{border-bottom:1px solid var(--line);padding-bottom:1rem}
-nav .inside{position:static;max-height:none;padding:1.4rem 0 0}
-nav>div>ol{columns:2 16rem;column-gap:2rem}
-header{padding-top:1.8rem}}
 @media (max-width:36rem){
 body{font-size:16px}
-.page{padding:0 1rem 3rem}}
+.page{padding:0 1rem 3rem}
+h1{font-size:1.2rem}
+.found td:nth-child(4),.found th:nth-child(4){display:none}}
 @media print{
 body{font-size:10.5pt}
-.page{display:block;padding:0}
-nav .inside{position:static;max-height:none;padding:0}
-nav li li{display:none}
+.page{padding:0}
+.remake,.command{display:none}
 h2,h3,h4,figcaption{break-after:avoid}
-figure,.marks,.summary,tr{break-inside:avoid}
+figure,.keys,tr{break-inside:avoid}
 .frame{border:0;padding:0}
 svg.plot{min-width:0}
 .scroll,pre{max-height:none;overflow:visible}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from pathlib import Path
 
 from markupsafe import Markup
@@ -25,13 +26,21 @@ _URL = re.compile(r"url\(#([^)]+)\)")
 _DROPPED = {f"{{{_SVG}}}{tag}" for tag in ("metadata", "title", "style")}
 
 
-def inline_svg(path: Path, prefix: str, label: str, sha256: str | None = None) -> Markup:
+def inline_svg(
+    path: Path,
+    prefix: str,
+    label: str,
+    sha256: str | None = None,
+    looks: dict[str, str] | None = None,
+) -> Markup:
     """Return an SVG file as markup for a page.
 
     Args:
         prefix: put before ids; must be unique in the page.
         label: what a screen reader says instead of the picture.
         sha256: of the file, where a report keeps it.
+        looks: style → class of a page with many figures, whose styles become :func:`rules` that
+            all of them share; what a figure adds is put in.
 
     Raises:
         ArtifactError: the file is missing, is another one than the report's, is no SVG, or holds
@@ -42,27 +51,35 @@ def inline_svg(path: Path, prefix: str, label: str, sha256: str | None = None) -
         for child in list(parent):
             if child.tag in _DROPPED:
                 parent.remove(child)
-    used: set[str] = set()
+    used: dict[str, str] = {}
     for element in root.iter():
         _require_harmless(element, path)
         for name, value in element.attrib.items():
-            used.update([value[1:]] if name in _HREFS else _URL.findall(value))
+            for one in [value[1:]] if name in _HREFS else _URL.findall(value):
+                used.setdefault(one, f"{prefix}-{len(used)}")
     for element in root.iter():
         if element.get("id") not in used:
             element.attrib.pop("id", None)
         for name, value in element.attrib.items():
             if name == "id":
-                element.set(name, f"{prefix}-{value}")
+                element.set(name, used[value])
             elif name in _HREFS and value.startswith("#"):
-                element.set(name, f"#{prefix}-{value[1:]}")
+                element.set(name, f"#{used[value[1:]]}")
             else:
-                element.set(name, _URL.sub(rf"url(#{prefix}-\1)", value))
+                element.set(name, _URL.sub(lambda found: f"url(#{used[found[1]]})", value))
+        if looks is not None and "url(" not in element.get("style", "url("):
+            element.set("class", looks.setdefault(element.attrib.pop("style"), f"k{len(looks)}"))
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.attrib |= {"class": "plot", "role": "img", "aria-label": label}
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
     return Markup(re.sub(r">\s+<", "><", ET.tostring(root, encoding="unicode")))
+
+
+def rules(looks: Mapping[str, str]) -> str:
+    """The style sheet of figures whose styles are ``looks``; above what holds for all figures."""
+    return "".join(f"svg.plot .{name}{{{style}}}" for style, name in looks.items())
 
 
 def _parse(path: Path, sha256: str | None) -> ET.Element:

@@ -1,9 +1,12 @@
 """A study as one page that can be read offline, from the reports of its analyses.
 
-1. Reports are put into the section that each names (:mod:`circuit.reports.sections`), as they are
-   given. Reports of the focus run and of the whole study are told; those of other runs are folded.
+1. The first screen: one sentence of the clauses of findings that have one, the figures whose views
+   are placed there, and the few numbers that have a key. Below it a strip, and every told analysis
+   with the verdict, number and control of what it says first.
+2. Reports are put into the section that each names (:mod:`circuit.reports.sections`), as they are
+   given. Each section has one figure, one paragraph of the first sentences of its answers, the
+   number of its marks; all else of its reports is folded, and so are those of other runs.
    A section that is not among the known ones comes at the end, so nothing is left out.
-2. The summary takes the first sentence of every told answer; all marks are repeated on top.
 3. Figures are put into the page (:mod:`circuit.reports.inline`), each with the command that
    remakes it.
 """
@@ -19,41 +22,45 @@ from typing import Any
 from circuit.errors import AnalysisError
 from circuit.reports.audit_section import audit_report
 from circuit.reports.html import write_html
-from circuit.reports.inline import inline_svg
+from circuit.reports.inline import inline_svg, rules
 from circuit.reports.origins import origins
 from circuit.reports.sections import SECTIONS
 from circuit.reports.text import numbers_as_text, pretty, table_as_text
 
 NUMBERS_SHOWN = 12  # further numbers of a report are folded
+KEYS = 4  # numbers on the first screen
 Filed = tuple[str | os.PathLike[str], Mapping[str, Any]]
 """A folder, relative to the project, and the parsed record that lies in it."""
 
 _PAGE = """\
-{% macro marks(texts) -%}
-{% if texts %}<ul class="marks" aria-label="Marks">
-{% for text in texts %}<li><b>Mark.</b> {{ text }}</li>
-{% endfor %}</ul>{% endif %}
+{% macro marks(items) -%}
+{% if items %}<details class="marks"><summary>{{ items|length }} \
+mark{{ "s" if items|length > 1 }}: what not to take at face value</summary><ul>
+{% for item, text in items %}<li>{{ text }} {{ to(item) }}</li>
+{% endfor %}</ul></details>{% endif %}
 {%- endmacro %}
 
-{% macro to(section, item) -%}
-<a href="#{{ item.id }}" aria-label="to section {{ section.number }}">§{{ section.number }}</a>
+{% macro to(item) -%}
+<a href="#{{ item.id }}" aria-label="to {{ item.name }}">§{{ item.section }}</a>
+{%- endmacro %}
+
+{% macro drawn(figure) -%}
+<figure>
+<div class="frame" tabindex="0">{{ figure.svg }}</div>
+<figcaption>{{ figure.caption }}
+<details class="remake"><summary>Remake</summary><code>{{ figure.command }}</code></details>
+</figcaption>
+</figure>
 {%- endmacro %}
 
 {% macro article(item) -%}
+<details class="report"><summary><h3>{{ item.question }}</h3></summary>
 <article id="{{ item.id }}">
-<h3>{{ item.question }}</h3>
 <p class="answer">{{ item.answer }}</p>
-{{ marks(item.marks) }}
-{% for figure in item.figures %}
-<figure>
-<div class="frame" tabindex="0">{{ figure.svg }}</div>
-<figcaption>{{ figure.caption }}</figcaption>
-<p class="command">Remake: <code>{{ figure.command }}</code></p>
-</figure>
+{{ marks(item.marked) }}
+{% for figure in item.figures if not figure.above %}{{ drawn(figure) }}
 {% endfor %}
-{% if item.numbers.rows %}
-<h4>Numbers</h4>
-{{ table(item.numbers, "numbers") }}
+{% if item.numbers.rows %}{{ table(item.numbers, "numbers") }}
 {% if item.more.rows %}{{ folded(item.more, "numbers") }}{% endif %}
 {% endif %}
 {% for each in item.tables %}{{ folded(each) }}
@@ -62,47 +69,58 @@ _PAGE = """\
 <pre>{{ item.settings }}</pre></details>{% endif %}
 <p class="where">{{ item.where }}</p>
 <p class="command">Remake all of it: <code>{{ item.command }}</code></p>
-</article>
+</article></details>
 {%- endmacro %}
 
 <header>
-<p class="eyebrow">Study {{ study }}{% if focus %} · run {{ focus }}{% endif %}</p>
-<h1>{{ title }}</h1>
-<section class="summary" aria-labelledby="summary">
-<h2 id="summary">What was asked and what was found</h2>
-<p>Questions asked{% if focus %} of run {{ focus }} and its study{% endif %}: {{ asked }}; other \
-runs, folded below: {{ folded_runs }}. In short:</p>
-{% for section in sections if section.entries %}
-<p><b>{{ section.title }}.</b>
-{% for item in section.entries %}{{ item.short }} {{ to(section, item) }}
-{% endfor %}</p>
-{% endfor %}
-</section>
-{% if marked %}<ul class="marks" aria-label="Marks of all sections">
-{% for section, item, mark in marked %}<li><b>Mark.</b> {{ mark }} {{ to(section, item) }}</li>
-{% endfor %}</ul>{% endif %}
+<p class="eyebrow"><b>{{ title }}</b> · study {{ study }}{% if focus %} · run {{ focus }}{% endif %}
+</p>
+<h1>{{ sentence or title }}</h1>
+{% if first %}<div class="first">
+{% for figure in first %}{{ drawn(figure) }}
+{% endfor %}</div>{% endif %}
+{% if keys %}<dl class="keys">
+{% for key in keys %}<div><dt>{{ key.label }} {{ to(key.item) }}</dt>
+<dd><b>{{ key.value }}</b> <span>95% interval {{ key.interval }}</span>
+<span>{{ key.control }}</span></dd></div>
+{% endfor %}</dl>{% endif %}
 </header>
-<nav aria-label="Contents"><div class="inside">
-<p>Contents</p>
-<ol>
-{% for section in sections %}
-<li><a href="#{{ section.id }}">{{ section.number }} {{ section.title }}</a>
-<ol>{% for item in section.entries %}
-<li><a href="#{{ item.id }}">{{ item.question }}</a></li>{% endfor %}
-{% if section.others %}<li><a href="#{{ section.id }}-others">Other runs</a></li>{% endif %}
-</ol></li>
-{% endfor %}
-<li><a href="#provenance">{{ sections|length + 1 }} Provenance</a></li>
-</ol>
-</div></nav>
 <main>
+{% for figure in strip %}{{ drawn(figure) }}
+{% endfor %}
+<section aria-labelledby="found">
+<h2 id="found">What was found</h2>
+<div class="scroll whole"><table class="found">
+<thead><tr><th scope="col">finding</th><th scope="col">verdict</th>\
+<th scope="col" class="number">value</th><th scope="col" class="number">95% interval</th>\
+<th scope="col">control</th><th scope="col"></th></tr></thead>
+{% for section in sections if section.found %}
+<tbody><tr><th scope="rowgroup" colspan="6"><a href="#{{ section.id }}">{{ section.number }} \
+{{ section.title }}</a></th></tr>
+{% for line in section.found %}<tr><td>{{ line.name }}</td>\
+<td class="{{ line.verdict }}">{{ line.verdict }}</td><td class="number">{{ line.value }}</td>\
+<td class="number">{{ line.interval }}</td><td>{{ line.control }}</td>\
+<td>{{ to(line.item) }}</td></tr>
+{% endfor %}</tbody>
+{% endfor %}
+</table></div>
+<p class="where">{{ asked }} analyses{% if focus %} of run {{ focus }} and its study{% endif %}; \
+of other runs, folded below: {{ folded_runs }}. Marks by section: \
+{% for section in sections if section.marked %}<a href="#{{ section.id }}">§{{ section.number }}\
+</a> {{ section.marked|length }}{{ ", " if not loop.last }}{% else %}none{% endfor %}.</p>
+</section>
 {% for section in sections %}
 <section aria-labelledby="{{ section.id }}">
 <h2 id="{{ section.id }}">{{ section.number }} {{ section.title }}</h2>
+{% if section.figure %}{{ drawn(section.figure) }}
+{% endif %}
+<p class="answer">{% for item in section.entries %}{{ item.short }} {{ to(item) }}
+{% endfor %}</p>
+{{ marks(section.marked) }}
 {% for item in section.entries %}{{ article(item) }}
 {% endfor %}
 {% if section.others %}
-<details class="runs" id="{{ section.id }}-others"><summary>Other runs: \
+<details class="runs"><summary>Other runs: \
 {{ section.others|map(attribute="run")|unique|join(", ") }}</summary>
 {% for item in section.others %}{{ article(item) }}
 {% endfor %}
@@ -111,20 +129,17 @@ runs, folded below: {{ folded_runs }}. In short:</p>
 {% endfor %}
 <section aria-labelledby="provenance">
 <h2 id="provenance">{{ sections|length + 1 }} Provenance</h2>
-<article>
-<h3>Where do these results come from?</h3>
 <p>Every report records the digests of what it read, the fingerprint of each library module that \
 it ran, versions, seeds and threads. A result is remade by the command beneath it.</p>
 {{ marks(contradictions) }}
 {% for each in origins if each.rows %}{{ folded(each, "digests" if each.right|length == 2) }}
 {% endfor %}
-</article>
 </section>
 </main>
 <footer>
 <p>How to read a number: a quantity that can be negative shows its sign; the unit follows the \
-value; the interval is a bootstrap 95% interval; n counts what was averaged. “Within” and \
-“pooled”, window, rank and threshold choices are in each report's settings.</p>
+value; the interval is a bootstrap 95% interval; n counts what was averaged. Verdicts: shown, \
+opposite or open, by the excess over the control. Folded parts print folded unless opened before.</p>
 </footer>
 """
 
@@ -163,72 +178,147 @@ def write_page(
     focus = focus or next(iter(runs), None)
     data = [(audit[0], audit_report(Path(audit[0]), study, audit[1]))] if audit else []
     filed = [*data, *reports]
-    sections = list(_sections(filed, focus))
+    looks: dict[str, str] = {}
+    sections = list(_sections(filed, focus, looks))
+    told = [item for section in sections for item in section["entries"]]
     tables, contradictions = origins([report for _, report in filed])
+    placed = {name: _placed(told, name) for name in ("first", "strip")}
+    for section in sections:
+        section["figure"] = _lead(section["entries"])
+    here = {"id": "provenance", "name": "provenance"}
+    clauses = [one["clause"] for _, one in _headline(told) if one["clause"]]
     write_html(
         path,
         _PAGE,
+        css=rules(looks),
         study=study,
         title=title,
         focus=focus,
-        asked=sum(len(section["entries"]) for section in sections),
+        sentence="; ".join(clauses)[:1].upper() + "; ".join(clauses)[1:] + "." if clauses else "",
+        keys=[
+            {**_line(item, one), "label": one["key"]} for item, one in _headline(told) if one["key"]
+        ][:KEYS],
+        **placed,
+        asked=len(told),
         folded_runs=len(runs[1:]),
-        marked=[
-            (section, item, mark if own else f"{item['run']}: {mark}")
-            for section in sections
-            for own, items in ((True, section["entries"]), (False, section["others"]))
-            for item in items
-            for mark in item["marks"]
-        ],
         sections=sections,
         origins=tables,
-        contradictions=contradictions,
+        contradictions=[({**here, "section": len(sections) + 1}, c) for c in contradictions],
     )
 
 
-def _sections(reports: Sequence[Filed], focus: str | None) -> Iterator[dict[str, Any]]:
+def _headline(told: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Any]]:
+    """Findings that give the first screen something, each the first of its name and kind."""
+    seen: set[tuple[str, str]] = set()
+    for item in told:
+        for one in item["findings"]:
+            if (one["key"] or one["clause"]) and (item["kind"], one["name"]) not in seen:
+                seen.add((item["kind"], one["name"]))
+                yield item, one
+
+
+def _placed(told: Sequence[Mapping[str, Any]], place: str) -> list[dict[str, Any]]:
+    """The figures of a place, of the first told report of each kind."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for item in told:
+        found = [figure for figure in item["figures"] if figure["place"] == place]
+        kinds.setdefault(item["kind"], found)
+    figures = [figure for found in kinds.values() for figure in found]
+    return [_above(figure) for figure in figures]
+
+
+def _lead(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The first figure of a section that does not stand elsewhere."""
+    figures = (figure for item in entries for figure in item["figures"] if not figure["above"])
+    return next(map(_above, figures), None)
+
+
+def _above(figure: dict[str, Any]) -> dict[str, Any]:
+    figure["above"] = True
+    return figure
+
+
+def _line(item: Mapping[str, Any], finding: Mapping[str, Any]) -> dict[str, Any]:
+    """A finding with its number and the control's, as the report's table of numbers has them."""
+    cells = {row[0]: row for row in item["cells"]}
+    name = finding["number"]
+    beside = [row for key, row in cells.items() if key.startswith(f"{name}, control: ")]
+    controls = [f"{row[0].partition(', control: ')[2]}: {row[1]}" for row in beside]
+    _, value, interval, *_ = cells.get(name, (name, "", "", "", ""))
+    return {
+        "item": item,
+        "name": name or finding["name"],
+        "verdict": finding["verdict"],
+        "value": value,
+        "interval": interval,
+        "control": "; ".join(controls) or finding["control"],
+    }
+
+
+def _sections(
+    reports: Sequence[Filed], focus: str | None, looks: dict[str, str]
+) -> Iterator[dict[str, Any]]:
     """The sections that have reports, numbered, with their reports as the template wants them."""
     of: dict[str, list[Filed]] = {title: [] for title in SECTIONS}
     for filed in reports:
         of.setdefault(filed[1]["section"], []).append(filed)
     told = [(title, members) for title, members in of.items() if members]
     for number, (title, members) in enumerate(told, 1):
-        items = [_item(*filed, f"s{number}r{i}") for i, filed in enumerate(members, 1)]
+        items = [_item(*filed, number, i, looks) for i, filed in enumerate(members, 1)]
+        entries = [item for item in items if item["run"] in (None, focus)]
+        others = [item for item in items if item["run"] not in (None, focus)]
+        firsts = ((item, next((f for f in item["findings"] if f["said"]), None)) for item in entries)
         yield {
             "id": f"s{number}",
             "number": number,
             "title": title,
-            "entries": [item for item in items if item["run"] in (None, focus)],
-            "others": [item for item in items if item["run"] not in (None, focus)],
+            "entries": entries,
+            "others": others,
+            "found": [_line(item, first) for item, first in firsts if first],
+            "marked": [
+                (item, mark if item in entries else f"{item['run']}: {mark}")
+                for item in (*entries, *others)
+                for mark in item["marks"]
+            ],
         }
 
 
 def _item(
-    folder: str | os.PathLike[str], report: Mapping[str, Any], identity: str
+    folder: str | os.PathLike[str],
+    report: Mapping[str, Any],
+    section: int,
+    place: int,
+    looks: dict[str, str],
 ) -> dict[str, Any]:
     """One report as the template wants it."""
     folder, run = Path(folder), f"run {report['run']}" if report["run"] else "the whole study"
+    identity = f"s{section}r{place}"
     figures = [
         {
             "svg": inline_svg(
-                folder / f["file"], f"{identity}f{i}", f["caption"], f.get("sha256", "")
+                folder / f["file"], f"{identity}f{i}", f["caption"], f.get("sha256", ""), looks
             ),
             "caption": f["caption"],
             "command": f"snakemake --force {(folder / f['file']).as_posix()}",
+            "place": f.get("place", ""),
+            "above": False,
         }
         for i, f in enumerate(report["figures"], 1)
     ]
     numbers = numbers_as_text(report["numbers"])
     shown, more = numbers.rows[:NUMBERS_SHOWN], numbers.rows[NUMBERS_SHOWN:]
-    return {
+    item = {
         **report,
         "id": identity,
+        "section": section,
         # Up to the first full stop that a new sentence follows.
         "short": re.split(r"(?<=[a-z0-9%)][.!?])\s+(?=[A-Z])", report["answer"].strip())[0],
         "figures": figures,
+        "cells": numbers.rows,
         "numbers": numbers._replace(rows=shown),
         "more": numbers._replace(title="More numbers", rows=more),
         "tables": [table_as_text(table) for table in report["tables"]],
         "settings": pretty(report["settings"]) if report["settings"] else "",
         "where": f"Analysis {report['name']} ({report['kind']}) of {run}, in {folder.as_posix()}",
     }
+    return {**item, "marked": [(item, mark) for mark in report["marks"]]}

@@ -159,7 +159,8 @@ def save_svg(figure: Figure, path: str | os.PathLike[str], title: str) -> None:
     for number, name in enumerate(re.findall(r'<clipPath id="(\w+)"', text)):
         text = text.replace(name, f"clip{number}")
     # A hundredth of a point is finer than any screen or printer; it halves the file.
-    write_text(path, re.sub(r' d="[^"]*"', lambda d: _LONG.sub(r"\1", d[0]), text))
+    places = r' (d|x|y|x1|x2|y1|y2|width|height)="[^"]*"|translate\([^)]*\)'
+    write_text(path, re.sub(places, lambda found: _LONG.sub(r"\1", found[0]), text))
 
 
 def side_legend(ax: Axes, title: str | None = None, **options: Any) -> None:

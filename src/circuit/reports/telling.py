@@ -51,6 +51,7 @@ class Outcome:
         control: what it was compared with, or why with nothing.
         compared: how many it was picked from.
         lines: of a table of criteria, a line for each combination judged.
+        key, clause: what it gives the page's first screen.
     """
 
     finding: str
@@ -62,6 +63,8 @@ class Outcome:
     control: str = ""
     compared: int = 1
     lines: Sequence[Mapping[str, Any]] = ()
+    key: str = ""
+    clause: str = ""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -72,6 +75,10 @@ class Outcome:
             "about": {key: value for key, value in self.about.items() if value != ""},
             "control": self.control,
             "compared": self.compared,
+            "number": self.numbers[0].name if self.numbers else "",
+            "said": bool(self.sentence),
+            "key": self.key,
+            "clause": self.clause,
         }
 
 
@@ -95,7 +102,8 @@ def tell(findings: Sequence[Told], context: Context) -> list[Outcome]:
         for part in _each(finding, rows):
             outcome = _TELLERS[type(finding)](finding, part, context)
             said = part.index.isin(spoken).any()
-            told.append(outcome if said else replace(outcome, sentence=""))
+            silent = {"sentence": "", "key": "", "clause": ""}
+            told.append(outcome if said else replace(outcome, **silent))
     return told
 
 
@@ -146,8 +154,10 @@ def _outcome(
     about = {**_keys(row), **{key: _plain(row[key]) for key in finding.each}}
     marks = list(filter(None, (said(finding.marks), mark)))
     control = control or finding.uncontrolled
-    sentence = said(finding.says)
-    return Outcome(finding.name, came, sentence, about, numbers, marks, control, compared, lines)
+    return Outcome(
+        finding.name, came, said(finding.says), about, numbers, marks, control, compared, lines,
+        key=said(finding.key), clause=said(finding.clause),
+    )  # fmt: skip
 
 
 def _name(finding: Told, fields: Mapping[str, Any], context: Context) -> str:

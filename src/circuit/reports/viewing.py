@@ -89,7 +89,7 @@ def view(kind: Any, facts: Facts) -> None:
             *filter(None, (listing(one, context) for one in kind.TABLES)),
         ),
         figures=tuple(
-            Figure(one.file, _caption(one, context))
+            Figure(one.file, _caption(one, context), one.place)
             for one in kind.VIEWS
             if one.file.endswith(View.suffix)
         ),

@@ -52,6 +52,8 @@ class View:
         panels: key columns; each combination of their values has a panel of its own.
         control: values of ``against`` that are drawn beside the estimates.
         note: what the note under the title cannot know from the rows.
+        place: on the study's page: its ``first`` screen or the ``strip`` below that; else the
+            first figure of a section leads it, and others stand with their report.
     """
 
     suffix: ClassVar[str] = ".svg"
@@ -64,6 +66,7 @@ class View:
     panels: tuple[str, ...] = ()
     control: tuple[str, ...] = ()
     note: str = ""
+    place: Literal["", "first", "strip"] = ""
 
     @property
     def file(self) -> str:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from circuit.kinds.birth_windows.settings import Settings
-from circuit.measures.births.evidence import birth_rows, gather, merged_windows, window_rows
+from circuit.measures.births.evidence import (
+    birth_rows,
+    gather,
+    learning_rows,
+    merged_windows,
+    window_rows,
+)
 from circuit.measures.births.sweep_curves import read_curves
 from circuit.measuring import Job, Measured, Table
 
@@ -25,10 +31,13 @@ def measure(job: Job[Settings]) -> Measured:
     evidence = [gather(curve, asked.bootstrap, asked.seed) for curve in curves]
     windows = merged_windows(evidence, (first, last))
     spans = window_rows(windows, evidence, curves[0], last)
+    splits = {"accuracy": asked.split, "heldout_accuracy": asked.heldout_split}
+    learning = learning_rows(curves, evidence, windows, splits)
     return Measured(
         {
             "rows": Table(birth_rows(evidence, last), "what one method says of one curve's birth"),
             "spans": Table(spans, "one measure of one window"),
+            "learning": Table(learning, "accuracy at a checkpoint, a birth, or the main window"),
         },
         records={"windows": {"windows": windows}},
         facts={"curves": len(curves), "main": [windows["main"][end] for end in ("start", "stop")]},

@@ -23,7 +23,7 @@ class Settings(AnalysisSettings):
     ``bootstrap`` the number of curves drawn for an interval.
     """
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "spans")
+    tables: ClassVar[tuple[str, ...]] = ("rows", "spans", "learning")
     records: ClassVar[tuple[str, ...]] = ("windows",)
     torch: ClassVar[bool] = False
     job_memory_mb: ClassVar[int] = 500

@@ -2,7 +2,7 @@
 
 from circuit.reports.findings import Finding, When
 from circuit.reports.sections import BEHAVIOUR
-from circuit.reports.views import Dots, Listing, Not
+from circuit.reports.views import Curves, Dots, Listing, Not
 
 SECTION = BEHAVIOUR
 QUESTION = "When was the lookup born, and which steps should later analyses look at?"
@@ -83,6 +83,19 @@ FINDINGS = (
     ),
 )
 VIEWS = (
+    Curves(
+        "learning_curve",
+        "How accuracy came, and what was born when",
+        caption="Answer accuracy on {split} and {heldout_split}. Dotted: from where on a curve "
+        "stays at its level, of accuracy {threshold:g}; q and r are attention on the query key and "
+        "the support value, w the margin between values, importance what removing a head costs. "
+        "Shaded: the main window, in which most were born.",
+        table="learning",
+        where={"measure": "accuracy"},
+        series="curve",
+        marks={"measure": "birth"},
+        place="first",
+    ),
     Dots(
         "timeline",
         "What was born when",

@@ -45,6 +45,9 @@ FINDINGS = (
         bound=None,
         number="{measure} on {split}, at step {step}",
         says="It is {control:short} untrained and {effect:short} at step {step}.",
+        key="accuracy on {split} at step {step}",
+        clause="the model answers {effect:short} of the reads of {split} at step {step} "
+        "({control:short} untrained)",
     ),
     Finding(
         "ablation effect of the component that matters most",

@@ -30,6 +30,11 @@ FINDINGS = (
         each=("outcome",),
         control=_BESIDE,
         number="R² of {outcome}, within",
+        key="R² of {outcome:words}: its change from read to read, by the head's route",
+        clause={
+            "shown": f"changes of {{facts[winner]}}'s route predict {_HOW} with R² {{effect.short}}",
+            "open": f"that {{facts[winner]}}'s route explains {_HOW} is not shown",
+        },
         says={
             "shown": f"Changes of {{facts[winner]}}'s route scalars predict {_HOW}, on events the "
             "fit never saw: R² {effect}, {excess} more than the best of the mean, the bottom head "

@@ -24,6 +24,8 @@ FINDINGS = (
         says="That at step {step} the write of {source} ({write:words}) helps the answer "
         "{is_shown}: as the reference checkpoint reads it in {target:words}, it is worth {effect}, "
         "{excess} more than read by the gradient of another event.",
+        key="what {source} writes is worth to the answer",
+        clause="that what {source} writes helps the answer {is_shown} ({effect:short})",
     ),
     _sum(
         "worth of {write} by part",

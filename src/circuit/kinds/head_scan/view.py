@@ -23,6 +23,11 @@ FINDINGS = (
             "open": "No head is shown to have learned to look at the support value: {head} was "
             "best on the events that choose; " + _GREW,
         },
+        key="growth of {head}'s {criterion:words}, steps {facts[window][0]} to {facts[window][1]}",
+        clause={
+            "shown": "head {head} learned to look up the value",
+            "open": "no head is shown to have learned to look up the value",
+        },
         marks={
             "open": "The winner {head} is not shown to have grown more than the bottom control: "
             "analyses of it may follow a head that looks nothing up."

@@ -203,6 +203,39 @@ def birth_rows(evidence: Sequence[Evidence], last: int) -> pd.DataFrame:
     return estimates(found, step=last)
 
 
+def learning_rows(
+    curves: Sequence[Curve],
+    evidence: Sequence[Evidence],
+    windows: Mapping[str, Mapping[str, Any]],
+    splits: Mapping[str, str],
+) -> pd.DataFrame:
+    """The learning curve as estimates, with what was born and where the main window lies.
+
+    Key: curve; of those in ``splits`` it is the split's name. Measures: ``accuracy`` of these at
+    every checkpoint; ``birth`` of every curve that has one, and of the main window from ``low`` to
+    ``high``, without a mean.
+    """
+    parts = [
+        pd.DataFrame({"step": one.steps, "mean": one.mean, "low": one.low, "high": one.high})
+        .assign(curve=splits[one.name], measure="accuracy", unit="share")
+        .assign(count=one.count, noun=one.noun)
+        for one in curves
+        if one.name in splits
+    ]
+    born = [
+        (splits.get(one.name, one.name), one.birth) for one in evidence if one.birth is not None
+    ]
+    main = windows["main"]
+    if main["found"]:
+        parts.append(pd.DataFrame({"low": [main["start"]], "high": main["stop"]}))
+        parts[-1] = parts[-1].assign(curve="main window", mean=np.nan)
+    parts.append(pd.DataFrame(born, columns=["curve", "mean"]))
+    last = int(curves[0].steps[-1])
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows.fillna({"step": last, "measure": "birth", "unit": "step", "count": 0, "noun": ""})
+    return estimates(rows.astype({"step": int, "count": int}))
+
+
 def merged_windows(evidence: Sequence[Evidence], run: tuple[int, int]) -> dict[str, dict[str, Any]]:
     """Windows by name, in a run from one checkpoint step to another: start, stop, evidence (names),
     found; own windows also birth (step or None).

@@ -31,7 +31,7 @@ _TITLES = {
 }
 _TABLES = ("writes", "neurons", "lens", "paths", "matching")
 _STYLE = """
-.page{display:block;max-width:60rem;margin:0 auto}
+.page{max-width:60rem}
 .tokens{display:flex;flex-wrap:wrap;gap:.22rem .18rem;margin:.9rem 0;font:.8rem/1.5 var(--mono)}
 .tokens span{border-radius:3px;padding:0 .28em;background:var(--wash)}
 .tokens .marked{outline:2px solid #d55e00;outline-offset:1px}

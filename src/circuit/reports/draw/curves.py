@@ -19,7 +19,7 @@ from circuit.reports.draw.looks import Look
 
 _DOTS = {"color": style.SOFT, "linestyle": ":", "linewidth": 1.2}
 _BANDS = (style.FAINT, "#e2d5bd", "#cfe0d8")
-_NAMED = 5  # vertical lines of a panel that have their names beside them
+_NAMED = 8  # vertical lines of a panel that have their names beside them
 
 
 class _Control(NamedTuple):
@@ -159,22 +159,28 @@ def _named(marks: pd.DataFrame) -> pd.Series:
 
 
 def _mark(ax: Axes, marks: pd.DataFrame, series: str, looked: Mapping[Any, Look]) -> None:
-    """A vertical line for each event, named at the top; one of a series in its colour."""
-    marks = marks.assign(named=_named(marks)).dropna(subset="mean").sort_values("mean")
+    """A vertical line for each event, named at the top; one of a series in its colour.
+
+    Events of one step and colour share their line. What has an interval and no step is shaded.
+    """
+    own = {value: look.colour for value, look in looked.items()}
+    colours = [own.get(mark.get(series), style.SOFT) for mark in marks.to_dict("records")]
+    marks = marks.assign(named=_named(marks), at=marks["mean"].fillna(marks["low"]), colour=colours)
+    marks = marks.dropna(subset="at").sort_values("at", kind="stable")
+    together = marks.groupby(["at", "colour", marks["mean"].isna()], sort=False)
     middle = sum(ax.get_xlim()) / 2
-    for i, mark in enumerate(marks.to_dict("records")):
-        own = looked.get(mark.get(series))
-        colour, at = own.colour if own else style.SOFT, mark["mean"]
-        ax.axvline(at, color=colour, linewidth=1, linestyle=(0, (1, 1.5)), zorder=1.3)
-        if mark["high"] > mark["low"]:
-            span = {"alpha": 0.1, "linewidth": 0, "zorder": 1}
-            ax.axvspan(mark["low"], mark["high"], color=colour, **span)
-        if len(marks) <= _NAMED:
+    for i, ((at, colour, shaded), group) in enumerate(together):
+        if not shaded:
+            ax.axvline(at, color=colour, linewidth=1, linestyle=(0, (1, 1.5)), zorder=1.3)
+        for low, high in group.loc[group["high"] > group["low"], ["low", "high"]].to_numpy():
+            ax.axvspan(low, high, color=colour, alpha=0.1, linewidth=0, zorder=1)
+        if len(together) <= _NAMED:
             side, aside = ("right", -4) if at > middle else ("left", 4)
             place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
             told = {"ha": side, "va": "center", "fontsize": 7.5, "color": colour, **place}
-            text = f"{mark['named']}: step {at:,.0f}"
-            ax.annotate(text, (at, 1), (aside, -8 - 10 * i), **told)
+            text = ", ".join(group["named"])
+            when = f"steps {at:,.0f} to {group['high'].max():,.0f}" if shaded else f"step {at:,.0f}"
+            ax.annotate(f"{text}: {when}", (at, 1), (aside, -8 - 10 * i), **told)
 
 
 def _inner_labels(axes: Sequence[Axes], columns: int) -> None:
@@ -222,8 +228,8 @@ def _notes(shown: Shown, apart: bool, controls: list[_Control], marks: pd.DataFr
         if set(zip(counted["count"], counted["noun"], strict=True)) - known:
             told += f" ({style.counts(counted['count'], counted['noun'].iloc[0])})"
         found.append(f"{'Shaded' if colour else 'Dotted'}: {told}.")
-    reached = marks["mean"].notna()
-    if reached.any():
+    reached = marks["mean"].fillna(marks["low"]).notna()
+    if marks["mean"].notna().any():
         found.append("Vertical lines: events in time.")
     if not reached.all():
         found.append(f"Not reached: {', '.join(_named(marks)[~reached])}.")
