@@ -4,13 +4,20 @@ import numpy as np
 import pytest
 from viewing import outcome, viewed
 
-from circuit.measures.births.evidence import birth_rows, gather, merged_windows, window_rows
+from circuit.measures.births.evidence import (
+    birth_rows,
+    gather,
+    learning_rows,
+    merged_windows,
+    window_rows,
+)
 from circuit.measures.births.sweep_curves import Curve
 from circuit.measuring import Table
 
 STEPS = [0, 100, 200, 300, 400, 500]
 BORN = [0, 0, 0.1, 0.9, 1, 1]
 STILL = [0, 0.01, 0, 0.01, 0, 0]
+SPLITS = {"accuracy": "validation_iid", "heldout_accuracy": "heldout_pairs"}
 RANKS = {"rule": "stays", "level": 0.8}
 
 
@@ -26,6 +33,7 @@ def seen(folder, *curves):
     windows = merged_windows(evidence, (0, 500))
     tables = {
         "rows": Table(birth_rows(evidence, 500), "a birth"),
+        "learning": Table(learning_rows(curves, evidence, windows, SPLITS), "a checkpoint"),
         "spans": Table(window_rows(windows, evidence, curves[0], 500), "a window"),
     }
     main = [windows["main"]["start"], windows["main"]["stop"]]
@@ -79,3 +87,31 @@ def test_births_without_accuracys_own_are_marked(values, tmp_path):
     assert own.verdict == "open"
     assert own.about["why"] in report["answer"]
     assert any("accuracy was not born" in mark for mark in report["marks"])
+
+
+def test_the_learning_curve_has_accuracy_every_birth_and_the_main_window(tmp_path):
+    curves = [curve("accuracy", BORN), curve("w", [-1, -1, 0, 4, 5, 5]), curve("r", STILL)]
+    evidence = [gather(one, 50, 0) for one in curves]
+    windows = merged_windows(evidence, (0, 500))
+    rows = learning_rows(curves, evidence, windows, SPLITS)
+    accuracy = rows[rows["measure"] == "accuracy"]
+    assert accuracy["step"].tolist() == STEPS
+    assert accuracy["mean"].tolist() == BORN
+    assert set(accuracy["curve"]) == {"validation_iid"}
+    births = rows[rows["measure"] == "birth"].set_index("curve")
+    assert births["mean"].dropna().to_dict() == {"validation_iid": 300, "w": 300}
+    main = births.loc["main window"]
+    assert [main["low"], main["high"]] == [windows["main"]["start"], windows["main"]["stop"]]
+    seen(tmp_path, *curves)
+    drawn = (tmp_path / "learning_curve.svg").read_text()
+    assert f"main window: steps {main['low']:,.0f} to {main['high']:,.0f}" in drawn
+    assert "w: step 300" in drawn
+
+
+def test_a_run_without_births_has_a_learning_curve_without_marks_or_window():
+    curves = [curve("accuracy", STILL), curve("r", STILL)]
+    evidence = [gather(one, 50, 0) for one in curves]
+    rows = learning_rows(curves, evidence, merged_windows(evidence, (0, 500)), SPLITS)
+    births = rows[rows["measure"] == "birth"]
+    assert births["curve"].tolist() == ["validation_iid", "r"]
+    assert births["mean"].isna().all()

@@ -88,6 +88,7 @@ def test_json_holds_every_field_and_null_for_what_is_not_defined(tmp_path):
         {
             "file": "separation.svg",
             "caption": "QK separation of every head",
+            "place": "",
             "sha256": sha256_bytes(b"<svg/>"),
         }
     ]

@@ -218,11 +218,14 @@ def test_a_control_known_at_one_step_holds_for_all(pictured):
 def test_events_are_marked_by_name_and_those_not_reached_are_told(pictured):
     rows = table(heads=HEADS[:1])
     birth = rows.iloc[:1].assign(measure="birth", unit="step", mean=120.0, low=100.0, high=150.0)
-    rows = pd.concat([rows, birth, birth.assign(measure="decline", mean=np.nan)])
+    never = {"mean": np.nan, "low": np.nan, "high": np.nan}
+    shaded = birth.assign(measure="window", mean=np.nan)
+    rows = pd.concat([rows, birth, birth.assign(measure="decline", **never), shaded])
     view = Curves("f", "", series="head", marks={"unit": "step"},
                   where={"measure": "qk_separation"})  # fmt: skip
     picture = pictured(view, rows)
     assert "birth: step 120" in picture.texts
+    assert "window: steps 100 to 150" in picture.texts
     assert "Not reached: decline." in picture.note
     assert any(list(line.get_xdata()) == [120, 120] for line in picture.axes[0].lines)
 

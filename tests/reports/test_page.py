@@ -13,11 +13,12 @@ from circuit.artifacts import read_json, sha256_file
 from circuit.config.registry import VIEWS
 from circuit.errors import AnalysisError, ArtifactError
 from circuit.reports.document import Figure, Number, Report, Table, write_report
-from circuit.reports.inline import inline_svg
+from circuit.reports.inline import inline_svg, rules
 from circuit.reports.origins import origins
-from circuit.reports.page import NUMBERS_SHOWN, write_page
+from circuit.reports.page import KEYS, NUMBERS_SHOWN, write_page
 from circuit.reports.sections import EXPLAINED, FORETOLD, MECHANISM
 from circuit.reports.style import picture
+from circuit.reports.text import numbers_as_text
 
 STUDY, FOCUS, OTHER = "quickstart", "formation_seed0007", "formation_seed0011"
 TITLE = "A latest-write lookup circuit forms"
@@ -66,6 +67,8 @@ def provenance(seed: int, digest: str = "5b" * 32) -> dict[str, Any]:
 
 
 ACCURACY = Number("accuracy on validation_iid, at step 1,500", 0.974, "share", 0.967, 0.981, 1204)
+CONTROL = "growth of QK separation of the winner L1H2, control: L1H1 bottom"
+BOTTOM = Number(CONTROL, -0.03, "score")
 GROWTH = Number("growth of QK separation of the winner L1H2", 7.16, "score", 6.81, 7.5, 207)
 SWEEP = ("checkpoint_sweep", "What behaviour is there, and when does it appear?")
 SHARES = {"current_gradient": 0.31, "momentum": 0.74, "weight_decay": -0.05, "rounding": 1e-6}
@@ -75,6 +78,21 @@ SEVERAL = tuple(
     for scalar, total, unit in (("route", 7.16, "score"), ("margin", 10.4, "logit"))
     for component, share in SHARES.items()
 )
+
+
+PLACES = {"learning_curve": "first", "residual": "strip"}
+
+
+def found(number: Number, verdict: str = "shown", **more: Any) -> dict[str, Any]:
+    """What a report keeps of a finding."""
+    record = {
+        "name": number.name,
+        "verdict": verdict,
+        "about": {},
+        "control": "none",
+        "compared": 1,
+    }
+    return {**record, "number": number.name, "said": True, "key": "", "clause": "", **more}
 
 
 class Filed(NamedTuple):
@@ -102,7 +120,10 @@ def report(root, asked, answer, figures, numbers, run=FOCUS, **more) -> Filed:
         answer=answer,
         numbers=numbers,
         tables=(Table("Growth by head <all>", table, {"growth": "score", "step": "step"}),),
-        figures=tuple(Figure(f"{name}.svg", f"Caption of {name}: a & b.") for name in figures),
+        figures=tuple(
+            Figure(f"{name}.svg", f"Caption of {name}: a & b.", PLACES.get(name, ""))
+            for name in figures
+        ),
         settings={"rank": 4, "split": "validation_iid"},
         command=f"snakemake --force {folder}/report.md",
         provenance=provenance(11 if run == OTHER else 7),
@@ -129,10 +150,24 @@ def build_study(root: Path) -> list[Filed]:
     repeated = ("cross_seed", "Does it repeat over seeds?")
     chosen = ("reference_model", "Which checkpoint is the reference model?")
     rough = ("3 seeds: the interval over seeds is rough.",)
+    # fmt: off
     return [
-        report(root, SWEEP, first, ("learning_curve", "slices"), (ACCURACY, birth)),
-        report(root, scan, "L1H2, by +7.16 score.", ("separation", "head_map"), (GROWTH,)),
+        report(
+            root, SWEEP, first, ("learning_curve", "slices"), (ACCURACY, birth),
+            findings=(found(ACCURACY, key="accuracy", clause="the model answers 97.40%"),),
+        ),
+        report(
+            root, scan, "L1H2, by +7.16 score.", ("separation", "head_map"), (GROWTH, BOTTOM),
+            findings=(
+                found(GROWTH, key="growth of its separation", clause="L1H2 looks up the value"),
+                found(BOTTOM, said=False),
+            ),
+        ),
         report(root, built, "L1H2 grew by +7.16 score.", ("growth", "residual"), SEVERAL),
+        report(
+            root, ("path_logits", "Along which paths?"), "Along one.", (), (birth,),
+            findings=(found(birth),),
+        ),
         report(root, closed, "86% of it (control head 31%).", ("closure",), (route,)),
         report(root, repeated, "In 3 of 3 runs.", ("seeds",), (GROWTH,), None, marks=rough),
         report(root, chosen, "That of formation_seed0011.", (), (best,), None),
@@ -151,6 +186,7 @@ class Reader(HTMLParser):
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str]] = []
         self.folded: list[str] = []
+        self.unfolded: list[str] = []
         self.text: list[str] = []
         self.figures: list[str] = []
         self.feed(html)
@@ -181,8 +217,9 @@ class Reader(HTMLParser):
     def handle_data(self, data):
         if "style" not in self.open:
             self.text.append(data)
-            if "details" in self.open:
-                self.folded.append(data)
+            # The summary of the outermost is what one sees of it.
+            depth = self.open.count("details") - ("summary" in self.open)
+            (self.folded if depth > 0 else self.unfolded).append(data)
             if "figure" in self.open:
                 self.figures[-1] += data
 
@@ -246,7 +283,7 @@ def test_every_figure_has_caption_accessible_name_and_the_command_that_remakes_i
     for folder, file in drawn:
         assert f"snakemake --force {folder}/{file}" in text
         assert f"Caption of {file.removesuffix('.svg')}: a & b." in text
-    assert all("Remake:" in figure for figure in page.figures)
+    assert all("Remake" in figure for figure in page.figures)
     labels = [value for name, value in page.attributes if name == "svg.aria-label"]
     assert len(labels) == len(drawn)
     assert all(labels)
@@ -266,22 +303,57 @@ def test_many_numbers_are_folded_but_none_is_lost(page):
     assert NUMBERS_SHOWN == 12
 
 
-def test_questions_are_headings_and_the_summary_is_made_of_answers(study, page, html):
+def test_questions_are_headings_and_a_section_is_one_paragraph_of_first_sentences(study, page):
     told = [f.report for f in study[1] if f.report["run"] in (None, FOCUS)]
     for one in told:
         assert one["question"] in page.text
-    summary = html.partition('class="summary"')[2].partition("</section>")[0]
-    assert "Questions asked of run formation_seed0007 and its study: 7; other" in summary
-    assert "stays at or above 50% from step 700; it is 3.1% untrained" in summary
-    assert "The best checkpoint is step 1,400" not in summary
-    for section in {one["section"] for one in told} - {""}:
-        assert f"<b>{section}.</b>" in summary
-    assert FORETOLD not in summary
+    unfolded = "".join(page.unfolded)
+    assert "8 analyses of run formation_seed0007 and its study" in " ".join(unfolded.split())
+    assert "stays at or above 50% from step 700; it is 3.1% untrained" in unfolded
+    assert "The best checkpoint is step 1,400" not in unfolded
+    assert FORETOLD not in unfolded
+
+
+def test_the_first_screen_is_a_sentence_the_placed_figures_and_a_few_numbers(html):
+    top = html.partition("<header>")[2].partition("</header>")[0]
+    sentence = "The model answers 97.40%; L1H2 looks up the value."
+    assert f"<h1>{sentence}</h1>" in top
+    assert top.count("<svg") == 1
+    assert "Caption of learning_curve: a &amp; b." in top
+    assert top.count("<dt>") == 2 <= KEYS
+    assert "growth of its separation" in top
+    below = html.partition("<main>")[2].partition('id="found"')[0]
+    assert below.count("<svg") == 1
+    assert "Caption of residual" in below
+
+
+def test_a_study_without_headline_or_placed_figures_has_its_title_and_no_empty_slots(
+    study, tmp_path
+):
+    write_page(tmp_path / "a.html", STUDY, TITLE, study[1][3:4], focus=FOCUS)
+    top = (tmp_path / "a.html").read_text().partition("<header>")[2].partition("</header>")[0]
+    assert f"<h1>{TITLE}</h1>" in top
+    assert 'class="first"' not in top
+    assert "<dl" not in top
+
+
+def test_numbers_of_the_first_screen_and_of_findings_are_the_cells_of_their_reports(study, html):
+    cells = {c for f in study[1] for row in numbers_as_text(f.report["numbers"]).rows for c in row}
+    keys = re.findall(r"<dd><b>(.*?)</b> <span>95% interval (.*?)</span>\n<span>(.*?)</span>", html)
+    lines = re.findall(
+        r'<td class="number">(.*?)</td><td class="number">(.*?)</td><td>(.*?)</td>\n*<td><a', html
+    )
+    assert ("+7.16 score", "+6.81 to +7.50", "L1H1 bottom: −0.0300 score") in keys
+    assert set(keys) <= set(lines)
+    assert len(lines) == 3
+    for value, interval, control in lines:
+        assert {value, interval} <= cells
+        assert control == "none" or control.partition(": ")[2] in cells
 
 
 def test_other_runs_are_folded(page):
     answer = "Answer accuracy on validation_iid stays at or above 50% from step 800."
-    assert "Other runs: formation_seed0011" in page.folded
+    assert "Other runs: formation_seed0011" in "".join(page.unfolded)
     assert answer in page.folded
     assert page.text.count(answer) == 1
 
@@ -391,17 +463,28 @@ def test_inlined_figures_keep_only_ids_in_use_under_their_prefix(tmp_path):
     path = tmp_path / "a.svg"
     path.write_text(FIGURE.format("<text>a &lt; b</text>"))
     markup = inline_svg(path, "f1", 'a "quoted" label')
-    assert 'id="f1-m"' in markup
-    assert 'id="f1-c"' in markup
+    assert 'id="f1-1"' in markup
+    assert 'id="f1-0"' in markup
     assert "spare" not in markup
-    assert 'xlink:href="#f1-m"' in markup
-    assert markup.count("url(#f1-c)") == 2
+    assert 'xlink:href="#f1-1"' in markup
+    assert markup.count("url(#f1-0)") == 2
     assert "<style" not in markup
     assert "<title" not in markup
     assert "width=" not in markup
     assert "a &lt; b" in markup
     assert 'role="img"' in markup
     assert 'aria-label="a &quot;quoted&quot; label"' in markup
+
+
+def test_figures_of_a_page_share_their_styles(tmp_path):
+    path, looks = tmp_path / "a.svg", {}
+    path.write_text(FIGURE.format('<path style="fill: red"/><path style="fill: red"/>'))
+    first, second = (inline_svg(path, name, "label", looks=looks) for name in ("f1", "f2"))
+    assert looks == {"fill: red": "k0"}
+    assert first.count('class="k0"') == second.count('class="k0"') == 2
+    # What names an id is each figure's own.
+    assert 'style="clip-path: url(#f1-0)"' in first
+    assert rules(looks) == "svg.plot .k0{fill: red}"
 
 
 @pytest.mark.parametrize(

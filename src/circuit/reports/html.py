@@ -72,6 +72,7 @@ a{color:var(--accent);text-decoration-thickness:.06em;text-underline-offset:.15e
 .first{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:0 1.5rem}
 .first figure{margin:0 0 .7rem}
 .first .plot{max-height:25rem}
+.first figcaption{max-width:none}
 .first figcaption,.keys{font:.8rem/1.4 var(--sans)}
 .keys{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,13rem),1fr));
 gap:.6rem 1.2rem;margin:0}

@@ -139,7 +139,7 @@ it ran, versions, seeds and threads. A result is remade by the command beneath i
 <footer>
 <p>How to read a number: a quantity that can be negative shows its sign; the unit follows the \
 value; the interval is a bootstrap 95% interval; n counts what was averaged. Verdicts: shown, \
-opposite or open, by the excess over the control. Folded parts print folded unless opened before.</p>
+opposite or open, by the excess over the control. Folded parts print folded unless opened.</p>
 </footer>
 """
 
@@ -267,7 +267,9 @@ def _sections(
         items = [_item(*filed, number, i, looks) for i, filed in enumerate(members, 1)]
         entries = [item for item in items if item["run"] in (None, focus)]
         others = [item for item in items if item["run"] not in (None, focus)]
-        firsts = ((item, next((f for f in item["findings"] if f["said"]), None)) for item in entries)
+        firsts = (
+            (item, next((f for f in item["findings"] if f["said"]), None)) for item in entries
+        )
         yield {
             "id": f"s{number}",
             "number": number,

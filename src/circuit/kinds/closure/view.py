@@ -30,10 +30,12 @@ FINDINGS = (
         each=("outcome",),
         control=_BESIDE,
         number="R² of {outcome}, within",
-        key="R² of {outcome:words}: its change from read to read, by the head's route",
+        key="R² of the change of {outcome:words}, read by read",
         clause={
-            "shown": f"changes of {{facts[winner]}}'s route predict {_HOW} with R² {{effect.short}}",
-            "open": f"that {{facts[winner]}}'s route explains {_HOW} is not shown",
+            "shown": "read by read, changes of {facts[winner]}'s route predict that of "
+            "{outcome:words} with R² {effect.short}",
+            "open": "that changes of {facts[winner]}'s route predict, read by read, that of "
+            "{outcome:words} is not shown",
         },
         says={
             "shown": f"Changes of {{facts[winner]}}'s route scalars predict {_HOW}, on events the "

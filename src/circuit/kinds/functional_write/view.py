@@ -25,7 +25,10 @@ FINDINGS = (
         "{is_shown}: as the reference checkpoint reads it in {target:words}, it is worth {effect}, "
         "{excess} more than read by the gradient of another event.",
         key="what {source} writes is worth to the answer",
-        clause="that what {source} writes helps the answer {is_shown} ({effect:short})",
+        clause={
+            "shown": "what {source} writes is worth {effect:short} to the answer",
+            "open": "that what {source} writes helps the answer {is_shown}",
+        },
     ),
     _sum(
         "worth of {write} by part",

@@ -212,8 +212,8 @@ def learning_rows(
     """The learning curve as estimates, with what was born and where the main window lies.
 
     Key: curve; of those in ``splits`` it is the split's name. Measures: ``accuracy`` of these at
-    every checkpoint; ``birth`` of every curve that has one, and of the main window from ``low`` to
-    ``high``, without a mean.
+    every checkpoint; ``birth`` of every curve, missing where it has none, and of the main window
+    where there is one, from ``low`` to ``high`` and without a mean.
     """
     parts = [
         pd.DataFrame({"step": one.steps, "mean": one.mean, "low": one.low, "high": one.high})
@@ -222,14 +222,12 @@ def learning_rows(
         for one in curves
         if one.name in splits
     ]
-    born = [
-        (splits.get(one.name, one.name), one.birth) for one in evidence if one.birth is not None
-    ]
+    born = [(splits.get(one.name, one.name), one.birth) for one in evidence]
     main = windows["main"]
     if main["found"]:
         parts.append(pd.DataFrame({"low": [main["start"]], "high": main["stop"]}))
         parts[-1] = parts[-1].assign(curve="main window", mean=np.nan)
-    parts.append(pd.DataFrame(born, columns=["curve", "mean"]))
+    parts.append(pd.DataFrame(born, columns=["curve", "mean"]).astype({"mean": float}))
     last = int(curves[0].steps[-1])
     rows = pd.concat(parts, ignore_index=True)
     rows = rows.fillna({"step": last, "measure": "birth", "unit": "step", "count": 0, "noun": ""})
