@@ -4,14 +4,18 @@ Minutes long, so ``make test-slow`` runs it; where its results are already there
 Snakemake has nothing to do and only the numbers are read.
 """
 
+import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from page_reader import Reader, require_self_contained
 
 from circuit.artifacts import read_json
+from circuit.reports.text import numbers_as_text
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -79,6 +83,30 @@ def test_checkpoints_take_an_eightieth_of_a_dump_of_every_step():
     manifest = read_json(STUDY / RUNS[0] / "train" / "manifest.json")
     dump = manifest["recipe"]["steps"] * one
     assert sum(file.stat().st_size for file in files) <= dump / 80
+
+
+def test_the_page_can_be_taken_in_and_stands_alone():
+    html = (STUDY / "report.html").read_text()
+    require_self_contained(html)
+    unfolded = " ".join(Reader(html).unfolded)  # the words of its figures among them
+    assert 1_000 < len(unfolded.split()) <= 6_000
+    assert len(html.encode()) <= 8_000_000
+    top = html.partition("<header>")[2].partition("</header>")[0]
+    assert top.count("<dt>") == 4
+    assert top.count("<svg") >= 1
+
+
+def test_key_numbers_and_findings_are_cells_of_their_reports():
+    html = unescape((STUDY / "report.html").read_text())
+    reports = [read_json(file) for file in STUDY.glob("**/report.json")]
+    cells = {c for one in reports for row in numbers_as_text(one["numbers"]).rows for c in row}
+    top = html.partition("<dl")[2].partition("</dl>")[0]
+    table = html.partition('class="found"')[2].partition("</table>")[0]
+    keys = re.findall(r"<dd><b>(.*?)</b> <span>95% interval (.*?)</span>", top)
+    lines = re.findall(r'<td class="number">(.*?)</td>\n?<td class="number">(.*?)</td>', table)
+    assert len(keys) == 4
+    assert len(lines) > 20
+    assert {cell for pair in (*keys, *lines) for cell in pair} <= cells | {""}
 
 
 def test_nothing_is_left_to_do():

@@ -84,6 +84,7 @@ gap:.6rem 1.2rem;margin:0}
 .keys a,.found td a{text-decoration:none;white-space:nowrap}
 .found{width:100%}
 .found tbody th{color:var(--ink);position:static;border-bottom-width:1px;padding-top:.7rem}
+.found td:nth-child(5){min-width:9rem}
 .found .shown{color:#00573f;font-weight:600}
 .found .opposite{color:var(--mark);font-weight:600}
 .marks{padding:.2rem 1.1rem;max-width:46rem;background:var(--mark-wash);
@@ -125,10 +126,14 @@ a:focus-visible,summary:focus-visible{outline:2px solid var(--accent);outline-of
 body{font-size:16px}
 .page{padding:0 1rem 3rem}
 h1{font-size:1.2rem}
-.found td:nth-child(4),.found th:nth-child(4){display:none}}
+.found thead{display:none}
+.found tr{display:flex;flex-wrap:wrap;gap:0 .8rem;border-bottom:1px solid var(--line)}
+.found td{border:0;padding:.1rem 0}
+.found td:first-child{flex-basis:100%}}
 @media print{
 body{font-size:10.5pt}
 .page{padding:0}
+td.number{white-space:normal}
 .remake,.command{display:none}
 h2,h3,h4,figcaption{break-after:avoid}
 figure,.keys,tr{break-inside:avoid}

@@ -93,14 +93,14 @@ mark{{ "s" if items|length > 1 }}: what not to take at face value</summary><ul>
 <div class="scroll whole"><table class="found">
 <thead><tr><th scope="col">finding</th><th scope="col">verdict</th>\
 <th scope="col" class="number">value</th><th scope="col" class="number">95% interval</th>\
-<th scope="col">control</th><th scope="col"></th></tr></thead>
+<th scope="col">control</th><th scope="col">analysis</th></tr></thead>
 {% for section in sections if section.found %}
 <tbody><tr><th scope="rowgroup" colspan="6"><a href="#{{ section.id }}">{{ section.number }} \
 {{ section.title }}</a></th></tr>
 {% for line in section.found %}<tr><td>{{ line.name }}</td>\
 <td class="{{ line.verdict }}">{{ line.verdict }}</td><td class="number">{{ line.value }}</td>\
 <td class="number">{{ line.interval }}</td><td>{{ line.control }}</td>\
-<td>{{ to(line.item) }}</td></tr>
+<td><a href="#{{ line.item.id }}">{{ line.item.name }}</a></td></tr>
 {% endfor %}</tbody>
 {% endfor %}
 </table></div>
