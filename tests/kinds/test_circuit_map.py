@@ -66,6 +66,9 @@ def test_the_planted_circuit_is_found(formed, planted, drawn):
     largest = outcome(report, "largest edge")
     assert (largest.verdict, largest.control) == ("shown", OTHERS)
     assert head in (largest.about["source"], largest.about["target"])
+    node = outcome(report, "head or MLP that the answer rests on most")
+    assert node.verdict == "shown"
+    assert node.about["source"] in (head, planted.previous_token_head, planted.op_head)
     first = outcome(report, "first edge to stay")
     assert first.verdict == "shown"
     assert head in (first.about["source"], first.about["target"])

@@ -4,7 +4,7 @@ from typing import Any
 
 from circuit.reports.findings import Finding, When
 from circuit.reports.sections import MECHANISM
-from circuit.reports.views import Curves, Drawn, Listing
+from circuit.reports.views import Curves, Drawn, Listing, Not
 
 
 def _circuit(material: Any, path: str) -> None:
@@ -46,16 +46,17 @@ FINDINGS = (
         number="nodes beyond their control at step {step}, of {facts[node]}",
     ),
     Finding(
-        "node that the answer rests on most",
-        {"part": "node", "evidence": "ablation", **_EFFECT},
+        "head or MLP that the answer rests on most",
+        {"part": "node", "evidence": "ablation", "source": Not("embedding"), **_EFFECT},
         pick=("source",),
         rank="size",
         control=_OTHERS,
         number="ablation effect of {source} on the answer, at step {step}",
         says={
-            "shown": "Removing {source} costs most: {effect}.",
+            "shown": "Of heads and MLPs the answer rests most on {source}, whose removal costs "
+            "{effect}.",
             "opposite": "Removing {source} changes most, and raises the answer: {effect}.",
-            "open": "No node is shown to matter: removing {source} changes most, {effect}.",
+            "open": "No head or MLP is shown to matter: removing {source} changes most, {effect}.",
         },
     ),
     Finding(
@@ -93,7 +94,8 @@ VIEWS = (
         "circuit",
         "The circuit as found",
         caption="Nodes by what their removal costs the answer, edges by what flows along them to "
-        "it; grey is not beyond its control. Why a head looks where it looks is in no edge.",
+        "it (the right value's logit over the mean of all other values'); grey is not beyond its "
+        "control. Why a head looks where it looks is in no edge.",
         draw=_circuit,
     ),
     Drawn(
