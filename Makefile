@@ -48,17 +48,17 @@ setup: $(STAMP)
 ## make report     the quickstart study and its page
 report: $(STAMP)
 	$(BIN)/snakemake quickstart --cores $(CORES)
-	@echo "The report is results/quickstart/report.html"
+	@$(BIN)/python -m circuit.reports.result results/quickstart/report.html
 
 ## make reference  the reference study and its page
 reference: $(STAMP)
 	$(BIN)/snakemake reference --cores $(CORES)
-	@echo "The report is results/reference/report.html"
+	@$(BIN)/python -m circuit.reports.result results/reference/report.html
 
 ## make exactness  every scalar's closure, step by step, under every path rule
 exactness: $(STAMP)
 	$(BIN)/snakemake exactness --cores $(CORES)
-	@echo "The report is results/exactness/report.html"
+	@$(BIN)/python -m circuit.reports.result results/exactness/report.html
 
 ## make test       style, types, layers, workflow, then the tests that take seconds
 test: check
