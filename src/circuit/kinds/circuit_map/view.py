@@ -97,12 +97,14 @@ VIEWS = (
         "it (the right value's logit over the mean of all other values'); grey is not beyond its "
         "control. Why a head looks where it looks is in no edge.",
         draw=_circuit,
+        place="first",
     ),
     Drawn(
         "circuit_over_training",
         "The circuit as it forms",
         caption="The same picture at some checkpoints, all on one scale.",
         draw=_over_training,
+        place="strip",
     ),
     Curves(
         "beyond_control",
