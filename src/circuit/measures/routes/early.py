@@ -303,7 +303,8 @@ def growth_with_others(gradients: Float[Tensor, "S P"]) -> Float[np.ndarray, "S 
         inner = gram[np.ix_(others, others)]
         found[h, others] = gram[h, others] @ np.linalg.pinv(inner, _RANK_TOLERANCE, hermitian=True)
     size = length.numpy()
-    return found * size[:, None] / np.where(size > 0, size, 1)
+    weights: Float[np.ndarray, "S S"] = found * size[:, None] / np.where(size > 0, size, 1)
+    return weights
 
 
 def own_norms(layout: Layout, update: NextUpdate, heads: Sequence[str]) -> Float[np.ndarray, " H"]:
