@@ -33,8 +33,12 @@ else:
 
 
 def files(kind: str) -> dict[str, str]:
-    """What every analysis of a kind leaves in its folder: output name → file name."""
-    return {**KINDS[kind].measured_files(), **view_files(kind)}
+    """What every analysis of a kind leaves in its folder: output name → file name.
+
+    A figure may be called as what it draws is, so what the view makes is named ``view.{name}``.
+    """
+    viewed = {f"view.{name}": file for name, file in view_files(kind).items()}
+    return {**KINDS[kind].measured_files(), **viewed}
 
 
 def view_files(kind: str) -> dict[str, str]:

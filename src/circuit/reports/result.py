@@ -16,7 +16,9 @@ def result(path: str | os.PathLike[str]) -> str:
 
     Raises AnalysisError where the page has no heading.
     """
-    heading = re.search(r"<h1[^>]*>(.*?)</h1>", Path(path).read_text("utf-8"), flags=re.DOTALL)
+    heading = re.search(
+        r"<h1[^>]*>(.*?)</h1>", Path(path).read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     if heading is None:
         raise AnalysisError(
             "no heading",
