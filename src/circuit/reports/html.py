@@ -99,7 +99,7 @@ article{font:17px/1.6 var(--serif);margin:.6rem 0 2rem}
 figure{margin:1.6rem 0 1.9rem}
 .frame{border:1px solid var(--line);border-radius:6px;padding:.5rem .7rem;overflow-x:auto}
 svg.plot *{stroke-linejoin:round;stroke-linecap:butt}
-svg.plot{display:block;width:100%;min-width:36rem;height:auto}
+svg.plot{display:block;width:100%;min-width:34rem;height:auto}
 figcaption{font:.89rem/1.5 var(--sans);color:var(--ink);margin:.6rem 0 0;max-width:46rem}
 .command{font:.8rem/1.5 var(--sans);color:var(--soft);margin:.3rem 0 0;max-width:none}
 code,pre{font-family:var(--mono);font-size:.86em}
