@@ -102,7 +102,7 @@ def test_key_numbers_and_findings_are_cells_of_their_reports():
     cells = {c for one in reports for row in numbers_as_text(one["numbers"]).rows for c in row}
     top = html.partition("<dl")[2].partition("</dl>")[0]
     table = html.partition('class="found"')[2].partition("</table>")[0]
-    keys = re.findall(r"<dd><b>(.*?)</b> <span>95% interval (.*?)</span>", top)
+    keys = re.findall(r"<dd><b>(.*?)</b> <span>95% interval (.*?), n = .*?</span>", top)
     lines = re.findall(r'<td class="number">(.*?)</td>\n?<td class="number">(.*?)</td>', table)
     assert len(keys) == 4
     assert len(lines) > 20

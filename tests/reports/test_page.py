@@ -277,7 +277,11 @@ def test_a_study_without_headline_or_placed_figures_has_its_title_and_no_empty_s
 
 def test_numbers_of_the_first_screen_and_of_findings_are_the_cells_of_their_reports(study, html):
     cells = {c for f in study[1] for row in numbers_as_text(f.report["numbers"]).rows for c in row}
-    keys = re.findall(r"<dd><b>(.*?)</b> <span>95% interval (.*?)</span>\n<span>(.*?)</span>", html)
+    number = r"<dd><b>(.*?)</b> <span>95% interval (.*?), n = (.*?)</span>\n<span>(.*?)</span>"
+    found = re.findall(number, html)
+    keys = [(value, interval, control) for value, interval, _, control in found]
+    assert ("+6.81 to +7.50", "207") in {(interval, count) for _, interval, count, _ in found}
+    assert {count for _, _, count, _ in found} <= cells
     lines = re.findall(
         r'<td class="number">(.*?)</td><td class="number">(.*?)</td><td>(.*?)</td>\n*<td><a', html
     )

@@ -4,6 +4,7 @@
 edit                  in the clean pass's place                                     run on from
 ====================  ============================================================  ==============
 :class:`Removed`      no write of a component, or its mean write                    the stage after
+:class:`NoEmbedding`  no embeddings, or their mean                                  the embedding
 :class:`Patched`      states of another pass at a stage and role                    the stage
 :class:`Weights`      another state's parameters in one group                       the last stage
                                                                                     before the group
@@ -87,6 +88,23 @@ class Removed(Edit):
         """The clean states less the write."""
         removed = removed_write(clean, self.component, self.baseline, self.positions)
         return clean.sites[stage] - removed
+
+
+@dataclass(frozen=True, eq=False)
+class NoEmbedding(Edit):
+    """Token and position embeddings replaced, by their mean over all positions or by nothing."""
+
+    baseline: Baseline
+
+    def stage(self, settings: ModelSettings) -> str:
+        """The stream's beginning."""
+        return "embedding"
+
+    def stream(self, clean: Seen, stage: str) -> Float[Tensor, "E T d"]:
+        """The same state at every position."""
+        states = clean.sites[stage]
+        mean = states[clean.events.causal_prefix].mean(0)
+        return (mean if self.baseline == "mean" else torch.zeros_like(mean)).expand_as(states)
 
 
 @dataclass(frozen=True, eq=False)

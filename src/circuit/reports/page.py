@@ -81,7 +81,7 @@ mark{{ "s" if items|length > 1 }}: what not to take at face value</summary><ul>
 {% endfor %}</div>{% endif %}
 {% if keys %}<dl class="keys">
 {% for key in keys %}<div><dt>{{ key.label }} {{ to(key.item) }}</dt>
-<dd><b>{{ key.value }}</b> <span>95% interval {{ key.interval }}</span>
+<dd><b>{{ key.value }}</b> <span>95% interval {{ key.interval }}, n = {{ key.count }}</span>
 <span>{{ key.control }}</span></dd></div>
 {% endfor %}</dl>{% endif %}
 </header>
@@ -138,8 +138,9 @@ it ran, versions, seeds and threads. A result is remade by the command beneath i
 </main>
 <footer>
 <p>How to read a number: a quantity that can be negative shows its sign; the unit follows the \
-value; the interval is a bootstrap 95% interval; n counts what was averaged. Verdicts: shown, \
-opposite or open, by the excess over the control. Folded parts print folded unless opened.</p>
+value; the interval is a 95% interval, – where there is none; n counts what was averaged. \
+Verdicts: shown, opposite or open, by the excess over the control. Folded parts print folded \
+unless opened.</p>
 </footer>
 """
 
@@ -244,13 +245,14 @@ def _line(item: Mapping[str, Any], finding: Mapping[str, Any]) -> dict[str, Any]
     name = finding["number"]
     beside = [row for key, row in cells.items() if key.startswith(f"{name}, control: ")]
     controls = [f"{row[0].partition(', control: ')[2]}: {row[1]}" for row in beside]
-    _, value, interval, *_ = cells.get(name, (name, "", "", "", ""))
+    _, value, interval, count, _ = cells.get(name, (name, "", "–", "–", ""))
     return {
         "item": item,
         "name": name or finding["name"],
         "verdict": finding["verdict"],
         "value": value,
         "interval": interval,
+        "count": count,
         "control": "; ".join(controls) or finding["control"],
     }
 

@@ -154,10 +154,10 @@ def _outcome(
     about = {**_keys(row), **{key: _plain(row[key]) for key in finding.each}}
     marks = list(filter(None, (said(finding.marks), mark)))
     control = control or finding.uncontrolled
-    return Outcome(
-        finding.name, came, said(finding.says), about, numbers, marks, control, compared, lines,
-        key=said(finding.key), clause=said(finding.clause),
-    )  # fmt: skip
+    told = Outcome(
+        finding.name, came, said(finding.says), about, numbers, marks, control, compared, lines
+    )
+    return replace(told, key=said(finding.key), clause=said(finding.clause))
 
 
 def _name(finding: Told, fields: Mapping[str, Any], context: Context) -> str:

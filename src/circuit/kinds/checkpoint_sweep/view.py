@@ -46,7 +46,7 @@ FINDINGS = (
         number="{measure} on {split}, at step {step}",
         says="It is {control:short} untrained and {effect:short} at step {step}.",
         key="accuracy on {split} at step {step}",
-        clause="the model answers {effect:short} of the reads of {split} at step {step} "
+        clause="the model answers {effect:short} of the reads of {split} right at step {step} "
         "({control:short} untrained)",
     ),
     Finding(

@@ -21,7 +21,6 @@ Numbers are logits. Evidence of other sorts, as rows with another ``evidence``, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
@@ -30,11 +29,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.config.recipe import ModelSettings
 from circuit.errors import AnalysisError
 from circuit.estimates import EXCESS, estimates
 from circuit.evidence import Estimate, Verdict, verdict
-from circuit.experiments.edits import Edit, Removed, components, removal_sites
+from circuit.experiments.edits import (
+    Edit,
+    NoEmbedding,
+    Removed,
+    components,
+    removal_sites,
+)
 from circuit.experiments.trial import ANSWER as ANSWER_SITES
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
 from circuit.landmarks import from_then_on
@@ -89,23 +93,6 @@ class Circuit(TypedDict):
     unit: str
     control: str
     checkpoints: list[Checkpoint]
-
-
-@dataclass(frozen=True, eq=False)
-class NoEmbedding(Edit):
-    """Token and position embeddings replaced, by their mean over all positions or by nothing."""
-
-    baseline: Baseline
-
-    def stage(self, settings: ModelSettings) -> str:
-        """The stream's beginning."""
-        return "embedding"
-
-    def stream(self, clean: Seen, stage: str) -> Float[Tensor, "E T d"]:
-        """The same state at every position."""
-        states = clean.sites[stage]
-        mean = states[clean.events.causal_prefix].mean(0)
-        return (mean if self.baseline == "mean" else torch.zeros_like(mean)).expand_as(states)
 
 
 def circuit_map(
