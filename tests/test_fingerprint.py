@@ -296,14 +296,20 @@ def test_import_of_nothing(
 
 
 def test_versions_of_what_decides_numbers_and_pictures(write: Write, reached: Reached) -> None:
-    """Of each package that a module imports at its top; pandas stores tables with pyarrow."""
+    """Of each package that a module imports at its top; pandas stores tables with pyarrow.
+
+    What only computes decides the numbers wherever it is imported; matplotlib in a function may
+    be for one of its callers.
+    """
     write("src/lib/errors.py", "import ast, pydantic, sklearn.linear_model\nfrom . import model\n")
-    text = "from pandas import x\nfrom ..errors import y\ndef f():\n    import matplotlib\n"
+    text = "from pandas import x\nfrom ..errors import y\n"
+    text += "def f():\n    import matplotlib\n    from scipy.special import ndtri\n"
     write("src/lib/model/tap.py", text)
     versions = {name: at for name, at in reached().items() if not name.endswith(".py")}
     assert versions.pop("cpu")
     assert versions == {
-        name: metadata.version(name) for name in ("pandas", "pyarrow", "scikit-learn", "torch")
+        name: metadata.version(name)
+        for name in ("pandas", "pyarrow", "scikit-learn", "scipy", "torch")
     }
 
 
@@ -405,3 +411,13 @@ def test_measuring_reaches_no_words_and_viewing_no_tensors(kind: str) -> None:
     drawing, computing = (f"{name}@{metadata.version(name)}" for name in ("matplotlib", "torch"))
     assert (drawing in viewed, computing in viewed) == (True, False)
     assert (drawing in measured, computing in measured) == (False, KINDS[kind].torch)
+    # Every kind states intervals, and their ends are SciPy's special functions.
+    assert f"scipy@{metadata.version('scipy')}" in measured
+
+
+def test_what_only_refuses_makes_no_training_stale() -> None:
+    """Not a formula of the feasibility check either, nor the version of the SciPy it asks."""
+    fingerprints = Fingerprints(project_root=PROJECT).of("src/scripts/train.py")
+    trained = {at.partition("@")[0] for at in fingerprints}
+    assert {"torch", "numpy", "circuit/config/benchmark.py"} <= trained
+    assert not trained & {"scipy", "circuit/config/feasibility.py", "circuit/config/checks.py"}

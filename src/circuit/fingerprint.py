@@ -9,14 +9,15 @@ carries the fingerprints of its script and of the modules that it reaches, as pa
 3. repeat with every file found, until none is new;
 4. digest each file's syntax tree without docstrings (comments are not in the tree anyway);
 5. of each package that decides numbers or pictures and that one of them imports at its top, take
-   the version; with torch's, the vector instructions of the processor, by which it chooses kernels.
+   the version, and of those that do nothing but compute wherever they are imported; with torch's,
+   the vector instructions of the processor, by which it chooses kernels.
 
 So changing a formula changes one value in just the rules that reach it, and rewording a
 docstring changes none. Modules beside the script count as library.
 
 Blind spots: imports by a name computed at run time (a test keeps the library free of them but for
 one: the registry of kinds, which no script reaches, since each imports its own kind's settings by
-name), packages imported inside functions, and data files read by code (declare those as inputs).
+name), and data files read by code (declare those as inputs).
 Imports under ``if TYPE_CHECKING`` are followed too: too many reruns beat too few. The digests
 are those of one minor version of Python, since the form of its syntax trees changes with it.
 
@@ -47,6 +48,9 @@ _DECIDING = {
     "sklearn": ("scikit-learn",),
 }
 """Packages that decide a number or a picture: the distributions that importing one stands for."""
+_COMPUTING = {"numpy", "scipy", "sklearn"}
+"""Those that functions import late just to start fast. The others are imported late by functions
+that only read files (torch, pandas): who computes or draws with them imports them at its top."""
 
 
 class _Import(NamedTuple):
@@ -59,7 +63,7 @@ class _Import(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """What a file with this SHA-256 says, and the distributions that its top imports."""
+    """What a file with this SHA-256 says, and the distributions that decide what it makes."""
 
     sha256: str
     digest: str
@@ -297,11 +301,15 @@ def _parse(file: Path, content: bytes) -> ast.Module:
 
 
 def _packages(tree: ast.Module) -> list[str]:
-    """Distributions that a module needs from its top on, not just for some of its functions."""
+    """Distributions whose versions decide what a module computes or draws."""
     top: list[ast.stmt] = [
         node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
     ]
-    named = {each.module.partition(".")[0] for each in _imports(ast.Module(top, []))}
+    first, anywhere = (
+        {each.module.partition(".")[0] for each in _imports(within)}
+        for within in (ast.Module(top, []), tree)
+    )
+    named = first | anywhere & _COMPUTING
     return sorted(name for module in named for name in _DECIDING.get(module, ()))
 
 

@@ -5,7 +5,7 @@ from benchmark_examples import QUICKSTART_KV, SYMBOLIC_KV_BASE, changed
 from pydantic import ValidationError
 
 from circuit.config.benchmark import BenchmarkSettings, Range
-from circuit.config.feasibility import longest_lag, most_places
+from circuit.config.feasibility import check_feasible, longest_lag, most_places
 from circuit.errors import BenchmarkError
 
 
@@ -151,7 +151,7 @@ IMPOSSIBLE = [
 @pytest.mark.parametrize(("changes", "message"), IMPOSSIBLE, ids=[str(c) for c, _ in IMPOSSIBLE])
 def test_impossible_settings_are_refused_with_what_to_do(changes, message):
     with pytest.raises(BenchmarkError) as caught:
-        BenchmarkSettings.model_validate(changed(QUICKSTART_KV, changes))
+        check_feasible(BenchmarkSettings.model_validate(changed(QUICKSTART_KV, changes)))
     assert str(caught.value) == message
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_programs import check_rules
 
 from circuit.config.benchmark import SPLITS, BenchmarkSettings
+from circuit.config.feasibility import check_feasible
 from circuit.errors import BenchmarkError
 from circuit.task.benchmark import build_benchmark, draw_heldout_pairs
 from circuit.task.programs import decode
@@ -96,7 +97,7 @@ def test_heldout_pairs_stay_in_their_split(base):
 
 @given(st.integers(2, 9), st.integers(12, 40), st.floats(0.05, 0.9), st.integers(0, 99))
 def test_heldout_pairs_are_spread_evenly(n_keys, n_values, fraction, seed):
-    # Drawing needs no feasible programs, so the validation is left out.
+    # Drawing pairs needs no rules of programs.
     settings = BenchmarkSettings.model_construct(
         n_keys=n_keys, n_values=n_values, seed=seed, heldout_pair_fraction=fraction
     )
@@ -218,7 +219,9 @@ def test_any_feasible_benchmark_obeys_the_rules(n_keys, n_values, fraction, seed
             "structural_ood.query_lag": 1 if n_keys == 2 else [1, 2],
         },
     )
-    benchmark = build_benchmark(BenchmarkSettings.model_validate(raw))
+    settings = BenchmarkSettings.model_validate(raw)
+    check_feasible(settings)
+    benchmark = build_benchmark(settings)
     heldout = set(benchmark.heldout_pairs)
     for split in SPLITS:
         assert len(benchmark.splits[split]) == benchmark.settings.samples(split)

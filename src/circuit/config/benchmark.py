@@ -1,8 +1,8 @@
 """Settings of a benchmark: how large the symbolic world is and which programs are drawn from it.
 
-Settings that cannot yield a benchmark are refused here, before anything is drawn, by
-:func:`circuit.config.feasibility.check_feasible`; an instance that exists can be generated, up to
-what only the draws themselves can show (then the generator raises the same error type).
+Whether any benchmark can satisfy them is what :func:`circuit.config.feasibility.check_feasible`
+tells, which a configuration is asked as it is read: every job reaches these types, and what only
+refuses must not make its results stale.
 
 In YAML, a range may be a pair or, for a fixed number, an integer.
 """
@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from circuit.config.base import Count, Frozen, Seed
-from circuit.config.feasibility import check_feasible
 
 SPECIAL_IDS = 10
 """Token ids before the first key: five in use, five reserved."""
@@ -112,11 +111,7 @@ class PairSettings(Frozen):
 
 
 class BenchmarkSettings(Frozen):
-    """A whole benchmark.
-
-    Raises:
-        BenchmarkError: no benchmark can satisfy the settings.
-    """
+    """A whole benchmark."""
 
     n_keys: Annotated[int, Field(ge=1, le=1000)]
     n_values: Annotated[int, Field(ge=1, le=100_000)]
@@ -128,11 +123,6 @@ class BenchmarkSettings(Frozen):
     frequency_ceiling: Annotated[float, Field(gt=0, le=1)] = 0.4
     probes: ProbeSettings = ProbeSettings()
     pairs: PairSettings = PairSettings()
-
-    @model_validator(mode="after")
-    def _feasible(self) -> BenchmarkSettings:
-        check_feasible(self)
-        return self
 
     @property
     def vocab_size(self) -> int:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from circuit.config.base import Frozen, Name, Seed, Steps
 from circuit.config.benchmark import BenchmarkSettings
 from circuit.config.checks import check_references
+from circuit.config.feasibility import check_feasible
 from circuit.config.recipe import RecipeSettings, TrainingSteps
 from circuit.config.registry import KINDS, Analysis
 from circuit.errors import BenchmarkError, ConfigError, nearest
@@ -87,10 +88,10 @@ def _block(value: Any, where: str) -> dict[str, Any]:
 
 
 def _check_benchmarks(benchmarks: dict[str, Any], where: str) -> None:
-    """Say which benchmark is impossible: its own validator knows only the field."""
+    """Refuse a benchmark that no draw can satisfy."""
     for name, settings in benchmarks.items():
         try:
-            BenchmarkSettings.model_validate(settings)
+            check_feasible(BenchmarkSettings.model_validate(settings))
         except BenchmarkError as error:
             raise ConfigError(
                 what=error.what,

@@ -73,7 +73,8 @@ def build_benchmark(settings: BenchmarkSettings) -> Benchmark:
     """Build every split of a benchmark; the same settings always give the same benchmark.
 
     Raises:
-        BenchmarkError: the settings leave too few different programs, orders or values.
+        BenchmarkError: the settings leave too few different programs, orders or values. Ask
+            :func:`circuit.config.feasibility.check_feasible` first: drawing finds it out late.
     """
     vocabulary = Vocabulary.of(settings)
     heldout = draw_heldout_pairs(settings)
