@@ -382,11 +382,8 @@ def test_only_a_moving_rival_or_basis_is_a_choice_that_is_made_anew(world, setti
     scalar = world.build(**settings)
     terms = {"own": ("rank_cut_jump",), "source": ("basis_motion", "rank_cut_jump")}
     expected = terms.get(settings.get("basis"), ())
-    margin = (
-        "_margin" in settings["scalar"]
-        and settings["scalar"] != "soft_margin"
-        or settings["scalar"] == "qk_ov_product"
-    )
+    over_a_rival = {*MARGINS, "support_mass_ov_value_margin", "head_margin_dla_fixed_readout"}
+    margin = settings["scalar"] in {*over_a_rival, "qk_ov_product"}
     if margin or settings.get("reading") == "readout":
         moving = settings.get("competitor", "moving") == "moving"
         expected += ("branch_switch",) if moving else ()
