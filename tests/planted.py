@@ -24,12 +24,21 @@ a smaller noise lies on the planted ones, so that no singular value or score is 
 So LayerNorm's mean is zero. A token's vector, a position's circles and its line have norm 1 each,
 so LayerNorm divides each kind of token by one known number, and the strengths above are met in
 nats up to the noise.
+
+A second network (:func:`redundant_decoder`) is one in which single ablations mislead:
+
+5. Two heads of layer 1 (``matching_head`` and ``second_head``, L1H3) do step 3 and 4 alike.
+6. ``anti_head`` (L2H1) attends to its own position and takes half of the value in it back. A large
+   constant, the *ballast*, which layer 1's b_O writes and layer 2's takes away, lets LayerNorm
+   divide what the anti head reads by one number: so with one of the two heads gone it takes back
+   half as much, and makes good half of the loss. The final LayerNorm, which sees no ballast, makes
+   good most of the rest.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -90,6 +99,9 @@ _WORLD = Vocabulary.of(PLANTED_BENCHMARK)
 _STRENGTHS = Strengths()
 
 
+_BALLAST = 30.0  # far above what the heads of layer 1 write
+
+
 @dataclass(frozen=True, eq=False)
 class PlantedCircuit:
     """The planted network and what is in it.
@@ -114,6 +126,14 @@ class PlantedCircuit:
         return self.decoder.layout.views(self.flat)
 
 
+@dataclass(frozen=True, eq=False)
+class RedundantCircuit(PlantedCircuit):
+    """The network of steps 5 and 6."""
+
+    second_head: str = "L1H3"
+    anti_head: str = "L2H1"
+
+
 def planted_decoder(
     vocabulary: Vocabulary = _WORLD,
     strengths: Strengths = _STRENGTHS,
@@ -133,7 +153,45 @@ def planted_decoder(
         seed: of the noise.
         dtype: of the parameters; they are built in float64.
     """
-    settings = ModelSettings(n_layers=2, n_heads=4, d_model=64, d_ff=32, context=context)
+    decoder, flat, bases = _noisy(vocabulary, 2, context, noise, seed, ((0, 1), (0, 2), (1, 2)))
+    views = decoder.layout.views(flat)
+    _plant_look_up(views, (2,), strengths, context, bases)
+    return PlantedCircuit(decoder, flat.to(dtype), vocabulary, strengths, MappingProxyType(bases))
+
+
+def redundant_decoder(
+    vocabulary: Vocabulary = _WORLD,
+    strengths: Strengths = _STRENGTHS,
+    context: int = 64,
+    noise: float = 0.01,
+    seed: int = 0,
+) -> RedundantCircuit:
+    """Build the network in which two heads do the same and a third undoes half of it.
+
+    Arguments are those of :func:`planted_decoder`.
+    """
+    heads = ((0, 1), (0, 2), (1, 2), (1, 3), (2, 1))
+    decoder, flat, bases = _noisy(vocabulary, 3, context, noise, seed, heads)
+    views = decoder.layout.views(flat)
+    _plant_look_up(views, (2, 3), strengths, context, bases)
+    views["layer_1.attn.b_O"] += _BALLAST * bases["slack"][:, 0]
+    views["layer_2.attn.b_O"] -= _BALLAST * bases["slack"][:, 0]
+    value, written = bases["token_value"], (2.2 * strengths.answer) ** 2
+    squared = _TOKEN + _POSITION + _BALLAST**2 + written
+    _plant_positional(views, (2, 1), 0, value, -value / 2, bases, squared)
+    return RedundantCircuit(decoder, flat, vocabulary, strengths, MappingProxyType(bases))
+
+
+def _noisy(
+    vocabulary: Vocabulary,
+    n_layers: int,
+    context: int,
+    noise: float,
+    seed: int,
+    planted: tuple[tuple[int, int], ...],
+) -> tuple[Decoder, Tensor, dict[str, Tensor]]:
+    """A decoder, its parameters, which are embeddings and noise, and the blocks' bases."""
+    settings = ModelSettings(n_layers=n_layers, n_heads=4, d_model=64, d_ff=32, context=context)
     decoder = Decoder(settings, vocabulary.size)
     generator = torch.Generator().manual_seed(seed)
     bases = _blocks(vocabulary, settings.d_model, generator)
@@ -144,25 +202,33 @@ def planted_decoder(
             view.fill_(1.0)
         elif ".W_" in name:
             view.normal_(0.0, noise, generator=generator)
-    for layer, head in ((0, 1), (0, 2), (1, 2)):
+    for layer, head in planted:
         views[f"layer_{layer}.attn.W_QKV"][:, head] *= 0.1
         views[f"layer_{layer}.attn.W_O"][head] *= 0.1
-
     views["embedding.token"].copy_(_token_embedding(vocabulary, bases))
     views["embedding.position"].copy_(_position_embedding(context, bases))
-    is_write = bases["op"][:, :1]
-    _plant_positional(views, 1, 1, bases["token_key"], bases["previous_key"], bases)
-    _plant_positional(views, 2, 2, is_write, bases["write_flag"], bases)
-    _plant_matching(views, 2, strengths, context, bases)
-    return PlantedCircuit(decoder, flat.to(dtype), vocabulary, strengths, MappingProxyType(bases))
+    return decoder, flat, bases
+
+
+def _plant_look_up(
+    views: dict[str, Tensor],
+    matching: tuple[int, ...],
+    strengths: Strengths,
+    context: int,
+    bases: dict[str, Tensor],
+) -> None:
+    """Steps 1 to 4, with some heads of layer 1 that match."""
+    is_write, squared = bases["op"][:, :1], _TOKEN + _POSITION
+    _plant_positional(views, (0, 1), 1, bases["token_key"], bases["previous_key"], bases, squared)
+    _plant_positional(views, (0, 2), 2, is_write, bases["write_flag"], bases, squared)
+    for head in matching:
+        _plant_matching(views, head, strengths, context, bases)
 
 
 def untrained_twin(planted: PlantedCircuit, seed: int = 0) -> PlantedCircuit:
     """Return the same architecture with freshly initialised parameters: nothing is planted."""
     flat = planted.decoder.initialise(torch.Generator().manual_seed(seed)).to(planted.flat.dtype)
-    return PlantedCircuit(
-        planted.decoder, flat, planted.vocabulary, planted.strengths, planted.bases
-    )
+    return replace(planted, flat=flat)
 
 
 def _blocks(
@@ -222,19 +288,22 @@ def _normalised(squared_norm: float, width: int) -> float:
 
 def _plant_positional(
     views: dict[str, Tensor],
-    head: int,
+    at: tuple[int, int],
     back: int,
     source: Float[Tensor, "d r"],
     target: Float[Tensor, "d r"],
     bases: dict[str, Tensor],
+    squared: float,
 ) -> None:
-    """Let a head of layer 0 copy a block from ``back`` positions before into another block.
+    """Let a head copy a block from ``back`` positions before into another block.
 
-    The query is the position's circles turned back by ``back`` tokens, so its product with a key's
-    circles is the sum of cos(ω (t − back − j)), largest at j = t − back.
+    The states that it reads have the squared norm ``squared``. The query is the position's circles
+    turned back by ``back`` tokens, so its product with a key's circles is the sum of
+    cos(ω (t − back − j)), largest at j = t − back.
     """
-    w_qkv, w_o = views["layer_0.attn.W_QKV"], views["layer_0.attn.W_O"]
-    unit = _normalised(_TOKEN + _POSITION, w_o.shape[-1])
+    layer, head = at
+    w_qkv, w_o = views[f"layer_{layer}.attn.W_QKV"], views[f"layer_{layer}.attn.W_O"]
+    unit = _normalised(squared, w_o.shape[-1])
     turn = torch.diag(torch.cat([(_frequencies() * back).cos()] * 2))
     sine = torch.diag((_frequencies() * back).sin())
     turn[:_N_CIRCLES, _N_CIRCLES:] = sine
@@ -291,6 +360,12 @@ def _plant_matching(
 def planted() -> PlantedCircuit:
     """The planted network in float64; its tensors are shared, so change copies only."""
     return planted_decoder()
+
+
+@pytest.fixture(scope="session")
+def redundant() -> RedundantCircuit:
+    """The network whose single ablations mislead; change copies only."""
+    return redundant_decoder()
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,26 @@ def test_the_untrained_twin_knows_nothing(untrained, planted, planted_events):
     assert mass.gather(1, planted_events.support_value[:, None]).mean() < 0.2
 
 
+def test_two_heads_of_the_second_network_write_the_value_and_the_third_takes_half_of_it_back(
+    redundant, planted_events
+):
+    logits, cache = forward(redundant, planted_events, "layer_1_z", "layer_2_z", "layer_2_pattern")
+    assert (logits.argmax(1) == planted_events.answer).all()
+    value = redundant.bases["token_value"]
+    written = {}
+    for name in (redundant.matching_head, redundant.second_head, redundant.anti_head):
+        layer, head = parse_head(name, 3, 4)
+        z = cache[f"layer_{layer}_z"][torch.arange(len(planted_events)), planted_events.prediction]
+        write = z[:, head] @ redundant.views[f"layer_{layer}.attn.W_O"][head]
+        written[name] = write @ value
+    one, other, back = written.values()
+    torch.testing.assert_close(one, other, rtol=0, atol=0.2)
+    assert (one.norm(dim=1) > redundant.strengths.answer * 0.95).all()
+    torch.testing.assert_close(back, -(one + other) / 2, rtol=0, atol=0.2)
+    own = cache["layer_2_pattern"][:, parse_head(redundant.anti_head, 3, 4)[1]]
+    assert (own.diagonal(0, 1, 2) > 0.999).all()
+
+
 def test_blocks_are_orthonormal_and_fill_the_residual_stream(planted):
     basis = torch.cat(list(planted.bases.values()), 1)
     torch.testing.assert_close(basis.T @ basis, torch.eye(64, dtype=torch.float64))
