@@ -18,8 +18,9 @@ from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.events import ReadEvents
 
-WITHOUT_HEAD = {"correct_value_logit", "negative_answer_loss", "answer_margin", "feature_score"}
-_PLAIN = ["correct_value_logit", "negative_answer_loss", "support_attention", "qk_separation"]
+_ANSWERS = ["correct_value_logit", "negative_answer_loss", "soft_margin"]
+WITHOUT_HEAD = {*_ANSWERS, "answer_margin", "feature_score"}
+_PLAIN = [*_ANSWERS, "support_attention", "qk_separation"]
 _MARGINS = [
     "answer_margin",
     "ov_value_margin",

@@ -1,6 +1,7 @@
 """The scalars find what was planted, and nothing in the untrained twin."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -115,6 +116,8 @@ def test_answers_are_right_and_every_measure_of_them_says_so(planted, planted_ev
     assert (margin > 5).all()
     assert ((loss > -0.05) & (loss < 0)).all()
     assert (values_of(planted, planted_events, scalar="correct_value_logit") > 7).all()
+    soft = values_of(planted, planted_events, scalar="soft_margin")
+    assert ((soft > margin - math.log(31)) & (soft < margin)).all()  # 31 values are wrong
 
 
 def test_the_untrained_twin_separates_nothing(planted, untrained, planted_events):

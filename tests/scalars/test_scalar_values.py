@@ -281,6 +281,11 @@ def by_hand(settings, world, theta, event):
     if name == "negative_answer_loss":
         logits = slow.answer_logits()
         return logits[slow.answer] - math.log(sum(math.exp(x) for x in logits))
+    if name == "soft_margin":
+        logits, right = slow.answer_logits(), slow.answer
+        return logits[right] - math.log(
+            sum(math.exp(logits[token]) for token in world.value_ids if token != right)
+        )
     if name == "support_attention":
         return slow.scores(head, "pattern")[slow.support]
     if name == "attention_separation" and settings["measure"] == "probabilities":
@@ -377,7 +382,8 @@ def test_only_a_moving_rival_or_basis_is_a_choice_that_is_made_anew(world, setti
     scalar = world.build(**settings)
     terms = {"own": ("rank_cut_jump",), "source": ("basis_motion", "rank_cut_jump")}
     expected = terms.get(settings.get("basis"), ())
-    margin = "margin" in settings["scalar"] or settings["scalar"] == "qk_ov_product"
+    over_a_rival = {*MARGINS, "support_mass_ov_value_margin", "head_margin_dla_fixed_readout"}
+    margin = settings["scalar"] in {*over_a_rival, "qk_ov_product"}
     if margin or settings.get("reading") == "readout":
         moving = settings.get("competitor", "moving") == "moving"
         expected += ("branch_switch",) if moving else ()

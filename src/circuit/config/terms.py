@@ -48,6 +48,7 @@ SCALAR_UNITS = {
     "correct_value_logit": "logit",
     "negative_answer_loss": "nat",
     "answer_margin": "logit",
+    "soft_margin": "logit",
     "subspace_projection": "squared state unit",
     "functional_write": "logit",
     "feature_score": "activation",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.scalars.base import Measure, Rival, Seen, margin, pick
+from circuit.scalars.value import right_value, value_logits
 
 _SITES = frozenset({"final_norm"})
 
@@ -38,3 +40,15 @@ def answer_margin(rival: Rival) -> Measure:
     return Measure(
         "logit", _SITES, lambda seen: margin(answer_logits(seen), right_answer(seen), rival)
     )
+
+
+def soft_margin() -> Measure:
+    """Correct logit minus the logsumexp of all wrong values': smooth, since no rival switches."""
+
+    def value(seen: Seen) -> Float[Tensor, " E"]:
+        logits = value_logits(seen, pick(seen.sites["final_norm"], seen.events.prediction))
+        right = right_value(seen)
+        wrong = logits.scatter(1, right[:, None], -torch.inf)
+        return pick(logits, right) - wrong.logsumexp(-1)
+
+    return Measure("logit", _SITES, value)

@@ -22,7 +22,12 @@ from circuit.scalars.options import refusal, require_checkpoint
 from circuit.task.events import ReadEvents
 
 SCALARS: tuple[str, ...] = get_args(ScalarName)
-_WITHOUT_HEAD = {"correct_value_logit", "negative_answer_loss", "answer_margin", "feature_score"}
+_ANSWERS = {
+    "correct_value_logit": behaviour.correct_value_logit,
+    "negative_answer_loss": behaviour.negative_answer_loss,
+    "soft_margin": behaviour.soft_margin,
+}
+_WITHOUT_HEAD = {*_ANSWERS, "answer_margin", "feature_score"}
 # Which scalars take which option; every other combination is refused rather than ignored.
 _IMAGE_MARGINS = {
     "ov_value_margin": value.ov_value_margin,
@@ -83,10 +88,8 @@ def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
     """
     name, shape = settings.scalar, context.decoder.settings
     _require_options(settings)
-    if name == "correct_value_logit":
-        return behaviour.correct_value_logit()
-    if name == "negative_answer_loss":
-        return behaviour.negative_answer_loss()
+    if name in _ANSWERS:
+        return _ANSWERS[name]()
     if name == "answer_margin":
         logits, right = behaviour.answer_logits, behaviour.right_answer
         return _margin(settings, context, behaviour.answer_margin, logits, right)
