@@ -30,6 +30,7 @@ from circuit.config.plan import canonical, made, parquet
 from circuit.config.study import load_settings, read_yaml
 from circuit.errors import CircuitError
 from circuit.fingerprint import Fingerprints
+from snakemake_logger_plugin_circuit.pages import PLANNED
 
 
 configfile: "workflow_config.yaml"
@@ -85,12 +86,29 @@ include: "rules/synthesis.smk"
 FINGERPRINTS.keep()
 
 
+def plan_pages(dag):
+    """Tell the logger plugin which pages are to come, and which job makes what stands on them."""
+    made_by = {str(file): job.jobid for job in dag.needrun_jobs() for file in job.output}
+    for job in dag.needrun_jobs():
+        if job.rule.name == "report":
+            study = STUDIES[job.wildcards.study]
+            PLANNED[job.jobid] = {
+                "study": job.wildcards.study,
+                "title": study.title,
+                "focus": study.focus,
+                "page": str(job.output.page),
+                "reports": {file: made_by.get(file) for file in map(str, job.input.reports)},
+                "audits": {file: made_by.get(file) for file in [str(job.input.audit)]},
+            }
+
+
 onstart:
     # A job that was killed leaves the file it was writing beside the one it was meant to be.
     for _job in workflow.dag.needrun_jobs():
         for _file in map(Path, _job.output):
             for _left in _file.parent.glob(f".tmp-*-{_file.name}"):
                 _left.unlink(missing_ok=True)
+    plan_pages(workflow.dag)
 
 
 onsuccess:

@@ -3,6 +3,7 @@ use rule measure as checkpoint_sweep with:
         unpack(needs(run, probes, splits)),
     output:
         **leaves("checkpoint_sweep"),
+    priority: 5  # on the page's first screen
 
 
 use rule measure as full_evaluation with:
@@ -24,6 +25,7 @@ use rule measure as birth_windows with:
         unpack(needs(other("sweep", "rows", "stages", "components"))),
     output:
         **leaves("birth_windows"),
+    priority: 5  # on the page's first screen
 
 
 use rule measure as birth_window_compare with:

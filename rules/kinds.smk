@@ -23,7 +23,7 @@ rule measure:
         settings=lambda w: PLAN.resolved(w.study, w.analysis, told=False),
         runs=lambda w: PLAN.compared(w.study, w.analysis),
     message:
-        "Measuring {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+        "Measuring {wildcards.analysis} of {wildcards.run}"
     script:
         "../src/scripts/measure.py"
 
@@ -53,6 +53,8 @@ for _kind in VIEWS:
             f"logs/{home(_kind)}.view.log",
         benchmark:
             f"logs/{home(_kind)}.view.tsv"
+        # What is measured is shown at once, so that the unfinished page fills up.
+        priority: 20
         conda:
             "../envs/circuit.yaml"
         resources:

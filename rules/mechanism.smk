@@ -3,6 +3,7 @@ use rule measure as head_scan with:
         unpack(needs(run, probes)),
     output:
         **leaves("head_scan"),
+    priority: 5  # on the page's first screen
 
 
 use rule measure as attention_geometry with:
@@ -24,6 +25,7 @@ use rule measure as circuit_map with:
         unpack(needs(run, probes)),
     output:
         **leaves("circuit_map"),
+    priority: 5  # on the page's first screen
 
 
 use rule measure as route_competition with:

@@ -22,7 +22,7 @@ rule replay:
         requests=lambda w: canonical(requests(PLAN, w)),
         heads=lambda w: PLAN.scans(requests(PLAN, w)),
     message:
-        "Replaying steps {wildcards.start} to {wildcards.stop} of {wildcards.study}/{wildcards.run}"
+        "Replaying steps {wildcards.start} to {wildcards.stop} of {wildcards.run}"
     script:
         "../src/scripts/replay.py"
 
@@ -49,7 +49,7 @@ rule chords:
         *code("chords"),
         request=lambda w: canonical(PLAN.request(w.study, w.analysis)),
     message:
-        "Attributing between checkpoints: {wildcards.analysis} of {wildcards.study}/{wildcards.run}"
+        "Attributing between checkpoints: {wildcards.analysis} of {wildcards.run}"
     script:
         "../src/scripts/chords.py"
 

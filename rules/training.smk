@@ -16,8 +16,8 @@ for _run in PLAN.runs.values():
             f"logs/train/{_run.study}/{_run.name}.log",
         benchmark:
             f"logs/train/{_run.study}/{_run.name}.tsv"
-        # Everything else waits for a training: start all of them first.
-        priority: 0 if _host else 10
+        # Everything else waits for a training: start all of them first, the told one before others.
+        priority: 0 if _host else 10 + (_run.name == STUDIES[_run.study].focus)
         conda:
             "../envs/circuit.yaml"
         threads: 1 if _host else _run.recipe.threads
@@ -32,7 +32,6 @@ for _run in PLAN.runs.values():
             benchmark=_run.benchmark,
             work="results/.work",
         message:
-            f"Run {_run.name} of study {_run.study}: "
-            + (f"the states of {_host.name}" if _host else f"training {_run.recipe.steps} steps")
+            f"Taking {_run.name}'s states from {_host.name}" if _host else f"Training {_run.name}"
         script:
             "../src/scripts/train.py"

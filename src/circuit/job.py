@@ -6,37 +6,15 @@ The library proper neither logs nor exits; scripts wrap their one call in :func:
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from circuit.errors import CircuitError
-
-
-class _Tee(io.TextIOBase):
-    """Write to the log and to the screen."""
-
-    def __init__(self, *streams: TextIO) -> None:
-        self.streams = streams
-
-    def write(self, text: str) -> int:
-        for stream in self.streams:
-            stream.write(text)
-            stream.flush()
-        return len(text)
-
-    def flush(self) -> None:
-        for stream in self.streams:
-            stream.flush()
-
-    def isatty(self) -> bool:
-        """Whether somebody watches: decides how often a progress bar is drawn."""
-        return self.streams[-1].isatty()
 
 
 @dataclass(frozen=True)
@@ -64,15 +42,17 @@ class Facts:
 def job(workflow_job: Any, torch: bool = True) -> Iterator[Facts]:
     """Run a script's body.
 
-    stderr goes to the log too. A :class:`CircuitError` becomes one line and exit status 1; any
-    other exception is a bug: its traceback goes to the log and the exception on to the caller.
+    stderr goes to the log, so that progress bars of jobs side by side leave the screen alone. A
+    :class:`CircuitError` becomes one line, on the screen too, and exit status 1; any other
+    exception is a bug: its traceback goes to the log and the exception on to the caller.
     Torch's thread count, which is part of a run's numerical identity, is set for scripts that use
     ``torch``.
     """
     log = Path(workflow_job.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     screen = sys.stderr
-    with log.open("w", encoding="utf-8") as file, contextlib.redirect_stderr(_Tee(file, screen)):
+    # A line at a time: whoever watches the log sees how far the job is.
+    with log.open("w", encoding="utf-8", buffering=1) as file, contextlib.redirect_stderr(file):
         try:
             if torch:
                 import torch as library
@@ -80,7 +60,8 @@ def job(workflow_job: Any, torch: bool = True) -> Iterator[Facts]:
                 library.set_num_threads(workflow_job.threads)
             yield _facts(workflow_job)
         except CircuitError as error:
-            print(f"error: {error}", file=sys.stderr)
+            for place in (file, screen):
+                print(f"error: {error}", file=place)
             raise SystemExit(1) from None
         except Exception:
             traceback.print_exc(file=file)

@@ -73,6 +73,8 @@ mark{{ "s" if items|length > 1 }}: what not to take at face value</summary><ul>
 {%- endmacro %}
 
 <header>
+{% if unfinished %}<p class="marks" role="status">{{ unfinished }}</p>
+{% endif %}
 <p class="eyebrow"><b>{{ title }}</b> · study {{ study }}{% if focus %} · run {{ focus }}{% endif %}
 </p>
 <h1>{{ sentence or title }}</h1>
@@ -153,6 +155,7 @@ def write_page(
     *,
     focus: str | None = None,
     audit: Filed | None = None,
+    unfinished: str = "",
 ) -> None:
     """Write a study's page, whole or not at all.
 
@@ -163,6 +166,7 @@ def write_page(
             commands name too.
         focus: the run that is told; other runs are folded. None takes the first run met.
         audit: the benchmark's ``audit.json``, for the section on data.
+        unfinished: what heads a page of a part of its analyses.
 
     Raises:
         AnalysisError: there is no report, or none of the focus run.
@@ -195,6 +199,7 @@ def write_page(
         study=study,
         title=title,
         focus=focus,
+        unfinished=unfinished,
         sentence="; ".join(clauses)[:1].upper() + "; ".join(clauses)[1:] + "." if clauses else "",
         keys=[
             {**_line(item, one), "label": one["key"]} for item, one in _headline(told) if one["key"]
