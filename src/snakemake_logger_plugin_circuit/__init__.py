@@ -77,7 +77,12 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take note of a message; print it where a person needs its words."""
-        event = getattr(record, "event", None)
+        try:
+            self._take(record, getattr(record, "event", None))
+        except Exception:  # else the thread that emits would end, and with it all messages
+            self.handleError(record)
+
+    def _take(self, record: logging.LogRecord, event: LogEvent | None) -> None:
         if self.common_settings.dryrun:
             self.words.emit(record)
             return
@@ -100,7 +105,7 @@ class LogHandler(LogHandlerBase):
             handlers = logging.getLogger("snakemake.logging").handlers
             log = next((h.baseFilename for h in handlers if isinstance(h, logging.FileHandler)), "")
             kept = f"; Snakemake's own log is {os.path.relpath(log)}" if log else ""
-            self._print(f"{self.jobs.total} jobs to do{kept}")
+            self._print(f"{self.jobs.total:,} jobs to do{kept}")
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:

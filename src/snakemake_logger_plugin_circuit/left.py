@@ -17,7 +17,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 LONG = ("train", "replay")  # no other rule's seconds tell how long these take
 NOTHING = 0.5  # seconds; less is a job that ran nothing, as under `--touch`
-ENOUGH = 3  # rules measured, for others to be taken to be like them
+SHORT = 50  # seconds; less is not counted in minutes
+ENOUGH = 5  # rules measured, for others to be taken to be like them
 # A bar that a job draws in its log: ` 600/1300 [01:55<02:13,  5.00step/s, loss=0.9]`.
 _BAR = re.compile(r"(\d+)/(\d+) \[[^\]]*?[\d?. ](?:s/)?([a-z]+)(?:/s)?[,\]]")
 
@@ -44,8 +45,9 @@ class Jobs:
         self.to_come: Counter[str] = Counter()  # not begun yet, by rule
         self.running: dict[int, Running] = {}
         self.finished: set[int] = set()
+        self.failed: set[int] = set()  # and not tried again
         self.took: dict[str, list[float]] = {}  # seconds, by rule
-        self.done = self.total = self.failed = 0
+        self.done = self.total = 0
         self.cores: int | None = None  # None: as many as a cluster gives
 
     def note(self, record: logging.LogRecord) -> None:
@@ -60,7 +62,9 @@ class Jobs:
             case LogEvent.PROGRESS:
                 self.done, self.total = said["done"], said["total"]
             case LogEvent.JOB_INFO:
-                if said["jobid"] not in self.running:
+                if said["jobid"] in self.failed:
+                    self.failed.remove(said["jobid"])
+                else:
                     self.to_come[said["rule_name"]] -= 1
                 words = re.sub(r"\b0+(?=\d)", "", said["rule_msg"] or said["rule_name"])
                 log = next(iter(said["log"]), None)
@@ -72,15 +76,15 @@ class Jobs:
                 if job and record.created - job.began > NOTHING:
                     self.took.setdefault(job.rule, []).append(record.created - job.began)
             case LogEvent.JOB_ERROR:
-                self.failed += 1
+                self.failed.add(said["jobid"])
                 self.running.pop(said["jobid"], None)
 
     def line(self, now: float) -> str:
         """What is being made and how much is left, at a time in seconds since the epoch."""
         bars = {job: steps_done(job) for job in self.running.values()}
-        text = f"{self.done} of {self.total} done"
+        text = f"{self.done:,} of {self.total:,} done"
         if self.failed:
-            text += f", {self.failed} failed"
+            text += f", {len(self.failed)} failed"
         if (seconds := self._left(now, bars)) is not None:
             text += f", {seconds}"
         makes = [
@@ -91,14 +95,14 @@ class Jobs:
 
     def end(self, seconds: float) -> str:
         """How it ended, after so many seconds."""
-        failed = f", {self.failed} failed" if self.failed else ""
-        return f"{self.done} of {self.total} jobs done{failed}, in {duration(seconds)}"
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return f"{self.done:,} of {self.total:,} jobs done{failed}, in {duration(seconds)}"
 
     def _left(self, now: float, bars: Mapping[Running, tuple[int, int, str] | None]) -> str | None:
         """The time left in words; None before anything is known of it.
 
-        Work to come is spread over the cores; no job is split. Jobs of rules that nothing is known
-        of make it a lower bound.
+        Work to come is spread over the cores; no job is split. Where something is left whose time
+        cannot be told, what can be told is a lower bound.
         """
         if self.cores is None:
             return None
@@ -107,42 +111,40 @@ class Jobs:
             for job, bar in bars.items()
             if bar and bar[0]
         }
-        seconds: list[float] = []
-        unknown = False
-        for rule, count in self.to_come.items():
-            each = self._seconds(rule, whole)
-            seconds += [each or 0.0] * count
-            unknown = unknown or (count > 0 and each is None)
+        told: list[float] = []  # seconds of every job that is left
+        left: Counter[str] = +self.to_come  # rules of which nothing is known, with their jobs
         for job, bar in bars.items():
             elapsed = now - job.began
             if bar and bar[0]:
-                seconds.append(elapsed * (bar[1] - bar[0]) / bar[0])
+                told.append(elapsed * (bar[1] - bar[0]) / bar[0])
             elif (each := self._seconds(job.rule, whole)) is not None:
-                seconds.append(max(0.0, each - elapsed))
+                told.append(max(0.0, each - elapsed))
             else:
-                unknown = True
-        left = max(sum(seconds) / self.cores, max(seconds, default=0.0))
-        if unknown and left < 60:
-            return None
-        return f"{'at least' if unknown else 'about'} {duration(left)} left"
+                left[job.rule] += 1
+        for rule, count in self.to_come.items():
+            if (each := self._seconds(rule, whole)) is not None:
+                told += [each] * count
+                del left[rule]
+        short = [fmean(took) for rule, took in self.took.items() if _sort(rule) not in LONG]
+        bound = bool(left) and (len(short) < ENOUGH or any(_sort(rule) in LONG for rule in left))
+        if left and not bound:
+            told += [fmean(short)] * left.total()
+        seconds = max(sum(told) / self.cores, max(told, default=0.0))
+        if seconds < SHORT:
+            return None if bound else "less than a minute left"
+        return f"{'at least' if bound else 'about'} {duration(seconds)} left"
 
     def _seconds(self, rule: str, whole: Mapping[str, float]) -> float | None:
-        """Seconds of a job: of this call, of earlier calls at this call's pace, of its like."""
+        """Seconds of a job: of this call, of earlier calls at this call's pace, of its sort."""
         if rule in self.took:
             return fmean(self.took[rule])
-        both = [r for r in self.took if r in self.earlier]
-        before = sum(self.earlier[r] for r in both)
-        pace = sum(fmean(self.took[r]) for r in both) / before if before else 1.0
         if rule in self.earlier:
+            both = [r for r in self.took if r in self.earlier]
+            before = sum(self.earlier[r] for r in both)
+            pace = sum(fmean(self.took[r]) for r in both) / before if before else 1.0
             return self.earlier[rule] * pace
-        sort = _sort(rule)
-        known = {r: fmean(took) for r, took in self.took.items()}
-        if alike := [took for r, took in known.items() if _sort(r) == sort]:
-            return fmean(alike)
-        if sort in whole:
-            return whole[sort]
-        short = [took for r, took in known.items() if _sort(r) not in LONG]
-        return fmean(short) if sort not in LONG and len(short) >= ENOUGH else None
+        alike = [fmean(took) for r, took in self.took.items() if _sort(r) == _sort(rule)]
+        return fmean(alike) if alike else whole.get(_sort(rule))
 
     def keep(self, path: Path) -> None:
         """Write what jobs took, for later calls to read with :func:`earlier`."""
@@ -153,8 +155,9 @@ class Jobs:
 
 def earlier(path: Path) -> dict[str, float]:
     """What jobs took in earlier calls; empty where nothing is known."""
-    with suppress(OSError, ValueError):
-        return {str(rule): float(s) for rule, s in json.loads(path.read_text("utf-8")).items()}
+    with suppress(OSError, ValueError, TypeError):
+        kept = dict(json.loads(path.read_text("utf-8")))
+        return {rule: float(seconds) for rule, seconds in kept.items()}
     return {}
 
 
@@ -174,11 +177,10 @@ def steps_done(job: Running) -> tuple[int, int, str] | None:
 
 def duration(seconds: float) -> str:
     """Minutes, as people say them."""
-    minutes = round(seconds / 60)
-    if seconds < 60:
-        return "less than a minute" if seconds < 50 else "1 min"
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours else f"{minutes} min"
+    if seconds < SHORT:
+        return "less than a minute"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _sort(rule: str) -> str:

@@ -1,0 +1,64 @@
+"""What a call shows while it runs, and the unfinished page that it leaves where it fails."""
+
+import re
+import subprocess
+
+from tiny_study import Tree
+
+STUDY = "results/quickstart"
+LOG = "logs/report/quickstart.unfinished.log"
+
+
+def quick(tree: Tree, *arguments: str) -> str:
+    """Call snakemake with the tree's own plugin, which makes pages without waiting."""
+    code = tree.path("src/snakemake_logger_plugin_circuit/pages.py")
+    code.write_text(re.sub(r"(?m)^EVERY = .*$", "EVERY = 0.0", code.read_text()))
+    done = subprocess.run(
+        tree.command("--cores", "1", *arguments),
+        cwd=tree.folder,
+        env={**tree.environment, "PYTHONPATH": str(tree.path("src"))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return done.stdout
+
+
+def test_what_is_done_stands_on_an_unfinished_page_until_the_whole_one_is_there(
+    copied: Tree,
+) -> None:
+    page, unfinished = copied.path(f"{STUDY}/report.html"), copied.path(f"{STUDY}/unfinished.html")
+    names = ("births", "head_scan", "circuit", "weights")
+    for name in names:
+        copied.path(f"{STUDY}/seed7/{name}/report.json").unlink()
+    page.unlink()
+    broken = copied.path(f"{STUDY}/seed7/births/windows.json")
+    whole = broken.read_bytes()
+    broken.write_bytes(b"{}")
+
+    said = quick(copied, "quickstart", "--keep-going")
+    assert "5 jobs to do; Snakemake's own log is .snakemake/log/" in said
+    assert "Error in rule view_births:" in said or "Error in rule view_birth_windows:" in said
+    assert "error: " in said
+    assert re.search(r"^3 of \d+ jobs done, 1 failed, in less than a minute$", said, re.MULTILINE)
+    assert "rule view_head_scan:" not in said
+    assert "Finished jobid" not in said
+
+    broken.write_bytes(whole)
+    assert copied.path(LOG).read_text() == ""
+    of = len(list(copied.path(STUDY).rglob("report.json"))) + 1
+    banner = re.search(r"Unfinished: (\d+) of (\d+) reports", unfinished.read_text())
+    assert banner is not None
+    assert int(banner[2]) == of
+    assert of - 4 <= int(banner[1]) < of
+    assert not page.exists()
+    assert set(copied.planned("quickstart")) == {"view_birth_windows", "report"}
+
+    said = quick(copied, "quickstart")
+    assert said.endswith("3 of 3 jobs done, in less than a minute\n")
+    assert page.exists()
+    assert not unfinished.exists()
+    assert "Unfinished" not in page.read_text()
+    assert copied.planned("quickstart") == {}
