@@ -197,6 +197,16 @@ def page(html) -> Reader:
     return Reader(html)
 
 
+def test_an_unfinished_page_says_so_first_and_a_whole_one_does_not(study, html, tmp_path):
+    said = "Unfinished: 2 of 8 reports"
+    page = tmp_path / "unfinished.html"
+    write_page(page, STUDY, TITLE, study[1][:2], focus=FOCUS, unfinished=said)
+    text = page.read_text()
+    assert f'<header>\n<p class="marks" role="status">{said}</p>' in text
+    require_self_contained(text)
+    assert 'role="status"' not in html
+
+
 def test_page_nests_and_its_ids_are_unique_and_its_links_lead_somewhere(page):
     assert len(set(page.ids)) == len(page.ids) > 20
     assert page.links
