@@ -66,5 +66,6 @@ for _kind in VIEWS:
             settings=lambda w: PLAN.resolved(w.study, w.analysis),
         message:
             "Viewing {wildcards.analysis}"
+            + (" of {wildcards.run}" if KINDS[_kind].scope == "run" else "")
         script:
             "../src/scripts/view.py"

@@ -151,12 +151,19 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         """Say how it ended. Snakemake calls this after its last message."""
-        if not self.over.is_set():
-            self.over.set()
-            self._say()
-            if self.pages is not None:
-                self.pages.wait()
-                self.jobs.keep(SECONDS)
-                if not self.plain:
-                    self._print(self.jobs.end(time.time() - self.began))
+        self.acquire()
+        try:
+            if not self.over.is_set():
+                self.over.set()
+                self._end()
+        finally:
+            self.release()
         super().close()
+
+    def _end(self) -> None:
+        self._say()
+        if self.pages is not None:
+            self.pages.wait()
+            self.jobs.keep(SECONDS)
+            if not self.plain:
+                self._print(self.jobs.end(time.time() - self.began))
