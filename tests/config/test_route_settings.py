@@ -22,11 +22,11 @@ INSIDE = {
 }
 
 
-def planned(kind: str = "route_competition", **route: Any) -> Plan:
+def planned(kind: str = "route_competition", name: str = "it", **route: Any) -> Plan:
     """The project's configuration with one analysis that has one route."""
     data = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
     study = copy.deepcopy(data["studies"]["quickstart"])
-    analysis: dict[str, Any] = {"kind": kind, "window": [500, 1300], "routes": {"it": route}}
+    analysis: dict[str, Any] = {"kind": kind, "window": [500, 1300], "routes": {name: route}}
     if kind == "closure":
         analysis |= {"outcomes": {"logit": {"scalar": "correct_value_logit"}}}
         analysis |= {"heads": "head_scan"}
@@ -59,6 +59,19 @@ def test_every_head_is_no_head_elsewhere() -> None:
     assert refusal(kind="closure", scalar="qk_separation", head="every").startswith(
         "head 'every' does not exist in run 'formation_seed0007' — "
     )
+
+
+def test_no_route_of_a_closure_is_an_outcome() -> None:
+    assert refusal(kind="closure", scalar="soft_margin") == (
+        "route 'it' is an outcome: it would explain itself — where: configuration: "
+        "studies.quickstart.analyses.routes.routes.it — expected: a scalar of a part of the "
+        "model, not answer_margin, correct_value_logit, negative_answer_loss, soft_margin, under "
+        "a name that no outcome has — what to do: take it out of the routes, or give it another "
+        "name"
+    )
+    route = {"scalar": "qk_separation", "head": "winner"}
+    with pytest.raises(ConfigError, match="route 'logit' is an outcome"):
+        planned("closure", name="logit", **route)
 
 
 def test_a_head_that_there_is_not_is_no_route() -> None:

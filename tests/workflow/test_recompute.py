@@ -398,7 +398,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         {"closure": 1, **PAGE},
     ),
     "reports/page.py": (statement("reports/page.py"), PAGE),
-    "attribution/engine.py": (formula("attribution/engine.py"), ATTRIBUTIONS),
+    "attribution/engine.py": (formula("attribution/engine.py"), {"closure": 1, **ATTRIBUTIONS}),
     "attribution/sources.py": (formula("attribution/sources.py"), REPLAYS),
     "attribution/window.py": (
         statement("attribution/window.py"),
@@ -423,7 +423,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     "a formula at its old time": (
         at_its_time(
             f"{LIBRARY}/measures/closure.py",
-            said_otherwise("measures/closure.py", "points[0] - max", "points[0] + max"),
+            said_otherwise("measures/closure.py", "own - np.maximum", "own + np.maximum"),
         ),
         {"closure": 1, **PAGE},
     ),

@@ -1,18 +1,31 @@
-"""How much of the change of behaviour the change of route scalars explains.
+"""How much of the change of behaviour the change of route scalars predicts: fitted, and only then.
+
+What changed the answer is an identity with nothing fitted (:mod:`circuit.measures.margin_change`).
+Here it is asked what a few scalars know of it.
 
 1. For every interval between neighbouring checkpoints and every event, measure the change of the
    outcomes and of the route scalars. A fixed competitor is the one at the interval's first state.
-2. Regress the outcome's change on the routes' changes (ordinary least squares with intercept),
-   pooled over events and intervals, and predict each event from a fit that never saw it (folds are
-   made of events).
-3. R² = 1 - Σ(actual - predicted)² / Σ(actual - mean)², with a bootstrap interval over events (the
-   predictions stay as they are). Below 0, the routes predict worse than the mean.
-4. ``within`` asks about differences between the events of one interval: the fit has an intercept
-   per interval, and each interval's mean is removed before R², so that merely knowing *when* things
-   changed explains nothing. Predictions of the pooled fit would not do, since their coefficients
-   hold the relation between intervals too.
-5. Two controls: the same routes of the bottom head, and the routes with events shuffled within each
-   interval. Shuffling keeps the relation between intervals, so only its ``within`` R² is about 0.
+2. *Families* of columns, each with all of the one before it: the routes that look (``QK``), what
+   OV reads (``OV input``) and what it writes (``OV output``), all routes (``joint``); then every
+   component's write, as the interval's first state reads it towards the answer less the mean of
+   all other values (``component writes``); then every coordinate of the final stage's change
+   (``full residual``). No column holds an outcome, a rival that one chose, or a branch's switch.
+3. Regress the outcome's change on a family's columns (least squares with intercept), and predict
+   each event from a fit that never saw it: folds are made of events (``pooled``); with an intercept
+   per interval, each interval's mean removed before R², so that merely knowing *when* things
+   changed explains nothing (``within``); or from a fit that saw neither the event nor the interval
+   (``unseen intervals``).
+4. R² = 1 - Σ(actual - predicted)² / Σ(actual - mean)², with a bootstrap interval over events (the
+   predictions stay as they are). Below 0, the columns predict worse than the mean. The *gain* of a
+   family is its R² less that of the one inside it.
+5. Controls: the same routes of the bottom head; all columns with events shuffled within each
+   interval (that keeps the relation between intervals, so only its ``within`` R² is about 0); and
+   as many random routes, the final state's change along random directions, refitted, where they
+   are fewer than span that state: a band of draws. Of a gain, what the family adds is replaced,
+   the rest stays. An *excess* is over a control, or over the mean's 0 where that is better.
+6. *What is left* of the pooled prediction of all routes: the share of its squares that each part of
+   the identity carries, cov(part, left) / var(left), which sum to 1 with the prediction's own; and
+   the share of them in every slice of the rows beside that slice's share of the rows.
 
 Forward passes: two per checkpoint interval and set of scalars, plus one per fixed competitor.
 """
@@ -27,24 +40,35 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from circuit.config.benchmark import SplitName
 from circuit.config.scalar import ScalarSettings
-from circuit.config.terms import SCALAR_UNITS
 from circuit.estimates import EXCESS, estimates
+from circuit.measures.margin_change import SLICES, SWITCH, TARGETS, Changes
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
-from circuit.statistics import interval, resamples
+from circuit.statistics import band, draws, interval, resamples, simultaneous_interval, told
 from circuit.training.records import RunRecord
 
-CONTROL = "control:"
-BOTTOM, SHUFFLED = "bottom head", "shuffled events"
-POOLED, WITHIN = "pooled", "within"
-"""Which differences are explained: all, or those between the events of one interval."""
+CONTROL, WRITE, STATE = "control:", "write:", "state:"
+BOTTOM, SHUFFLED, RANDOM = "bottom head", "shuffled events", "random routes"
+POOLED, WITHIN, UNSEEN = "pooled", "within", "unseen intervals"
+"""Which differences are explained: all; those between the events of one interval; or all, by a fit
+to other intervals."""
+JOINT, WRITES, RESIDUAL = "joint", "component writes", "full residual"
+_LOOKING = ("qk_separation", "attention_separation", "support_attention")
+_KIND_OF = {
+    **dict.fromkeys((*_LOOKING, "head_qk_query", "head_qk_key"), "QK"),
+    "head_ov_input": "OV input",
+    **dict.fromkeys(("ov_value_margin", "head_ov_output"), "OV output"),
+}
+"""What a route of this scalar, or in this subspace, is about; all others join at the end."""
+DRAWS = 40
+"""Of random routes: a 95% band has its ends at the first and the last of so many."""
+PREDICTED, ROWS = "prediction of the routes", "share of the rows"
+_RIDGE = 1e-12  # of columns with variance 1: only what others give exactly is held by it
 _PER_ROUTE = "outcome per route unit"
 EVENT_UNITS = {
     "event": "id",
@@ -54,9 +78,14 @@ EVENT_UNITS = {
 
 
 class Explained(NamedTuple):
-    """What the routes explain: estimates of r2 (by outcome, compared) and coefficient (by outcome,
-    route); of the mean actual, predicted and residual change of every interval; and every event's
-    actual and cross-validated changes (``predicted_within`` with an intercept per interval).
+    """What the columns predict, and what is left.
+
+    Attributes:
+        rows: estimates of r2 and gain (by outcome, compared, family), coefficient (by outcome,
+            route), left_by_part (by outcome, part) and left_by_slice (by outcome, among).
+        intervals: of the mean actual, predicted and residual change of every interval.
+        events: every event's actual and cross-validated changes from all routes
+            (``predicted_within`` with an intercept per interval).
     """
 
     rows: pd.DataFrame
@@ -106,35 +135,84 @@ def interval_changes(
     return pd.concat(frames, ignore_index=True)
 
 
-def explain(settings: Question, table: pd.DataFrame) -> Explained:
-    """Fit every outcome under the routes and both controls."""
-    routes = list(settings.routes)
-    control = [CONTROL + name if CONTROL + name in table else name for name in routes]
-    shuffled = shuffled_events(table, routes, settings.seed)
-    models = {"": (table, routes), BOTTOM: (table, control), SHUFFLED: (shuffled, routes)}
-    scores, fitted, events = [], [], []
-    for outcome in settings.outcomes:
-        mine = []
-        for against, (data, columns) in models.items():
-            part = data[["event", "start", "stop"]].assign(
-                outcome=outcome,
-                against=against,
-                actual=data[outcome],
-                predicted=fit(data, outcome, columns, settings.folds),
-                predicted_within=fit(data, outcome, columns, settings.folds, within=True),
-            )
-            mine.append(part)
+def with_components(table: pd.DataFrame, changes: Changes) -> pd.DataFrame:
+    """The table with columns for every component's write and the final state's coordinates.
+
+    Both have a row per interval and event, in the same order.
+    """
+    writes = changes.writes.reshape(-1, changes.writes.shape[-1])
+    state = changes.state.reshape(-1, changes.state.shape[-1])
+    columns = [WRITE + name for name in changes.components]
+    columns += [f"{STATE}{place}" for place in range(state.shape[1])]
+    more = pd.DataFrame(np.column_stack([writes, state]), columns=columns)
+    return pd.concat([table, more], axis=1)
+
+
+def families(settings: Question, table: pd.DataFrame) -> dict[str, list[str]]:
+    """Nested families of columns (step 2), the smallest first; none that adds no column."""
+    routes: dict[str, list[str]] = {"QK": [], "OV input": [], "OV output": [], JOINT: []}
+    for name, spec in settings.routes.items():
+        routes[_KIND_OF.get(spec.subspace or spec.scalar, JOINT)].append(name)
+    groups = {
+        **routes,
+        WRITES: [column for column in table if column.startswith(WRITE)],
+        RESIDUAL: [column for column in table if column.startswith(STATE)],
+    }
+    found: dict[str, list[str]] = {}
+    inside: list[str] = []
+    for family, columns in groups.items():
+        if columns or family == JOINT:
+            if family == JOINT and not columns:  # the last of the routes' families is all of them
+                found.popitem()
+            inside = [*inside, *columns]
+            found[family] = inside
+    return found
+
+
+def of_bottom(routes: Sequence[str], table: pd.DataFrame) -> list[str]:
+    """Columns of the bottom head's routes; a route that is no head's is its own."""
+    return [CONTROL + name if CONTROL + name in table else name for name in routes]
+
+
+def explain(settings: Question, table: pd.DataFrame, changes: Changes | None = None) -> Explained:
+    """Fit every outcome under all families and controls, and say what is left.
+
+    Args:
+        table: of :func:`interval_changes`, with the columns of :func:`with_components` if there
+            are any; events are numbered from 0, and every interval has all of them.
+        changes: the identity on the same rows, of whose parts what is left is made.
+    """
+    routes, outcomes = list(settings.routes), list(settings.outcomes)
+    control = of_bottom(routes, table)
+    groups = families(settings, table)
+    shuffled = shuffled_events(table, [*groups.values()][-1], settings.seed)
+    fitted, events, left = [], [], []
+    for against, data, columns in (
+        ("", table, routes),
+        (BOTTOM, table, control),
+        (SHUFFLED, shuffled, routes),
+    ):
+        each = [
+            fit(table, outcomes, data[columns], settings.folds, how) for how in (POOLED, WITHIN)
+        ]
+        for place, outcome in enumerate(outcomes):
+            about = table[["event", "start", "stop"]].assign(outcome=outcome, against=against)
+            predicted = {"predicted": each[0][:, place], "predicted_within": each[1][:, place]}
+            events.append(about.assign(actual=table[outcome], **predicted))
             if against != SHUFFLED:
                 found = coefficients(data, outcome, columns, settings.seed)
                 found["route"] = found["route"].str.removeprefix(CONTROL)
-                about = {"measure": "coefficient", "unit": _PER_ROUTE, "compared": POOLED}
-                fitted.append(found.assign(outcome=outcome, against=against, **about))
-        scores += _scores(outcome, mine, settings.seed)
-        events += mine
-    columns = ["outcome", "compared", "against", "mean", "low", "high"]
-    r2 = pd.DataFrame(scores, columns=columns).assign(measure="r2", unit="1", route="")
+                same = {"measure": "coefficient", "unit": _PER_ROUTE, "compared": POOLED}
+                fitted.append(found.assign(outcome=outcome, against=against, **same))
+            if against == "" and changes is not None:
+                spec = settings.outcomes[outcome]
+                left.append(_left(spec, events[-1], changes).assign(outcome=outcome))
+    scores = _scores(settings, table, shuffled, groups).assign(unit="1")
+    rows = pd.concat([scores, *fitted, *left], ignore_index=True)
+    for key in ("against", "compared", "family", "route", "part", "among"):
+        rows[key] = rows[key].fillna("") if key in rows else ""
+    rows["count"] = table["event"].nunique()
     per_event = pd.concat(events, ignore_index=True)
-    rows = pd.concat([r2, *fitted], ignore_index=True).assign(count=table["event"].nunique())
     return Explained(
         estimates(rows, noun="events", step=int(table["stop"].max())),
         _intervals(settings, per_event[per_event["against"] == ""]),
@@ -142,21 +220,129 @@ def explain(settings: Question, table: pd.DataFrame) -> Explained:
     )
 
 
-def _scores(outcome: str, models: list[pd.DataFrame], seed: int) -> list[tuple[Any, ...]]:
-    """R² of the routes and of their controls, and its excess over the best of these and 0.
+def _scores(
+    settings: Question, table: pd.DataFrame, shuffled: pd.DataFrame, groups: dict[str, list[str]]
+) -> pd.DataFrame:
+    """R² of every family beside its controls, and its gain over the one inside it (step 5).
 
-    An R² of 0 is that of the mean. All share their resamples; the best is chosen in each.
+    All share their resamples.
     """
-    found: list[tuple[Any, ...]] = []
-    for compared in (POOLED, WITHIN):
-        each = [r_squared(part, seed, compared == WITHIN) for part in models]
-        points, draws = zip(*each, strict=True)
-        for part, (point, drawn) in zip(models, each, strict=True):
-            against = part["against"].iloc[0]
-            found.append((outcome, compared, against, point, *interval(drawn)))
-        beyond = interval(draws[0] - np.maximum(0, np.maximum(*draws[1:])))
-        found.append((outcome, compared, EXCESS, points[0] - max(0, *points[1:]), *beyond))
+    outcomes, rng = list(settings.outcomes), np.random.default_rng(settings.seed)
+    state = table.filter(regex=f"^{STATE}").to_numpy()
+    found: list[dict[str, Any]] = []
+
+    def score(compared: str, *parts: pd.DataFrame) -> Float[np.ndarray, "r+1 k"]:
+        columns = pd.concat(parts, axis=1)
+        predicted = fit(table, outcomes, columns, settings.folds, compared)
+        return r_squared(table, outcomes, predicted, settings.seed, compared == WITHIN)
+
+    for compared in (POOLED, WITHIN, UNSEEN) if table["start"].nunique() > 1 else (POOLED, WITHIN):
+        inside: list[str] = []
+        before: Float[np.ndarray, "r+1 k"] | float = 0.0
+        for family, columns in groups.items():
+            own = score(compared, table[columns])
+            for measure, kept in {"r2": [], "gain": inside}.items():
+                if measure == "gain" and not inside:
+                    continue
+                added, less = columns[len(kept) :], before if kept else 0.0
+                stands_in = {SHUFFLED: shuffled[added]}
+                if family not in (WRITES, RESIDUAL):
+                    stands_in[BOTTOM] = table[of_bottom(added, table)]
+                controls = {
+                    name: score(compared, table[kept], one) - less
+                    for name, one in stands_in.items()
+                }
+                chance = None
+                if len(added) < state.shape[1]:
+                    turns = rng.normal(size=(DRAWS, state.shape[1], len(added)))
+                    drawn = (pd.DataFrame(state @ turn, table.index) for turn in turns)
+                    chance = np.stack([score(compared, table[kept], one) for one in drawn]) - less
+                about = {"compared": compared, "family": family, "measure": measure}
+                found += _against(outcomes, own - less, controls, chance, about)
+            inside, before = columns, own
+    return pd.DataFrame(found)
+
+
+def _against(
+    outcomes: Sequence[str],
+    own: Float[np.ndarray, "r+1 k"],
+    controls: Mapping[str, Float[np.ndarray, "r+1 k"]],
+    chance: Float[np.ndarray, "d r+1 k"] | None,
+    about: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """A number of every outcome, its controls, and its excess over each, or over 0 if that is more.
+
+    Random routes are a band, with which the number is compared as it is.
+    """
+    found: list[dict[str, Any]] = []
+    numbers = {"": told(own), **{name: told(one) for name, one in controls.items()}}
+    for name, one in controls.items():
+        numbers[f"{EXCESS} over {name}"] = told(own - np.maximum(0, one))
+    if chance is not None:
+        numbers[RANDOM] = tuple(band(chance[:, 0]))
+    for against, (mean, low, high) in numbers.items():
+        for outcome, *number in zip(outcomes, mean, low, high, strict=True):
+            ends = dict(zip(("mean", "low", "high"), map(float, number), strict=True))
+            found.append({**about, "outcome": outcome, "against": against, **ends})
     return found
+
+
+def _left(spec: ScalarSettings, events: pd.DataFrame, changes: Changes) -> pd.DataFrame:
+    """What carries what the routes leave (step 6), of one outcome.
+
+    Its parts are known where the outcome is one of the identity's: the right logit, or a margin
+    over a moving rival or over that of the interval's first state.
+    """
+    error = (events["actual"] - events["predicted"]).to_numpy()
+    event, count = events["event"].to_numpy(), events["event"].nunique()
+    weights = draws(count)
+
+    def shares(columns: Float[np.ndarray, "N k"], whole: Float[np.ndarray, " N"]) -> np.ndarray:
+        sums = np.zeros((count, columns.shape[1] + 1))
+        np.add.at(sums, event, np.column_stack([columns, whole]))
+        drawn = weights @ sums
+        found: Float[np.ndarray, "r+1 k"] = drawn[:, :-1] / drawn[:, -1:]
+        return found
+
+    frames = []
+    if _known(spec):
+        parts = dict(zip(changes.parts, _identity(spec, changes).T, strict=True))
+        parts[PREDICTED] = -events["predicted"].to_numpy()
+        centred = error - error.mean()
+        each = np.column_stack(list(parts.values()))
+        found = shares((each - each.mean(0)) * centred[:, None], centred**2)
+        low, high = simultaneous_interval(found[0], found[1:])
+        ends = {"mean": found[0], "low": low, "high": high}
+        frames.append(pd.DataFrame({"part": list(parts), "measure": "left_by_part", **ends}))
+    slices = {column: changes.branches[column].to_numpy() for column in SLICES}
+    names = [(column, name) for column, values in slices.items() for name in sorted(set(values))]
+    member = np.column_stack([slices[column] == name for column, name in names]).astype(np.float64)
+    carried = shares(member * error[:, None] ** 2, error**2)
+    rows = shares(member, np.ones(len(error)))
+    for against, drawn in {"": carried, ROWS: rows, EXCESS: carried - rows}.items():
+        ends_ = (
+            simultaneous_interval(drawn[0], drawn[1:]) if against == EXCESS else interval(drawn[1:])
+        )
+        about = {
+            "among": [name for _, name in names],
+            "measure": "left_by_slice",
+            "against": against,
+        }
+        frames.append(pd.DataFrame({**about, "mean": drawn[0], "low": ends_[0], "high": ends_[1]}))
+    return pd.concat(frames, ignore_index=True).assign(unit="share")
+
+
+def _known(spec: ScalarSettings) -> bool:
+    margin = spec.scalar == "answer_margin" and spec.competitor in ("moving", "fixed_source")
+    return margin or spec.scalar == "correct_value_logit"
+
+
+def _identity(spec: ScalarSettings, changes: Changes) -> Float[np.ndarray, "I*E N"]:
+    """Parts of an outcome's change; the switch is none of a margin whose rival is fixed."""
+    parts = changes.values[:, :, TARGETS.index(spec.scalar), 0].copy()
+    if spec.competitor == "fixed_source":
+        parts[..., changes.parts.index(SWITCH)] = 0
+    return parts.reshape(-1, parts.shape[-1])
 
 
 def _intervals(settings: Question, events: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +351,7 @@ def _intervals(settings: Question, events: pd.DataFrame) -> pd.DataFrame:
     groups = left.groupby(["outcome", "start", "stop"], sort=False)
     long = groups[["actual", "predicted", "residual"]].mean().stack().rename("mean").reset_index()
     long["count"] = groups.size().repeat(3).to_numpy()
-    long["unit"] = [SCALAR_UNITS[settings.outcomes[name].scalar] for name in long["outcome"]]
+    long["unit"] = [settings.outcomes[name].unit for name in long["outcome"]]
     long = long.rename(columns={"start": "step", "level_3": "measure"})
     return estimates(long, noun="events")
 
@@ -180,22 +366,42 @@ def shuffled_events(table: pd.DataFrame, columns: Sequence[str], seed: int) -> p
 
 
 def fit(
-    table: pd.DataFrame, outcome: str, routes: Sequence[str], folds: int, within: bool = False
-) -> Float[np.ndarray, " N"]:
-    """Cross-validated predictions of the outcome's change for every row.
+    table: pd.DataFrame,
+    outcomes: Sequence[str],
+    columns: pd.DataFrame,
+    folds: int,
+    compared: str = POOLED,
+) -> Float[np.ndarray, "N k"]:
+    """Cross-validated predictions of the outcomes' changes for every row (step 3).
 
-    With ``within``, an intercept is fitted for every interval instead of one for all.
+    Events whose numbers leave the same remainder by ``folds`` are a fold. Normal equations are
+    summed for every fold (and interval) once, and a fit's are the sum of those it may see.
     """
-    x, y = table[list(routes)].to_numpy(), table[outcome].to_numpy()
-    if within:
-        others = pd.get_dummies(table["start"], drop_first=True, dtype=float).to_numpy()
-        x = np.column_stack([x, others])
-    predicted = np.empty(len(y))
-    for train, test in GroupKFold(folds).split(x, y, groups=table["event"]):
-        # Least squares drop what is small beside the rest, so a route's unit must not matter.
-        model = make_pipeline(StandardScaler(), LinearRegression())
-        predicted[test] = model.fit(x[train], y[train]).predict(x[test])
-    return predicted
+    starts, when = np.unique(table["start"], return_inverse=True)
+    fold = table["event"].to_numpy() % folds
+    x = StandardScaler().fit_transform(columns.to_numpy())
+    y = table[list(outcomes)].to_numpy()
+    design = np.column_stack(
+        [x, np.eye(len(starts))[when] if compared == WITHIN else np.ones(len(x))]
+    )
+    # What is left out with a row: its fold; with unseen intervals its fold and its interval.
+    shape = (folds, len(starts)) if compared == UNSEEN else (folds, 1)
+    cell = fold * shape[1] + (when if compared == UNSEEN else 0)
+    both = np.column_stack([design, y])
+    sums = np.zeros((shape[0] * shape[1], design.shape[1], both.shape[1]))
+    for number in range(len(sums)):
+        mine = cell == number
+        sums[number] = design[mine].T @ both[mine]
+    of_fold, of_interval = np.divmod(np.arange(len(sums)), shape[1])
+    kept = of_fold[:, None] != of_fold
+    if compared == UNSEEN:
+        kept &= of_interval[:, None] != of_interval
+    # Sums of what is kept, not differences: what is left out cannot show even by rounding.
+    fitted = np.tensordot(kept.astype(np.float64), sums, 1)
+    gram, cross = np.split(fitted, [design.shape[1]], axis=-1)
+    slopes = np.linalg.solve(gram + _RIDGE * len(x) * np.eye(design.shape[1]), cross)
+    found: Float[np.ndarray, "N k"] = np.einsum("np,npk->nk", design, slopes[cell])
+    return found
 
 
 def coefficients(
@@ -221,21 +427,24 @@ def coefficients(
 
 
 def r_squared(
-    rows: pd.DataFrame, seed: int, within: bool = False
-) -> tuple[float, Float[np.ndarray, " r"]]:
-    """R² of the predictions for ``actual``, and of bootstrap resamples of the events.
+    table: pd.DataFrame,
+    outcomes: Sequence[str],
+    predicted: Float[np.ndarray, "N k"],
+    seed: int,
+    within: bool = False,
+) -> Float[np.ndarray, "r+1 k"]:
+    """R² of the predictions of every outcome, then of bootstrap resamples of the events.
 
-    With ``within``, of ``predicted_within``, after removing every interval's mean from both.
+    With ``within``, after removing every interval's mean from actual and predicted.
     """
-    values = rows[["actual", "predicted_within" if within else "predicted"]]
+    actual, event = table[list(outcomes)].to_numpy(), table["event"].to_numpy()
     if within:
-        values = values - values.groupby(rows["start"]).transform("mean")
-    actual, predicted = values.to_numpy().T
-    sums = {"n": 1.0, "sum": actual, "square": actual**2, "error": (actual - predicted) ** 2}
-    totals = pd.DataFrame(sums).groupby(rows["event"].to_numpy()).sum().to_numpy()
-    return float(_explained(totals.sum(0))), _explained(resamples(len(totals), seed) @ totals)
-
-
-def _explained(totals: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "..."]:
-    n, total, square, error = np.moveaxis(totals, -1, 0)
-    return np.asarray(1 - error / (square - total**2 / n))
+        both = pd.DataFrame(np.column_stack([actual, predicted]))
+        both = both - both.groupby(table["start"].to_numpy()).transform("mean")
+        actual, predicted = np.split(both.to_numpy(), 2, axis=1)
+    sums = np.zeros((event.max() + 1, 4, actual.shape[1]))
+    parts = [np.ones_like(actual), actual, actual**2, (actual - predicted) ** 2]
+    np.add.at(sums, event, np.stack(parts, 1))
+    n, total, square, error = np.moveaxis(np.tensordot(draws(len(sums), seed), sums, 1), 1, 0)
+    found: Float[np.ndarray, "r+1 k"] = 1 - error / (square - total**2 / n)
+    return found

@@ -12,13 +12,14 @@ from circuit.measures.closure import (
     CONTROL,
     POOLED,
     SHUFFLED,
+    UNSEEN,
     WITHIN,
     coefficients,
     explain,
-    fit,
-    r_squared,
     shuffled_events,
 )
+from circuit.measures.closure import fit as fit_all
+from circuit.measures.closure import r_squared as r_squared_of_all
 from circuit.statistics import interval
 
 # No multiple of any number of folds: else folds made of rows would be folds made of events.
@@ -47,6 +48,19 @@ def table(
     event = np.tile(np.arange(EVENTS), INTERVALS)
     start = np.arange(INTERVALS).repeat(EVENTS)
     return frame.assign(event=event, start=100 * start, stop=100 * start + 100)
+
+
+def fit(frame, outcome, columns, folds, within=False, compared=None):
+    """Predictions of one outcome."""
+    compared = compared or (WITHIN if within else POOLED)
+    return fit_all(frame, [outcome], frame[list(columns)], folds, compared)[:, 0]
+
+
+def r_squared(rows, seed, within=False):
+    """R² of one outcome's predictions, and its resamples."""
+    predicted = rows[["predicted_within" if within else "predicted"]].to_numpy()
+    drawn = r_squared_of_all(rows, ["actual"], predicted, seed, within)[:, 0]
+    return drawn[0], drawn[1:]
 
 
 def noise_table(seed):
@@ -157,6 +171,35 @@ def test_predictions_are_those_of_least_squares_without_the_event(within):
         weights = np.linalg.lstsq(design[~out], frame["y"][~out], rcond=None)[0]
         expected[out] = design[out] @ weights
     np.testing.assert_allclose(fit(frame, "y", ROUTES, EVENTS, within), expected, rtol=1e-9)
+
+
+def test_an_unseen_interval_is_predicted_by_a_fit_that_saw_neither_it_nor_the_event():
+    frame = table(noise=1.0)
+    design = np.column_stack([frame[list(ROUTES)], np.ones(len(frame))])
+    expected = np.empty(len(frame))
+    for event in range(EVENTS):
+        for start in frame["start"].unique():
+            mine, then = frame["event"] == event, frame["start"] == start
+            kept = ~(mine | then).to_numpy()
+            weights = np.linalg.lstsq(design[kept], frame["y"][kept], rcond=None)[0]
+            expected[mine & then] = design[mine & then] @ weights
+    found = fit(frame, "y", ROUTES, EVENTS, compared=UNSEEN)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_a_relation_between_intervals_only_is_not_known_of_an_unseen_one():
+    """Six intervals' means follow no line of two routes; a fit to all of them knows each."""
+    frame = table(noise=0.1, slopes=(0.0, 0.0), between=0.0)
+    rng = np.random.default_rng(2)
+    frame["y"] += 5 * rng.normal(size=INTERVALS)[frame["start"] // 100]
+    frame["a"] += 5 * rng.normal(size=INTERVALS)[frame["start"] // 100]
+    of = {
+        how: r_squared(
+            frame.assign(actual=frame["y"], predicted=fit(frame, "y", ROUTES, 5, compared=how)), 0
+        )[0]
+        for how in (POOLED, UNSEEN)
+    }
+    assert of[UNSEEN] < 0 < of[POOLED]
 
 
 def test_r_squared_is_sklearns():
@@ -277,7 +320,7 @@ def test_every_outcome_control_event_and_interval_is_there_once(explained):
     for outcome, part in events.groupby("outcome"):
         for _, model in part.groupby("against"):
             assert model["actual"].tolist() == frame[outcome].tolist()
-    assert len(rows[rows["measure"] == "r2"]) == 2 * 2 * 4
+    assert len(rows[rows["measure"] == "r2"]) == 2 * 3 * 5
     fitted = rows[rows["measure"] == "coefficient"]
     assert len(fitted) == 2 * 2 * len(ROUTES)
     assert set(fitted["against"]) == {"", BOTTOM}
@@ -285,8 +328,10 @@ def test_every_outcome_control_event_and_interval_is_there_once(explained):
 
 def test_scores_are_those_of_the_events(explained):
     _, found = explained
-    scores = found.rows[(found.rows["measure"] == "r2") & (found.rows["against"] != EXCESS)]
-    for score in scores.itertuples():
+    scores = found.rows[
+        (found.rows["measure"] == "r2") & ~found.rows["against"].str.startswith(EXCESS)
+    ]
+    for score in scores[scores["compared"] != UNSEEN].itertuples():
         part = found.events[
             (found.events["outcome"] == score.outcome) & (found.events["against"] == score.against)
         ]
@@ -297,15 +342,17 @@ def test_scores_are_those_of_the_events(explained):
         assert score.mean == pytest.approx(r2_score(*values.to_numpy().T))
 
 
-def test_the_excess_is_over_the_best_of_the_controls_and_the_mean(explained):
-    """In every resample; over a mean that explains nothing where both controls explain less."""
+def test_an_excess_is_over_a_control_or_over_the_mean(explained):
+    """In every resample; over a mean that explains nothing where the control explains less."""
     rows = explained[1].rows.query("measure == 'r2'")
     for _, part in rows.groupby(["outcome", "compared"]):
         at = part.set_index("against")
-        best = max(0, at.loc[BOTTOM, "mean"], at.loc[SHUFFLED, "mean"])
-        assert at.loc[EXCESS, "mean"] == pytest.approx(at.loc["", "mean"] - best)
-        assert at.loc[EXCESS, "high"] <= at.loc["", "high"] + 1e-12
-        assert at.loc[EXCESS, "low"] <= at.loc[EXCESS, "mean"] <= at.loc[EXCESS, "high"]
+        for control in (BOTTOM, SHUFFLED):
+            excess = at.loc[f"{EXCESS} over {control}"]
+            best = max(0, at.loc[control, "mean"])
+            assert excess["mean"] == pytest.approx(at.loc["", "mean"] - best)
+            assert excess["high"] <= at.loc["", "high"] + 1e-12
+            assert excess["low"] <= excess["mean"] <= excess["high"]
 
 
 def test_intervals_hold_the_mean_change_and_what_the_prediction_leaves(explained):

@@ -1,27 +1,66 @@
-"""How much of behaviour's change the change of route scalars explains."""
+"""What changed the answer, exactly, and how much of the change the route's explains."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from circuit.estimates import estimates
 from circuit.kinds.closure.settings import Settings
-from circuit.measures.closure import EVENT_UNITS, explain, interval_changes
-from circuit.measuring import Job, Measured, Table
+from circuit.measures.closure import (
+    EVENT_UNITS,
+    Explained,
+    explain,
+    interval_changes,
+    with_components,
+)
+from circuit.measures.margin_change import (
+    Changes,
+    along_parameters,
+    branch_rows,
+    interval_rows,
+    margin_changes,
+    part_rows,
+)
+from circuit.measuring import ROLES, Job, Measured, Table
 from circuit.opened import OpenRun
 
 
 def measure(job: Job[Settings]) -> Measured:
-    """R² and coefficients of every outcome, its mean change per interval, and every event's."""
-    run, asked = OpenRun(job), job.settings
-    heads = job.heads
+    """The identities and the line integral; then R², gains and coefficients, and what is left."""
+    run, asked, heads = OpenRun(job), job.settings, job.heads
+    first, last = job.window
+    steps = [step for step in run.steps if first <= step <= last]
+    about = (run.decoder, run.theta, steps, run.events, run.value_ids)
+    exact, path = margin_changes(*about), along_parameters(*about, asked.path_rule)
     changes = interval_changes(asked, run, heads, job.window, run.dictionaries)
-    found = explain(asked, changes)
+    found = explain(asked, with_components(changes, exact), exact)
     return run.measured(
-        tables={
-            "rows": Table(found.rows, "one number of one outcome's fit"),
-            "intervals": Table(
-                found.intervals, "one outcome's mean change over an interval", {"stop": "step"}
-            ),
-            "events": Table(
-                found.events, "one event's change over one checkpoint interval", EVENT_UNITS
-            ),
-        },
+        tables=closure_tables(exact, path, found, heads),
         facts={"window": list(job.window), "winner": heads["winner"], "bottom": heads["bottom"]},
         seeds={"bootstrap": asked.seed},
     )
+
+
+def closure_tables(
+    exact: Changes, path: pd.DataFrame, found: Explained, heads: Mapping[str, Any]
+) -> dict[str, Table]:
+    """The kind's tables: of both identities, of the line integral, and of the fits."""
+    rows = _joined(part_rows(exact), branch_rows(exact), path, found.rows)
+    chosen = {heads[role]: role for role in reversed(ROLES)}
+    rows["chosen"] = rows["head"].map(chosen).fillna("")
+    intervals = _joined(interval_rows(exact, heads["winner"]), found.intervals)
+    about = "one part of a mean change over an interval"
+    one = "one event's change over one checkpoint interval"
+    return {
+        "rows": Table(estimates(rows), "one number of the change, or of one outcome's fit"),
+        "intervals": Table(intervals, about, {"stop": "step"}),
+        "events": Table(found.events, one, EVENT_UNITS),
+    }
+
+
+def _joined(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Tables of estimates below one another; keys that one lacks are empty."""
+    rows = pd.concat(tables, ignore_index=True)
+    keys = rows.select_dtypes(exclude="number").columns
+    return estimates(rows.fillna(dict.fromkeys(keys, "")))

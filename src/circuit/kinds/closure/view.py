@@ -1,20 +1,30 @@
-"""Whether the route's change explains behaviour's: what there is to see."""
+"""What changed the answer, exactly; then whether the route's change explains it."""
 
 from typing import Any
 
 from circuit.reports.findings import Finding
 from circuit.reports.sections import EXPLAINED
-from circuit.reports.views import Curves, Dots, Drawn, Listing, Not
+from circuit.reports.views import Curves, Dots, Drawn, Listing, Not, Stack
 
 SECTION = EXPLAINED
 QUESTION = (
-    "How much of behaviour's change from step {facts[window][0]} to {facts[window][1]} does the "
-    "route explain?"
+    "What changed the answer from step {facts[window][0]} to {facts[window][1]}, and how much of "
+    "it does the route explain?"
 )
-_CONTROLS = ("bottom head", "shuffled events")
+_BOTTOM, _SHUFFLED, _RANDOM = "bottom head", "shuffled events", "random routes"
+_CONTROLS = (_BOTTOM, _SHUFFLED, _RANDOM)
 _BESIDE = tuple({"against": name} for name in _CONTROLS)
-_R2, _COEFFICIENTS = {"measure": "r2"}, {"measure": "coefficient"}
+_OTHERS = "answers of other programs"
+_ROWS = "share of the rows"
+_MARGIN = {"outcome": "answer_margin"}
+_PART, _CHANGE, _INTEGRAL = {"measure": "part"}, {"measure": "change"}, {"measure": "line_integral"}
+_R2, _GAIN, _COEFFICIENTS = {"measure": "r2"}, {"measure": "gain"}, {"measure": "coefficient"}
+_JOINT = {**_R2, "family": "joint"}
+_BRANCHES = (
+    "moving", "fixed_source", "switch_at_target", "fixed_target", "switch_at_source", "soft",
+)  # fmt: skip
 _HOW = "how the change of {outcome:words} differs between events of one checkpoint interval"
+_EXACT = "an exact sum over the parameters of one trajectory"
 
 
 def _predictions(found: Any, path: str) -> None:
@@ -25,8 +35,73 @@ def _predictions(found: Any, path: str) -> None:
 
 FINDINGS = (
     Finding(
+        "change of the answer",
+        _CHANGE,
+        each=("outcome",),
+        control=({"against": _OTHERS},),
+        number="change of {outcome}",
+    ),
+    Finding(
+        "what changed the margin",
+        {**_PART, **_MARGIN},
+        pick=("part",),
+        control=({"against": _OTHERS},),
+        number="what {part} added to the margin's change",
+        clause={
+            "shown": "summed exactly, {part} added most to its margin beyond other programs' "
+            "answers, {excess.short}",
+        },
+        says={
+            "shown": "With nothing fitted, the answer margin's change is the sum of what every "
+            "part's direct write, the readout, the final LayerNorm's scale and switches of the "
+            "rival added: of {of} parts {part} added most beyond what it added to answers of other "
+            "programs, {excess} ({effect.short} against {control:short}).",
+            "open": "With nothing fitted, the answer margin's change is the sum of {of} parts; "
+            "that any of them added more to it than to answers of other programs is not shown "
+            "(the largest is {part}, {effect}).",
+        },
+    ),
+    Finding(
+        "what switches of the rival took",
+        {"measure": "switch_at_target", "among": "all"},
+        uncontrolled="never positive, and 0 where no rival switches",
+        number="margin over its own rival less that over the interval's first, per interval",
+        says={
+            "opposite": "Per interval, the margin over its own best rival changed by {effect} "
+            "against that over the interval's first rival, which others overtake.",
+            "open": "That other rivals overtake the first of an interval is not shown.",
+        },
+    ),
+    Finding(
+        "what the head's parameters moved",
+        {"measure": "line_integral_of_head", "chosen": "winner", **_MARGIN},
+        control=({"chosen": "bottom"},),
+        number="line integral of the margin over {head}'s parameters",
+        says="Along the checkpoints, the parameters of {head} moved the margin by {effect} (bottom "
+        "head {control:short}).",
+    ),
+    Finding(
+        "what parameters moved most",
+        {**_INTEGRAL, **_MARGIN, "part": Not("residual", "branch switch")},
+        pick=("head", "part"),
+        uncontrolled=_EXACT,
+        number="line integral of the margin over {head} {part}",
+    ),
+    Finding(
+        "what the quadrature missed",
+        {"measure": "residual_of_movement"},
+        each=("outcome",),
+        uncontrolled="the settings' bound is what it is held against",
+        bound="$residual_bound",
+        number="line integral of {outcome}: missed by {path_rule}, of all movement",
+        marks={
+            "shown": "{outcome}: {path_rule} leaves {effect} of all movement, above the bound of "
+            "{residual_bound}."
+        },
+    ),
+    Finding(
         "explained within intervals",
-        {**_R2, "compared": "within"},
+        {**_JOINT, "compared": "within"},
         each=("outcome",),
         control=_BESIDE,
         number="R² of {outcome}, within",
@@ -38,36 +113,101 @@ FINDINGS = (
             "{outcome:words} is not shown",
         },
         says={
-            "shown": f"Changes of {{facts[winner]}}'s route scalars predict {_HOW}, on events the "
-            "fit never saw: R² {effect}, {excess} more than the best of the mean, the bottom head "
-            "{facts[bottom]} and shuffled events.",
+            "shown": f"Fitted, changes of {{facts[winner]}}'s route scalars predict {_HOW}, on "
+            "events the fit never saw: R² {effect}, {excess} more than the bottom head "
+            "{facts[bottom]} or the mean predicts, and beyond shuffled events and random routes.",
             "open": f"That changes of {{facts[winner]}}'s route scalars explain {_HOW} is not "
             "shown: R² {effect}, bottom head {facts[bottom]} {control:short}.",
         },
         marks={
-            "open": "{outcome}: that the routes explain more than the mean, the bottom head and "
-            "shuffled events do is not shown."
+            "open": "{outcome}: that the routes explain more than the mean, the bottom head, "
+            "shuffled events and random routes do is not shown."
         },
     ),
     Finding(
         "explained over all intervals",
-        {**_R2, "compared": "pooled"},
+        {**_JOINT, "compared": "pooled"},
         each=("outcome",),
         control=_BESIDE,
         number="R² of {outcome}, pooled",
-        says="With events of all intervals compared, R² of {outcome:words} is {effect:short}.",
+    ),
+    Finding(
+        "gain within intervals",
+        {**_GAIN, "compared": "within"},
+        each=("outcome", "family"),
+        control=_BESIDE,
+        number="gain of {family} over the family inside it, {outcome}, within",
+    ),
+    Finding(
+        "where what is left lies",
+        {"measure": "left_by_slice"},
+        each=("outcome",),
+        pick=("among",),
+        control=({"against": _ROWS},),
+        number="share of what is left of {outcome} where: {among}",
     ),
 )
 VIEWS = (
+    Stack(
+        "what_changed",
+        "What changed the answer",
+        caption="Direct writes under a readout and a LayerNorm scale frozen midway, the readout's "
+        "own change, the scale's, and switches of the rival; nothing is fitted.",
+        table="intervals",
+        where=_PART,
+        panels=("outcome",),
+        x="step",
+        parts="part",
+        total={**_CHANGE, "part": ""},
+    ),
+    Dots(
+        "parts",
+        "What every part added to the answer's change over the window",
+        caption="The same sums over the window, part by part, beside what each added to the "
+        "answers of other programs.",
+        where=_PART,
+        panels=("outcome",),
+        y=("part",),
+        control=(_OTHERS,),
+    ),
+    Dots(
+        "branches",
+        "Mean change per interval of margins over one rival and another",
+        caption="Moving is fixed source plus the switch at target, and fixed target plus the "
+        "switch at source; the soft margin has no rival.",
+        where={"measure": _BRANCHES},
+        panels=("among",),
+        y=("measure",),
+    ),
+    Dots(
+        "parameters",
+        "Line integral of the answer's change over parameters",
+        caption="What the parameters of every head's W_QK and W_OV and of all other modules moved "
+        "along the chords between checkpoints.",
+        where=_INTEGRAL,
+        panels=("outcome",),
+        y=("head", "part"),
+        order="size",
+        top=16,
+    ),
     Dots(
         "closure",
-        "Change of behaviour explained by the change of routes",
-        caption="R² on events that the fit never saw: of all changes (pooled), and of differences "
-        "between the events of one interval (within).",
-        where={**_R2, "compared": ("pooled", "within")},
+        "Change of behaviour predicted by nested families of routes",
+        caption="R² on events that the fit never saw: of all changes (pooled), of differences "
+        "between the events of one interval (within), and of intervals never seen either.",
+        where=_R2,
         panels=("compared",),
-        y=("outcome",),
+        y=("outcome", "family"),
         control=_CONTROLS,
+    ),
+    Dots(
+        "gains",
+        "Gain in R² of each family over the one inside it",
+        caption="Beside what shuffled or random columns in place of the family's own gain.",
+        where=_GAIN,
+        panels=("compared",),
+        y=("outcome", "family"),
+        control=(_SHUFFLED, _RANDOM),
     ),
     Dots(
         "coefficients",
@@ -76,7 +216,7 @@ VIEWS = (
         where=_COEFFICIENTS,
         panels=("outcome",),
         y=("route",),
-        control=("bottom head",),
+        control=(_BOTTOM,),
     ),
     Curves(
         "interval_means",
@@ -84,7 +224,7 @@ VIEWS = (
         caption="Where, over training, the routes' change and behaviour's part; an interval stands "
         "at its first step.",
         table="intervals",
-        where={"measure": Not("residual")},
+        where={"measure": ("actual", "predicted")},
         panels=("outcome",),
         series="measure",
     ),
@@ -93,23 +233,76 @@ VIEWS = (
         "Predicted (cross-validated) against actual change, by event and interval",
         draw=_predictions,
     ),
+    Dots(
+        "left_parts",
+        "Which parts carry what the routes leave",
+        caption="Share of the squares left by the pooled fit that each summand of the identity "
+        "carries; the prediction itself is the last.",
+        where={"measure": "left_by_part"},
+        panels=("outcome",),
+        y=("part",),
+    ),
+    Dots(
+        "left",
+        "Which rows hold what the routes leave",
+        caption="Share of the squares left by the pooled fit, beside the share of the rows.",
+        where={"measure": "left_by_slice"},
+        panels=("outcome",),
+        y=("among",),
+        control=(_ROWS,),
+    ),
 )
 TABLES = (
     Listing(
+        "Parts of the answer's change, nothing fitted",
+        _PART,
+        keys=("outcome", "part"),
+        control=(_OTHERS, "excess"),
+    ),
+    Listing(
+        "Margins over one rival and another: mean change per interval, and share of the rows",
+        {"measure": (*_BRANCHES, "rows")},
+        keys=("among", "measure"),
+    ),
+    Listing(
+        "Line integral over parameters",
+        {**_INTEGRAL},
+        keys=("outcome", "head", "part"),
+        sort=True,
+    ),
+    Listing(
         "R² with bootstrap intervals over events",
         _R2,
-        keys=("outcome", "compared"),
-        control=(*_CONTROLS, "excess"),
+        keys=("outcome", "compared", "family"),
+        control=_CONTROLS,
+    ),
+    Listing(
+        "Gain in R² of each family over the one inside it",
+        _GAIN,
+        keys=("outcome", "compared", "family"),
+        control=(_SHUFFLED, _RANDOM),
     ),
     Listing(
         "Coefficients with bootstrap intervals over events",
-        {**_COEFFICIENTS, "against": ("", "bottom head")},
+        {**_COEFFICIENTS, "against": ("", _BOTTOM)},
         keys=("outcome", "route", "against"),
     ),
     Listing(
         "Mean change per interval: actual, cross-validated prediction, residual",
+        {"measure": ("actual", "predicted", "residual")},
         table="intervals",
         keys=("outcome", "step", "stop"),
         across="measure",
+    ),
+    Listing(
+        "What is left of the pooled fit: share that each part of the identity carries",
+        {"measure": "left_by_part"},
+        keys=("outcome", "part"),
+    ),
+    Listing(
+        "What is left of the pooled fit: share by rows, beside their share of all rows",
+        {"measure": "left_by_slice"},
+        keys=("outcome", "among"),
+        control=(_ROWS, "excess"),
     ),
 )
