@@ -209,6 +209,17 @@ def test_a_head_that_does_not_exist(head):
     )
 
 
+def test_entries_of_a_vector_are_reached_alone_and_exist():
+    value = tensor(B, T, 5)
+    changed = edit(Where("layer_0_neurons", entries=(1, 3)), zero())(value)
+    assert (changed[..., [1, 3]] == 0).all()
+    assert torch.equal(changed[..., [0, 2, 4]], value[..., [0, 2, 4]])
+    with pytest.raises(AnalysisError, match=r"entry 5 does not exist.*expected: 0 to 4"):
+        edit(Where("layer_0_neurons", entries=(5,)), zero())(value)
+    with pytest.raises(AnalysisError, match="entries are given, but the site has no axis for them"):
+        Where("layer_0_pattern", entries=(0,))
+
+
 @pytest.mark.parametrize(
     "mask", [torch.ones(B, T + 1, dtype=torch.bool), torch.ones(B, T), torch.ones(B).bool()]
 )

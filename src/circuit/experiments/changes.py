@@ -37,21 +37,23 @@ class Where:
     """The entries of one site that a change reaches; None stands for all of an axis.
 
     At ``scores`` and ``pattern`` the positions are those of queries and ``keys`` are the attended
-    ones. Entries of the future (keys after their query) are never reached, so no edit can break
-    causality there.
+    ones; ``entries`` are those of a vector, such as neurons. Entries of the future (keys after
+    their query) are never reached, so no edit can break causality there.
 
     Raises:
-        AnalysisError: the site does not exist, or has no heads or keys although some are given.
+        AnalysisError: the site does not exist, or has no heads, keys or entries although some are
+            given.
     """
 
     site: str
     positions: Bool[Tensor, "B T"] | None = None
     heads: tuple[int, ...] | None = None
     keys: Bool[Tensor, "B T"] | None = None
+    entries: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         axes = site_axes(self.site)
-        for field, axis in (("heads", "head"), ("keys", "key_position")):
+        for field, axis in (("heads", "head"), ("keys", "key_position"), ("entries", "vector")):
             if getattr(self, field) is not None and axis not in axes:
                 raise AnalysisError(
                     f"{field} are given, but the site has no axis for them",
@@ -65,7 +67,7 @@ class Where:
 
         Raises:
             MismatchError: a mask is not boolean, or not of the tensor's batch and length.
-            AnalysisError: a head does not exist.
+            AnalysisError: a head or an entry does not exist.
         """
         axes = site_axes(self.site)
         mask = torch.ones([1] * value.ndim, dtype=torch.bool, device=value.device)
@@ -73,18 +75,24 @@ class Where:
             mask = mask & self._along(("program", "position"), self.positions, value)
         if self.keys is not None:
             mask = mask & self._along(("program", "key_position"), self.keys, value)
-        if self.heads is not None:
-            n_heads = value.shape[axes.index("head")]
-            for head in self.heads:
-                if not 0 <= head < n_heads:
+        for what, axis, some in (
+            ("head", "head", self.heads),
+            ("entry", "vector", self.entries),
+        ):
+            if some is None:
+                continue
+            count = value.shape[axes.index(axis)]
+            for one in some:
+                if not 0 <= one < count:
                     raise AnalysisError(
-                        f"head {head} does not exist",
+                        f"{what} {one} does not exist",
                         where=f"an edit at {self.site!r}",
-                        expected=f"0 to {n_heads - 1}",
-                        do="name an existing head",
+                        expected=f"0 to {count - 1}",
+                        do=f"name an existing {what}",
                     )
-            chosen = torch.tensor([head in self.heads for head in range(n_heads)])
-            mask = mask & self._along(("head",), chosen, value)
+            chosen = torch.zeros(count, dtype=torch.bool)
+            chosen[list(some)] = True
+            mask = mask & self._along((axis,), chosen, value)
         if "key_position" in axes:
             mask = mask & torch.ones(value.shape[-2:], dtype=torch.bool, device=value.device).tril()
         return mask

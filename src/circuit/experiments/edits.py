@@ -34,10 +34,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuit.config.recipe import ModelSettings
-from circuit.experiments.changes import Change, Where, edits
+from circuit.experiments.changes import Change, Where, edits, resample
 from circuit.experiments.donors import of_other_events
 from circuit.model.layout import Layout
-from circuit.model.sites import sites, stages
+from circuit.model.sites import parse_component, parse_neuron, sites, stages
 from circuit.model.tap import Edit as TapEdit
 from circuit.scalars.base import Seen
 from circuit.scalars.write import Baseline, removed_write, stage_after
@@ -194,6 +194,37 @@ def components(settings: ModelSettings) -> tuple[str, ...]:
         for layer in range(settings.n_layers)
         for name in (*(f"L{layer}H{h}" for h in range(settings.n_heads)), f"L{layer}MLP")
     )
+
+
+def write_places(members: Iterable[str], settings: ModelSettings) -> tuple[Where, ...]:
+    """Where heads (``z``), MLPs (their write) and neurons (their activation) can be replaced.
+
+    Those of one site are together.
+
+    Raises:
+        AnalysisError: one of them does not exist.
+    """
+    heads: dict[int, list[int]] = {}
+    neurons: dict[int, list[int]] = {}
+    found = []
+    for name in members:
+        if "N" in name:
+            layer, neuron = parse_neuron(name, settings)
+            neurons.setdefault(layer, []).append(neuron)
+            continue
+        layer, head = parse_component(name, settings)
+        if head is None:
+            found.append(Where(f"layer_{layer}_mlp_write"))
+        else:
+            heads.setdefault(layer, []).append(head)
+    found += [Where(f"layer_{at}_z", heads=tuple(some)) for at, some in heads.items()]
+    found += [Where(f"layer_{at}_neurons", entries=tuple(some)) for at, some in neurons.items()]
+    return tuple(found)
+
+
+def replaced(places: Iterable[Where], states: Mapping[str, Tensor]) -> AtSites:
+    """Other states in what is written at some places; ``states`` are whole sites, by name."""
+    return AtSites(tuple((where, resample(states[where.site])) for where in places))
 
 
 def removal_sites(n_layers: int) -> frozenset[str]:

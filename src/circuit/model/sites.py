@@ -177,3 +177,20 @@ def parse_component(name: str, settings: ModelSettings) -> tuple[int, int | None
     if match and match[3] and int(match[1]) < settings.n_layers:
         return int(match[1]), None
     return parse_head(name, settings.n_layers, settings.n_heads)
+
+
+def parse_neuron(name: str, settings: ModelSettings) -> tuple[int, int]:
+    """``"L0N17"`` → ``(0, 17)``.
+
+    Raises:
+        AnalysisError: not a neuron's name, or the neuron does not exist in this model.
+    """
+    match = _COMPONENT.match(name)
+    if match and match[4] and int(match[1]) < settings.n_layers and int(match[4]) < settings.d_ff:
+        return int(match[1]), int(match[4])
+    raise AnalysisError(
+        what=f"neuron {name!r} does not exist",
+        where=f"a model with {settings.n_layers} layers of {settings.d_ff} neurons",
+        expected=f"L0N0 to L{settings.n_layers - 1}N{settings.d_ff - 1}",
+        do="name an existing neuron",
+    )
