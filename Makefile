@@ -74,6 +74,7 @@ check: $(TEST_STAMP)
 	$(BIN)/snakemake --lint
 	$(BIN)/snakemake quickstart --dry-run --quiet rules
 	$(BIN)/snakemake reference --dry-run --quiet rules
+	$(BIN)/snakemake causal --dry-run --quiet rules
 
 # TransformerLens is an oracle for a test and a benchmark. Its own dependencies on PyTorch and the rest
 # are met by the locks, so nothing but what is listed is installed.

@@ -28,6 +28,13 @@ use rule measure as circuit_map with:
     priority: 5  # on the page's first screen
 
 
+use rule measure as component_effects with:
+    input:
+        unpack(needs(run, probes)),
+    output:
+        **leaves("component_effects"),
+
+
 use rule measure as route_competition with:
     input:
         unpack(needs(run, probes, train, split, measured_window, dictionaries)),

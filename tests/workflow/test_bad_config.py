@@ -296,6 +296,39 @@ BAD_VALUES |= {
         f"{ANALYSIS}.attribution.events — expected: 2 to 12, one half of the probe events — what "
         "to do: lower events, or raise benchmarks.tiny_kv.probes",
     ),
+    "a group without members": (
+        {f"{ANALYSIS}.effects.groups.both": []},
+        "Value should have at least 2 items after validation, not 0 (given: []) — where: "
+        f"configuration: {ANALYSIS}.effects.groups.both — {SETTINGS}",
+    ),
+    "a set without neurons": (
+        {f"{ANALYSIS}.effects.neurons.some": []},
+        f"some is empty — where: configuration: {ANALYSIS}.effects.neurons.some — expected: at "
+        "least one — what to do: add one, or take the analysis away",
+    ),
+    "a component that there is not": (
+        {f"{ANALYSIS}.effects.groups.both": ["L1H0", "L2H0"]},
+        f"component 'L2H0' does not exist — where: {ANALYSIS}.effects.groups.both — expected: one "
+        "of L0H0, L0H1, L0H2, L0H3, L1H0, L1H1, L1H2, L1H3, L0MLP, L1MLP, some — what to do: did "
+        "you mean 'L1H0'?",
+    ),
+    "a neuron that there is not": (
+        {f"{ANALYSIS}.effects.neurons.some": ["L0N32"]},
+        f"neuron 'L0N32' does not exist in run 'seed7' — where: {ANALYSIS}.effects.neurons.some — "
+        "expected: L0N0 to L1N31 — what to do: name an existing neuron",
+    ),
+    "a set called like a component": (
+        {f"{ANALYSIS}.effects.neurons.L0MLP": ["L0N1"]},
+        f"the name 'L0MLP' is taken — where: configuration: {ANALYSIS}.effects.neurons — expected: "
+        "names of their own for sets of neurons and groups, none like L0MLP — what to do: rename "
+        "it",
+    ),
+    "a neuron twice in a group": (
+        {f"{ANALYSIS}.effects.groups.both": ["L1MLP", "some"]},
+        "group 'both' holds neuron L1N7 twice — where: configuration: "
+        f"{ANALYSIS}.effects.groups.both — expected: members that share no neuron, so that single "
+        "effects can be summed — what to do: leave one of the members out",
+    ),
     "a feature named twice": (
         {f"{ANALYSIS}.between.scalars.active.features": [1, 1]},
         "1 is named twice; name each once (given: [1, 1]) — where: configuration: "

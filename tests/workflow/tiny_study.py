@@ -107,6 +107,14 @@ TINY: dict[str, Any] = {
                 },
                 "paths": {"kind": "path_logits", "runs": ["seed7"], "top": 3},
                 "circuit": {"kind": "circuit_map", "runs": ["seed7"]},
+                "effects": {
+                    "kind": "component_effects",
+                    "runs": ["seed7"],
+                    "checkpoints": [0, "final"],
+                    "neurons": {"some": ["L0N3", "L1N7"]},
+                    "groups": {"both": ["L1H0", "some"]},
+                    "draws": 20,
+                },
                 "competition": {
                     "kind": "route_competition",
                     "runs": ["seed7"],

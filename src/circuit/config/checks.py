@@ -22,7 +22,14 @@ from circuit.config.registry import KINDS, view_files
 from circuit.config.scalar import EVERY
 from circuit.config.walk import Found, marked
 from circuit.errors import ConfigError
-from circuit.model.sites import canonical_site, parse_component, parse_head
+from circuit.model.sites import (
+    canonical_site,
+    every_head,
+    head_name,
+    parse_component,
+    parse_head,
+    parse_neuron,
+)
 
 if TYPE_CHECKING:
     from circuit.config.plan import Plan, RunPlan
@@ -322,6 +329,19 @@ def _head(found: Found, at: InRun, writes: bool = False) -> None:
                 parse_head(found.value, shape.n_layers, shape.n_heads)
 
 
+def _component(found: Found, at: InRun) -> None:
+    """A head, an MLP or one of the settings' own sets."""
+    shape, sets = at.run.recipe.model, getattr(found.owner, found.mark.detail)
+    heads = [head_name(head) for head in every_head(shape)]
+    mlps = [f"L{layer}MLP" for layer in range(shape.n_layers)]
+    need(found.value, (*heads, *mlps, *sets), "component", found.where, "name one of these")
+
+
+def _neuron(found: Found, at: InRun) -> None:
+    with told_of(at.run.name, found.where):
+        parse_neuron(found.value, at.run.recipe.model)
+
+
 def _scalar_head(found: Found, at: InRun) -> None:
     # What is written may be an MLP's.
     _head(found, at, writes=found.owner.scalar == "functional_write")
@@ -417,6 +437,8 @@ _CHOICES: dict[str, Callable[[Found, InRun], None]] = {
     "window": _window,
     "step": _step,
     "head": _head,
+    "component": _component,
+    "neuron": _neuron,
     "scalar_head": _scalar_head,
     "route_head": _route_head,
     "rank": _rank,

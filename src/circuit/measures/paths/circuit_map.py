@@ -20,8 +20,8 @@ Numbers are logits. Evidence of other sorts, as rows with another ``evidence``, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -117,14 +117,6 @@ def circuit_map(
     Raises:
         AnalysisError: there are fewer than three events, or all have the same answer.
     """
-    if len(events) < FEWEST or len(events.answer.unique()) < 2:
-        raise AnalysisError(
-            f"{len(events)} events with {len(events.answer.unique())} different answers are too "
-            "few: there is no interval, or no other answer",
-            where="circuit_map",
-            expected=f"at least {FEWEST} events, and at least two answers",
-            do="raise probes.programs_per_split of the benchmark",
-        )
     sites = second_order_sites(decoder.settings.n_layers)
     sites |= removal_sites(decoder.settings.n_layers) | ANSWER_SITES | {"embedding"}
     parts = []
@@ -133,14 +125,27 @@ def circuit_map(
             seen = look(decoder, theta(step).double(), events, value_ids, sites)
             weights = answer_weights(events, value_ids)
             found = {**_nodes(seen, weights, baseline), **_edges(seen, weights)}
-        parts.append(_numbers(found).assign(step=step))
+        numbers = beside_others(found, ("part", "source", "target", "evidence"))
+        parts.append(numbers.assign(step=step))
     rows = pd.concat(parts, ignore_index=True).assign(count=len(events), noun="events")
     rows = estimates(rows, unit="logit", measure=EFFECT)
     return pd.concat([rows, _landmarks(rows)], ignore_index=True)
 
 
 def answer_weights(events: ReadEvents, value_ids: range) -> Float[Tensor, "E 2 V"]:
-    """What value logits are multiplied by to give the answer, and the mean of other answers."""
+    """What value logits are multiplied by to give the answer, and the mean of other answers.
+
+    Raises:
+        AnalysisError: there are fewer than three events, or all have the same answer.
+    """
+    if len(events) < FEWEST or len(events.answer.unique()) < 2:
+        raise AnalysisError(
+            f"{len(events)} events with {len(events.answer.unique())} different answers are too "
+            "few: there is no interval, or no other answer",
+            where="the answer beside those of other programs",
+            expected=f"at least {FEWEST} events, and at least two answers",
+            do="raise probes.programs_per_split of the benchmark",
+        )
     count = len(value_ids)
     answer = events.answer - value_ids.start
     one = torch.eye(count, dtype=torch.float64)[answer]
@@ -150,6 +155,7 @@ def answer_weights(events: ReadEvents, value_ids: range) -> Float[Tensor, "E 2 V
 
 
 Key = tuple[str, str, str, str]
+Named = TypeVar("Named", bound=tuple[str, ...])
 
 
 def _nodes(
@@ -177,7 +183,7 @@ def _edges(seen: Seen, weights: Float[Tensor, "E 2 V"]) -> dict[Key, Float[Tenso
 
     A source that an MLP made of several is that MLP.
     """
-    read = _readout(seen, weights)
+    read = answer_readout(seen, weights)
     direct = direct_paths(seen, read)
     into: dict[Key, Tensor] = {}
     for name, kind, value in zip(direct.names, direct.kinds, direct.values.unbind(-1), strict=True):
@@ -203,8 +209,13 @@ def _node(source: str) -> str:
     return EMBEDDING if last.endswith("_embedding") else last
 
 
-def _readout(seen: Seen, weights: Float[Tensor, "E 2 V"]) -> Readout:
-    """How a state at the prediction position is read: towards the answer, and towards others."""
+def answer_readout(seen: Seen, weights: Float[Tensor, "E 2 V"]) -> Readout:
+    """How a state at the prediction position is read: towards the answer, and towards others.
+
+    Args:
+        seen: a pass with ``final_norm`` and ``final_norm_scale``.
+        weights: of :func:`answer_weights`.
+    """
     ids = seen.value_ids
     rows = weights @ seen.params["embedding.token"][ids.start : ids.stop]
     scale = pick(seen.sites["final_norm_scale"], seen.events.prediction)
@@ -217,14 +228,23 @@ def _readout(seen: Seen, weights: Float[Tensor, "E 2 V"]) -> Readout:
     )
 
 
-def _numbers(found: dict[Key, Float[Tensor, "E 2"]]) -> pd.DataFrame:
-    """Effects, controls and excesses of one checkpoint; one bootstrap for all (step 5)."""
-    keys = pd.DataFrame(list(found), columns=["part", "source", "target", "evidence"])
+def beside_others(
+    found: Mapping[Named, Float[Tensor, "E 2"]],
+    columns: Sequence[str],
+    excess: str = EXCESS,
+) -> pd.DataFrame:
+    """Numbers, controls and excesses of one checkpoint; one bootstrap for all (step 5).
+
+    Args:
+        found: for the right answer and for others, by keys whose names are ``columns``.
+        excess: what the paired difference is called.
+    """
+    keys = pd.DataFrame(list(found), columns=list(columns))
     own, other = torch.stack(list(found.values())).double().numpy().transpose(2, 1, 0)
     n, frames = len(own), []
-    for against, values in {"": own, OTHERS: other, EXCESS: own - other}.items():
+    for against, values in {"": own, OTHERS: other, excess: own - other}.items():
         mean, again = values.mean(0), resamples(n, 0) / n @ values
-        low, high = simultaneous_interval(mean, again) if against == EXCESS else interval(again)
+        low, high = simultaneous_interval(mean, again) if against == excess else interval(again)
         frames.append(keys.assign(against=against, mean=mean, low=low, high=high))
     return pd.concat(frames, ignore_index=True)
 
