@@ -131,8 +131,12 @@ h1{font-size:1.2rem}
 .found td{border:0;padding:.1rem 0}
 .found td:first-child{flex-basis:100%}}
 @media print{
-body{font-size:10.5pt}
+html{font-size:9pt}
+body,article{font-size:10.5pt}
 .page{padding:0}
+.first{display:block}
+.first .plot{max-height:7.2cm}
+svg.plot{max-height:21cm}
 td.number{white-space:normal}
 .remake,.command{display:none}
 h2,h3,h4,figcaption{break-after:avoid}
