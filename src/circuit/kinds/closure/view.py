@@ -107,10 +107,10 @@ FINDINGS = (
         number="R² of {outcome}, within",
         key="R² of the change of {outcome:words}, read by read",
         clause={
-            "shown": "read by read, changes of {facts[winner]}'s route predict that of "
-            "{outcome:words} with R² {effect.short}",
-            "open": "that changes of {facts[winner]}'s route predict, read by read, that of "
-            "{outcome:words} is not shown",
+            "shown": "of what changes {outcome:words} from read to read, {facts[winner]}'s route "
+            "explains R² {effect.short}",
+            "open": "that {facts[winner]}'s route explains what changes {outcome:words} from read "
+            "to read is not shown",
         },
         says={
             "shown": f"Fitted, changes of {{facts[winner]}}'s route scalars predict {_HOW}, on "
