@@ -33,7 +33,7 @@ QUICKSTART_KV: dict[str, Any] = {
     "n_values": 32,
     "seed": 20,
     "in_distribution": {
-        "samples": {"train": 4000, "validation_iid": 512, "test_iid": 512, "heldout_pairs": 512},
+        "samples": {"train": 16000, "validation_iid": 512, "test_iid": 512, "heldout_pairs": 512},
         "active_keys": [2, 3],
         "overwrites": 6,
         "reads": [4, 5],
