@@ -235,4 +235,4 @@ def test_any_feasible_benchmark_obeys_the_rules(n_keys, n_values, fraction, seed
 def test_quickstart_settings_build():
     """At full size, since its world is the smallest that is meant for use."""
     benchmark = build_benchmark(BenchmarkSettings.model_validate(QUICKSTART_KV))
-    assert sum(map(len, benchmark.splits.values())) == 6560
+    assert sum(map(len, benchmark.splits.values())) == 18560
