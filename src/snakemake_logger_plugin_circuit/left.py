@@ -156,7 +156,7 @@ class Jobs:
 def earlier(path: Path) -> dict[str, float]:
     """What jobs took in earlier calls; empty where nothing is known."""
     with suppress(OSError, ValueError, TypeError):
-        kept = dict(json.loads(path.read_text("utf-8")))
+        kept = dict(json.loads(path.read_text(encoding="utf-8")))
         return {rule: float(seconds) for rule, seconds in kept.items()}
     return {}
 
