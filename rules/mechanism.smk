@@ -68,3 +68,10 @@ use rule measure as shared_features with:
         unpack(needs(run, split)),
     output:
         **leaves("shared_features"),
+
+
+use rule measure as intervention with:
+    input:
+        unpack(needs(run, probes, pairs, split, heads)),
+    output:
+        **leaves("intervention"),

@@ -34,7 +34,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from circuit.errors import AnalysisError
-from circuit.statistics import halves_and_all, resamples, told
+from circuit.statistics import halves_and_all, resamples, simultaneous_interval, told
 
 FIXED = ("step", "measure", "against", "half", "unit", "mean", "low", "high", "count", "noun")
 ROW_UNIT = "unit of the row"
@@ -168,6 +168,8 @@ class Estimates:
 
     All columns of a table share one set of bootstrap resamples, so what is paired stays paired.
     ``noun`` is what an event is; ``halves`` gives the events that choose and that confirm, too.
+    With ``families``, intervals of excesses hold all of the table at once, and those of so many
+    tables together.
     """
 
     step: int
@@ -175,6 +177,7 @@ class Estimates:
     noun: str = "events"
     halves: bool = False
     seed: int = 0
+    families: int = 0
     _columns: list[tuple[dict[str, str], Float[np.ndarray, " E"]]] = field(default_factory=list)
     _whole: Mapping[str, str] = field(default_factory=dict)
 
@@ -228,6 +231,10 @@ class Estimates:
             again = resamples(len(part), self.seed) / len(part) @ matrix[part]
             drawn = np.vstack([matrix[part].mean(0), again])
             mean, low, high = told(drawn)
+            if self.families:
+                of = keys["against"].str.startswith(EXCESS).to_numpy()
+                ends = simultaneous_interval(drawn[0, of], drawn[1:, of], self.families)
+                low[of], high[of] = ends
             same = keys.assign(step=self.step, half=half, count=len(part))
             parts.append(same.assign(mean=mean, low=low, high=high))
             if self._whole:

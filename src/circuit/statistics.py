@@ -212,9 +212,12 @@ def shuffled(values: Real[np.ndarray, " n"], times: int, seed: int) -> Real[np.n
 
 
 def simultaneous_interval(
-    values: Float[np.ndarray, " k"], resampled: Float[np.ndarray, "r k"]
+    values: Float[np.ndarray, " k"], resampled: Float[np.ndarray, "r k"], families: int = 1
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Intervals that hold all k numbers at once, low [k] and high [k].
+
+    Where there are several such ``families``, each with events of its own, they hold all of these
+    (Bonferroni).
 
     Number i lies within c standard errors of its value, where c is the 95% quantile over resamples
     of the largest deviation in standard errors (the studentised maximum, Romano & Wolf 2005). Of
@@ -227,7 +230,7 @@ def simultaneous_interval(
     if not varies.any():
         return values, values
     deviation = np.abs(resampled - values)[:, varies] / error[varies]
-    reach = np.quantile(deviation.max(1), LEVEL) * error
+    reach = np.quantile(deviation.max(1), 1 - (1 - LEVEL) / families) * error
     return values - reach, values + reach
 
 

@@ -115,6 +115,16 @@ TINY: dict[str, Any] = {
                     "groups": {"both": ["L1H0", "some"]},
                     "draws": 20,
                 },
+                "intervention": {
+                    "kind": "intervention",
+                    "runs": ["seed7"],
+                    "checkpoints": [0, "final"],
+                    "stages": ["layer_0_post_mlp"],
+                    "subspaces": {"value": {"subspace": "embedding_value_identity", "ranks": [2]}},
+                    "doses": [0.5],
+                    "programs": 32,
+                    "draws": 20,
+                },
                 "competition": {
                     "kind": "route_competition",
                     "runs": ["seed7"],

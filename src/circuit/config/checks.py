@@ -29,6 +29,7 @@ from circuit.model.sites import (
     parse_component,
     parse_head,
     parse_neuron,
+    state_place,
 )
 
 if TYPE_CHECKING:
@@ -381,6 +382,26 @@ def _stage(found: Found, at: InRun) -> None:
         canonical_site(found.value, at.run.recipe.model.n_layers)
 
 
+def _site(found: Found, at: InRun) -> None:
+    shape = at.run.recipe.model
+    with told_of(at.run.name, found.where):
+        state_place(found.value, shape.n_layers, shape.n_heads)
+
+
+def _subspace_rank(found: Found, at: InRun) -> None:
+    """Identities have a direction less than there are tokens, and never more than a state has."""
+    model, benchmark, subspace = at.run.recipe.model, at.benchmark, found.owner.subspace
+    tokens = benchmark.n_keys if "key_identity" in subspace else benchmark.n_values
+    width = model.d_head if subspace.startswith("head_") else min(tokens - 1, model.d_model)
+    if found.value > width:
+        raise ConfigError(
+            what=f"{subspace} of run {at.run.name!r} has no {found.value} directions",
+            where=found.where,
+            expected=f"1 to {width}",
+            do="lower the rank",
+        )
+
+
 def _subspace(found: Found, at: InRun) -> None:
     if found.owner.pca is not None:
         place = f"{found.where.rpartition('.')[0]}.stage"
@@ -444,6 +465,8 @@ _CHOICES: dict[str, Callable[[Found, InRun], None]] = {
     "rank": _rank,
     "scalar_rank": _scalar_rank,
     "stage": _stage,
+    "site": _site,
+    "subspace_rank": _subspace_rank,
     "subspace": _subspace,
     "groupings": _groupings,
     "probe": _probe,

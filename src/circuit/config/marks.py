@@ -25,8 +25,10 @@ class Mark:
     may be an MLP where the scalar follows a write, ``route_head`` every head. ``component``: a
     head, an MLP, or a key of the setting ``detail``; ``neuron``: one of an MLP's. ``rank``: a
     number of directions of a head's maps; ``scalar_rank``: of a head's for some scalars. ``step``:
-    a step with a checkpoint. ``stage``: a site of the residual stream. ``subspace``: may be fitted
-    to the states at a stage. ``dictionary``: of features, which only some kinds read; ``features``:
+    a step with a checkpoint. ``stage``: a site of the residual stream; ``site``: any site with a
+    state at every position, or a head's query, key, value or output there. ``subspace``: may be
+    fitted to the states at a stage; ``subspace_rank``: a number of directions of the owner's
+    ``subspace``. ``dictionary``: of features, which only some kinds read; ``features``:
     some of them. ``groupings``: of parameters, as lists of groups. ``probe``: the number of one of
     a split's probe events; ``probe_count``: of what there is at most one per probe event, and at
     least ``detail``; ``confirming``: of events of the half that confirms. ``programs``: of programs
@@ -49,7 +51,9 @@ class Mark:
         "scalar_rank",
         "step",
         "stage",
+        "site",
         "subspace",
+        "subspace_rank",
         "dictionary",
         "features",
         "groupings",
@@ -69,6 +73,7 @@ Rank = Annotated[Count, Mark("rank")]
 Step = Annotated[StepNumber, Mark("step")]
 FinalOrStep = Literal["final"] | Step
 Stage = Annotated[str, Mark("stage")]
+Site = Annotated[str, Mark("site")]
 HeadScanName = Annotated[Name, Ref("head_scan")]
 SweepName = Annotated[Name, Ref("checkpoint_sweep")]
 MeasuredSplit = Annotated[SplitName, Mark("measured", "sweep")]

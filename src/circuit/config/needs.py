@@ -52,16 +52,20 @@ def tables(names: Callable[[Plan, Any], Iterable[str]]) -> Need:
 
 
 probes = tables(lambda plan, w: ["probes"])
+pairs = tables(lambda plan, w: ["pairs"])
 train = tables(lambda plan, w: [plan.runs[w.study, w.run].recipe.train_split])
 split = tables(lambda plan, w: [plan.analysis(w.study, w.analysis).split])
 splits = tables(lambda plan, w: plan.analysis(w.study, w.analysis).splits)
 
 
 def other(setting: str, *files: str) -> Need:
-    """Files of the analysis that a setting names, by their output names."""
+    """Files of the analysis that a setting names, by their output names; none if it names none."""
 
     def found(plan: Plan, w: Any) -> Files:
-        made = plan.files(w.study, w.run, getattr(plan.analysis(w.study, w.analysis), setting))
+        named = getattr(plan.analysis(w.study, w.analysis), setting)
+        if named is None:
+            return {}
+        made = plan.files(w.study, w.run, named)
         return {file: made[file] for file in files}
 
     return found

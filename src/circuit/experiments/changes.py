@@ -29,6 +29,7 @@ from circuit.model.tap import Edit
 
 Change = Callable[[Tensor], Tensor]
 
+_NOTHING = torch.zeros(())
 _ORTHONORMAL = 1e-4  # far above float32's rounding, far below any basis that was never one
 
 
@@ -158,13 +159,18 @@ def add(direction: Float[Tensor, "..."]) -> Change:
     return lambda value: value + _like(direction, value)
 
 
-def remove(basis: Float[Tensor, "d r"]) -> Change:
-    """Remove what lies in a subspace of the site's last axis, given by an orthonormal basis."""
-    return replace(torch.zeros(()), within=basis)
+def remove(basis: Float[Tensor, "d r"], about: Float[Tensor, "..."] = _NOTHING) -> Change:
+    """Remove what lies in a subspace of the site's last axis, given by an orthonormal basis.
+
+    What is removed is the deviation from ``about`` (such as the split's mean, or nothing).
+    """
+    return replace(about, within=basis)
 
 
-def keep(basis: Float[Tensor, "d r"]) -> Change:
+def keep(basis: Float[Tensor, "d r"], about: Float[Tensor, "..."] = _NOTHING) -> Change:
     """Keep only what lies in a subspace of the site's last axis: project it orthogonally.
+
+    What is projected is the deviation from ``about``, to which it is added again.
 
     Raises:
         MismatchError: at once, if the basis is not orthonormal; when applied, if shapes differ.
@@ -187,8 +193,8 @@ def keep(basis: Float[Tensor, "d r"]) -> Change:
                 expected=f"length {value.shape[-1]}, the last axis of a site {list(value.shape)}",
                 do="take a basis of the space that this site lies in",
             )
-        columns = basis.to(value)
-        return (value @ columns) @ columns.T
+        columns, start = basis.to(value), _like(about, value)
+        return start + ((value - start) @ columns) @ columns.T
 
     return project
 

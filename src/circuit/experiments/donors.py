@@ -27,16 +27,19 @@ _ALIKE = {"prior_answer": "other_value", "read_key": "other_key"}
 
 
 def of_other_events(
-    states: Float[Tensor, "E T d"], events: ReadEvents, role: str
-) -> Float[Tensor, "E T d"]:
-    """States that hold, at a role's positions, the states of the same role in the next event.
+    states: Float[Tensor, "E T ..."],
+    events: ReadEvents,
+    role: str,
+    donor: Int[Tensor, " E"] | None = None,
+) -> Float[Tensor, "E T ..."]:
+    """States that hold, at a role's positions, those of the same role in the next (donor) event.
 
     The role's last position takes the other event's last, the one before it the one before, and so
     on; where the other event has fewer, its positions are gone through again. Where it has none at
     all, and at positions outside the role, any of its states may stand.
     """
     mask = events.role_mask(role)
-    other = torch.arange(len(events)).roll(-1)
+    other = torch.arange(len(events)).roll(-1) if donor is None else donor
     ordered = (mask * torch.arange(1, mask.shape[1] + 1)).argsort(1, descending=True)
     from_last = mask.flip(1).cumsum(1).flip(1) - 1
     place = from_last.clamp(min=0) % mask.sum(1)[other, None].clamp(min=1)

@@ -194,3 +194,26 @@ def parse_neuron(name: str, settings: ModelSettings) -> tuple[int, int]:
         expected=f"L0N0 to L{settings.n_layers - 1}N{settings.d_ff - 1}",
         do="name an existing neuron",
     )
+
+
+def state_place(name: str, n_layers: int, n_heads: int) -> tuple[str, tuple[int, ...] | None]:
+    """A site with a state at every position, and the heads of it that are meant (None: all).
+
+    ``layer_1_post_attn`` → that and None; ``L1H3.v`` → ``("layer_1_v", (3,))``, with q, k, v or z.
+
+    Raises:
+        AnalysisError: there is no such site or head, or the site is between positions.
+    """
+    head, dot, part = name.partition(".")
+    if dot and part in ("q", "k", "v", "z"):
+        layer, number = parse_head(head, n_layers, n_heads)
+        return f"layer_{layer}_{part}", (number,)
+    site = canonical_site(name, n_layers)
+    if "key_position" in site_axes(site):
+        raise AnalysisError(
+            what=f"site {site!r} holds no state of a position",
+            where="an edit of states",
+            expected="a site of one state a position, or a head's such as L1H3.v (q, k, v, z)",
+            do="edit the head's query or key instead",
+        )
+    return site, None

@@ -1,0 +1,440 @@
+"""What edits of states do to the answer, at some checkpoints and beside their controls.
+
+1. *Patches.* A pair is two programs that differ in one causal variable: which value (or key) is
+   asked for, which is the latest, or a distractor, the null. The corrupted program's state at a
+   site and role goes into the clean program's pass. The *contrast* is logit(clean answer) −
+   logit(corrupted answer); a distractor leaves the answer, so there it is the value that the
+   corruption brings. Controls: another pair's corrupted state, and another pair's *change* of the
+   state, which moves it as far, both of pairs whose corruption brings another token.
+2. *Replaced states.* Those of a role by nothing, by their mean over the events, or by another
+   event's (one random cycle). Controls: as many other positions of the same event, drawn at random,
+   and what the same edit does to the answers of other programs (means flatten all logits alike).
+3. *Subspaces.* The top directions of a state's deviation from its mean are removed, or nothing else
+   is kept. Controls: random subspaces of the same energy, a band of draws, and for the identity of
+   values that of keys and the other way round, at the same rank or as many directions as it has.
+   Shares are of what removing the whole deviation costs; what keeping gives back is repair.
+4. *Doses.* The direction from the mean state of the clean answer to that of the corrupted one is
+   added, as long as a dose times the state's norm. It is fitted to other programs. Controls: a
+   random direction for each pair, and the direction between two other values (values permuted). The
+   off-target divergence is KL(clean ‖ edited) of the tokens that are neither of the two answers.
+
+5. *By construction.* Behind the last attention the prediction position is all that the answer is
+   read from, and identities of values are the unembedding's own rows (``the readout``); embeddings
+   at a role that holds all that the corruption changes are the corrupted program (``the
+   corruption``). What edits do there is a check and no finding.
+
+Effect = S(clean) − S(edited) for damage, S(edited) − S(damaged) for repair: larger = what is edited
+matters more. Units are programs: a program gives one pair of a kind, or one event. Shares are
+ratios of means. Intervals of excesses hold all numbers of a checkpoint at once; those of effects
+and controls are for one number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from circuit.estimates import EXCESS, SHARE, Estimates, estimates
+from circuit.evidence import Estimate, verdict
+from circuit.experiments.changes import Change, Where, add, keep, remove, replace
+from circuit.experiments.donors import draw_donors, exchanged, of_other_events
+from circuit.experiments.edits import AtSites
+from circuit.experiments.subspaces import Subspace, energy_matched, other_identity
+from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, Trial, Values
+from circuit.landmarks import from_then_on
+from circuit.model.sites import stages, state_place
+from circuit.model.transformer import Decoder
+from circuit.scalars.base import Measure, Scalar, Seen, margin, pick
+from circuit.scalars.behaviour import answer_logits
+from circuit.scalars.subspace import state_site
+from circuit.statistics import band
+from circuit.task.events import ReadEvents
+
+CONTRAST, CORRECT, DIVERGENCE, APPEARS = "contrast", "correct", "off_target_divergence", "appears"
+ANOTHER, CHANGED = "the state of another pair", "the change of another pair"
+PLACES, OTHERS = "as many other positions", "answers of other programs"
+_OF = "of others: "
+RANDOM, IDENTITY = "random subspaces of the same energy", "the other identity"
+DIRECTIONS, PERMUTED = "random directions", "permuted values"
+WHOLE, ALL = "whole program", "whole state"
+READOUT, CORRUPTION = "the readout", "the corruption"
+"""What the key ``by_construction`` says where nothing else could have happened (step 5)."""
+_DECIMALS = 4  # of logits that float32 tells apart
+_KEYS = ("edit", "pair", "site", "role", "by_construction")
+
+
+class Place(NamedTuple):
+    """A site as it is asked for and as the pass calls it, the heads meant, and a role."""
+
+    name: str
+    site: str
+    heads: tuple[int, ...] | None
+    role: str
+
+    def edit(self, mask: Bool[Tensor, "E T"], change: Change) -> AtSites:
+        """The edit that makes a change here, at some positions."""
+        return AtSites(((Where(self.site, mask, self.heads), change),))
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A checkpoint to be edited.
+
+    Args:
+        places: every site with every role, of patches and replaced states.
+        stages: the same of subspaces and doses, in the stream.
+        outcomes: the scalars that are measured on some events.
+        units: of the outcomes.
+        families: tables of estimates made of the checkpoint, whose excesses hold together.
+    """
+
+    decoder: Decoder
+    theta: Float[Tensor, " P"]
+    value_ids: range
+    step: int
+    places: Sequence[Place]
+    stages: Sequence[Place]
+    outcomes: Callable[[ReadEvents], Mapping[str, Scalar]]
+    units: Mapping[str, str]
+    families: int
+    seed: int
+
+    def trial(self, events: ReadEvents, where: Iterable[Place]) -> Trial:
+        """A clean pass with what is edited, and the stages that edits go on from."""
+        sites = {place.site for place in where} | set(stages(self.decoder.settings.n_layers))
+        return Trial.of(self.decoder, self.theta, events, self.value_ids, sites, LIKE_LENGTHS)
+
+    def scalars(self, events: ReadEvents) -> dict[str, Scalar]:
+        """The outcomes, and whether the answer is right."""
+        return {**self.outcomes(events), CORRECT: Measure("share", ANSWER, _correct)}
+
+    def estimates(self, noun: str) -> Estimates:
+        """An empty table."""
+        units = {**self.units, CONTRAST: "logit", CORRECT: "share", DIVERGENCE: "nat"}
+        return Estimates(self.step, units, noun, families=self.families)
+
+    def keys(self, at: Place, edit: str) -> dict[str, str]:
+        """What rows say of an edit at a place."""
+        last = stages(self.decoder.settings.n_layers)[-3:]
+        read = at.site in last and at.role in ("prediction", "query_key", "causal_prefix")
+        told = READOUT if read else ""
+        return {"edit": edit, "site": at.name, "role": at.role, "by_construction": told}
+
+
+def places(names: Sequence[str], roles: Sequence[str], n_layers: int, n_heads: int) -> list[Place]:
+    """Every site with every role."""
+    found = {name: state_place(name, n_layers, n_heads) for name in names}
+    return [Place(name, *at, role) for name, at in found.items() for role in roles]
+
+
+def patches(bench: Bench, kind: str, clean: ReadEvents, corrupted: ReadEvents) -> pd.DataFrame:
+    """Step 1 of the module, for the pairs of one kind; ``whole program`` is the corrupted one."""
+    trial, other = (bench.trial(events, bench.places) for events in (clean, corrupted))
+    scalars = {CONTRAST: contrast(rivals(clean, corrupted)), **bench.scalars(clean)}
+    base, rows = trial.unedited(scalars), bench.estimates("pairs")
+    whole = Trial(other.clean._replace(events=clean)).unedited(scalars)
+    labels = dict(zip(_KEYS, ("patch", kind, WHOLE, WHOLE, WHOLE), strict=True))
+    _add(rows, _less(base, whole), "", **labels)
+    brought = pick(corrupted.tokens, _changed(clean, corrupted))
+    donor = draw_donors(brought, torch.Generator().manual_seed(bench.seed))
+    edits = {}
+    for at in bench.places:
+        own, new = trial.clean.sites[at.site], other.clean.sites[at.site]
+        another, change = (of_other_events(x, clean, at.role, donor) for x in (new, new - own))
+        sources = {"": new, ANOTHER: another, CHANGED: own + change}
+        for against, source in sources.items():
+            edits[at, against] = at.edit(clean.role_mask(at.role), replace(source))
+    differs = clean.tokens != corrupted.tokens
+    for ((at, against), _), values in trial.run(edits, scalars).items():
+        labels = {"pair": kind, **bench.keys(at, "patch")}
+        if at.site == "embedding" and not (differs & ~clean.role_mask(at.role)).any():
+            labels["by_construction"] = CORRUPTION
+        _add(rows, _less(base, values), against, **labels)
+    rows.excess(CHANGED, f"{EXCESS} over {CHANGED}")
+    rows.share_of(site=WHOLE)
+    return rows.frame()
+
+
+def replaced(bench: Bench, whats: Sequence[str], events: ReadEvents) -> pd.DataFrame:
+    """Step 2 of the module: ``zero``, ``mean`` or ``resample``."""
+    trial, own = bench.trial(events, bench.places), bench.scalars(events)
+    generator = torch.Generator().manual_seed(bench.seed)
+    answer = events.answer[draw_donors(events.answer, generator)]
+    others = dataclasses.replace(events, answer=answer)
+    wrong = {name: _about(others, scalar) for name, scalar in bench.scalars(others).items()}
+    rows, base, beside = bench.estimates("events"), trial.unedited(own), trial.unedited(wrong)
+    both = {**own, **{_OF + name: scalar for name, scalar in wrong.items()}}
+    donor = exchanged(len(events), bench.seed)
+    edits = {}
+    for at in bench.places:
+        states, mask = trial.clean.sites[at.site], events.role_mask(at.role)
+        for against, where in (("", mask), (PLACES, other_positions(events, mask, bench.seed))):
+            sources = {
+                "zero": torch.zeros_like(states),
+                "mean": states[where].mean(0),
+                "resample": of_other_events(states, events, at.role, donor)
+                if not against
+                else states[donor[:, None], _within(where, events.prediction[donor])],
+            }
+            for what in whats if where.any() else ():
+                edits[what, at, against] = at.edit(where, replace(sources[what]))
+    for ((what, at, against), _), values in trial.run(edits, both).items():
+        labels = {"pair": "", **bench.keys(at, what)}
+        _add(rows, _less(base, {name: values[name] for name in own}), against, **labels)
+        if not against:
+            _add(rows, _less(beside, {name: values[_OF + name] for name in own}), OTHERS, **labels)
+    for control in (PLACES, OTHERS):
+        rows.excess(control, f"{EXCESS} over {control}")
+    return rows.frame()
+
+
+def ranks(
+    bench: Bench,
+    subspaces: Mapping[str, tuple[Subspace, Sequence[int]]],
+    draws: int,
+    events: ReadEvents,
+) -> pd.DataFrame:
+    """Step 3 of the module, at every place of the stream; ``rank`` is a number."""
+    trial, scalars = bench.trial(events, bench.stages), bench.scalars(events)
+    bases: dict[tuple[str, int, str], Tensor] = {}
+    for name, (subspace, wanted) in subspaces.items():
+        for rank in wanted:
+            bases[name, rank, ""] = subspace.basis(trial.clean, bench.theta, rank)
+            if other := other_identity(subspace):
+                bases[name, rank, IDENTITY] = other.basis(trial.clean, bench.theta, rank, fit=True)
+    found = [_ranks_at(bench, at, trial, scalars, bases, draws) for at in bench.stages]
+    return pd.concat(found, ignore_index=True).astype({"rank": int})
+
+
+_CHANGES = {"remove": remove, "keep": keep}
+
+
+def _ranks_at(
+    bench: Bench,
+    at: Place,
+    trial: Trial,
+    scalars: Mapping[str, Scalar],
+    bases: Mapping[tuple[str, int, str], Float[Tensor, "d r"]],
+    draws: int,
+) -> pd.DataFrame:
+    clean, shape = trial.clean, bench.decoder.settings
+    state_site(at.site, shape.n_layers)
+    mask = clean.events.role_mask(at.role)
+    states = clean.sites[at.site][mask]
+    mean, base, rows = states.mean(0), trial.unedited(scalars), bench.estimates("events")
+    ((_, damaged),) = trial.run({ALL: at.edit(mask, replace(mean))}, scalars).items()
+    labels = {"subspace": ALL, "rank": str(shape.d_model), **bench.keys(at, "remove")}
+    _add(rows, _less(base, damaged), "", **labels)
+
+    def effects(
+        bases: Mapping[tuple[str, int, str], Tensor],
+    ) -> dict[tuple[str, str, int, str], Values]:
+        edits = {
+            (edit, *label): at.edit(mask, change(basis, mean))
+            for label, basis in bases.items()
+            for edit, change in _CHANGES.items()
+        }
+        return {
+            label: _less(values, damaged) if label[0] == "keep" else _less(base, values)
+            for (label, _), values in trial.run(edits, scalars).items()
+        }
+
+    for (edit, name, rank, against), found in effects(bases).items():
+        labels = {"subspace": name, "rank": str(rank), **bench.keys(at, edit)}
+        _add(rows, found, against, **labels)
+    rows.excess(IDENTITY, f"{EXCESS} over {IDENTITY}")
+    rows.share_of(subspace=ALL)
+    drawn: dict[tuple[str, str, str, str], list[float]] = {}
+    generator, about = torch.Generator().manual_seed(bench.seed), states.double() - mean.double()
+    spread = about.T @ about / len(about)
+    for _ in range(draws):
+        random = {
+            (name, rank, RANDOM): energy_matched(spread, basis, generator)
+            for (name, rank, against), basis in bases.items()
+            if not against
+        }
+        for (edit, name, rank, _), found in effects(random).items():
+            for measure, values in found.items():
+                drawn.setdefault((edit, name, str(rank), measure), []).append(values.mean())
+    return _with_bands(rows.frame(), drawn)
+
+
+def _with_bands(
+    rows: pd.DataFrame, drawn: Mapping[tuple[str, str, str, str], Sequence[float]]
+) -> pd.DataFrame:
+    """Rows, and for each that has draws of its control what they show by chance."""
+    keys = ["edit", "subspace", "rank", "measure"]
+    own = rows[(rows["against"] == "") & rows["mean"].notna()]
+    whole = own[own["subspace"] == ALL].set_index("measure")["mean"].replace(0.0, np.nan)
+    labels, means = pd.DataFrame(list(drawn), columns=keys), np.array(list(drawn.values())).T
+    found = []
+    for called, scale in (("", 1.0), (SHARE, whole.loc[labels["measure"]].to_numpy())):
+        numbers = dict(zip(("mean", "low", "high"), band(means / scale), strict=True))
+        found.append(labels.assign(measure=labels["measure"] + called, **numbers))
+    same = own.drop(columns=["mean", "low", "high"]).merge(pd.concat(found), on=keys)
+    return pd.concat([rows, same.assign(against=RANDOM)], ignore_index=True)
+
+
+def doses(
+    bench: Bench,
+    sizes: Sequence[float],
+    clean: ReadEvents,
+    corrupted: ReadEvents,
+    fit: ReadEvents,
+) -> pd.DataFrame:
+    """Step 4 of the module, at every place of the stream; ``dose`` is a number.
+
+    Args:
+        fit: events of other programs, to whose states the direction of every value is fitted.
+    """
+    trial, fitted = (bench.trial(events, bench.stages) for events in (clean, fit))
+    rival, first = rivals(clean, corrupted), bench.value_ids.start
+    scalars = {CONTRAST: contrast(rival), DIVERGENCE: divergence(trial.clean, rival)}
+    base, count = trial.unedited(scalars), len(bench.value_ids)
+    generator = torch.Generator().manual_seed(bench.seed)
+    permuted, ends = exchanged(count, bench.seed), (clean.answer - first, rival - first)
+    parts = []
+    for at in bench.stages:
+        states, where = fitted.clean.sites[at.site], fit.role_mask(at.role)
+        mean = centroids(states, where, fit.answer - first, count)
+        towards = {
+            "": mean[ends[1]] - mean[ends[0]],
+            DIRECTIONS: torch.randn(len(clean), mean.shape[1], generator=generator).to(mean),
+            PERMUTED: mean[permuted[ends[1]]] - mean[permuted[ends[0]]],
+        }
+        size = trial.clean.sites[at.site].norm(dim=-1, keepdim=True)
+        edits = {
+            (dose, against): at.edit(
+                clean.role_mask(at.role), add(dose * size * normalize(way, dim=-1)[:, None])
+            )
+            for dose in sizes
+            for against, way in towards.items()
+        }
+        rows = bench.estimates("pairs")
+        for ((dose, against), _), values in trial.run(edits, scalars).items():
+            moved = {**_less({CONTRAST: base[CONTRAST]}, values), DIVERGENCE: values[DIVERGENCE]}
+            _add(rows, moved, against, **bench.keys(at, "add"), dose=repr(dose))
+        for control in (DIRECTIONS, PERMUTED):
+            rows.excess(control, f"{EXCESS} over {control}")
+        parts.append(rows.frame().astype({"dose": float}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def rivals(clean: ReadEvents, corrupted: ReadEvents) -> Int[Tensor, " E"]:
+    """The corrupted answer or, where the answer stays, the value that the corruption brings."""
+    brought = pick(corrupted.tokens, _changed(clean, corrupted))
+    return torch.where(corrupted.answer != clean.answer, corrupted.answer, brought)
+
+
+def _changed(clean: ReadEvents, corrupted: ReadEvents) -> Int[Tensor, " E"]:
+    """The last position at which a pair's programs differ."""
+    differs = clean.tokens != corrupted.tokens
+    return (differs * torch.arange(1, differs.shape[1] + 1)).argmax(1)
+
+
+def contrast(rival: Int[Tensor, " E"]) -> Measure:
+    """logit(clean answer) − logit(the other one), float64."""
+    return Measure(
+        "logit",
+        ANSWER,
+        lambda seen: margin(answer_logits(seen).double(), seen.events.answer, rival),
+    )
+
+
+def divergence(clean: Seen, rival: Int[Tensor, " E"]) -> Measure:
+    """KL(clean ‖ edited) of all tokens but the two answers, float64."""
+
+    def others(seen: Seen) -> Float[Tensor, "E V"]:
+        taken = torch.stack([clean.events.answer, rival], 1)
+        return answer_logits(seen).double().scatter(1, taken, -torch.inf).log_softmax(-1)
+
+    before = others(clean)
+
+    def value(seen: Seen) -> Float[Tensor, " E"]:
+        lost = before.exp() * (before - others(seen))
+        return torch.where(before.isfinite(), lost, 0).sum(-1)
+
+    return Measure("nat", ANSWER, value)
+
+
+def centroids(
+    states: Float[Tensor, "E T d"],
+    mask: Bool[Tensor, "E T"],
+    label: Int[Tensor, " E"],
+    count: int,
+) -> Float[Tensor, "count d"]:
+    """Mean state of every label at a role's positions; that of all states where it has none."""
+    of = label[:, None].expand(mask.shape)[mask]
+    sums = states.new_zeros(count, states.shape[-1]).index_add(0, of, states[mask])
+    number = of.bincount(minlength=count)[:, None]
+    return torch.where(number > 0, sums / number.clamp(min=1), states[mask].mean(0))
+
+
+def other_positions(
+    events: ReadEvents, mask: Bool[Tensor, "E T"], seed: int
+) -> Bool[Tensor, "E T"]:
+    """As many positions before the prediction position, drawn from those that are not marked."""
+    generator = torch.Generator().manual_seed(seed)
+    free = events.causal_prefix & ~mask & ~events.role_mask("prediction")
+    order = torch.where(free, torch.rand(mask.shape, generator=generator), torch.inf)
+    return free & (order.argsort(1).argsort(1) < mask.sum(1, keepdim=True))
+
+
+def _within(where: Bool[Tensor, "E T"], end: Int[Tensor, " E"]) -> Int[Tensor, "E T"]:
+    """Every position itself, or the last before ``end`` where it lies behind."""
+    return torch.arange(where.shape[1]).minimum(end[:, None] - 1)
+
+
+def _about(events: ReadEvents, scalar: Scalar) -> Measure:
+    """The scalar, asked about other events than those of the pass."""
+    return Measure(scalar.unit, scalar.sites, lambda seen: scalar(seen._replace(events=events)))
+
+
+def _correct(seen: Seen) -> Float[Tensor, " E"]:
+    return (answer_logits(seen).argmax(-1) == seen.events.answer).double()
+
+
+def _less(one: Values, other: Values) -> Values:
+    return {name: values - other[name] for name, values in one.items()}
+
+
+def _add(rows: Estimates, found: Values, against: str, **keys: str) -> None:
+    """Add numbers without their rounding, of which a table of excesses would make effects."""
+    for measure, values in found.items():
+        rows.add(np.round(values, _DECIMALS), measure, against, **keys)
+
+
+def appearance(rows: pd.DataFrame) -> pd.DataFrame:
+    """From which step on the strongest patch of every pair kind at the last step is shown.
+
+    Strongest among places where it is not so by construction; missing where it does not stay.
+    """
+    found = []
+    patched = rows[(rows["edit"] == "patch") & (rows["measure"] == CONTRAST)]
+    for _, kind in patched.groupby("pair", sort=False):
+        free = kind[(kind["by_construction"] == "") & (kind["against"] == "")]
+        last = free[free["step"] == free["step"].max()]
+        best = last.loc[last["mean"].idxmax()]
+        here = kind[(kind["site"] == best["site"]) & (kind["role"] == best["role"])]
+        held = {step: _is_shown(one) for step, one in here.groupby("step")}
+        when = from_then_on(np.array(list(held)), np.array(list(held.values())))
+        found.append({**best[list(_KEYS)], "mean": np.nan if when is None else when})
+    table = pd.DataFrame(found, columns=[*_KEYS, "mean"])
+    return estimates(table, "step", step=int(rows["step"].max()), measure=APPEARS)
+
+
+def _is_shown(one: pd.DataFrame) -> bool:
+    """Whether a patch is, beside both of its controls."""
+    numbers = one[["against", "mean", "low", "high", "count"]].itertuples(index=False)
+    by = {against: Estimate(*number) for against, *number in numbers}
+    paired = verdict(by[""], (), by[f"{EXCESS} over {CHANGED}"])
+    return paired == verdict(by[""], [by[ANOTHER]]) == "shown"

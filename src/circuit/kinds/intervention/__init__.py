@@ -1,0 +1,1 @@
+"""Edits of a running network, each beside its controls: patches, removals, subspaces, doses."""

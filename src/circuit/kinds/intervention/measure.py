@@ -1,0 +1,83 @@
+"""Edits of states at some checkpoints, what they do to the answer, and what their controls do."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+
+from circuit.experiments import interventions as made
+from circuit.experiments.subspaces import Subspace
+from circuit.kinds.intervention.settings import Settings
+from circuit.measuring import Job, Measured, Table
+from circuit.model.sites import stages
+from circuit.opened import OpenRun
+from circuit.scalars.base import Scalar
+from circuit.scalars.registry import ScalarContext, build_scalar
+from circuit.task.events import ReadEvents, read_events
+from circuit.task.frozen import pair_events
+from circuit.task.store import load_pairs
+
+STEERED = "support_value"
+"""The pairs whose clean answer is moved towards the corrupted one by doses."""
+
+
+def measure(job: Job[Settings]) -> Measured:
+    """Rows of patches and replaced states, of subspaces by rank, and of doses."""
+    run, asked = OpenRun(job), job.settings
+    heads = job.heads if asked.heads else {}
+    pairs, words = load_pairs(job.given["data_pairs"]), run.benchmark.vocabulary
+    steps = sorted(run.steps[-1] if step == "final" else step for step in asked.checkpoints)
+    shape, programs = run.decoder.settings, run.split(asked.split).head(asked.programs)
+    fit = read_events(programs[~programs["sample_id"].isin(pairs["sample_id"])], words, "last")
+    every = stages(shape.n_layers)[:-1]
+    at = partial(made.places, roles=asked.roles, n_layers=shape.n_layers, n_heads=shape.n_heads)
+    places = at(every if asked.sites == "stages" else asked.sites)
+    inside = at(every if asked.stages == "all" else asked.stages)
+    families = len(asked.pairs) + 1 + 2 * len(inside)
+
+    def outcomes(events: ReadEvents) -> dict[str, Scalar]:
+        context = ScalarContext(
+            run.decoder, events, run.value_ids, heads, run.theta, (steps[0], steps[-1]),
+            run.steps[-1],
+        )  # fmt: skip
+        return {name: build_scalar(one, context) for name, one in asked.outcomes.items()}
+
+    def sides(kind: str) -> tuple[ReadEvents, ReadEvents]:
+        some = pairs[pairs["kind"] == kind]
+        return pair_events(some, words, "clean"), pair_events(some, words, "corrupted")
+
+    subspaces = {
+        name: (Subspace(one.subspace, one.head and heads.get(one.head, one.head)), one.ranks)
+        for name, one in asked.subspaces.items()
+    }
+    units = {name: one.unit for name, one in asked.outcomes.items()}
+    rows: list[pd.DataFrame] = []
+    ranks: list[pd.DataFrame] = []
+    doses: list[pd.DataFrame] = []
+    for step in steps:
+        bench = made.Bench(
+            run.counted, run.theta(step), run.value_ids, step, places, inside, outcomes, units,
+            families, asked.seed,
+        )  # fmt: skip
+        rows += [made.patches(bench, kind, *sides(kind)) for kind in asked.pairs]
+        rows.append(made.replaced(bench, asked.replace, run.events))
+        ranks.append(made.ranks(bench, subspaces, asked.draws, run.events))
+        doses.append(made.doses(bench, asked.doses, *sides(STEERED), fit))
+    rows.append(made.appearance(pd.concat(rows)))
+    return run.measured(
+        tables={
+            "rows": Table(pd.concat(rows, ignore_index=True), "one edit at one place"),
+            "ranks": Table(
+                pd.concat(ranks, ignore_index=True), "one subspace, removed or kept", {"rank": "1"}
+            ),
+            "doses": Table(
+                pd.concat(doses, ignore_index=True),
+                "one dose of a direction",
+                {"dose": "norm of the state"},
+            ),
+        },
+        facts={"last_stage": every[-1]},
+        seeds={"controls": asked.seed},
+        events=len(run.events),
+    )

@@ -1,0 +1,103 @@
+"""Settings of the kind ``intervention``."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from circuit.config.analysis import AnalysisSettings, RoleName, Study
+from circuit.config.base import Count, Frozen, Name, Seed, Several
+from circuit.config.benchmark import SplitName
+from circuit.config.marks import FinalOrStep, Head, HeadScanName, Mark, Site, Stage
+from circuit.config.names import need
+from circuit.config.parameter_groups import HEAD_ROLES
+from circuit.config.scalar import ScalarSettings
+from circuit.errors import ConfigError
+
+PairName = Literal["support_value", "query_key", "recency", "distractor"]
+Dose = Annotated[float, Field(ge=-100, le=100)]
+
+
+class Subspace(Frozen):
+    """Directions that are removed and kept: the top ``ranks`` of a named subspace."""
+
+    subspace: Literal[
+        "embedding_value_identity",
+        "embedding_key_identity",
+        "head_qk_query",
+        "head_qk_key",
+        "head_ov_input",
+        "head_ov_output",
+    ]
+    ranks: Several[Annotated[Count, Mark("subspace_rank")]]
+    head: Head | None = None
+
+
+_SUBSPACES = {
+    "value_identity": Subspace(subspace="embedding_value_identity", ranks=(1, 4, 16)),
+    "key_identity": Subspace(subspace="embedding_key_identity", ranks=(1, 3)),
+}
+_OUTCOMES = {name: ScalarSettings(scalar=name) for name in ("answer_margin", "soft_margin")}
+
+
+class Settings(AnalysisSettings):
+    """What edits of states do to the answer at some checkpoints, each beside its controls.
+
+    ``pairs`` are the causal variables that are patched, at ``sites`` (of the stream, or such as
+    ``L1H3.v``) and ``roles``; ``replace`` what is put in place of states of the ``split``'s probe
+    events there. ``subspaces`` are removed and kept, and a value's direction is added in ``doses``
+    (of the state's norm), at ``stages`` and ``roles``; directions are fitted to ``programs``
+    programs of the split. ``draws`` random subspaces of the same energy are a control. ``outcomes``
+    are measured beside the patched contrast; ``outcome`` is the one that the answer and the figures
+    speak of, and ``drawn`` are the roles of which there are curves. ``heads`` is the scan whose
+    heads these may name.
+    """
+
+    tables: ClassVar[tuple[str, ...]] = ("rows", "ranks", "doses")
+    told: ClassVar[frozenset[str]] = frozenset({"outcome", "drawn"})
+    job_memory_mb: ClassVar[int] = 4000
+    kind: Literal["intervention"]
+    checkpoints: Several[FinalOrStep] = ("final",)
+    pairs: Several[PairName] = ("support_value", "query_key", "recency", "distractor")
+    sites: Literal["stages"] | Several[Site] = "stages"
+    stages: Literal["all"] | Several[Stage] = "all"
+    roles: Several[RoleName] = ("prediction", "support_value", "value_distractors")
+    replace: Several[Literal["zero", "mean", "resample"]] = ("mean", "resample")
+    subspaces: Annotated[dict[Name, Subspace], Field(min_length=1)] = _SUBSPACES
+    doses: Several[Dose] = (-0.5, 0.25, 0.5, 1.0, 2.0)
+    outcomes: Annotated[dict[Name, ScalarSettings], Field(min_length=1)] = _OUTCOMES
+    outcome: Name = "soft_margin"
+    drawn: Several[RoleName] = ("prediction", "support_value")
+    split: SplitName = "validation_iid"
+    programs: Annotated[int, Field(ge=16), Mark("programs", ("split",))] = 512
+    draws: Annotated[int, Field(ge=20, le=10_000)] = 40
+    heads: HeadScanName | None = None
+    seed: Seed = 0
+
+    def check(self, study: Study, where: str) -> None:
+        """What is told is measured, and a head's subspace names a head that is known."""
+        need(self.outcome, self.outcomes, "outcome", f"{where}.outcome")
+        for role in self.drawn:
+            need(role, self.roles, "role", f"{where}.drawn")
+        for name, one in self.subspaces.items():
+            if one.subspace.startswith("head_") != (one.head is not None):
+                raise ConfigError(
+                    what=f"{one.subspace} "
+                    + ("takes no head" if one.head else "needs a head, and none is given"),
+                    where=f"{where}.subspaces.{name}",
+                    expected="a head with a head's subspace, and with no other",
+                    do="leave head out" if one.head else "add head",
+                )
+        named = {
+            **{f"outcomes.{name}": one.head for name, one in self.outcomes.items()},
+            **{f"subspaces.{name}": one.head for name, one in self.subspaces.items()},
+        }
+        for place, head in named.items():
+            if head in HEAD_ROLES and self.heads is None:
+                raise ConfigError(
+                    what=f"head {head!r} is one that a scan chooses, and none is named",
+                    where=f"{where}.{place}.head",
+                    expected="heads: the name of an analysis of kind head_scan",
+                    do="add heads, or name a head such as L1H3",
+                )
