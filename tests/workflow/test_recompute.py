@@ -454,7 +454,13 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     # Files
     "other programs in validation_iid": (
         rewritten(f"{DATA}/validation_iid.parquet"),
-        {"dataset_geometry": 1, "contextual_geometry": 1, "route_competition": 1, **SWEEPS},
+        {
+            "dataset_geometry": 1,
+            "contextual_geometry": 1,
+            "route_competition": 1,
+            "intervention": 1,
+            **SWEEPS,
+        },
     ),
     "other programs in train": (
         rewritten(f"{DATA}/train.parquet"),
