@@ -528,9 +528,10 @@ def test_the_reason_names_the_setting(said: dict[str, str]) -> None:
 
 def test_the_jobs_are_those_of_the_run_that_changed(said: dict[str, str]) -> None:
     jobs = [line for line in said["seed"].splitlines() if line.startswith("Job ")]
-    of_runs = [line for line in jobs if "/seed" in line]
-    assert len(of_runs) == 6
-    assert all(line.endswith("quickstart/seed11") for line in of_runs)
+    of_runs = [line for line in jobs if " seed" in line]
+    # One training, two replays, four analyses measured and viewed.
+    assert len(of_runs) == 11
+    assert all(line.endswith(" seed11") for line in of_runs)
 
 
 def test_a_rerun_makes_the_same_results(
