@@ -95,7 +95,8 @@ VIEWS = (
         "The circuit as found",
         caption="Nodes by what their removal costs the answer, edges by what flows along them to "
         "it (the right value's logit over the mean of all other values'); grey is not beyond its "
-        "control. Why a head looks where it looks is in no edge.",
+        "control. Removing and flowing are two measures, neither the sum of the other. Why a head "
+        "looks where it looks is in no edge.",
         draw=_circuit,
         place="first",
     ),

@@ -47,10 +47,6 @@ FINDINGS = (
         pick=("part",),
         control=({"against": _OTHERS},),
         number="what {part} added to the margin's change",
-        clause={
-            "shown": "summed exactly, {part} added most to its margin beyond other programs' "
-            "answers, {excess.short}",
-        },
         says={
             "shown": "With nothing fitted, the answer margin's change is the sum of what every "
             "part's direct write, the readout, the final LayerNorm's scale and switches of the "
@@ -107,10 +103,10 @@ FINDINGS = (
         number="R² of {outcome}, within",
         key="R² of the change of {outcome:words}, read by read",
         clause={
-            "shown": "of what changes {outcome:words} from read to read, {facts[winner]}'s route "
-            "explains R² {effect.short}",
-            "open": "that {facts[winner]}'s route explains what changes {outcome:words} from read "
-            "to read is not shown",
+            "shown": "of why some reads gained more {outcome:words} than others, "
+            "{facts[winner]}'s route explains R² {effect.short}",
+            "open": "that {facts[winner]}'s route explains why some reads gained more "
+            "{outcome:words} than others is not shown",
         },
         says={
             "shown": f"Fitted, changes of {{facts[winner]}}'s route scalars predict {_HOW}, on "
