@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import pandas as pd
+
 Verdict = Literal["shown", "opposite", "open"]
 VERDICTS: tuple[Verdict, ...] = ("shown", "opposite", "open")
 
@@ -39,6 +41,12 @@ class Estimate:
         if self.count == 0 and math.isnan(self.low):
             return self.mean, self.mean
         return self.low, self.high
+
+
+def by_control(rows: pd.DataFrame) -> dict[str, Estimate]:
+    """A number of the table of estimates, its controls and excesses, by ``against``."""
+    numbers = rows[["against", "mean", "low", "high", "count"]]
+    return {against: Estimate(*number) for against, *number in numbers.itertuples(index=False)}
 
 
 def verdict(

@@ -28,6 +28,8 @@ SplitName = Literal[
 ]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 """Every split, in the order of generation: a later one never repeats a program of an earlier."""
+PairKind = Literal["support_value", "query_key", "recency", "distractor"]
+"""Which causal variable the two programs of a pair differ in; a distractor is none."""
 
 
 class Range(NamedTuple):

@@ -20,9 +20,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuit.errors import AnalysisError
+from circuit.statistics import FEWEST
 from circuit.task.events import ReadEvents
 from circuit.task.vocabulary import BOS, READ, WRITE
 
+OTHERS = "answers of other programs"
+"""The control that asks what an effect does to answers that are not the event's own."""
 _ALIKE = {"prior_answer": "other_value", "read_key": "other_key"}
 
 
@@ -68,6 +71,23 @@ def draw_shuffles(events: ReadEvents, shuffles: int, seed: int) -> list[Shuffle]
     generator = torch.Generator().manual_seed(seed)
     donors = [draw_donors(events.answer, generator) for _ in range(shuffles)]
     return [Shuffle(donor, counterparts(events, donor)) for donor in donors]
+
+
+def require_other_answers(events: ReadEvents) -> None:
+    """Refuse events among which nothing has an interval, or no answer another beside it.
+
+    Raises:
+        AnalysisError: there are fewer than three events, or all have the same answer.
+    """
+    answers = len(events.answer.unique())
+    if len(events) < FEWEST or answers < 2:
+        raise AnalysisError(
+            f"{len(events)} events with {answers} different answers are too few: there is no "
+            "interval, or no other answer",
+            where=f"the control: {OTHERS}",
+            expected=f"at least {FEWEST} events, and at least two answers",
+            do="raise probes.programs_per_split of the benchmark",
+        )
 
 
 def draw_donors(answer: Int[Tensor, " E"], generator: torch.Generator) -> Int[Tensor, " E"]:

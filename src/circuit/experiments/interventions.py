@@ -44,9 +44,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from circuit.estimates import EXCESS, SHARE, Estimates, estimates
-from circuit.evidence import Estimate, verdict
+from circuit.evidence import by_control, verdict
 from circuit.experiments.changes import Change, Where, add, keep, remove, replace
-from circuit.experiments.donors import draw_donors, exchanged, of_other_events
+from circuit.experiments.donors import OTHERS, draw_donors, exchanged, of_other_events
 from circuit.experiments.edits import AtSites
 from circuit.experiments.subspaces import Subspace, energy_matched, other_identity
 from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, Trial, Values
@@ -61,7 +61,7 @@ from circuit.task.events import ReadEvents
 
 CONTRAST, CORRECT, DIVERGENCE, APPEARS = "contrast", "correct", "off_target_divergence", "appears"
 ANOTHER, CHANGED = "the state of another pair", "the change of another pair"
-PLACES, OTHERS = "as many other positions", "answers of other programs"
+PLACES = "as many other positions"
 _OF = "of others: "
 RANDOM, IDENTITY = "random subspaces of the same energy", "the other identity"
 DIRECTIONS, PERMUTED = "random directions", "permuted values"
@@ -434,7 +434,6 @@ def appearance(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _is_shown(one: pd.DataFrame) -> bool:
     """Whether a patch is, beside both of its controls."""
-    numbers = one[["against", "mean", "low", "high", "count"]].itertuples(index=False)
-    by = {against: Estimate(*number) for against, *number in numbers}
+    by = by_control(one)
     paired = verdict(by[""], (), by[f"{EXCESS} over {CHANGED}"])
     return paired == verdict(by[""], [by[ANOTHER]]) == "shown"

@@ -39,24 +39,16 @@ from torch import Tensor
 
 from circuit.attribution.engine import Engine, evaluator
 from circuit.errors import AnalysisError
-from circuit.estimates import EXCESS, estimates
+from circuit.estimates import Estimates, estimates
+from circuit.experiments.donors import OTHERS, require_other_answers
 from circuit.measures.paths.direct import ATTENTION, BIASES, EMBEDDING, MLP, path_sites, writers
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Branched, Scalar, best_other, centre, look, pick
 from circuit.scalars.behaviour import answer_logits, answer_margin, correct_value_logit, soft_margin
-from circuit.statistics import (
-    FEWEST,
-    draws,
-    interval,
-    interval_of_found,
-    resamples,
-    simultaneous_interval,
-    told,
-)
+from circuit.statistics import bootstrap_means, draws, interval_of_found, told
 from circuit.task.events import ReadEvents
 
 TARGETS = ("answer_margin", "correct_value_logit")
-OTHERS = "answers of other programs"
 READOUT, SCALE, SWITCH = "readout", "scale", "branch switch"
 PART, CHANGE, MISSED, INTEGRAL = "part", "change", "missed", "line_integral"
 INTEGRATED, OF_HEAD = "integrated", "line_integral_of_head"
@@ -135,14 +127,7 @@ def margin_changes(
         AnalysisError: there are fewer than three events, or all have the same answer; or a sum
             misses what the model says by more than float64 rounds.
     """
-    if len(events) < FEWEST or len(events.answer.unique()) < 2:
-        raise AnalysisError(
-            f"{len(events)} events with {len(events.answer.unique())} different answers are too "
-            "few: there is no interval, or no other answer",
-            where="closure",
-            expected=f"at least {FEWEST} events, and at least two answers",
-            do="raise probes.programs_per_split of the benchmark",
-        )
+    require_other_answers(events)
     with torch.no_grad():
         states = (_state(decoder, theta(step), events, value_ids) for step in steps)
         found = [_interval(*ends, events, value_ids) for ends in pairwise(states)]
@@ -303,31 +288,26 @@ def _named(rival: Int[Tensor, " E"], events: ReadEvents, value_ids: range) -> li
     return [names[n] for n in (value.long() + (value & written) + (value & stale)).tolist()]
 
 
-def _told(values: Float[np.ndarray, "E k"], every: bool = False) -> pd.DataFrame:
-    """Mean, low, high of every column over events; ``every``: intervals hold all at once."""
-    mean, again = values.mean(0), resamples(len(values), 0) / len(values) @ values
-    low, high = simultaneous_interval(mean, again) if every else interval(again)
-    return pd.DataFrame({"mean": mean, "low": low, "high": high, "count": len(values)})
-
-
 def part_rows(changes: Changes) -> pd.DataFrame:
     """Sums over the window of every part, its control and excess, and the largest miss (step 3).
 
     Returns:
         Estimates by ``outcome`` (a target) and ``part``: ``part``, and ``change``, the whole, with
-        intervals over events; those of the excesses hold all parts of a target at once. ``missed``
-        is exact.
+        intervals over events; those of the excesses hold all numbers of a target at once.
+        ``missed`` is exact.
     """
-    frames = [pd.DataFrame([{"measure": MISSED, "mean": changes.missed}])]
+    step = changes.steps[-1]
+    missed = pd.DataFrame([{"outcome": "", "part": "", "measure": MISSED, "mean": changes.missed}])
+    frames = [estimates(missed, unit="logit", noun="events", step=step)]
     for target, total in zip(TARGETS, changes.values.sum(0).swapaxes(0, 1), strict=True):
-        own, other = total[:, 0], total[:, 1]
-        for against, values in {"": own, OTHERS: other, EXCESS: own - other}.items():
-            parts = _told(values, against == EXCESS).assign(part=changes.parts, measure=PART)
-            whole = _told(values.sum(1, keepdims=True)).assign(measure=CHANGE)
-            frames += [one.assign(outcome=target, against=against) for one in (parts, whole)]
-    rows = pd.concat(frames, ignore_index=True)
-    rows = rows.fillna({"outcome": "", "part": "", "against": ""})
-    return estimates(rows, unit="logit", noun="events", step=changes.steps[-1])
+        rows = Estimates(step, {PART: "logit", CHANGE: "logit"}, families=1)
+        for against, values in (("", total[:, 0]), (OTHERS, total[:, 1])):
+            for part, each in zip(changes.parts, values.T, strict=True):
+                rows.add(each, PART, against, outcome=target, part=part)
+            rows.add(values.sum(1), CHANGE, against, outcome=target, part="")
+        rows.excess(OTHERS)
+        frames.append(rows.frame())
+    return pd.concat(frames, ignore_index=True)
 
 
 def interval_rows(changes: Changes, lead: str) -> pd.DataFrame:
@@ -346,10 +326,12 @@ def interval_rows(changes: Changes, lead: str) -> pd.DataFrame:
     frames = []
     for ends, each in zip(pairwise(changes.steps), changes.values, strict=True):
         for target, values in zip(TARGETS, each[:, :, 0].swapaxes(0, 1), strict=True):
-            parts = _told(values @ member).assign(part=names, measure=PART)
-            whole = _told(values.sum(1, keepdims=True)).assign(part="", measure=CHANGE)
-            both = pd.concat([parts, whole])
-            frames.append(both.assign(outcome=target, step=ends[0], stop=ends[1]))
+            columns = np.column_stack([values @ member, values.sum(1)])
+            numbers = dict(zip(("mean", "low", "high"), bootstrap_means(columns), strict=True))
+            both = pd.DataFrame({"part": [*names, ""], "measure": PART, **numbers})
+            both.loc[both["part"] == "", "measure"] = CHANGE
+            about = {"step": ends[0], "stop": ends[1], "count": len(values)}
+            frames.append(both.assign(outcome=target, **about))
     return estimates(pd.concat(frames, ignore_index=True), unit="logit", noun="events")
 
 

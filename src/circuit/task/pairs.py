@@ -23,11 +23,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from circuit.config.benchmark import PairKind
 from circuit.errors import BenchmarkError
 from circuit.task.benchmark import Benchmark, allowed_values
 from circuit.task.draws import Draws
@@ -109,7 +110,6 @@ def _revalued(draws: Draws, cut: _Cut, number: int) -> Program | str:
     return cut.with_values({number: draws.choice(free)}) if free else NO_VALUE
 
 
-PairKind = Literal["support_value", "query_key", "recency", "distractor"]
 _CORRUPTIONS: dict[PairKind, Callable[[Draws, _Cut], Program | str]] = {
     "support_value": _support_value,
     "query_key": _query_key,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from circuit.estimates import estimates
+from circuit.estimates import estimates, keys_of
 from circuit.kinds.closure.settings import Settings
 from circuit.measures.closure import (
     EVENT_UNITS,
@@ -53,7 +53,7 @@ def closure_tables(
     about = "one part of a mean change over an interval"
     one = "one event's change over one checkpoint interval"
     return {
-        "rows": Table(estimates(rows), "one number of the change, or of one outcome's fit"),
+        "rows": Table(rows, "one number of the change, or of one outcome's fit"),
         "intervals": Table(intervals, about, {"stop": "step"}),
         "events": Table(found.events, one, EVENT_UNITS),
     }
@@ -62,5 +62,4 @@ def closure_tables(
 def _joined(*tables: pd.DataFrame) -> pd.DataFrame:
     """Tables of estimates below one another; keys that one lacks are empty."""
     rows = pd.concat(tables, ignore_index=True)
-    keys = rows.select_dtypes(exclude="number").columns
-    return estimates(rows.fillna(dict.fromkeys(keys, "")))
+    return estimates(rows.fillna(dict.fromkeys(keys_of(rows), "")))

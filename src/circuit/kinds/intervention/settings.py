@@ -8,14 +8,13 @@ from pydantic import Field
 
 from circuit.config.analysis import AnalysisSettings, RoleName, Study
 from circuit.config.base import Count, Frozen, Name, Seed, Several
-from circuit.config.benchmark import SplitName
+from circuit.config.benchmark import PairKind, SplitName
 from circuit.config.marks import FinalOrStep, Head, HeadScanName, Mark, Site, Stage
 from circuit.config.names import need
 from circuit.config.parameter_groups import HEAD_ROLES
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import ConfigError
 
-PairName = Literal["support_value", "query_key", "recency", "distractor"]
 Dose = Annotated[float, Field(ge=-100, le=100)]
 
 
@@ -59,7 +58,7 @@ class Settings(AnalysisSettings):
     job_memory_mb: ClassVar[int] = 4000
     kind: Literal["intervention"]
     checkpoints: Several[FinalOrStep] = ("final",)
-    pairs: Several[PairName] = ("support_value", "query_key", "recency", "distractor")
+    pairs: Several[PairKind] = ("support_value", "query_key", "recency", "distractor")
     sites: Literal["stages"] | Several[Site] = "stages"
     stages: Literal["all"] | Several[Stage] = "all"
     roles: Several[RoleName] = ("prediction", "support_value", "value_distractors")

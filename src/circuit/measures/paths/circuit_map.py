@@ -29,9 +29,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.errors import AnalysisError
-from circuit.estimates import EXCESS, estimates
-from circuit.evidence import Estimate, Verdict, verdict
+from circuit.estimates import EXCESS, Estimates, estimates
+from circuit.evidence import Estimate, Verdict, by_control, verdict
+from circuit.experiments.donors import OTHERS, require_other_answers
 from circuit.experiments.edits import (
     Edit,
     NoEmbedding,
@@ -48,11 +48,9 @@ from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look, pick
 from circuit.scalars.value import stream_reader, value_logits
 from circuit.scalars.write import Baseline
-from circuit.statistics import FEWEST, interval, resamples, simultaneous_interval
 from circuit.task.events import ReadEvents
 
 NODE, EDGE, ANSWER = "node", "edge", "answer"
-OTHERS = "answers of other programs"
 EFFECT, APPEARS, BEYOND = "effect", "appears", "beyond_control"
 FIRST = "first_edge"
 SCHEMA = 1
@@ -125,10 +123,8 @@ def circuit_map(
             seen = look(decoder, theta(step).double(), events, value_ids, sites)
             weights = answer_weights(events, value_ids)
             found = {**_nodes(seen, weights, baseline), **_edges(seen, weights)}
-        numbers = beside_others(found, ("part", "source", "target", "evidence"))
-        parts.append(numbers.assign(step=step))
-    rows = pd.concat(parts, ignore_index=True).assign(count=len(events), noun="events")
-    rows = estimates(rows, unit="logit", measure=EFFECT)
+        parts.append(beside_others(step, found, ("part", "source", "target", "evidence")))
+    rows = pd.concat(parts, ignore_index=True)
     return pd.concat([rows, _landmarks(rows)], ignore_index=True)
 
 
@@ -138,14 +134,7 @@ def answer_weights(events: ReadEvents, value_ids: range) -> Float[Tensor, "E 2 V
     Raises:
         AnalysisError: there are fewer than three events, or all have the same answer.
     """
-    if len(events) < FEWEST or len(events.answer.unique()) < 2:
-        raise AnalysisError(
-            f"{len(events)} events with {len(events.answer.unique())} different answers are too "
-            "few: there is no interval, or no other answer",
-            where="the answer beside those of other programs",
-            expected=f"at least {FEWEST} events, and at least two answers",
-            do="raise probes.programs_per_split of the benchmark",
-        )
+    require_other_answers(events)
     count = len(value_ids)
     answer = events.answer - value_ids.start
     one = torch.eye(count, dtype=torch.float64)[answer]
@@ -229,30 +218,26 @@ def answer_readout(seen: Seen, weights: Float[Tensor, "E 2 V"]) -> Readout:
 
 
 def beside_others(
+    step: int,
     found: Mapping[Named, Float[Tensor, "E 2"]],
     columns: Sequence[str],
     excess: str = EXCESS,
 ) -> pd.DataFrame:
-    """Numbers, controls and excesses of one checkpoint; one bootstrap for all (step 5).
+    """Estimates in logits of one checkpoint, with controls and excesses (step 5).
 
     Args:
-        found: for the right answer and for others, by keys whose names are ``columns``.
+        found: for the right answer and for others, by keys whose names are ``columns``; where
+            ``measure`` is none of them, it is ``effect``.
         excess: what the paired difference is called.
     """
-    keys = pd.DataFrame(list(found), columns=list(columns))
-    own, other = torch.stack(list(found.values())).double().numpy().transpose(2, 1, 0)
-    n, frames = len(own), []
-    for against, values in {"": own, OTHERS: other, excess: own - other}.items():
-        mean, again = values.mean(0), resamples(n, 0) / n @ values
-        low, high = simultaneous_interval(mean, again) if against == excess else interval(again)
-        frames.append(keys.assign(against=against, mean=mean, low=low, high=high))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _estimates(rows: pd.DataFrame) -> dict[str, Estimate]:
-    """Effect, control and excess of one node or edge at one step, by ``against``."""
-    numbers = rows[["against", "mean", "low", "high", "count"]]
-    return {against: Estimate(*number) for against, *number in numbers.itertuples(index=False)}
+    labels = [{"measure": EFFECT, **dict(zip(columns, key, strict=True))} for key in found]
+    units = {label["measure"]: "logit" for label in labels}
+    rows = Estimates(step, units, families=1)
+    for place, against in enumerate(("", OTHERS)):
+        for label, values in zip(labels, found.values(), strict=True):
+            rows.add(values[:, place].double().numpy(), against=against, **label)
+    rows.excess(OTHERS, excess)
+    return rows.frame()
 
 
 def circuit_record(rows: pd.DataFrame) -> Circuit:
@@ -262,7 +247,7 @@ def circuit_record(rows: pd.DataFrame) -> Circuit:
         parts: dict[str, list[Part]] = {NODE: [], EDGE: []}
         groups = at.groupby(["part", "source", "target", "evidence"], sort=False)
         for (part, source, target, evidence), one in groups:
-            by = _estimates(one)
+            by = by_control(one)
             parts[part].append(
                 Part(
                     source=source,

@@ -43,10 +43,10 @@ from torch import Tensor
 
 from circuit.estimates import EXCESS, estimates
 from circuit.experiments.changes import Where
-from circuit.experiments.donors import Shuffle, counterparts, exchanged
+from circuit.experiments.donors import OTHERS, Shuffle, counterparts, exchanged
 from circuit.experiments.edits import components, removal_sites, replaced, write_places
 from circuit.experiments.trial import Trial
-from circuit.measures.paths.circuit_map import OTHERS, answer_readout, answer_weights, beside_others
+from circuit.measures.paths.circuit_map import answer_readout, answer_weights, beside_others
 from circuit.measures.paths.direct import Readout, direct_paths, path_sites
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, pick
@@ -125,7 +125,7 @@ def component_effects(
         rng = np.random.default_rng([seed, step])
         with torch.no_grad():
             tables.append(_at(trial, parts, shuffle, random_draws, rng).assign(step=step))
-    rows = pd.concat(tables, ignore_index=True).fillna(dict.fromkeys((*KEYS, "against"), ""))
+    rows = pd.concat(tables, ignore_index=True).fillna(dict.fromkeys(KEYS, ""))
     return estimates(rows)
 
 
@@ -174,13 +174,16 @@ def _at(
                 control.append((*key, "effect", *band(values.numpy()), len(drawn)))
         tables.append(_agreement([split[name] for name in alone]).assign(ablation=ablation))
     columns = [*KEYS, "measure"]
-    tables.append(beside_others(found, columns, BEYOND).assign(unit="logit"))
-    tables = [table.assign(count=len(clean.events), noun="events") for table in tables]
     bands = pd.DataFrame(control, columns=[*columns, "mean", "low", "high", "count"])
-    tables.append(bands.assign(against=RANDOM, unit="logit", noun=RANDOM))
     missed = float((direct_paths(clean, read).values.sum(-1) - read.whole).abs().max())
-    exact = {"kind": EVERY, "measure": RESIDUAL, "unit": "logit", "mean": missed}
-    return pd.concat([*tables, pd.DataFrame([exact])], ignore_index=True)
+    exact = pd.DataFrame([{"kind": EVERY, "measure": RESIDUAL, "mean": missed}])
+    every = [
+        *(estimates(table, noun="events", step=0, count=len(clean.events)) for table in tables),
+        beside_others(0, found, columns, BEYOND),
+        estimates(bands, "logit", RANDOM, step=0, against=RANDOM),
+        estimates(exact, "logit", step=0),
+    ]
+    return pd.concat(every, ignore_index=True)
 
 
 def replacements(clean: Seen, shuffle: Shuffle) -> dict[str, dict[str, Tensor]]:
