@@ -55,7 +55,7 @@ reference: $(STAMP)
 	$(BIN)/snakemake reference --cores $(CORES)
 	@$(BIN)/python -m circuit.reports.result results/reference/report.html
 
-## make exactness  every scalar's closure, step by step, under every path rule
+## make exactness  what three path rules leave of each scalar, step by step
 exactness: $(STAMP)
 	$(BIN)/snakemake exactness --cores $(CORES)
 	@$(BIN)/python -m circuit.reports.result results/exactness/report.html

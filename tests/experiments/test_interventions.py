@@ -174,14 +174,22 @@ def test_values_are_found_at_their_planted_rank_and_keys_where_they_are_asked(ra
     assert set(late["by_construction"]) == {made.READOUT}
 
 
+class Everything(Subspace):
+    """All directions of the stream."""
+
+    def basis(self, seen, theta, rank, fit=False):
+        return torch.eye(rank, dtype=torch.float64)
+
+
 def test_without_any_deviation_all_is_lost_and_with_all_of_it_all_comes_back(
     benches, planted, events
 ):
-    every = {"all": (Subspace("embedding_value_identity"), (31,))}
-    rows = made.ranks(benches(planted.flat), every, 20, events)
-    whole = rows[rows["subspace"] == made.ALL]
-    shared = whole[whole["measure"] == "soft_margin_share"]["mean"].dropna()
-    assert shared.to_numpy() == pytest.approx(1)
+    width = planted.decoder.settings.d_model
+    rows = made.ranks(benches(planted.flat), {"every": (Everything("every"), (width,))}, 20, events)
+    at = {"subspace": "every", "measure": "soft_margin_share", "site": "layer_0_post_attn"}
+    for edit in ("remove", "keep"):
+        share = number(rows, edit=edit, role="support_value", **at)["mean"]
+        assert share == pytest.approx(1, abs=1e-4)
 
 
 def test_random_subspaces_hold_the_energy_and_are_random():
@@ -194,7 +202,7 @@ def test_random_subspaces_hold_the_energy_and_are_random():
             torch.testing.assert_close(one.T @ one, torch.eye(rank, dtype=torch.float64))
             assert energy(one, spread) == pytest.approx(energy(basis, spread), rel=1e-3)
         overlap = float((drawn[0].T @ drawn[1]).square().sum()) / rank
-        assert overlap < 0.999
+        assert overlap < 0.9
 
 
 def test_each_identity_has_the_other_one_for_control():

@@ -236,6 +236,9 @@ def test_sets_stand_beside_random_ones(rows):
     assert set(drawn["part"]) == {"some", "both"}
     assert set(drawn["measure"]) == {"effect"}
     assert (drawn["low"] < drawn["high"]).all()
+    own = rows[(rows["against"] == "") & (rows["measure"] == "effect")]
+    own = own.set_index(["part", "ablation"])["mean"]
+    assert all(own[one.part, one.ablation] != one.mean for one in drawn.itertuples())
 
 
 def test_pairs_are_all_pairs_of_heads_and_mlps(trial):
