@@ -89,6 +89,27 @@ def test_a_share_is_a_ratio_of_means_whose_whole_is_drawn_with_it():
     assert at(found, part="other", measure="correct")["mean"] == pytest.approx(VALUES[1].mean())
 
 
+def test_a_control_that_is_drawn_is_a_band_and_an_excess_over_every_draw():
+    whole, own, drawn = VALUES[0], VALUES[1], np.stack([VALUES[1], VALUES[2] / 4])
+    rows = Estimates(1, {"margin": "logit"})
+    rows.add(whole, "margin", part="all")
+    rows.add(own, "margin", part="circuit")
+    rows.add_draws(drawn, "margin", "random", part="circuit")
+    rows.share_of(part="all")
+    found = rows.frame()
+    means = drawn.mean(1)
+    for measure, scale in (("margin", 1.0), ("margin_share", whole.mean())):
+        band = at(found, measure=measure, against="random")
+        ends = np.quantile(means / scale, [0.025, 0.975])
+        np.testing.assert_allclose([band["low"], band["high"]], ends, rtol=1e-12)
+        assert (band["count"], band["noun"]) == (2, "random")
+        over = at(found, measure=measure, against=f"{EXCESS} over random")
+        assert over["mean"] == pytest.approx((own.mean() - means).mean() / scale)
+        # One draw is the number itself, so half of the differences are 0.
+        assert over["low"] == 0 < over["high"]
+        assert (over["count"], over["noun"]) == (40, "events")
+
+
 def test_what_is_not_said_is_filled_in():
     frame = pd.DataFrame({"head": ["a"], "measure": ["norm"], "mean": [2]})
     row = estimates(frame, "1", step=7).iloc[0]

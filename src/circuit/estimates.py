@@ -31,10 +31,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from circuit.errors import AnalysisError
-from circuit.statistics import halves_and_all, resamples, simultaneous_interval, told
+from circuit.statistics import (
+    band,
+    draws,
+    halves_and_all,
+    interval,
+    resamples,
+    simultaneous_interval,
+    told,
+)
 
 FIXED = ("step", "measure", "against", "half", "unit", "mean", "low", "high", "count", "noun")
 ROW_UNIT = "unit of the row"
@@ -179,6 +187,7 @@ class Estimates:
     seed: int = 0
     families: int = 0
     _columns: list[tuple[dict[str, str], Float[np.ndarray, " E"]]] = field(default_factory=list)
+    _drawn: list[tuple[dict[str, str], Float[np.ndarray, "R E"]]] = field(default_factory=list)
     _whole: Mapping[str, str] = field(default_factory=dict)
 
     def add(
@@ -186,6 +195,16 @@ class Estimates:
     ) -> None:
         """Add one number: its value on every event."""
         self._columns.append((dict(keys, measure=measure, against=against), np.asarray(values)))
+
+    def add_draws(
+        self, values: Float[np.ndarray, "R E"], measure: str, against: str, **keys: str
+    ) -> None:
+        """Add a control that was drawn R times, for the number with these keys.
+
+        Its row is the band of its draws. The number's excess over it (``excess over CONTROL``) is
+        that over every draw, each with every resample: it holds what both leave to chance.
+        """
+        self._drawn.append((dict(keys, measure=measure, against=against), np.asarray(values)))
 
     def sums(self, over: str, name: str, among: Sequence[str], **where: str) -> None:
         """Add sums over a key's values, called ``name``, within groups of the keys ``among``.
@@ -235,28 +254,71 @@ class Estimates:
                 of = keys["against"].str.startswith(EXCESS).to_numpy()
                 ends = simultaneous_interval(drawn[0, of], drawn[1:, of], self.families)
                 low[of], high[of] = ends
-            same = keys.assign(step=self.step, half=half, count=len(part))
+            fixed = {"step": self.step, "half": half}
+            same = keys.assign(**fixed, count=len(part), noun=self.noun)
             parts.append(same.assign(mean=mean, low=low, high=high))
+            scales = self._scales(drawn, low, high) if self._whole else {}
             if self._whole:
-                mean, low, high = self._shares(drawn, low, high)
-                measure = keys["measure"] + SHARE
-                parts.append(same.assign(mean=mean, low=low, high=high, measure=measure))
+                shares = self._shares(drawn, scales)
+                named = dict(zip(("mean", "low", "high"), shares, strict=True))
+                parts.append(same.assign(**named, measure=keys["measure"] + SHARE))
+            if self._drawn:
+                beside = pd.DataFrame(self._beside_draws(drawn, part, scales))
+                parts.append(beside.fillna(dict.fromkeys(keys, "")).assign(**fixed))
         unit = {**self.unit, **{measure + SHARE: "share" for measure in self.unit}}
-        return estimates(pd.concat(parts, ignore_index=True), unit=unit, noun=self.noun)
+        return estimates(pd.concat(parts, ignore_index=True), unit=unit)
+
+    def _scales(
+        self, drawn: Float[np.ndarray, "r+1 k"], low: Any, high: Any
+    ) -> dict[str, Float[np.ndarray, "r+1 1"]]:
+        """The whole of every measure that has something to share out."""
+        return {
+            keys["measure"]: drawn[:, at : at + 1]
+            for at, (keys, _) in enumerate(self._columns)
+            if self._whole.items() <= keys.items() and not low[at] <= 0 <= high[at]
+        }
 
     def _shares(
-        self,
-        drawn: Float[np.ndarray, "r+1 k"],
-        low: Float[np.ndarray, " k"],
-        high: Float[np.ndarray, " k"],
+        self, drawn: Float[np.ndarray, "r+1 k"], scales: Mapping[str, Float[np.ndarray, "r+1 1"]]
     ) -> Float[np.ndarray, "3 k"]:
         """Every number's share of its measure's whole: value, low, high."""
         shares = np.full((3, drawn.shape[1]), np.nan)
-        for at, (whole, _) in enumerate(self._columns):
-            if self._whole.items() <= whole.items() and not low[at] <= 0 <= high[at]:
-                of = [keys["measure"] == whole["measure"] for keys, _ in self._columns]
-                shares[:, of] = told(drawn[:, of] / drawn[:, at : at + 1])
+        for measure, whole in scales.items():
+            of = [keys["measure"] == measure for keys, _ in self._columns]
+            shares[:, of] = told(drawn[:, of] / whole)
         return shares
+
+    def _beside_draws(
+        self,
+        drawn: Float[np.ndarray, "r+1 k"],
+        part: Int[np.ndarray, " n"],
+        scales: Mapping[str, Float[np.ndarray, "r+1 1"]],
+    ) -> Iterable[dict[str, Any]]:
+        """Bands of drawn controls, and what numbers have over them; shares too."""
+        every = enumerate(keys for keys, _ in self._columns)
+        own = {_identity(keys): at for at, keys in every if not keys["against"]}
+        weights = draws(len(part), self.seed) / len(part)
+        for keys, values in self._drawn:
+            measure, against = keys["measure"], keys["against"]
+            number = drawn[:, [own[_identity(keys)]]]
+            control = weights @ values[:, part].T
+            scaled: dict[str, Any] = {measure: 1.0}
+            if self._whole:
+                scaled[measure + SHARE] = scales.get(measure, np.nan)
+            for called, whole in scaled.items():
+                over = (number - control) / whole
+                for name, ends, count, noun in (
+                    (against, band((control / whole)[0]), len(values), against),
+                    (
+                        f"{EXCESS} over {against}",
+                        (over[0].mean(), *interval(over[1:].ravel())),
+                        len(part),
+                        self.noun,
+                    ),
+                ):
+                    told_as = dict(zip(("mean", "low", "high"), ends, strict=True))
+                    counted = {"count": count, "noun": noun}
+                    yield {**keys, "measure": called, "against": name, **told_as, **counted}
 
 
 def _identity(keys: Mapping[str, str]) -> Iterable[tuple[str, str]]:

@@ -157,3 +157,23 @@ def test_every_edge_leads_to_what_comes_later():
         "L0H0.q", "L0H0.k", "L0H0.v", "L0H1.q"
     ]  # fmt: skip
     assert owner("L0H1.q") == "L0H1"
+
+
+@pytest.mark.parametrize(
+    ("gone", "changes"),
+    [
+        (("embedding", "L0H2.v"), ("L0H2", "L0MLP", "L1")),
+        (("L0H1", "L1H2.k"), ("L1H2", "L1MLP")),
+        (("L1H2", "L1MLP"), ("L1MLP",)),
+    ],
+)
+def test_what_another_pass_wrote_is_not_computed_again(clean, gone, changes):
+    base, own = bases(clean)["resample"], {"embedding": clean.sites["embedding"]}
+    every = every_edge(clean.decoder.settings)
+    before = routed(clean, base, every, own).written
+    known = {name: one for name, one in before.items() if not name.startswith(("e", *changes))}
+    assert known
+    edges = [edge for edge in every if edge != gone]
+    found = routed(clean, base, edges, own, known)
+    close(found.answering, answer(routed(clean, base, edges, own).answering))
+    assert all(found.written[name] is one for name, one in known.items())

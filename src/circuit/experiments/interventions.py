@@ -115,7 +115,7 @@ class Bench:
 
     def scalars(self, events: ReadEvents) -> dict[str, Scalar]:
         """The outcomes, and whether the answer is right."""
-        return {**self.outcomes(events), CORRECT: Measure("share", ANSWER, _correct)}
+        return {**self.outcomes(events), CORRECT: Measure("share", ANSWER, answered_right)}
 
     def estimates(self, noun: str) -> Estimates:
         """An empty table."""
@@ -399,7 +399,8 @@ def _about(events: ReadEvents, scalar: Scalar) -> Measure:
     return Measure(scalar.unit, scalar.sites, lambda seen: scalar(seen._replace(events=events)))
 
 
-def _correct(seen: Seen) -> Float[Tensor, " E"]:
+def answered_right(seen: Seen) -> Float[Tensor, " E"]:
+    """1 where the right answer has the largest logit of all tokens, else 0."""
     return (answer_logits(seen).argmax(-1) == seen.events.answer).double()
 
 

@@ -45,9 +45,9 @@ Carry = Callable[[Float[Tensor, "E S d"]], Float[Tensor, "E S d"]]
 prediction's, all that the last layer writes) as there among all."""
 
 
-def at_role(events: ReadEvents, role: str) -> Carry:
-    """What an edge carries of writes at a role's positions alone."""
-    mask = events.role_mask(role)[..., None]
+def at_role(events: ReadEvents, *roles: str) -> Carry:
+    """What an edge carries of writes at the positions of one or several roles alone."""
+    mask = torch.stack([events.role_mask(role) for role in roles]).any(0)[..., None]
     alone = _only(mask, events.prediction)
     return lambda states: states * (mask if states.shape[1] == mask.shape[1] else alone)
 
@@ -76,6 +76,7 @@ def routed(
     base: Mapping[str, Float[Tensor, "E T ..."]],
     edges: Iterable[Edge] | Mapping[Edge, Carry],
     own: Mapping[str, Float[Tensor, "E T d"]],
+    written: Mapping[str, Float[Tensor, "E S d"]] | None = None,
 ) -> Routed:
     """Run one routed pass over all events; see the module.
 
@@ -85,6 +86,8 @@ def routed(
         edges: what is not the base; as a mapping, with what each carries.
         own: by sender, writes that are given: those of the embedding are clean or the base's, and
             those of a component are what it writes whatever it reads (b_out is in an MLP's).
+        written: by component, what :attr:`Routed.written` of another pass has, where it is known
+            that this one has the same; it is not computed again.
 
     Raises:
         AnalysisError: a node does not exist, or an edge goes backwards.
@@ -94,12 +97,12 @@ def routed(
     for edge in edges:
         carry = edges[edge] if isinstance(edges, Mapping) else _whole
         carried.setdefault(edge[1], []).append((edge[0], carry))
-    run = _Pass(clean, carried, own, base["embedding"])
+    run = _Pass(clean, carried, own, written or {}, base["embedding"])
     for layer in range(clean.decoder.settings.n_layers):
         run.attention(layer, base[f"layer_{layer}_z"])
         run.mlp(layer, base[f"layer_{layer}_mlp_write"])
     state = clean.decoder.final_norm(clean.params, run.read(run.reaching(ANSWER)))
-    return Routed(answering(clean, state[:, 0]), run.written)
+    return Routed(answering(clean, state[:, 0]), {**run.written, **run.before})
 
 
 _Carried = tuple[str, Carry]
@@ -118,9 +121,11 @@ class _Pass:
         clean: Seen,
         carried: Mapping[str, Sequence[_Carried]],
         own: Mapping[str, Tensor],
+        known: Mapping[str, Tensor],
         stream: Float[Tensor, "E T d"],
     ) -> None:
-        self.clean, self.carried, self.own, self.stream = clean, carried, own, stream
+        self.clean, self.carried, self.own, self.known = clean, carried, own, known
+        self.stream, self.before = stream, dict[str, Tensor]()
         self.written = {EMBEDDING: own[EMBEDDING] - stream} if EMBEDDING in own else {}
         self.last = clean.decoder.settings.n_layers - 1
 
@@ -149,6 +154,8 @@ class _Pass:
         for head in range(shape.n_heads):
             name = f"L{layer}H{head}"
             some = [self.reaching(f"{name}.{one}") for one in INPUTS]
+            if name in self.known:
+                continue
             if name in self.own:
                 self.written[name] = self.own[name] - z[:, :, head] @ w_out[head]
             elif any(some):
@@ -158,8 +165,12 @@ class _Pass:
         states = {one: self.normed(f"{block}.ln1", one) for one in every}
         narrow = layer == self.last  # only the prediction position is asked for
         if narrow:
+            self.before = dict(self.written)
             self.stream, z = _only(self.stream, at), _only(z, at)
             self.written = {name: _only(one, at) for name, one in self.written.items()}
+        for head in range(shape.n_heads):
+            if (name := f"L{layer}H{head}") in self.known:
+                self.written[name] = self.known[name]
         if inputs:
             weight, bias = params[f"{block}.attn.W_QKV"], params[f"{block}.attn.b_QKV"]
 
@@ -186,7 +197,9 @@ class _Pass:
         params, block, name = self.clean.params, f"layer_{layer}.mlp", f"L{layer}MLP"
         at, narrow = self.clean.events.prediction, layer == self.last
         write = _only(write, at) if narrow else write
-        if name in self.own:
+        if name in self.known:
+            self.written[name] = self.known[name]
+        elif name in self.own:
             own = self.own[name]
             self.written[name] = (_only(own, at) if narrow else own) - write
         elif some := self.reaching(name):
