@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from circuit.errors import AnalysisError
 from circuit.statistics import (
@@ -249,17 +249,14 @@ class Estimates:
         for half, part in chosen.items():
             again = resamples(len(part), self.seed) / len(part) @ matrix[part]
             drawn = np.vstack([matrix[part].mean(0), again])
-            mean, low, high = told(drawn)
-            if self.families:
-                of = keys["against"].str.startswith(EXCESS).to_numpy()
-                ends = simultaneous_interval(drawn[0, of], drawn[1:, of], self.families)
-                low[of], high[of] = ends
+            paired = keys["against"].str.startswith(EXCESS).to_numpy()
+            mean, low, high = self._told(drawn, paired)
             fixed = {"step": self.step, "half": half}
             same = keys.assign(**fixed, count=len(part), noun=self.noun)
             parts.append(same.assign(mean=mean, low=low, high=high))
             scales = self._scales(drawn, low, high) if self._whole else {}
             if self._whole:
-                shares = self._shares(drawn, scales)
+                shares = self._told(self._shares(drawn, scales), paired)
                 named = dict(zip(("mean", "low", "high"), shares, strict=True))
                 parts.append(same.assign(**named, measure=keys["measure"] + SHARE))
             if self._drawn:
@@ -278,14 +275,24 @@ class Estimates:
             if self._whole.items() <= keys.items() and not low[at] <= 0 <= high[at]
         }
 
+    def _told(
+        self, drawn: Float[np.ndarray, "r+1 k"], paired: Bool[np.ndarray, " k"]
+    ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+        """Value, low and high; those of paired differences hold all at once with ``families``."""
+        mean, low, high = told(drawn)
+        if self.families:
+            ends = simultaneous_interval(drawn[0, paired], drawn[1:, paired], self.families)
+            low[paired], high[paired] = ends
+        return mean, low, high
+
     def _shares(
         self, drawn: Float[np.ndarray, "r+1 k"], scales: Mapping[str, Float[np.ndarray, "r+1 1"]]
-    ) -> Float[np.ndarray, "3 k"]:
-        """Every number's share of its measure's whole: value, low, high."""
-        shares = np.full((3, drawn.shape[1]), np.nan)
+    ) -> Float[np.ndarray, "r+1 k"]:
+        """Every number's share of its measure's whole, over the same draws."""
+        shares = np.full(drawn.shape, np.nan)
         for measure, whole in scales.items():
             of = [keys["measure"] == measure for keys, _ in self._columns]
-            shares[:, of] = told(drawn[:, of] / whole)
+            shares[:, of] = drawn[:, of] / whole
         return shares
 
     def _beside_draws(
