@@ -151,3 +151,22 @@ def test_control_columns_become_rows():
     assert rows["against"].tolist() == ["", "", "random"]
     assert at(rows, against="random")["high"] == 0.2
     assert keys_of(rows) == []
+
+
+def test_shares_of_excesses_hold_all_at_once_as_excesses_do():
+    plain, wide = (Estimates(1, {"effect": "logit"}, families=n) for n in (0, 3))
+    for table in (plain, wide):
+        rng = np.random.default_rng(0)
+        table.add(rng.normal(5, 1, 40), "effect", part="whole")
+        for part in "abc":
+            table.add(rng.normal(1, 1, 40), "effect", part=part)
+            table.add(rng.normal(0, 1, 40), "effect", "other", part=part)
+        table.excess("other")
+        table.share_of(part="whole", against="")
+    plain, wide = (table.frame() for table in (plain, wide))
+    share = (plain["measure"] == "effect_share") & plain["mean"].notna()
+    paired = share & (plain["against"] == EXCESS)
+    assert paired.sum() == 3
+    assert (wide["high"] - wide["low"])[paired].gt((plain["high"] - plain["low"])[paired]).all()
+    same = share & ~paired
+    assert wide.loc[same, "low"].tolist() == plain.loc[same, "low"].tolist()
