@@ -35,6 +35,13 @@ use rule measure as component_effects with:
         **leaves("component_effects"),
 
 
+use rule measure as mediation with:
+    input:
+        unpack(needs(run, probes)),
+    output:
+        **leaves("mediation"),
+
+
 use rule measure as route_competition with:
     input:
         unpack(needs(run, probes, train, split, measured_window, dictionaries)),

@@ -112,6 +112,7 @@ class TestViews:
             "path_logits": 1,
             "circuit_map": 1,
             "component_effects": 1,
+            "mediation": 1,
             "intervention": 1,
             "route_competition": 1,
             "prompt_trace": 1,

@@ -115,6 +115,7 @@ TINY: dict[str, Any] = {
                     "groups": {"both": ["L1H0", "some"]},
                     "draws": 20,
                 },
+                "mediation": {"kind": "mediation", "runs": ["seed7"]},
                 "intervention": {
                     "kind": "intervention",
                     "runs": ["seed7"],

@@ -102,7 +102,7 @@ def routed(
         run.attention(layer, base[f"layer_{layer}_z"])
         run.mlp(layer, base[f"layer_{layer}_mlp_write"])
     state = clean.decoder.final_norm(clean.params, run.read(run.reaching(ANSWER)))
-    return Routed(answering(clean, state[:, 0]), {**run.written, **run.before})
+    return Routed(answering(clean, state[:, 0]), run.written)
 
 
 _Carried = tuple[str, Carry]
@@ -125,9 +125,8 @@ class _Pass:
         stream: Float[Tensor, "E T d"],
     ) -> None:
         self.clean, self.carried, self.own, self.known = clean, carried, own, known
-        self.stream, self.before = stream, dict[str, Tensor]()
+        self.stream, self.last = stream, clean.decoder.settings.n_layers - 1
         self.written = {EMBEDDING: own[EMBEDDING] - stream} if EMBEDDING in own else {}
-        self.last = clean.decoder.settings.n_layers - 1
 
     def reaching(self, receiver: str) -> tuple[_Carried, ...]:
         """Edges into a receiver from senders whose write is not the base's."""
@@ -137,7 +136,8 @@ class _Pass:
         """The stream as it is where these have reached it."""
         x = self.stream
         for sender, carry in some:
-            x = x + carry(self.written[sender])
+            by, at = self.written[sender], self.clean.events.prediction
+            x = x + carry(by if by.shape == x.shape else _only(by, at))
         return x
 
     def normed(self, norm: str, some: Iterable[_Carried]) -> Float[Tensor, "E S d"]:
@@ -155,8 +155,8 @@ class _Pass:
             name = f"L{layer}H{head}"
             some = [self.reaching(f"{name}.{one}") for one in INPUTS]
             if name in self.known:
-                continue
-            if name in self.own:
+                self.written[name] = self.known[name]
+            elif name in self.own:
                 self.written[name] = self.own[name] - z[:, :, head] @ w_out[head]
             elif any(some):
                 inputs[head] = some
@@ -165,22 +165,19 @@ class _Pass:
         states = {one: self.normed(f"{block}.ln1", one) for one in every}
         narrow = layer == self.last  # only the prediction position is asked for
         if narrow:
-            self.before = dict(self.written)
             self.stream, z = _only(self.stream, at), _only(z, at)
-            self.written = {name: _only(one, at) for name, one in self.written.items()}
-        for head in range(shape.n_heads):
-            if (name := f"L{layer}H{head}") in self.known:
-                self.written[name] = self.known[name]
         if inputs:
             weight, bias = params[f"{block}.attn.W_QKV"], params[f"{block}.attn.b_QKV"]
 
             def project(part: int) -> Float[Tensor, "E h S k"]:
-                rows = []
-                for head, some in inputs.items():
-                    x = states[some[part]]
-                    x = _only(x, at) if narrow and part == 0 else x
-                    rows.append(F.linear(x, weight[part, head], bias[part, head]))
-                return torch.stack(rows, 1)
+                rows: dict[int, Tensor] = {}
+                for one, x in states.items():
+                    if some := [head for head in inputs if inputs[head][part] == one]:
+                        maps = weight[part, some].flatten(0, 1), bias[part, some].flatten()
+                        found = F.linear(_only(x, at) if narrow and part == 0 else x, *maps)
+                        found = found.unflatten(-1, (len(some), -1))
+                        rows |= {head: found[:, :, i] for i, head in enumerate(some)}
+                return torch.stack([rows[head] for head in inputs], 1)
 
             length = self.clean.events.tokens.shape[1]
             seen = torch.arange(length) <= at[:, None, None, None] if narrow else None

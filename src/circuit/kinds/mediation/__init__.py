@@ -1,0 +1,1 @@
+"""Through which later inputs components act: path effects that sum to the total effect."""

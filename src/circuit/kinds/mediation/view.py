@@ -1,0 +1,130 @@
+"""Along which paths components act, what no single path explains, and since when."""
+
+from circuit.reports.findings import Finding, When
+from circuit.reports.sections import MECHANISM
+from circuit.reports.views import Cells, Curves, Listing
+
+SECTION = MECHANISM
+QUESTION = "Through which later queries, keys, values and MLPs does each component act?"
+_OTHERS, _RANDOM = "answers of other programs", "a random change of the same size"
+_CONTROLS = ({"against": _OTHERS}, {"against": _RANDOM})
+_PATH, _LAST = {"measure": "path"}, {"step": "last"}
+_INTERACTION = {"measure": "interaction", **_LAST}
+_BY_INPUT = {"measure": "order_averaged"}
+_SUM = "the sum of the effects through its single paths"
+FINDINGS = (
+    Finding(
+        "largest path into each kind of input",
+        {**_PATH, **_LAST},
+        each=("input",),
+        pick=("path",),
+        rank="size",
+        control=_CONTROLS,
+        number="path effect of {path} on the answer, at step {step}",
+        says={
+            "shown": "Into {input:words} the largest path is {path}: damaged there alone, {source} "
+            "costs the answer {effect}.",
+            "opposite": "Into {input:words} the largest path is {path}, and lowers the answer: "
+            "{effect}.",
+            "open": "No path into {input:words} alone is shown to carry the answer (largest "
+            "{path}: {effect}).",
+        },
+    ),
+    When(
+        "largest path into each kind of input appears",
+        {"measure": "strongest_appears"},
+        each=("input",),
+        number="from when {path} is beyond both controls",
+    ),
+    Finding(
+        "source that single paths understate most",
+        _INTERACTION,
+        pick=("source",),
+        control=_CONTROLS,
+        number="interaction of the paths from {source}, at step {step}",
+        says={
+            "shown": "Single paths understate {source}: its damage costs {effect} more than "
+            + _SUM
+            + ", which stand in for each other.",
+            "open": "Of no source single paths are shown to understate the effect.",
+        },
+    ),
+    Finding(
+        "source that single paths overstate most",
+        _INTERACTION,
+        pick=("source",),
+        rank="smallest",
+        control=_CONTROLS,
+        number="interaction of the paths from {source}, at step {step}",
+        says={
+            "opposite": "They overstate {source}, whose paths need each other: its damage costs "
+            "less than they sum to, by {effect}.",
+        },
+    ),
+)
+VIEWS = (
+    Cells(
+        "paths",
+        "What each source does through each later input alone, at step {last}",
+        caption="The source is damaged for one reader alone: a head's query (q), key (k) or value "
+        "(v), an MLP, or the answer itself, the direct path; what that reader then writes goes on. "
+        "Above 0 the path carries the answer; a reader that comes before the source has no cell.",
+        where={**_PATH, **_LAST},
+        x="receiver",
+        y="source",
+    ),
+    *(
+        Curves(
+            name,
+            title,
+            where={**_PATH, "input": some},
+            series="path",
+            panels=("input",),
+            control=(_OTHERS, _RANDOM),
+        )
+        for name, title, some in (
+            ("looking", "Paths that say where heads look, over training", ("queries", "keys")),
+            ("moving", "Paths that are moved, over training", ("values", "MLPs", "answer")),
+        )
+    ),
+    Cells(
+        "when",
+        "From which step on each path is beyond its controls",
+        caption="When each path joined the circuit. Grey: not beyond both controls to the end.",
+        where={"measure": "appears"},
+        x="receiver",
+        y="source",
+    ),
+    Cells(
+        "by_input",
+        "What each source does through which kind of input, at step {last}",
+        caption="The total effect, shared out over queries, keys, values, MLPs and the answer that "
+        "reads it directly: each is given the clean write back, in all orders.",
+        where={**_BY_INPUT, **_LAST},
+        x="input",
+        y="source",
+        control=(_OTHERS,),
+    ),
+)
+TABLES = (
+    Listing(
+        "Sources at step {last}: total effect, and what no single path explains",
+        {"measure": ("total", "interaction"), **_LAST},
+        keys=("source", "measure"),
+        control=(_OTHERS, _RANDOM),
+    ),
+    Listing(
+        "Largest paths at step {last}",
+        {**_PATH, **_LAST},
+        keys=("path",),
+        sort=True,
+        control=(_OTHERS, _RANDOM),
+        top=24,
+    ),
+    Listing(
+        "Total effect by kind of input at step {last}, averaged over orders",
+        {**_BY_INPUT, **_LAST},
+        keys=("source", "input"),
+        control=(_OTHERS,),
+    ),
+)

@@ -1,0 +1,230 @@
+"""Through which later inputs a component acts: path effects, and what no single one explains.
+
+1. A *source* is the embedding, a head or an MLP. It is *damaged* at all positions: in place of its
+   write stands the ``mean`` over all positions of all events, or (``resample``) what another event
+   writes at the place alike, all events in one random cycle. S is the right value's logit minus the
+   mean of all other values' (:mod:`circuit.measures.paths.circuit_map`).
+2. *Total effect*: S minus what it is with the source damaged and all that comes after recomputed.
+3. *Path effect* of source → receiver: the same where the damaged write enters one later input alone
+   (:mod:`circuit.experiments.paths`): a head's query, key or value, an MLP, or the answer itself,
+   the *direct* path. The receiver and what follows from its write are recomputed; all else that
+   reads the source reads its clean write (nested counterfactuals, Pearl 2001).
+4. *Interaction*: the total less the sum of path effects. Above 0 single paths understate: they
+   stand in for each other, or what follows makes good the loss of any one. Below 0 they overstate:
+   they need each other.
+5. *Order-averaged* effects (:mod:`circuit.experiments.shapley`) of the kinds of inputs, which are
+   given the clean write back in all orders. They sum to the total, the interaction shared out;
+   of the last checkpoint alone.
+6. Controls: the same for the answers of other programs; and, but for the averages, a *random*
+   change of the source: as large at every position, turned by a rotation drawn for each event.
+   Excesses hold all numbers of a checkpoint at once.
+7. A path *appears* at the checkpoint from which it is, as at the last one, beyond both controls.
+   That of the largest path into every kind of input is told apart (``strongest_appears``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit.config.recipe import ModelSettings
+from circuit.estimates import EXCESS, Estimates, estimates
+from circuit.evidence import Verdict, by_control, verdict
+from circuit.experiments.donors import OTHERS, Shuffle, counterparts, exchanged
+from circuit.experiments.edits import Edit
+from circuit.experiments.paths import routed, write_sites
+from circuit.experiments.shapley import Sets, shares
+from circuit.experiments.trial import LIKE_LENGTHS, Trial
+from circuit.landmarks import from_then_on
+from circuit.measures.paths.circuit_map import answer_weights
+from circuit.measures.paths.second_order import ARROW
+from circuit.model.nodes import ANSWER, EMBEDDING, every_edge, owner, senders
+from circuit.model.sites import stages
+from circuit.model.transformer import Decoder
+from circuit.scalars.base import Seen, pick
+from circuit.scalars.value import value_logits
+from circuit.scalars.write import component_write, stage_after
+from circuit.task.events import ReadEvents
+
+TOTAL, PATH, INTERACTION, AVERAGED = "total", "path", "interaction", "order_averaged"
+APPEARS, STRONGEST = "appears", "strongest_appears"
+RANDOM = "a random change of the same size"
+KEYS = ("source", "receiver", "path", "input")
+_INPUTS = {"q": "queries", "k": "keys", "v": "values", "": "MLPs"}
+_Label = tuple[str, str, str]
+"""Measure, receiver and the kind of its input; empty where a number is of none or of all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rewritten(Edit):
+    """Something else in what was written: the difference is added to the stream at a stage."""
+
+    at: str
+    by: Float[Tensor, "E T d"]
+
+    def stage(self, settings: ModelSettings) -> str:
+        """The stage at which the write is in the stream."""
+        return self.at
+
+    def stream(self, clean: Seen, stage: str) -> Float[Tensor, "E T d"]:
+        """The clean states with the difference."""
+        return clean.sites[stage] + self.by
+
+
+def mediation(
+    decoder: Decoder,
+    theta: Callable[[int], Float[Tensor, " P"]],
+    steps: Sequence[int],
+    events: ReadEvents,
+    value_ids: range,
+    damage: str,
+    seed: int,
+) -> pd.DataFrame:
+    """Effects of all sources at every step, in float64.
+
+    Args:
+        damage: ``mean`` or ``resample`` (step 1).
+        seed: of the cycle of events and of the random changes.
+
+    Returns:
+        Estimates by the ``KEYS``, in logits, of ``total``, ``path``, ``interaction`` and
+        ``order_averaged``, with controls and excesses; and of ``appears`` in steps.
+
+    Raises:
+        AnalysisError: there are fewer than three events, or all have the same answer.
+    """
+    sites = write_sites(decoder.settings.n_layers) | frozenset(stages(decoder.settings.n_layers))
+    donor = exchanged(len(events), seed)
+    shuffle = Shuffle(donor, counterparts(events, donor))
+    generator = torch.Generator().manual_seed(seed)
+    size = (len(events), *[decoder.settings.d_model] * 2)
+    turns = torch.linalg.qr(torch.randn(size, generator=generator, dtype=torch.float64)).Q
+    tables = []
+    for step in steps:
+        trial = Trial.of(decoder, theta(step).double(), events, value_ids, sites, LIKE_LENGTHS)
+        units = dict.fromkeys((TOTAL, PATH, INTERACTION, AVERAGED), "logit")
+        rows = Estimates(step, units, families=1)
+        for source in senders(decoder.settings):
+            write = source_write(trial.clean, source)
+            by = {"mean": write[events.causal_prefix].mean(0), "resample": shuffle(write)}[damage]
+            change = by - write
+            own = path_effects(trial, source, change)
+            if step == steps[-1]:
+                own |= averaged(trial.clean, source, change)
+            random = path_effects(trial, source, change @ turns)
+            columns = {"": (own, 0), OTHERS: (own, 1), RANDOM: (random, 0)}
+            for against, (found, column) in columns.items():
+                for (measure, receiver, kind), values in found.items():
+                    path = f"{source}{ARROW}{receiver}" if receiver else ""
+                    keys = dict(zip(KEYS, (source, receiver, path, kind), strict=True))
+                    rows.add(values[:, column].numpy(), measure, against, **keys)
+        for control in (OTHERS, RANDOM):
+            rows.excess(control, f"{EXCESS} over {control}")
+        tables.append(rows.frame())
+    rows = pd.concat(tables, ignore_index=True)
+    return pd.concat([rows, _appearance(rows)], ignore_index=True)
+
+
+def receivers_of(source: str, shape: ModelSettings) -> dict[str, list[str]]:
+    """All later receivers, by the kind of their input, in order; the answer alone comes last."""
+    found: dict[str, list[str]] = {}
+    for sender, receiver in every_edge(shape):
+        if sender == source:
+            kind = ANSWER if receiver == ANSWER else _INPUTS[receiver.partition(".")[2]]
+            found.setdefault(kind, []).append(receiver)
+    return found
+
+
+def source_write(seen: Seen, source: str) -> Float[Tensor, "E T d"]:
+    """What a sender writes at every position."""
+    return seen.sites["embedding"] if source == EMBEDDING else component_write(seen, source)
+
+
+@torch.no_grad()
+def path_effects(
+    trial: Trial, source: str, change: Float[Tensor, "E T d"]
+) -> dict[_Label, Float[Tensor, "E 2"]]:
+    """Total and path effects of a change of what a source writes, and their interaction.
+
+    Args:
+        trial: with a clean pass that has the sites of a base and all stages.
+
+    Returns:
+        The effect on the right answer, and on those of other programs.
+    """
+    clean, shape = trial.clean, trial.clean.decoder.settings
+    order, prediction = stages(shape.n_layers), clean.events.role_mask("prediction")[..., None]
+    own = {source: source_write(clean, source) + change}
+    start = order[0] if source == EMBEDDING else stage_after(source, shape)
+    edits = {(TOTAL, "", ""): Rewritten(start, change)}
+    for kind, some in receivers_of(source, shape).items():
+        # Receivers of one kind do not feed each other here, so one pass is that of each.
+        written = routed(clean, clean.sites, [(source, one) for one in some], own).written
+        for one in some:
+            at, by = order[-2], change
+            if one != ANSWER:
+                at, by = stage_after(owner(one), shape), written[owner(one)]
+            edits[PATH, one, kind] = Rewritten(
+                at, by if by.shape == change.shape else by * prediction
+            )
+    # Those that go on from one stage are one batch.
+    batches = dict(sorted(edits.items(), key=lambda one: order.index(one[1].at)))
+    left = {label: _answers(clean) - _answers(seen) for label, _, seen in trial.passes(batches)}
+    found = {label: left[label] for label in edits}
+    paths = torch.stack([values for label, values in found.items() if label[0] == PATH])
+    return {**found, (INTERACTION, "", ""): found[TOTAL, "", ""] - paths.sum(0)}
+
+
+@torch.no_grad()
+def averaged(
+    clean: Seen, source: str, change: Float[Tensor, "E T d"]
+) -> dict[_Label, Float[Tensor, "E 2"]]:
+    """Order-averaged effects of a change by kinds of inputs (step 5)."""
+    shape, own = clean.decoder.settings, {source: source_write(clean, source) + change}
+    kinds = receivers_of(source, shape)
+    onward = [edge for edge in every_edge(shape) if edge[0] != source]
+
+    def value(sets: Sets) -> dict[tuple[int, ...], Float[Tensor, "E 2"]]:
+        found = {}
+        for label, clean_again in sets.items():
+            kept = zip(kinds.values(), clean_again[0].tolist(), strict=True)
+            damaged = [(source, one) for some, back in kept if not back for one in some]
+            found[label] = _answers(routed(clean, clean.sites, damaged + onward, own).answering)
+        return found
+
+    found = shares(value, len(kinds), len(clean.events), 0, 0)
+    return {(AVERAGED, "", kind): one for kind, one in zip(kinds, found, strict=True)}
+
+
+def _answers(seen: Seen) -> Float[Tensor, "E 2"]:
+    weights = answer_weights(seen.events, seen.value_ids)
+    state = pick(seen.sites["final_norm"], seen.events.prediction)
+    return (weights @ value_logits(seen, state)[:, :, None])[..., 0]
+
+
+def _appearance(rows: pd.DataFrame) -> pd.DataFrame:
+    """From which step on every path is beyond both controls as at the last one (step 7)."""
+    last, found = rows["step"].max(), []
+    for key, path in rows[rows["measure"] == PATH].groupby(list(KEYS), sort=False):
+        held = {step: standing(one) for step, one in path.groupby("step")}
+        same = [one == held[last] != "open" for one in held.values()]
+        when = from_then_on(np.array(list(held)), np.array(same))
+        size = path.loc[(path["step"] == last) & (path["against"] == ""), "mean"].abs().item()
+        found.append((*key, np.nan if when is None else when, size))
+    every = pd.DataFrame(found, columns=[*KEYS, "mean", "size"]).assign(measure=APPEARS)
+    largest = every.loc[every.groupby("input", sort=False)["size"].idxmax()]
+    both = pd.concat([every, largest.assign(measure=STRONGEST)]).drop(columns="size")
+    return estimates(both, "step", step=int(last))
+
+
+def standing(one: pd.DataFrame) -> Verdict:
+    """The verdict on one number beside both controls."""
+    by = by_control(one)
+    sides = {verdict(by[""], (), by[f"{EXCESS} over {control}"]) for control in (OTHERS, RANDOM)}
+    return sides.pop() if len(sides) == 1 else "open"
