@@ -119,7 +119,7 @@ def test_the_planted_paths_are_named_and_appear_with_the_circuit(planted, plante
         "queries": f"embedding → {previous}.q",
         "keys": f"{previous} → {matching}.k",
         "values": f"embedding → {previous}.v",
-        "answer": f"{matching} → answer",
+        "the answer": f"{matching} → answer",
     }
     others = (f"{previous}.k", f"{matching}.q", f"{matching}.v")
     trained = planted_rows[(planted_rows["step"] == 1) & (planted_rows["measure"] == PATH)]
@@ -178,7 +178,7 @@ def test_of_two_heads_that_do_the_same_no_single_path_tells_it_all(trial, redund
     assert found[INTERACTION, "", ""] > 0.2 * total
     # What a head writes itself, and what the head that undoes half of it makes good.
     by = means(partial(averaged, trial.clean), heads[0])
-    assert by[AVERAGED, "", "answer"] > -by[AVERAGED, "", "values"] > 2
+    assert by[AVERAGED, "", "the answer"] > -by[AVERAGED, "", "values"] > 2
 
 
 @pytest.mark.slow

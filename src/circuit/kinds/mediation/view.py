@@ -83,8 +83,12 @@ VIEWS = (
             control=(_OTHERS, _RANDOM),
         )
         for name, title, some in (
-            ("looking", "Paths that say where heads look, over training", ("queries", "keys")),
-            ("moving", "Paths that are moved, over training", ("values", "MLPs", "answer")),
+            ("looking", "Paths into queries and keys, over training", ("queries", "keys")),
+            (
+                "moving",
+                "Paths into values, MLPs and the answer, over training",
+                ("values", "MLPs", "the answer"),
+            ),
         )
     ),
     Cells(

@@ -53,7 +53,7 @@ from circuit.scalars.write import component_write, stage_after
 from circuit.task.events import ReadEvents
 
 TOTAL, PATH, INTERACTION, AVERAGED = "total", "path", "interaction", "order_averaged"
-APPEARS, STRONGEST = "appears", "strongest_appears"
+APPEARS, STRONGEST, DIRECT = "appears", "strongest_appears", "the answer"
 RANDOM = "a random change of the same size"
 KEYS = ("source", "receiver", "path", "input")
 _INPUTS = {"q": "queries", "k": "keys", "v": "values", "": "MLPs"}
@@ -136,7 +136,7 @@ def receivers_of(source: str, shape: ModelSettings) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for sender, receiver in every_edge(shape):
         if sender == source:
-            kind = ANSWER if receiver == ANSWER else _INPUTS[receiver.partition(".")[2]]
+            kind = DIRECT if receiver == ANSWER else _INPUTS[receiver.partition(".")[2]]
             found.setdefault(kind, []).append(receiver)
     return found
 
