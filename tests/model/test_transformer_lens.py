@@ -2,22 +2,28 @@
 
 TransformerLens takes the exported model (:mod:`circuit.model.huggingface`) and runs its own hooks
 over it. Compared are everything it caches under the names that are aliases here, attention
-patterns by role, direct logit attribution per head, and the logit lens after every stage.
+patterns by role, direct logit attribution per head, the logit lens after every stage, and path
+patching.
 """
 
 import importlib.util
+from functools import partial
 
 import pandas as pd
 import pytest
 import torch
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 
+from circuit.experiments.paths import write_sites
+from circuit.experiments.trial import Trial
 from circuit.measures.heads.attention import attention_geometry
 from circuit.measures.paths.direct import TARGETS, direct_paths, path_sites, readout, stage_readout
+from circuit.measures.paths.mediation import path_effects, source_write
 from circuit.model.huggingface import to_huggingface
-from circuit.model.sites import sites, stages
+from circuit.model.nodes import senders
+from circuit.model.sites import parse_component, sites, stages
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import look
+from circuit.scalars.base import look, over_mean
 from circuit.scalars.value import head_value_margin_dla
 from circuit.task.events import read_events
 
@@ -232,3 +238,66 @@ def test_the_logit_lens_after_every_stage_is_theirs(trained, lens, ours, paths, 
             at_prediction = read.targets.values(logits[here].double())
             torch.testing.assert_close(measured[stage, "own"], at_prediction, **CLOSE)
     torch.testing.assert_close(ours[0], theirs[-1], **CLOSE)
+
+
+def test_path_effects_are_those_of_path_patching(trained, lens, events, planted_benchmark):
+    """Path patching (Wang et al. 2022) by their hooks, of every sender and every later input.
+
+    In a first run all writes are frozen to the clean ones but the sender's, which is its mean: so
+    every input that is met, and the logits, are those of the damaged sender alone. In a second run
+    one of these inputs (a head's query, key or value, an MLP's write) takes the clean one's place.
+    """
+    bridge, clean, cache = lens
+    decoder, theta = trained
+    ids = planted_benchmark.vocabulary.value_ids
+    shape = decoder.settings
+    inner = write_sites(shape.n_layers) | set(stages(shape.n_layers))
+    trial = Trial.of(decoder, theta.double(), events, ids, inner)
+    here = torch.arange(len(events)), events.prediction
+
+    def answers(logits):
+        return over_mean(logits[here][:, ids.start : ids.stop].double(), events.answer - ids.start)
+
+    def freeze(value, hook, name, frozen, met):
+        met[name] = value.clone()
+        return frozen.get(name, value)
+
+    def patch(value, hook, head, new):
+        value = value.clone()
+        if head is None:
+            return new
+        value[:, :, head] = new[:, :, head]
+        return value
+
+    layers, largest = range(shape.n_layers), 0.0
+    writes = {n: (f"blocks.{n}.attn.hook_z", f"blocks.{n}.hook_mlp_out") for n in layers}
+    inputs = [f"blocks.{n}.attn.hook_{i}" for n in layers for i in "qkv"]
+    for sender in list(senders(shape))[1:]:
+        layer, head = parse_component(sender, shape)
+        write = source_write(trial.clean, sender)
+        found = path_effects(trial, sender, write[events.causal_prefix].mean(0) - write)
+        frozen = {name: cache[name].clone() for names in writes.values() for name in names}
+        own = frozen[writes[layer][head is None]]
+        own = own if head is None else own[:, :, head]
+        own[:] = own[events.causal_prefix].mean(0)
+        met = {}
+        hooks = [
+            (name, partial(freeze, name=name, frozen=frozen, met=met))
+            for name in (*frozen, *inputs)
+        ]
+        with torch.no_grad():
+            direct = bridge.run_with_hooks(events.tokens, fwd_hooks=hooks)
+            for (measure, receiver, _), effect in found.items():
+                if measure != "path":
+                    continue
+                patched = direct
+                if receiver != "answer":
+                    component, _, kind = receiver.partition(".")
+                    n, which = parse_component(component, shape)
+                    name = f"blocks.{n}.attn.hook_{kind}" if kind else writes[n][1]
+                    hook = partial(patch, head=which, new=met[name])
+                    patched = bridge.run_with_hooks(events.tokens, fwd_hooks=[(name, hook)])
+                theirs = answers(clean) - answers(patched)
+                torch.testing.assert_close(effect[:, 0], theirs, **CLOSE)
+                largest = max(largest, float(theirs.abs().max()))
+    assert largest > 0.1  # not all next to nothing
