@@ -16,11 +16,13 @@ is exact: its interval is the number.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
+
+from circuit.estimates import EXCESS
 
 Verdict = Literal["shown", "opposite", "open"]
 VERDICTS: tuple[Verdict, ...] = ("shown", "opposite", "open")
@@ -68,6 +70,20 @@ def verdict(
         return _side(excess, [0.0, 0.0])
     ends = [end for control in controls for end in control.ends]
     return _side(effect, ends if bound is None else [*ends, bound])
+
+
+def agreed(by: Mapping[str, Estimate], bound: float | None = 0.0) -> Verdict:
+    """The verdict that holds beside all controls of a number (:func:`by_control`), else ``open``.
+
+    A control with a paired excess of its own decides by that.
+    """
+    pairs = {f"{EXCESS} over {name}": name for name in by} | {EXCESS: ""}
+    paired = {pairs[name]: one for name, one in by.items() if name in pairs}
+    left = [one for name, one in by.items() if name not in ("", *pairs, *paired)]
+    sides = {verdict(by[""], (), one) for one in paired.values()}
+    if left or not paired:
+        sides.add(verdict(by[""], left, bound=bound))
+    return sides.pop() if len(sides) == 1 else "open"
 
 
 def _side(one: Estimate, ends: Sequence[float]) -> Verdict:

@@ -6,9 +6,12 @@ script reaches: an error said otherwise makes no artifact stale.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
 
 from circuit.config.base import Count, Name, StepNumber
 from circuit.config.benchmark import SplitName
@@ -73,6 +76,19 @@ Rank = Annotated[Count, Mark("rank")]
 Step = Annotated[StepNumber, Mark("step")]
 FinalOrStep = Literal["final"] | Step
 Stage = Annotated[str, Mark("stage")]
+
+
+def _of_the_stream(stage: str) -> str:
+    if not re.fullmatch(r"embedding|layer_\d+_post_(attn|mlp)", stage):
+        raise ValueError(
+            f"{stage!r} is no stage of the stream that the model goes on from; "
+            "name embedding, or one such as layer_0_post_attn or layer_0_post_mlp"
+        )
+    return stage
+
+
+StreamStage = Annotated[str, AfterValidator(_of_the_stream), Mark("stage")]
+"""A stage of the stream before the final LayerNorm."""
 Site = Annotated[str, Mark("site")]
 HeadScanName = Annotated[Name, Ref("head_scan")]
 SweepName = Annotated[Name, Ref("checkpoint_sweep")]

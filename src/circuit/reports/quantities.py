@@ -17,6 +17,7 @@ UNSIGNED_UNITS = frozenset(
         "1",
         "checkpoints",
         "degree",
+        "directions",
         "edges",
         "id",
         "keys",

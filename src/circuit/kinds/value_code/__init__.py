@@ -1,0 +1,1 @@
+"""Where a state tells the value to be answered, when, and in how many directions."""

@@ -1,0 +1,315 @@
+"""Whether a linear map carries the value from where it is written to where it is answered.
+
+1. Events and codes are those of :mod:`circuit.measures.states.value_code`: programs with even
+   numbers fit codes and maps, those with odd numbers test them. The *source code* is that of the
+   answer at ``support_value``, the *target code* that at ``prediction``, at one stage each.
+2. The *map* is ridge regression with an intercept to the target code: from the source code
+   (``source``), from the whole state at ``prediction`` one stage before the target (``context``),
+   or from ``both``. Every input is divided by its root mean square. The penalty is the one of
+   ``PENALTIES`` with the least squared error when each program is left out, which is e / (1 − h)
+   for an error e and its leverage h.
+3. Scores, on programs that test: R² of the target code, about the fitted mean; how often its
+   nearest centroid (of target codes) is the answer's; how often the logit lens of the mean state
+   with nothing but it names the answer.
+4. *Transfer rescue*: the target code is removed from the state, what a map predicts is put in its
+   place, and the model goes on. The rescued fraction of an outcome is
+   mean(S_repaired − S_damaged) / mean(S_clean − S_damaged).
+5. Nulls, each with a map of its own: ``permuted values`` (a program's target code is one of another
+   value, values exchanged as groups), ``another write`` (the code at the value of a write to
+   another key), ``key code`` (directions in which centroids of keys differ), ``mean code`` (no
+   map); of the source alone, ``random subspaces`` of its states that hold as much energy as the
+   code. Beside them the ``true code``, 1 by construction, and the answer's ``centroid``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit.estimates import EXCESS, SHARE, Estimates, estimates
+from circuit.evidence import agreed, by_control
+from circuit.experiments.changes import Where, replace
+from circuit.experiments.edits import AtSites
+from circuit.experiments.interventions import answered_right
+from circuit.experiments.subspaces import energy_matched
+from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, Trial
+from circuit.landmarks import from_then_on
+from circuit.measures.states.value_code import (
+    CENTROID,
+    LENS,
+    READOUT,
+    WRITE,
+    Code,
+    CodeReads,
+    lens,
+    of_half,
+    seen_stages,
+    state,
+)
+from circuit.model.sites import stages
+from circuit.model.transformer import Decoder
+from circuit.scalars import behaviour
+from circuit.scalars.base import Measure, Seen, pick
+from circuit.statistics import share_ends
+
+VARIANTS = {"source": ("source",), "context": ("context",), "both": ("source", "context")}
+VALUES, SUBSPACES, KEYS = "permuted values", "random subspaces of the same energy", "key code"
+MEAN, TRUE, CENTRE = "mean code", "true code", "centroid"
+R2, RESCUED, CARRIES = "R2", "_rescued", "carried_from"
+PENALTIES = tuple(10.0**power for power in np.arange(-2, 5, 0.5))
+OUTCOMES: dict[str, Measure] = {
+    "answer_margin": behaviour.answer_margin(None),
+    "soft_margin": behaviour.soft_margin(),
+    "correct_value_logit": behaviour.correct_value_logit(),
+    "negative_answer_loss": behaviour.negative_answer_loss(),
+    "correct": Measure("share", ANSWER, answered_right),
+}
+_CODE = "code"
+
+
+def ridge(
+    x: Float[Tensor, "n k"], targets: Float[Tensor, "B n r"], new: Float[Tensor, "m k"]
+) -> Float[Tensor, "B m r"]:
+    """What B ridge regressions predict, each with the penalty of step 2."""
+    mean, about = x.mean(0), targets.mean(1, keepdim=True)
+    u, s, vh = torch.linalg.svd(x - mean, full_matrices=False)
+    along, left = u.T @ (targets - about), targets - about
+    shrink = s.square() / (s.square() + torch.tensor(PENALTIES, dtype=s.dtype)[:, None])
+    leverage = 1 / len(x) + shrink @ u.square().T
+    errors = torch.stack(
+        [
+            ((left - u @ (by[:, None] * along)) / (1 - h)[:, None]).square().sum((1, 2))
+            for by, h in zip(shrink, leverage, strict=True)
+        ]
+    )
+    best = shrink[errors.argmin(0)]
+    weights = vh.T @ ((best / s.clamp(min=torch.finfo(s.dtype).tiny))[:, :, None] * along)
+    return (new - mean) @ weights + about
+
+
+def value_transfer(
+    decoder: Decoder,
+    theta: Callable[[int], Float[Tensor, " P"]],
+    steps: Sequence[int],
+    reads: CodeReads,
+    value_ids: range,
+    source: str,
+    target: str,
+    rank: int,
+    outcomes: Sequence[str],
+    told: str,
+    draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Maps, scores and rescue at every step.
+
+    Args:
+        source, target: stages; the target is not the first.
+        rank: directions of either code.
+        outcomes: of ``OUTCOMES``.
+        told: the one whose rescue has a landmark.
+        draws: of each null that is drawn.
+
+    Returns:
+        Estimates by ``variant`` and ``by_construction``: ``R2``, ``centroid_accuracy``,
+        ``lens_accuracy``; of every outcome the rescued fraction (``NAME_rescued``, missing where
+        the interval of its whole holds 0) and, as variant ``whole``, what removing the target code
+        costs; and ``carried_from``, the step from which on the rescue stays shown.
+    """
+    every = stages(decoder.settings.n_layers)
+    order = every.index(source), every.index(target)
+    rows = []
+    for step in steps:
+        seen = seen_stages(decoder, theta(step), reads, value_ids)
+        halves = [(of_half(seen, i), half.other) for i, half in enumerate(reads.halves)]
+        maps = _Maps(halves, source, every[order[1] - 1], target, rank, draws, seed)
+        rows += [_scores(step, maps), _rescue(step, maps, outcomes)]
+    frame = pd.concat(rows, ignore_index=True)
+    frame = pd.concat([frame, _carried_from(frame, told + RESCUED)], ignore_index=True)
+    built = READOUT if target in every[-2:] else ""
+    return frame.assign(by_construction=built)[["variant", "by_construction", *frame.columns[1:]]]
+
+
+class _Maps:
+    """The target code of a checkpoint, and what every map and null predicts of it for the tests.
+
+    Attributes:
+        predicted: by variant and control (empty: the map itself) [draws, tests, r].
+        truth: the target code of the programs that test.
+        centroids: of every label at the target, with the target code's coordinates.
+    """
+
+    def __init__(
+        self,
+        halves: Sequence[tuple[Seen, Int[Tensor, " E"]]],
+        source: str,
+        before: str,
+        target: str,
+        rank: int,
+        draws: int,
+        seed: int,
+    ) -> None:
+        (fit, _), (self.test, _) = halves
+        self.site, first = target, fit.value_ids.start
+        answer = fit.events.answer - first
+        written = [state(seen, source, "support_value") for seen, _ in halves]
+        others = [pick(seen.sites[source], other).double() for seen, other in halves]
+        context = [state(seen, before, "prediction") for seen, _ in halves]
+        answered = [state(seen, target, "prediction") for seen, _ in halves]
+        self.code, own = Code.of(answered[0], answer, rank), Code.of(written[0], answer, rank)
+        keys = fit.events.query_key_id
+        by_key = Code.of(written[0], keys, len(keys.unique()) - 1)
+        generator, about = torch.Generator().manual_seed(seed), written[0] - own.mean
+        spread = about.T @ about / len(about)
+        random = [
+            own._replace(basis=energy_matched(spread, own.basis, generator)) for _ in range(draws)
+        ]
+        sources: dict[str, list[tuple[Tensor, ...]]] = {
+            "": [tuple(map(own, written))],
+            WRITE: [tuple(map(own, others))],
+            KEYS: [tuple(map(by_key, written))],
+            SUBSPACES: [tuple(map(code, written)) for code in random],
+        }
+        mean = context[0].mean(0)
+        around = context[0] - mean, context[1] - mean
+        coordinates, self.truth = map(self.code, answered)
+        permuted = coordinates[exchanged_values(answer, draws, seed)]
+        self.centroids = centroids(coordinates, answer, len(fit.value_ids))
+        self.predicted: dict[tuple[str, str], Tensor] = {}
+        for variant, parts in VARIANTS.items():
+            alone = {"": [around]} if variant == "context" else sources
+            for against, pairs in alone.items():
+                if against == SUBSPACES and variant != "source":
+                    continue
+                found = []
+                for pair in pairs:
+                    used = {"source": pair, "context": around}
+                    x, new = _joined([used[part] for part in parts])
+                    found.append(ridge(x, coordinates[None], new))
+                    if not against:
+                        self.predicted[variant, VALUES] = ridge(x, permuted, new)
+                self.predicted[variant, against] = torch.cat(found)
+        right = self.test.events.answer - first
+        self.predicted[TRUE, ""] = self.truth[None]
+        self.predicted[CENTRE, ""] = self.centroids[right][None]
+        self.predicted[MEAN, ""] = torch.zeros_like(self.truth)[None]
+
+
+def exchanged_values(answer: Int[Tensor, " E"], draws: int, seed: int) -> Int[Tensor, "draws E"]:
+    """For every event one of another value: values go round in a random cycle, as groups."""
+    rng, found = np.random.default_rng(seed), []
+    values, of = np.unique(answer.numpy(), return_inverse=True)
+    members = [np.flatnonzero(of == value) for value in range(len(values))]
+    for _ in range(draws):
+        cycle = rng.permutation(len(values))
+        after = np.empty_like(cycle)
+        after[cycle] = np.roll(cycle, 1)
+        found.append([rng.choice(members[after[value]]) for value in of])
+    return torch.from_numpy(np.array(found))
+
+
+def centroids(
+    states: Float[Tensor, "E r"], label: Int[Tensor, " E"], count: int
+) -> Float[Tensor, "count r"]:
+    """Mean of every label; NaN, which nothing is nearest to, where it has no states."""
+    sums = states.new_zeros(count, states.shape[1]).index_add(0, label, states)
+    return sums / label.bincount(minlength=count)[:, None]
+
+
+def _joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
+    """Inputs side by side, each divided by its root mean square over the programs that fit."""
+    scales = [fit.square().mean().sqrt().clamp(min=torch.finfo(fit.dtype).tiny) for fit, _ in parts]
+    x, new = (
+        torch.cat([pair[i] / scale for pair, scale in zip(parts, scales, strict=True)], 1)
+        for i in (0, 1)
+    )
+    return x, new
+
+
+def _add(
+    rows: Estimates, values: Float[np.ndarray, "K E"], measure: str, variant: str, against: str
+) -> None:
+    """A number, or a control that may have been drawn several times."""
+    if len(values) > 1:
+        rows.add_draws(values, measure, against, variant=variant)
+    else:
+        rows.add(values[0], measure, against, variant=variant)
+
+
+def _with_excesses(rows: Estimates) -> None:
+    for control in (WRITE, KEYS):
+        rows.excess(control, f"{EXCESS} over {control}")
+
+
+def _scores(step: int, maps: _Maps) -> pd.DataFrame:
+    """Step 3 of the module."""
+    rows = Estimates(step, {CENTROID: "share", LENS: "share"}, "programs", families=1)
+    right = maps.test.events.answer - maps.test.value_ids.start
+    for (variant, against), code in maps.predicted.items():
+        apart = torch.cdist(code, maps.centroids.expand(len(code), -1, -1))
+        nearest = apart.nan_to_num(torch.inf).argmin(-1)
+        named = lens(maps.test, maps.code.states(code)).argmax(-1)
+        for measure, guess in ((CENTROID, nearest), (LENS, named)):
+            _add(rows, (guess == right).double().numpy(), measure, variant, against)
+    _with_excesses(rows)
+    frame = rows.frame()
+    exact = frame["against"].isin(("", WRITE, KEYS))
+    ends = share_ends(frame.loc[exact, "mean"].to_numpy(), len(right))
+    frame.loc[exact, "low"], frame.loc[exact, "high"] = ends
+    return frame
+
+
+def _rescue(step: int, maps: _Maps, outcomes: Sequence[str]) -> pd.DataFrame:
+    """R² and step 4 of the module; both are ratios of means."""
+    trial = Trial(maps.test, LIKE_LENGTHS)
+    scalars = {name: OUTCOMES[name] for name in outcomes}
+    mask, basis = maps.test.events.role_mask("prediction"), maps.code.basis
+    units = {_CODE: "squared state unit", **{name: one.unit for name, one in scalars.items()}}
+    rows = Estimates(step, units, "programs", families=1)
+
+    def left(codes: Float[Tensor, "K E r"]) -> dict[str, Float[np.ndarray, "K E"]]:
+        """Outcomes with these in the place of the target code."""
+        found: dict[str, list[np.ndarray]] = {name: [] for name in scalars}
+        for code in codes:
+            change = replace(maps.code.states(code)[:, None], within=basis)
+            edit = {"": AtSites(((Where(maps.site, mask), change),))}
+            ((_, values),) = trial.run(edit, scalars).items()
+            for name in scalars:
+                found[name].append(values[name])
+        return {name: np.stack(values) for name, values in found.items()}
+
+    base, damaged = trial.unedited(scalars), left(maps.predicted[MEAN, ""])
+    size = maps.truth.square().sum(-1)
+    rows.add(size.numpy(), _CODE, variant="whole")
+    for name in scalars:
+        rows.add(base[name] - damaged[name][0], name, variant="whole")
+    for (variant, against), code in maps.predicted.items():
+        explained = size - (maps.truth - code).square().sum(-1)
+        _add(rows, explained.numpy(), _CODE, variant, against)
+        for name, values in left(code).items():
+            _add(rows, values - damaged[name], name, variant, against)
+    _with_excesses(rows)
+    rows.share_of(variant="whole")
+    frame = rows.frame()
+    whole = frame["variant"] == "whole"
+    lost = frame[whole & frame["measure"].isin(list(scalars))]
+    shares = frame[~whole & frame["measure"].str.endswith(SHARE)]
+    names = {_CODE + SHARE: R2, **{name + SHARE: name + RESCUED for name in scalars}}
+    return pd.concat([lost, shares.assign(measure=shares["measure"].map(names))])
+
+
+def _carried_from(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """From which step on the rescue of every variant stays shown; missing where it does not."""
+    found = []
+    asked = (rows["measure"] == measure) & rows["variant"].isin(list(VARIANTS))
+    for variant, one in rows[asked & (rows["against"] != SUBSPACES)].groupby("variant", sort=False):
+        held = {step: agreed(by_control(at)) == "shown" for step, at in one.groupby("step")}
+        when = from_then_on(np.array(list(held)), np.array(list(held.values())))
+        found.append((variant, np.nan if when is None else when))
+    table = pd.DataFrame(found, columns=["variant", "mean"])
+    return estimates(table, "step", step=int(rows["step"].max()), measure=CARRIES)
