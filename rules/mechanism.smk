@@ -82,3 +82,17 @@ use rule measure as intervention with:
         unpack(needs(run, probes, pairs, split, heads)),
     output:
         **leaves("intervention"),
+
+
+use rule measure as value_code with:
+    input:
+        unpack(needs(run, split)),
+    output:
+        **leaves("value_code"),
+
+
+use rule measure as value_transfer with:
+    input:
+        unpack(needs(run, split)),
+    output:
+        **leaves("value_transfer"),

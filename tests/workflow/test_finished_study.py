@@ -114,6 +114,8 @@ class TestViews:
             "component_effects": 1,
             "mediation": 1,
             "intervention": 1,
+            "value_code": 1,
+            "value_transfer": 1,
             "route_competition": 1,
             "prompt_trace": 1,
             "weight_svd": 1,

@@ -460,6 +460,8 @@ CASES: dict[str, tuple[Change, Jobs]] = {
             "contextual_geometry": 1,
             "route_competition": 1,
             "intervention": 1,
+            "value_code": 1,
+            "value_transfer": 1,
             **SWEEPS,
         },
     ),

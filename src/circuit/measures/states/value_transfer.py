@@ -60,7 +60,7 @@ from circuit.statistics import share_ends
 VARIANTS = {"source": ("source",), "context": ("context",), "both": ("source", "context")}
 VALUES, SUBSPACES, KEYS = "permuted values", "random subspaces of the same energy", "key code"
 MEAN, TRUE, CENTRE = "mean code", "true code", "centroid"
-R2, RESCUED, CARRIES = "R2", "_rescued", "carried_from"
+R2, RESCUED, LOST, CARRIES = "R2", "rescued", "lost", "carried_from"
 PENALTIES = tuple(10.0**power for power in np.arange(-2, 5, 0.5))
 OUTCOMES: dict[str, Measure] = {
     "answer_margin": behaviour.answer_margin(None),
@@ -116,10 +116,11 @@ def value_transfer(
         draws: of each null that is drawn.
 
     Returns:
-        Estimates by ``variant`` and ``by_construction``: ``R2``, ``centroid_accuracy``,
-        ``lens_accuracy``; of every outcome the rescued fraction (``NAME_rescued``, missing where
-        the interval of its whole holds 0) and, as variant ``whole``, what removing the target code
-        costs; and ``carried_from``, the step from which on the rescue stays shown.
+        Estimates by ``variant``, ``outcome`` and ``by_construction``: ``R2``,
+        ``centroid_accuracy``, ``lens_accuracy``; ``rescued``, the fraction of an outcome, missing
+        where the interval of its whole holds 0; that whole, what removing the target code costs, as
+        ``lost`` of the variant ``whole``; and ``carried_from``, the step from which on the rescue
+        stays shown.
     """
     every = stages(decoder.settings.n_layers)
     order = every.index(source), every.index(target)
@@ -130,9 +131,8 @@ def value_transfer(
         maps = _Maps(halves, source, every[order[1] - 1], target, rank, draws, seed)
         rows += [_scores(step, maps), _rescue(step, maps, outcomes)]
     frame = pd.concat(rows, ignore_index=True)
-    frame = pd.concat([frame, _carried_from(frame, told + RESCUED)], ignore_index=True)
-    built = READOUT if target in every[-2:] else ""
-    return frame.assign(by_construction=built)[["variant", "by_construction", *frame.columns[1:]]]
+    frame = pd.concat([frame, _carried_from(frame, told)]).fillna({"outcome": ""})
+    return estimates(frame.assign(by_construction=READOUT if target in every[-2:] else ""))
 
 
 class _Maps:
@@ -296,17 +296,19 @@ def _rescue(step: int, maps: _Maps, outcomes: Sequence[str]) -> pd.DataFrame:
     _with_excesses(rows)
     rows.share_of(variant="whole")
     frame = rows.frame()
-    whole = frame["variant"] == "whole"
-    lost = frame[whole & frame["measure"].isin(list(scalars))]
-    shares = frame[~whole & frame["measure"].str.endswith(SHARE)]
-    names = {_CODE + SHARE: R2, **{name + SHARE: name + RESCUED for name in scalars}}
-    return pd.concat([lost, shares.assign(measure=shares["measure"].map(names))])
+    code, whole = frame["measure"].str.startswith(_CODE), frame["variant"] == "whole"
+    share = frame["measure"].str.endswith(SHARE)
+    outcome = frame["measure"].str.removesuffix(SHARE).mask(code, "")
+    measure = np.select([code, share], [R2, RESCUED], LOST)
+    found = frame.assign(outcome=outcome, measure=measure)
+    return found[(share & ~whole) | (whole & ~share & ~code)]
 
 
-def _carried_from(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
+def _carried_from(rows: pd.DataFrame, told: str) -> pd.DataFrame:
     """From which step on the rescue of every variant stays shown; missing where it does not."""
     found = []
-    asked = (rows["measure"] == measure) & rows["variant"].isin(list(VARIANTS))
+    asked = (rows["measure"] == RESCUED) & (rows["outcome"] == told)
+    asked &= rows["variant"].isin(list(VARIANTS))
     for variant, one in rows[asked & (rows["against"] != SUBSPACES)].groupby("variant", sort=False):
         held = {step: agreed(by_control(at)) == "shown" for step, at in one.groupby("step")}
         when = from_then_on(np.array(list(held)), np.array(list(held.values())))
