@@ -41,6 +41,6 @@ class Settings(AnalysisSettings):
 
     def check(self, study: Study, where: str) -> None:
         """What is told is measured, and codes are removed where they are read."""
-        need(self.rank, self.ranks, "rank", f"{where}.rank")
+        need(str(self.rank), map(str, self.ranks), "rank", f"{where}.rank")
         for step in self.removed_at:
-            need(step, self.checkpoints, "checkpoint", f"{where}.removed_at")
+            need(str(step), map(str, self.checkpoints), "checkpoint", f"{where}.removed_at")

@@ -25,8 +25,9 @@ FINDINGS = (
         number="accuracy of the nearest centroid of the answer at {role}, {site}",
         says={
             "shown": "Before the readout the answer is clearest at {site:words} of the prediction "
-            "position: the nearest centroid names it in {effect} of programs, against {control} "
-            "with {control_against} and less for another write of the same program.",
+            "position. The nearest centroid names it in {effect} of programs, against {control} by "
+            + _PERMUTED
+            + "; values of other writes are named less often.",
             "open": "Before the readout no state of the prediction position is shown to tell the "
             "answer from values of other writes (most at {site:words}: {effect}).",
         },
@@ -134,7 +135,7 @@ TABLES = (
         "Fewest directions that take away (remove) or give back (keep) a share of the readout",
         {"measure": "rank"},
         table="ranks",
-        keys=("step", "edit", "role", "site", "by_construction", "level"),
+        keys=("step", "edit", "role", "site", "by_construction"),
         across="level",
     ),
 )

@@ -35,7 +35,7 @@ class Settings(AnalysisSettings):
     source: StreamStage
     target: StreamStage
     checkpoints: Several[FinalOrStep] = ("final",)
-    rank: Annotated[Count, Mark("subspace_rank")] = 16
+    rank: Annotated[Count, Mark("subspace_rank")] = 8
     outcomes: Several[Outcome] = ("answer_margin", "soft_margin", "correct")
     outcome: Outcome = "soft_margin"
     split: SplitName = "validation_iid"

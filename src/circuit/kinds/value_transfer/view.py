@@ -11,20 +11,21 @@ _LAST = {"step": "last"}
 _RESCUED = {"measure": "rescued", "outcome": "$outcome"}
 _VALUES, _WRITE, _KEYS = "permuted values", "another write", "key code"
 _RANDOM = "random subspaces of the same energy"
-_NULLS = ({"against": _VALUES}, {"against": _WRITE}, {"against": _KEYS})
+_NULLS = ({"against": _KEYS}, {"against": _WRITE}, {"against": _VALUES})
 _SOURCE = {"variant": "source", **_LAST}
 _FROM = "from {source:words} at the support value to {target:words} at the prediction position"
 FINDINGS = (
     Finding(
-        "what the map explains",
-        {"measure": "R2", **_SOURCE},
+        "answers that the map names",
+        {"measure": "centroid_accuracy", **_SOURCE},
         control=_NULLS,
-        number="R² of the target code, map from the source",
+        number="answers named by the nearest centroid of what the map predicts",
         says={
-            "shown": "A linear map " + _FROM + " explains {effect} of the target code on programs "
-            "that it was not fitted to; no map of a null does.",
-            "open": "A linear map " + _FROM + " is not shown to explain the target code beyond "
-            "every null ({effect}).",
+            "shown": "What a linear map " + _FROM + " predicts is nearest to the answer's centroid "
+            "in {effect} of programs that it was not fitted to, against {control} from the "
+            "directions that tell keys.",
+            "open": "A linear map " + _FROM + " is not shown to name more answers than every null "
+            "({effect}).",
         },
     ),
     Finding(
@@ -41,15 +42,8 @@ FINDINGS = (
     ),
     When(
         "map carries the value",
-        {"measure": "carried_from", "variant": _MAPS},
-        each=("variant",),
-        number="from when the map from {variant} rescues {outcome:words}",
-    ),
-    Finding(
-        "what the context rescues alone",
-        {**_RESCUED, "variant": "context", **_LAST},
-        control=({"against": _VALUES},),
-        number="rescued fraction of {outcome:words}, map from the context",
+        {"measure": "carried_from"},
+        number="from when the map from the source rescues {outcome:words}",
     ),
     Finding(
         "what the source adds to the context",
@@ -86,23 +80,24 @@ VIEWS = (
     Curves(
         "carried",
         "When the map carries the value: what it explains, names and rescues",
-        caption="Maps from the source's code, from the prediction position one stage earlier "
-        "(context) and from both, on programs that they were not fitted to. The controls are maps "
-        "fitted to nulls.",
+        caption="The map from the source's code on programs that it was not fitted to, beside maps "
+        "fitted to nulls. Above 100% of rescue, what is put in tells more of the value than what "
+        "was taken out.",
         where={
             "measure": ("R2", "centroid_accuracy", "rescued"),
             "outcome": ("", "$outcome"),
-            "variant": _MAPS,
+            "variant": "source",
         },
         series="variant",
         panels=("measure",),
         control=(_VALUES, _WRITE, _KEYS),
     ),
     Curves(
-        "beside_the_truth",
-        "What is rescued by the map, by the true code and by the answer's mean code",
-        caption="The true code gives back all by construction, the mean code nothing.",
-        where={**_RESCUED, "variant": ("source", "true code", "centroid", "mean code")},
+        "rescued",
+        "What is rescued from the source, the prediction position one stage earlier, and both",
+        caption="Beside the maps the answer's mean code (centroid) and the true code, which gives "
+        "back all by construction.",
+        where={**_RESCUED, "variant": (*_MAPS, "centroid", "true code")},
         series="variant",
     ),
 )
@@ -116,7 +111,7 @@ TABLES = (
     Listing(
         "The true code, the answer's mean code and none at step {last}",
         {**_LAST, "variant": ("true code", "centroid", "mean code")},
-        keys=("measure", "outcome", "variant"),
+        keys=("measure", "outcome"),
         across="variant",
     ),
     Listing(

@@ -10,12 +10,14 @@
    unembedding, values only) its accuracy and its margin. Controls: labels permuted over programs,
    as a band of draws that holds all numbers of a checkpoint at once, and the label of another
    write, paired.
-3. *The code* are the directions in which centroids of answers differ most: eigenvectors of the
-   scatter between them, fitted to programs with even numbers. On the others the top r of them are
-   removed, or nothing else is kept, of the state's deviation from the fitted mean, and the model
-   goes on. The readout is the soft margin. A *share* of it is of what losing the whole deviation
-   costs, the *rank* the fewest directions (of those asked) from which on it stays at a level.
-   Control: codes of permuted answers.
+3. *The code* are the directions in which centroids of answers differ most, fitted to programs with
+   even numbers: eigenvectors of the scatter between centroids less what is there by chance, which
+   is (groups − 1) / (programs − groups) of the scatter within. Without that, few programs an answer
+   make directions of whatever varies most. On the other programs the top r of them are removed, or
+   nothing else is kept, of the state's deviation from the fitted mean, and the model goes on. The
+   readout is the soft margin. A *share* of it is of what losing the whole deviation costs, the
+   *rank* the fewest directions (of those asked) from which on it stays at a level. Control: codes
+   of permuted answers.
 4. *By construction*: the token at a role names its label itself; what is read at the last stage of
    the prediction position is the model's own answer; and behind the last attention nothing else is
    read, and identities of values are the unembedding's own rows, so removing them must do harm.
@@ -94,9 +96,11 @@ class Code(NamedTuple):
     ) -> Code:
         """The top ``rank`` directions (None: all of the space) for labels from 0."""
         found = group_means(states[None], label[None], int(label.max()) + 1)
-        return cls(
-            states.mean(0), torch.linalg.eigh(found.scatter[0]).eigenvectors.flip(1)[:, :rank]
-        )
+        about, groups = states - states.mean(0), int((found.sizes > 0).sum())
+        between = found.scatter[0]
+        within = (about.T @ about - between) / max(len(states) - groups, 1)
+        apart = between - (groups - 1) * within
+        return cls(states.mean(0), torch.linalg.eigh(apart).eigenvectors.flip(1)[:, :rank])
 
     def __call__(self, states: Float[Tensor, "... d"]) -> Float[Tensor, "... r"]:
         """Coordinates of states in it."""

@@ -32,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.estimates import EXCESS, SHARE, Estimates, estimates
-from circuit.evidence import agreed, by_control
+from circuit.evidence import agreed, by_control, verdict
 from circuit.experiments.changes import Where, replace
 from circuit.experiments.edits import AtSites
 from circuit.experiments.interventions import answered_right
@@ -118,8 +118,8 @@ def value_transfer(
     Returns:
         Estimates by ``variant``, ``outcome`` and ``by_construction``: ``R2``,
         ``centroid_accuracy``, ``lens_accuracy``; ``rescued``, the fraction of an outcome, missing
-        where the interval of its whole holds 0; that whole, what removing the target code costs, as
-        ``lost`` of the variant ``whole``; and ``carried_from``, the step from which on the rescue
+        where removing the target code is not shown to cost any; that cost, as ``lost`` of the
+        variant ``whole``; and ``carried_from``, the step from which on the rescue
         stays shown.
     """
     every = stages(decoder.settings.n_layers)
@@ -297,6 +297,9 @@ def _rescue(step: int, maps: _Maps, outcomes: Sequence[str]) -> pd.DataFrame:
     rows.share_of(variant="whole")
     frame = rows.frame()
     code, whole = frame["measure"].str.startswith(_CODE), frame["variant"] == "whole"
+    for name, lost in frame[whole].groupby("measure"):
+        if verdict(by_control(lost)[""]) != "shown":  # where it costs nothing, nothing is rescued
+            frame.loc[frame["measure"] == f"{name}{SHARE}", ["mean", "low", "high"]] = np.nan
     share = frame["measure"].str.endswith(SHARE)
     outcome = frame["measure"].str.removesuffix(SHARE).mask(code, "")
     measure = np.select([code, share], [R2, RESCUED], LOST)
@@ -305,13 +308,12 @@ def _rescue(step: int, maps: _Maps, outcomes: Sequence[str]) -> pd.DataFrame:
 
 
 def _carried_from(rows: pd.DataFrame, told: str) -> pd.DataFrame:
-    """From which step on the rescue of every variant stays shown; missing where it does not."""
-    found = []
-    asked = (rows["measure"] == RESCUED) & (rows["outcome"] == told)
-    asked &= rows["variant"].isin(list(VARIANTS))
-    for variant, one in rows[asked & (rows["against"] != SUBSPACES)].groupby("variant", sort=False):
-        held = {step: agreed(by_control(at)) == "shown" for step, at in one.groupby("step")}
-        when = from_then_on(np.array(list(held)), np.array(list(held.values())))
-        found.append((variant, np.nan if when is None else when))
-    table = pd.DataFrame(found, columns=["variant", "mean"])
-    return estimates(table, "step", step=int(rows["step"].max()), measure=CARRIES)
+    """From which step on the rescue from the source stays shown; missing where it does not."""
+    asked = (rows["measure"] == RESCUED) & (rows["outcome"] == told) & (rows["variant"] == "source")
+    asked &= ~rows["against"].str.endswith(
+        SUBSPACES
+    )  # they say whether it is the code that carries
+    held = {at: agreed(by_control(one)) == "shown" for at, one in rows[asked].groupby("step")}
+    when = from_then_on(np.array(list(held)), np.array(list(held.values())))
+    table = pd.DataFrame([{"variant": "source", "outcome": told, "measure": CARRIES}])
+    return estimates(table, "step", step=max(held), mean=np.nan if when is None else when)
