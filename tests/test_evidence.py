@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuit.evidence import Estimate, verdict
+from circuit.evidence import Estimate, agreed, verdict
 
 LIBRARY = Path(__file__).resolve().parents[1] / "src" / "circuit"
 SIZES = st.floats(-10, 10).map(lambda x: round(x, 3))
@@ -56,6 +56,16 @@ def test_a_mean_without_an_interval_shows_nothing_and_an_exact_number_does():
     assert verdict(Estimate(9.0, count=48)) == "open"
     assert verdict(Estimate(math.nan)) == "open"
     assert verdict(Estimate(9.0, count=0), [one(1)]) == "shown"
+
+
+def test_all_controls_must_agree_and_a_paired_one_decides_by_its_excess():
+    by = {"": one(5), "a": one(1), "b": one(4.5)}
+    assert agreed({"": one(5)}) == agreed({"": one(5), "a": one(1)}) == "shown"
+    assert agreed(by) == "open"  # the interval of b overlaps
+    assert agreed({**by, "excess over b": one(2)}) == "shown"
+    assert agreed({**by, "excess over b": one(-2)}) == "open"
+    assert agreed({"": one(-5), "excess": one(-2)}) == "opposite"
+    assert agreed({"": one(5), "a": one(9)}, None) == "opposite"
 
 
 @given(estimates(), st.lists(estimates(), max_size=3))
