@@ -71,7 +71,8 @@ PROBED: Jobs = {
     **PAGE,
 }
 EARLY: Jobs = {"route_features": 2, "foretold": 1, **PAGE}
-ANALYSES: Jobs = {"head_scan": 2, "shared_features": 1, **SWEEPS, **SELECTIONS, **PROBED, **EARLY}
+UNPROBED: Jobs = {"shared_features": 1, "value_code": 1, "value_transfer": 1}
+ANALYSES: Jobs = {"head_scan": 2, **UNPROBED, **SWEEPS, **SELECTIONS, **PROBED, **EARLY}
 TRAININGS: Jobs = {
     "train_quickstart_seed7": 1,
     "train_quickstart_seed11": 1,
@@ -485,7 +486,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
             **SWEEPS,
             **PROBED,
             **EARLY,
-            "shared_features": 1,
+            **UNPROBED,
             "checkpoint_sweep": 2,
             "replay": 2,
             "update_attribution": 2,

@@ -106,6 +106,11 @@ class Code(NamedTuple):
         """Coordinates of states in it."""
         return (states - self.mean) @ self.basis
 
+    def both(self, halves: Sequence[Float[Tensor, "... d"]]) -> tuple[Tensor, Tensor]:
+        """Coordinates of states that fit and of those that test."""
+        fit, test = halves
+        return self(fit), self(test)
+
     def states(self, coordinates: Float[Tensor, "... r"]) -> Float[Tensor, "... d"]:
         """The states with these coordinates that deviate from the mean in nothing else."""
         return self.mean + coordinates @ self.basis.T

@@ -89,7 +89,8 @@ def ridge(
     )
     best = shrink[errors.argmin(0)]
     weights = vh.T @ ((best / s.clamp(min=torch.finfo(s.dtype).tiny))[:, :, None] * along)
-    return (new - mean) @ weights + about
+    predicted: Tensor = (new - mean) @ weights + about
+    return predicted
 
 
 def value_transfer(
@@ -170,14 +171,14 @@ class _Maps:
             own._replace(basis=energy_matched(spread, own.basis, generator)) for _ in range(draws)
         ]
         sources: dict[str, list[tuple[Tensor, ...]]] = {
-            "": [tuple(map(own, written))],
-            WRITE: [tuple(map(own, others))],
-            KEYS: [tuple(map(by_key, written))],
-            SUBSPACES: [tuple(map(code, written)) for code in random],
+            "": [own.both(written)],
+            WRITE: [own.both(others)],
+            KEYS: [by_key.both(written)],
+            SUBSPACES: [code.both(written) for code in random],
         }
         mean = context[0].mean(0)
         around = context[0] - mean, context[1] - mean
-        coordinates, self.truth = map(self.code, answered)
+        coordinates, self.truth = self.code.both(answered)
         permuted = coordinates[exchanged_values(answer, draws, seed)]
         self.centroids = centroids(coordinates, answer, len(fit.value_ids))
         self.predicted: dict[tuple[str, str], Tensor] = {}
