@@ -10,8 +10,7 @@ _OTHERS, _RANDOM = "answers of other programs", "a random change of the same siz
 _CONTROLS = ({"against": _OTHERS}, {"against": _RANDOM})
 _PATH, _LAST = {"measure": "path"}, {"step": "last"}
 _INTERACTION = {"measure": "interaction", **_LAST}
-_BY_INPUT = {"measure": "order_averaged"}
-_SUM = "the sum of the effects through its single paths"
+_BY_INPUT = {"measure": "order_averaged", **_LAST}
 FINDINGS = (
     Finding(
         "largest path into each kind of input",
@@ -43,9 +42,8 @@ FINDINGS = (
         control=_CONTROLS,
         number="interaction of the paths from {source}, at step {step}",
         says={
-            "shown": "Single paths understate {source}: its damage costs {effect} more than "
-            + _SUM
-            + ", which stand in for each other.",
+            "shown": "Single paths understate {source}, and stand in for each other: its damage "
+            "costs more than they sum to, by {effect}.",
             "open": "Of no source single paths are shown to understate the effect.",
         },
     ),
@@ -75,20 +73,16 @@ VIEWS = (
     ),
     *(
         Curves(
-            name,
-            title,
-            where={**_PATH, "input": some},
+            f"paths_{name}",
+            f"Paths into {told}, over training",
+            where={**_PATH, "input": inputs},
             series="path",
             panels=("input",),
             control=(_OTHERS, _RANDOM),
         )
-        for name, title, some in (
-            ("looking", "Paths into queries and keys, over training", ("queries", "keys")),
-            (
-                "moving",
-                "Paths into values, MLPs and the answer, over training",
-                ("values", "MLPs", "the answer"),
-            ),
+        for name, told, inputs in (
+            ("of_looking", "queries and keys", ("queries", "keys")),
+            ("of_writing", "values, MLPs and the answer", ("values", "MLPs", "the answer")),
         )
     ),
     Cells(
@@ -104,7 +98,7 @@ VIEWS = (
         "What each source does through which kind of input, at step {last}",
         caption="The total effect, shared out over queries, keys, values, MLPs and the answer that "
         "reads it directly: each is given the clean write back, in all orders.",
-        where={**_BY_INPUT, **_LAST},
+        where=_BY_INPUT,
         x="input",
         y="source",
         control=(_OTHERS,),
@@ -127,7 +121,7 @@ TABLES = (
     ),
     Listing(
         "Total effect by kind of input at step {last}, averaged over orders",
-        {**_BY_INPUT, **_LAST},
+        _BY_INPUT,
         keys=("source", "input"),
         control=(_OTHERS,),
     ),

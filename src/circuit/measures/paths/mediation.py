@@ -25,7 +25,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -36,8 +35,9 @@ from torch import Tensor
 from circuit.config.recipe import ModelSettings
 from circuit.estimates import EXCESS, Estimates, estimates
 from circuit.evidence import Verdict, by_control, verdict
+from circuit.experiments.changes import Where, add
 from circuit.experiments.donors import OTHERS, Shuffle, counterparts, exchanged
-from circuit.experiments.edits import Edit
+from circuit.experiments.edits import AtSites
 from circuit.experiments.paths import routed, write_sites
 from circuit.experiments.shapley import Sets, shares
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
@@ -59,22 +59,6 @@ KEYS = ("source", "receiver", "path", "input")
 _INPUTS = {"q": "queries", "k": "keys", "v": "values", "": "MLPs"}
 _Label = tuple[str, str, str]
 """Measure, receiver and the kind of its input; empty where a number is of none or of all."""
-
-
-@dataclass(frozen=True, eq=False)
-class Rewritten(Edit):
-    """Something else in what was written: the difference is added to the stream at a stage."""
-
-    at: str
-    by: Float[Tensor, "E T d"]
-
-    def stage(self, settings: ModelSettings) -> str:
-        """The stage at which the write is in the stream."""
-        return self.at
-
-    def stream(self, clean: Seen, stage: str) -> Float[Tensor, "E T d"]:
-        """The clean states with the difference."""
-        return clean.sites[stage] + self.by
 
 
 def mediation(
@@ -162,21 +146,22 @@ def path_effects(
     order, prediction = stages(shape.n_layers), clean.events.role_mask("prediction")[..., None]
     own = {source: source_write(clean, source) + change}
     start = order[0] if source == EMBEDDING else stage_after(source, shape)
-    edits = {(TOTAL, "", ""): Rewritten(start, change)}
+    places = {(TOTAL, "", ""): (start, change)}
     for kind, some in receivers_of(source, shape).items():
         # Receivers of one kind do not feed each other here, so one pass is that of each.
         written = routed(clean, clean.sites, [(source, one) for one in some], own).written
         for one in some:
-            at, by = order[-2], change
-            if one != ANSWER:
+            if one == ANSWER:
+                places[PATH, one, kind] = order[-2], change
+            else:
                 at, by = stage_after(owner(one), shape), written[owner(one)]
-            edits[PATH, one, kind] = Rewritten(
-                at, by if by.shape == change.shape else by * prediction
-            )
-    # Those that go on from one stage are one batch.
-    batches = dict(sorted(edits.items(), key=lambda one: order.index(one[1].at)))
+                by = by if by.shape == change.shape else by * prediction
+                places[PATH, one, kind] = at, by
+    # What a write has more is added to the stream; those that go on from one stage are one batch.
+    ordered = sorted(places, key=lambda label: order.index(places[label][0]))
+    batches = {one: AtSites(((Where(places[one][0]), add(places[one][1])),)) for one in ordered}
     left = {label: _answers(clean) - _answers(seen) for label, _, seen in trial.passes(batches)}
-    found = {label: left[label] for label in edits}
+    found = {label: left[label] for label in places}
     paths = torch.stack([values for label, values in found.items() if label[0] == PATH])
     return {**found, (INTERACTION, "", ""): found[TOTAL, "", ""] - paths.sum(0)}
 
