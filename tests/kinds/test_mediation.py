@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from viewing import changed, outcome, viewed
 
 from circuit.estimates import EXCESS
-from circuit.evidence import by_control
+from circuit.evidence import agreed, by_control
 from circuit.experiments.changes import Where, edits, resample
 from circuit.experiments.donors import OTHERS
 from circuit.experiments.paths import routed, write_sites
@@ -27,7 +27,6 @@ from circuit.measures.paths.mediation import (
     path_effects,
     receivers_of,
     source_write,
-    standing,
 )
 from circuit.measuring import Table
 from circuit.model.nodes import every_edge
@@ -124,7 +123,7 @@ def test_the_planted_paths_are_named_and_appear_with_the_circuit(planted, plante
     others = (f"{previous}.k", f"{matching}.q", f"{matching}.v")
     trained = planted_rows[(planted_rows["step"] == 1) & (planted_rows["measure"] == PATH)]
     large = {
-        path: standing(rows)
+        path: agreed(by_control(rows))
         for path, rows in trained.groupby("path")
         if by_control(rows)[f"{EXCESS} over {RANDOM}"].mean > 2
     }

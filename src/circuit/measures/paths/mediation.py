@@ -34,7 +34,7 @@ from torch import Tensor
 
 from circuit.config.recipe import ModelSettings
 from circuit.estimates import EXCESS, Estimates, estimates
-from circuit.evidence import Verdict, by_control, verdict
+from circuit.evidence import agreed, by_control
 from circuit.experiments.changes import Where, add
 from circuit.experiments.donors import OTHERS, Shuffle, counterparts, exchanged
 from circuit.experiments.edits import AtSites
@@ -197,7 +197,7 @@ def _appearance(rows: pd.DataFrame) -> pd.DataFrame:
     """From which step on every path is beyond both controls as at the last one (step 7)."""
     last, found = rows["step"].max(), []
     for key, path in rows[rows["measure"] == PATH].groupby(list(KEYS), sort=False):
-        held = {step: standing(one) for step, one in path.groupby("step")}
+        held = {step: agreed(by_control(one)) for step, one in path.groupby("step")}
         same = [one == held[last] != "open" for one in held.values()]
         when = from_then_on(np.array(list(held)), np.array(same))
         size = path.loc[(path["step"] == last) & (path["against"] == ""), "mean"].abs().item()
@@ -206,10 +206,3 @@ def _appearance(rows: pd.DataFrame) -> pd.DataFrame:
     largest = every.loc[every.groupby("input", sort=False)["size"].idxmax()]
     both = pd.concat([every, largest.assign(measure=STRONGEST)]).drop(columns="size")
     return estimates(both, "step", step=int(last))
-
-
-def standing(one: pd.DataFrame) -> Verdict:
-    """The verdict on one number beside both controls."""
-    by = by_control(one)
-    sides = {verdict(by[""], (), by[f"{EXCESS} over {control}"]) for control in (OTHERS, RANDOM)}
-    return sides.pop() if len(sides) == 1 else "open"
