@@ -96,3 +96,10 @@ use rule measure as value_transfer with:
         unpack(needs(run, split)),
     output:
         **leaves("value_transfer"),
+
+
+use rule measure as rescue with:
+    input:
+        unpack(needs(run, probes)),
+    output:
+        **leaves("rescue"),

@@ -145,6 +145,13 @@ TINY: dict[str, Any] = {
                     "programs": 32,
                     "draws": 20,
                 },
+                "rescue": {
+                    "kind": "rescue",
+                    "runs": ["seed7"],
+                    "checkpoints": [0, "final"],
+                    "sources": {"first": ["L0H1"]},
+                    "groups": {"both": ["L1H0", "L1MLP"]},
+                },
                 "competition": {
                     "kind": "route_competition",
                     "runs": ["seed7"],

@@ -343,6 +343,18 @@ def _neuron(found: Found, at: InRun) -> None:
         parse_neuron(found.value, at.run.recipe.model)
 
 
+def _written(found: Found, at: InRun) -> None:
+    """A head, an MLP, a neuron, or the pattern of a head."""
+    shape, name = at.run.recipe.model, found.value.removesuffix(".pattern")
+    with told_of(at.run.name, found.where):
+        if name != found.value:
+            parse_head(name, shape.n_layers, shape.n_heads)
+        elif "N" in name:
+            parse_neuron(name, shape)
+        else:
+            parse_component(name, shape)
+
+
 def _scalar_head(found: Found, at: InRun) -> None:
     # What is written may be an MLP's.
     _head(found, at, writes=found.owner.scalar == "functional_write")
@@ -460,6 +472,7 @@ _CHOICES: dict[str, Callable[[Found, InRun], None]] = {
     "head": _head,
     "component": _component,
     "neuron": _neuron,
+    "written": _written,
     "scalar_head": _scalar_head,
     "route_head": _route_head,
     "rank": _rank,

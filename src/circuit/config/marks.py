@@ -26,7 +26,8 @@ class Mark:
     found. ``measured``: a split that the sweep named by the setting ``detail`` measures (None: one
     of one's own). ``head``: a head of the model, or a role of the heads selected; ``scalar_head``
     may be an MLP where the scalar follows a write, ``route_head`` every head. ``component``: a
-    head, an MLP, or a key of the setting ``detail``; ``neuron``: one of an MLP's. ``rank``: a
+    head, an MLP, or a key of the setting ``detail``; ``neuron``: one of an MLP's; ``written``: a
+    head, an MLP, a neuron, or the pattern of a head. ``rank``: a
     number of directions of a head's maps; ``scalar_rank``: of a head's for some scalars. ``step``:
     a step with a checkpoint. ``stage``: a site of the residual stream; ``site``: any site with a
     state at every position, or a head's query, key, value or output there. ``subspace``: may be
@@ -48,6 +49,7 @@ class Mark:
         "head",
         "component",
         "neuron",
+        "written",
         "scalar_head",
         "route_head",
         "rank",

@@ -113,12 +113,10 @@ def _unsound(what: str, expected: str, do: str) -> AnalysisError:
 
 def _each(finding: Told, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The rows of every telling; where there are no numbers only a When has something to say."""
-    if rows.empty or (not isinstance(finding, When) and rows["mean"].isna().all()):
-        return
-    if finding.each:
-        yield from (part for _, part in rows.groupby(list(finding.each), sort=False))
-    else:
-        yield rows
+    groups = rows.groupby(list(finding.each), sort=False) if finding.each else [((), rows)]
+    for _, part in groups:
+        if len(part) and (isinstance(finding, When) or part["mean"].notna().any()):
+            yield part
 
 
 def _only(finding: Told, rows: pd.DataFrame) -> pd.Series:

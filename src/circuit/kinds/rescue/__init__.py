@@ -1,0 +1,1 @@
+"""What the answer lacks without a source: where a clean state or write brings it back."""

@@ -1,0 +1,31 @@
+"""What the answer lacks without a source, and which clean states and writes bring it back."""
+
+from __future__ import annotations
+
+from circuit.kinds.rescue.settings import Code, Settings
+from circuit.measures.paths.rescue import Asked, Source, rescue
+from circuit.measuring import Job, Measured, Table
+from circuit.model.sites import canonical_site
+from circuit.opened import OpenRun
+
+
+def measure(job: Job[Settings]) -> Measured:
+    """Rows of every repair after every source's removal, at the checkpoints asked for."""
+    run, asked = OpenRun(job), job.settings
+    steps = sorted({run.steps[-1] if at == "final" else at for at in asked.checkpoints})
+    layers = run.decoder.settings.n_layers
+    sources = {
+        name: Source((), one.subspace, canonical_site(one.stage, layers), one.role)
+        if isinstance(one, Code)
+        else Source(one)
+        for name, one in asked.sources.items()
+    }
+    again = Asked(asked.roles, asked.subspaces, asked.groups, asked.draws, asked.orders, asked.seed)
+    rows = rescue(
+        run.counted, run.theta, steps, run.events, run.value_ids, sources, asked.ablations, again
+    )
+    return run.measured(
+        tables={"rows": Table(rows, "one repair after one source's removal")},
+        seeds={"cycle of events, other events, random sets and orders": asked.seed},
+        events=len(run.events),
+    )

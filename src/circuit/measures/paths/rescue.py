@@ -1,0 +1,457 @@
+"""After a source is removed: where does what the answer lacks enter again?
+
+1. A *source* is a set of heads, MLPs and neurons, the pattern of a head, or a subspace of the state
+   at a stage and role. The *damaged* pass has in its place the mean over the events, another
+   event's (one random cycle), or nothing; everything after it is recomputed. Of a pattern the mean
+   is that of the same positions, and another event's is the row of its place alike, over the same
+   positions of keys and brought to sum 1.
+2. The *repaired* pass is the damaged one with one thing more put back as it was in the clean pass:
+   the ``state`` at a stage and role, the part of it in a ``subspace``, the ``write`` of one later
+   head or MLP at a role, the ``input`` (query, key, value) of one later head, or the writes of a
+   ``group`` of later components. *Rescue* is S(repaired) − S(damaged); its *share*, the rescue
+   fraction, is of S(clean) − S(damaged), as a ratio of means. S is the right value's logit minus
+   the mean of all other values' (:mod:`circuit.measures.paths.circuit_map`).
+3. ``order_averaged`` shares (:mod:`circuit.experiments.shapley`) of all later components, restored
+   together; what is left of the damage is what the source does by itself, ``DIRECT``. They sum to
+   the damage. ``interaction`` of a group is its rescue minus the sum of its members' single ones.
+   Below 0 they stand in for each other: one alone brings back what the others would bring. Above 0
+   they need each other.
+4. Controls: the same for the answers of other programs; states and writes of another event put back
+   (another answer's, the place alike); for groups all other groups of as many components, a band;
+   for identities of values those of keys and the other way round, and random subspaces of the same
+   energy, a band. Excesses hold all numbers of a checkpoint at once.
+5. *By construction*: a state that the damage has not reached gives 0, and one with all of the
+   damage (every position that the answer is read from) gives 1. ``miss`` is the largest distance of
+   the second from the clean answer: a check, no finding.
+
+Units are programs (an event each). Shares are missing where the damage's interval holds 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from circuit.estimates import EXCESS, Estimates, estimates
+from circuit.experiments.changes import Change, Where, add, replace
+from circuit.experiments.donors import (
+    OTHERS,
+    Shuffle,
+    counterparts,
+    draw_shuffles,
+    exchanged,
+)
+from circuit.experiments.edits import AtSites, components, write_places
+from circuit.experiments.shapley import Sets, shares
+from circuit.experiments.subspaces import Subspace, energy_matched, other_identity
+from circuit.experiments.trial import LIKE_LENGTHS, Trial
+from circuit.measures.paths.circuit_map import answer_weights
+from circuit.model.sites import parse_component, sites, stages
+from circuit.model.transformer import Decoder
+from circuit.scalars.base import Seen, pick
+from circuit.scalars.write import component_write, stage_after
+from circuit.task.events import ReadEvents
+
+RESCUE, MISS = "rescue", "miss"
+WHOLE, STATE, SUBSPACE, WRITE, INPUT = "whole", "state", "subspace", "write", "input"
+AVERAGED, GROUP, INTERACTION = "order_averaged", "group", "interaction"
+EVERY, DIRECT, TOGETHER = "all later components", "the source by itself", " + "
+ANOTHER, ALIKE = "states of another event", "other groups of as many"
+RANDOM, IDENTITY = "random subspaces of the same energy", "the other identity"
+NONE, ALL = "none of the damage", "all of the damage"
+PATTERN = ".pattern"
+KEYS = ("source", "ablation", "repair", "what", "role", "subspace", "by_construction")
+INSIDE, EVERYWHERE = "causal_prefix", "all positions"
+IDENTITIES = ("embedding_value_identity", "embedding_key_identity")
+_REACHED = 1e-6  # of the largest entry of a state: far above what a batch's rounding changes
+_DECIMALS = 4  # of logits that float32 tells apart
+_Changes = tuple[tuple[Where, Change], ...]
+_Key = tuple[str, ...]
+
+
+class Source(NamedTuple):
+    """What is removed: ``members`` such as L0H1, L0MLP, L0N3, L1H2.pattern, or an identity."""
+
+    members: tuple[str, ...] = ()
+    subspace: str = ""
+    stage: str = ""
+    role: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Damaged:
+    """The clean pass, the damaged one (of which trials go on), and the changes between them.
+
+    Args:
+        rows: what the final states are multiplied by, towards the answer and towards others'.
+    """
+
+    clean: Seen
+    trial: Trial
+    changes: _Changes
+    rows: Float[Tensor, "E 2 d"]
+
+    def answer(self, seen: Seen) -> Float[Tensor, "E 2"]:
+        """S of a pass, for the right answer and for those of other programs."""
+        state = pick(seen.sites["final_norm"], seen.events.prediction)
+        return (self.rows @ state.to(self.rows)[:, :, None])[..., 0]
+
+    def rescued(self, repairs: Mapping[Any, _Changes]) -> dict[Any, Float[Tensor, "E 2"]]:
+        """S(repaired) − S(damaged) of every repair."""
+        base = self.answer(self.trial.clean)
+        edits = {label: self._edit(repair) for label, repair in repairs.items()}
+        return {label: self.answer(seen) - base for label, _, seen in self.trial.passes(edits)}
+
+    def _edit(self, repair: _Changes) -> AtSites:
+        """Both changes: of the damage what comes behind the repair's beginning."""
+        order = sites(self.clean.decoder.settings.n_layers)
+        first = min(order.index(where.site) for where, _ in repair)
+        return AtSites(
+            (*(one for one in self.changes if order.index(one[0].site) > first), *repair)
+        )
+
+    def later(self) -> list[str]:
+        """Heads and MLPs that write otherwise in the damaged pass, but for the source itself."""
+        settings, damaged, found = self.clean.decoder.settings, self.trial.clean, []
+        own = {where.site: where.heads for where, _ in self.changes}
+        for name in components(settings):
+            layer, head = parse_component(name, settings)
+            part = {"z", "pattern"} if head is not None else {"mlp_write", "neurons"}
+            of = [own[site] for site in (f"layer_{layer}_{one}" for one in part) if site in own]
+            if any(heads is None or head in heads for heads in of):
+                continue
+            before, after = component_write(self.clean, name), component_write(damaged, name)
+            if self.differs(before, after).any():
+                found.append(name)
+        return found
+
+    def differs(self, before: Float[Tensor, "E T d"], after: Tensor) -> Bool[Tensor, "E T"]:
+        """Where two passes differ, before the prediction position and at it."""
+        apart = (before - after).abs().amax(-1) > _REACHED * before.abs().max()
+        return apart & self.clean.events.causal_prefix
+
+    def construction(self, stage: str, role: str) -> str:
+        """What a repair of whole states does by construction (step 5)."""
+        events, last = self.clean.events, stages(self.clean.decoder.settings.n_layers)[-3:]
+        apart = self.differs(self.clean.sites[stage], self.trial.clean.sites[stage])
+        if stage in last:
+            apart &= events.role_mask("prediction")
+        inside = events.role_mask(role)
+        return NONE if not (apart & inside).any() else "" if (apart & ~inside).any() else ALL
+
+    def places(self, asked: Asked) -> Iterator[tuple[str, str, str]]:
+        """Stages, roles and identities where some of the damage is."""
+        every = stages(self.clean.decoder.settings.n_layers)[:-1]
+        for stage, role, name in product(every, asked.roles, asked.subspaces):
+            if self.construction(stage, role) != NONE:
+                yield stage, role, name
+
+    def together(
+        self, parts: Sequence[str], sets: Sets, seen: Seen | None = None, block: int = 0
+    ) -> dict[tuple[int, ...], Float[Tensor, "E 2"]]:
+        """S with the clean writes of sets of parts, minus S(damaged).
+
+        Sets that restore the same of the first components share the pass up to there (``seen``,
+        which has what is restored before the ``block``-th stage).
+        """
+        settings, base = self.clean.decoder.settings, self.answer(self.trial.clean)
+        seen = self.trial.clean if seen is None else seen
+        order = [stage_after(name, settings) for name in parts]
+        every = list(dict.fromkeys(order))
+        if block == len(every):
+            return dict.fromkeys(sets, self.answer(seen) - base)
+        here, behind = (
+            torch.tensor([at in some for at in order])
+            for some in (every[block], every[block + 1 :])
+        )
+        alike: dict[bytes, list[tuple[int, ...]]] = {}
+        for one, held in sets.items():
+            alike.setdefault((held & here).numpy().tobytes(), []).append(one)
+        lost = {i: _lost(self.clean, seen, parts[i]) for i in here.nonzero()[:, 0].tolist()}
+        found: dict[tuple[int, ...], Tensor] = {}
+        last = {}
+        trial, wanted = Trial(seen, self.trial.parts), frozenset(self.trial.clean.sites)
+        for labels in alike.values():
+            group = {one: sets[one] for one in labels}
+            held, left = group[labels[0]], seen
+            on = {one: some for one, some in group.items() if (some & behind).any()}
+            if (held & here).any():
+                given = torch.stack([held[:, i, None, None] * one for i, one in lost.items()])
+                edit = self._edit(((Where(every[block]), add(given.sum(0))),))
+                if ended := tuple(one for one in labels if one not in on):
+                    last[ended] = edit
+                if on:
+                    ((_, _, left),) = trial.passes({0: edit}, wanted)
+            else:
+                on = group
+            if on:
+                found |= self.together(parts, on, left, block + 1)
+        for ended, _, left in trial.passes(last):
+            found.update(dict.fromkeys(ended, self.answer(left) - base))
+        return found
+
+
+def _lost(clean: Seen, seen: Seen, name: str) -> Float[Tensor, "E T d"]:
+    """What a component writes in the clean pass, less what it writes in another."""
+    return component_write(clean, name) - component_write(seen, name)
+
+
+class Asked(NamedTuple):
+    """What is put back, beside all later components.
+
+    Args:
+        roles: whose states and writes.
+        subspaces: identities (of ``IDENTITIES``) whose part of a state.
+        groups: sets of heads and MLPs, beside all pairs; each after those sources that come before
+            all of its members.
+        draws: random subspaces of each; random groups where not all sets of components are asked.
+        orders: of later components, where they are too many for all sets.
+    """
+
+    roles: Sequence[str]
+    subspaces: Sequence[str] = ()
+    groups: Mapping[str, Sequence[str]] = {}
+    draws: int = 20
+    orders: int = 8
+    seed: int = 0
+
+
+def rescue(
+    decoder: Decoder,
+    theta: Callable[[int], Float[Tensor, " P"]],
+    steps: Sequence[int],
+    events: ReadEvents,
+    value_ids: range,
+    sources: Mapping[str, Source],
+    ablations: Sequence[str],
+    asked: Asked,
+) -> pd.DataFrame:
+    """Rescue after every source's removal (``mean``, ``resample``, ``zero``) at every step.
+
+    Returns:
+        Estimates by ``KEYS`` of ``rescue`` in logits and of its share, and ``miss``, exact.
+
+    Raises:
+        AnalysisError: a part does not exist, there are fewer than three events, or all have the
+            same answer.
+    """
+    kept: tuple[str, ...]
+    kept = ("_z", "_q", "_k", "_v", "_neurons", "_mlp_write", "post_attn", "post_mlp")
+    if any(one.endswith(PATTERN) for source in sources.values() for one in source.members):
+        kept = (*kept, PATTERN.replace(".", "_"))
+    every = sites(decoder.settings.n_layers)
+    wanted = {site for site in every if site.endswith(kept)} | {"embedding", "final_norm"}
+    donor = exchanged(len(events), asked.seed)
+    cycle = Shuffle(donor, counterparts(events, donor))
+    (another,) = draw_shuffles(events, 1, asked.seed)
+    weights, width, tables = answer_weights(events, value_ids), decoder.settings.d_model, []
+    for step in steps:
+        trial = Trial.of(decoder, theta(step), events, value_ids, wanted, LIKE_LENGTHS)
+        bases = {
+            name: Subspace(name).basis(trial.clean, theta(step), width, fit=True)
+            for name in IDENTITIES
+        }
+        for (name, source), ablation in product(sources.items(), ablations):
+            changes = source_changes(trial.clean, source, ablation, cycle, bases)
+            hurt = damaged(trial, changes, weights)
+            table = Estimates(step, {RESCUE: "logit"}, families=len(sources) * len(ablations))
+            whole = hurt.answer(hurt.clean) - hurt.answer(hurt.trial.clean)
+            _add(table, whole, "", (WHOLE, "clean state", "", "", ""))
+            miss, parts = 0.0, hurt.later()
+            found = hurt.rescued(_repairs(hurt, parts, another, bases, asked))
+            for (*keys, against), values in found.items():
+                label = tuple(keys)
+                _add(table, values, against, label)
+                if (label[0], label[2], against) == (STATE, EVERYWHERE, ""):
+                    due = whole if label[-1] == ALL else torch.zeros_like(whole)
+                    miss = max(miss, float((values - due).abs().max()))
+            if parts:
+                _groups(table, hurt, whole, parts, asked)
+            for control in (OTHERS, ANOTHER, IDENTITY):
+                table.excess(control, f"{EXCESS} over {control}")
+            table.share_of(repair=WHOLE, against="")
+            _random(table, hurt, bases, asked)
+            exact = pd.DataFrame([{"measure": MISS, "mean": miss, "unit": "logit"}])
+            for part in (table.frame(), estimates(exact, step=step)):
+                tables.append(part.assign(source=name, ablation=ablation))
+    rows = pd.concat(tables, ignore_index=True).fillna(dict.fromkeys(KEYS, ""))
+    return estimates(rows)
+
+
+def damaged(trial: Trial, changes: _Changes, weights: Float[Tensor, "E 2 V"]) -> Damaged:
+    """The pass without a source; ``trial`` has what is put back."""
+    clean = trial.clean
+    wanted = frozenset(
+        site for site in clean.sites if not site.endswith(("_pattern", "_q", "_k", "_v"))
+    )
+    ((_, _, left),) = trial.passes({"": AtSites(changes)}, wanted)
+    ids = clean.value_ids
+    rows = weights @ clean.params["embedding.token"][ids.start : ids.stop].detach().double()
+    return Damaged(clean, Trial(left, trial.parts), changes, rows)
+
+
+def source_changes(
+    clean: Seen,
+    source: Source,
+    ablation: str,
+    cycle: Shuffle,
+    bases: Mapping[str, Float[Tensor, "d r"]],
+) -> _Changes:
+    """What stands in a source's place, and where."""
+    inside, settings = clean.events.causal_prefix, clean.decoder.settings
+
+    def other(states: Tensor, where: Bool[Tensor, "E T"] = inside) -> Tensor:
+        if ablation == "zero":
+            return torch.zeros_like(states)
+        return cycle(states) if ablation == "resample" else states[where].mean(0)
+
+    if source.subspace:
+        mask, states = clean.events.role_mask(source.role), clean.sites[source.stage]
+        stand_in = other(states, mask).expand_as(states)
+        return ((Where(source.stage, mask), replace(stand_in, bases[source.subspace])),)
+    plain = [one for one in source.members if not one.endswith(PATTERN)]
+    found = [
+        (where, replace(other(clean.sites[where.site]))) for where in write_places(plain, settings)
+    ]
+    for one in source.members:
+        if one.endswith(PATTERN):
+            layer, head = parse_component(one.removesuffix(PATTERN), settings)
+            site = f"layer_{layer}_pattern"
+            rows = clean.sites[site]
+            if ablation == "resample":
+                stand_in = rows[cycle.donor[:, None], :, cycle.position].transpose(1, 2).tril()
+                stand_in = stand_in / stand_in.sum(-1, keepdim=True).clamp(min=_REACHED)
+            else:
+                count = inside.sum(0).clamp(min=1)[:, None]
+                stand_in = (rows * inside[:, None, :, None]).sum(0) / count
+                stand_in = stand_in * (ablation == "mean")
+            assert head is not None
+            found.append((Where(site, heads=(head,)), replace(stand_in)))
+    return tuple(found)
+
+
+def _repairs(
+    hurt: Damaged,
+    parts: Sequence[str],
+    another: Shuffle,
+    bases: Mapping[str, Float[Tensor, "d r"]],
+    asked: Asked,
+) -> dict[_Key, _Changes]:
+    """Repairs of states, identities, writes and inputs, by label and control."""
+    clean, settings = hurt.clean, hurt.clean.decoder.settings
+    found: dict[_Key, _Changes] = {}
+
+    def put(label: _Key, where: Where, states: Mapping[str, Change]) -> None:
+        found.update({(*label, against): ((where, one),) for against, one in states.items()})
+
+    def clean_or(own: Tensor, basis: Float[Tensor, "d r"] | None = None) -> dict[str, Change]:
+        return {"": replace(own, basis), ANOTHER: replace(another(own), basis)}
+
+    for stage, role in product(stages(settings.n_layers)[:-1], (*asked.roles, INSIDE)):
+        built, own = hurt.construction(stage, role), clean.sites[stage]
+        where = Where(stage, clean.events.role_mask(role))
+        if role == INSIDE or built != NONE:
+            put((STATE, stage, _told(role), "", built), where, clean_or(own))
+    for stage, role, name in hurt.places(asked):
+        other, own = other_identity(Subspace(name)), clean.sites[stage]
+        assert other is not None
+        both = {**clean_or(own, bases[name]), IDENTITY: replace(own, bases[other.name])}
+        where = Where(stage, clean.events.role_mask(role))
+        put((SUBSPACE, stage, role, name, hurt.construction(stage, role)), where, both)
+    for name, role in product(parts, (*asked.roles, INSIDE)):
+        write, gone = component_write(clean, name), component_write(hurt.trial.clean, name)
+        where = Where(stage_after(name, settings), clean.events.role_mask(role))
+        # Of the last layer's writes the answer reads one position.
+        if role == INSIDE or where.site not in stages(settings.n_layers)[-3:]:
+            both = {"": add(write - gone), ANOTHER: add(another(write) - gone)}
+            put((WRITE, name, _told(role), "", ""), where, both)
+    for name, part in product(parts, "qkv"):
+        layer, head = parse_component(name, settings)
+        if head is not None:
+            where = Where(f"layer_{layer}_{part}", clean.events.causal_prefix, (head,))
+            both = clean_or(clean.sites[where.site])
+            put((INPUT, f"{name}.{part}", EVERYWHERE, "", ""), where, both)
+    return found
+
+
+def _groups(
+    table: Estimates,
+    hurt: Damaged,
+    whole: Float[Tensor, "E 2"],
+    parts: Sequence[str],
+    asked: Asked,
+) -> None:
+    """Add order-averaged shares, groups beside others as large, and interactions."""
+    n, count = len(parts), len(whole)
+    known: dict[tuple[int, ...], Tensor] = {}
+
+    def value(sets: Sets) -> dict[tuple[int, ...], Tensor]:
+        known.update(hurt.together(parts, sets))
+        return known
+
+    def members(names: Sequence[str]) -> tuple[int, ...]:
+        return tuple(int(name in names) for name in parts)
+
+    averaged = shares(value, n, count, asked.orders, asked.seed)
+    for name, share in zip(parts, averaged, strict=True):
+        _add(table, share, "", (AVERAGED, name, EVERYWHERE, "", ""))
+    _add(table, whole - averaged.sum(0), "", (AVERAGED, DIRECT, EVERYWHERE, "", ""))
+    named = {TOGETHER.join(pair): members(pair) for pair in combinations(parts, 2)}
+    named |= {name: members(some) for name, some in asked.groups.items() if set(some) <= {*parts}}
+    named[EVERY] = members(parts)
+    rng, wanted = np.random.default_rng(asked.seed), {members((name,)) for name in parts}
+    for size in {sum(held) for held in named.values()}:
+        wanted |= {members(rng.permutation(parts)[:size].tolist()) for _ in range(asked.draws)}
+    wanted |= set(named.values())
+    value({one: torch.tensor(one).bool().expand(count, n) for one in sorted(wanted - {*known})})
+    for name, held in named.items():
+        label = (GROUP, name, EVERYWHERE, "", "")
+        _add(table, known[held], "", label)
+        alike = [one for one in known if len(one) == n and sum(one) == sum(held) and one != held]
+        if alike:
+            drawn = torch.stack([known[one][:, 0] for one in alike]).numpy()
+            table.add_draws(drawn, RESCUE, ALIKE, **dict(zip(KEYS[2:], label, strict=True)))
+        if n > 1:
+            single = [known[members((part,))] for part, has in zip(parts, held, strict=True) if has]
+            beyond = known[held] - torch.stack(single).sum(0)
+            _add(table, beyond, "", (INTERACTION, name, EVERYWHERE, "", ""))
+
+
+def _random(
+    table: Estimates, hurt: Damaged, bases: Mapping[str, Float[Tensor, "d r"]], asked: Asked
+) -> None:
+    """Add what random subspaces of the same energy give back."""
+    generator = torch.Generator().manual_seed(asked.seed)
+    for stage, role, name in hurt.places(asked):
+        own, mask = hurt.clean.sites[stage], hurt.clean.events.role_mask(role)
+        spread = own[mask].double().T.cov(correction=0)
+        repairs = {
+            i: ((Where(stage, mask), replace(own, energy_matched(spread, bases[name], generator))),)
+            for i in range(asked.draws)
+        }
+        drawn = torch.stack([values[:, 0] for values in hurt.rescued(repairs).values()]).numpy()
+        label = (SUBSPACE, stage, role, name, hurt.construction(stage, role))
+        table.add_draws(drawn, RESCUE, RANDOM, **dict(zip(KEYS[2:], label, strict=True)))
+
+
+def _told(role: str) -> str:
+    return EVERYWHERE if role == INSIDE else role
+
+
+def _add(
+    table: Estimates, values: Float[Tensor, "E 2"], against: str, label: Sequence[str]
+) -> None:
+    """Add numbers without their rounding, of which a table of excesses would make effects."""
+    keys = dict(zip(KEYS[2:], label, strict=True))
+    own, others = np.round(values.numpy(), _DECIMALS).T
+    table.add(own, RESCUE, against, **keys)
+    if not against:
+        table.add(others, RESCUE, OTHERS, **keys)
