@@ -329,6 +329,29 @@ BAD_VALUES |= {
         f"{ANALYSIS}.effects.groups.both — expected: members that share no neuron, so that single "
         "effects can be summed — what to do: leave one of the members out",
     ),
+    "a source that there is not": (
+        {f"{ANALYSIS}.rescue.sources.first": ["L0H1", "L1N32"]},
+        f"neuron 'L1N32' does not exist in run 'seed7' — where: {ANALYSIS}.rescue.sources.first — "
+        "expected: L0N0 to L1N31 — what to do: name an existing neuron",
+    ),
+    "a pattern that there is not": (
+        {f"{ANALYSIS}.rescue.sources.first": ["L0MLP.pattern"]},
+        f"head 'L0MLP' does not exist in run 'seed7' — where: {ANALYSIS}.rescue.sources.first — "
+        "expected: L0H0 to L1H3 — what to do: name an existing head, or winner / runner_up / "
+        "bottom",
+    ),
+    "a group that comes before its source": (
+        {f"{ANALYSIS}.rescue.groups.both": ["L1H0", "L0H2"]},
+        "L0H2 comes after no source, so nothing of it is lost — where: configuration: "
+        f"{ANALYSIS}.rescue.groups.both — expected: heads and MLPs that all come after a source — "
+        "what to do: leave it out, or name an earlier source",
+    ),
+    "an ablation that is told and not made": (
+        {f"{ANALYSIS}.rescue.ablation": "mean"},
+        "ablation 'mean' does not exist — where: configuration: "
+        f"{ANALYSIS}.rescue.ablation — expected: one of resample — what to do: correct the name "
+        "or add it",
+    ),
     "a feature named twice": (
         {f"{ANALYSIS}.between.scalars.active.features": [1, 1]},
         "1 is named twice; name each once (given: [1, 1]) — where: configuration: "

@@ -113,6 +113,7 @@ class TestViews:
             "circuit_map": 1,
             "component_effects": 1,
             "mediation": 1,
+            "rescue": 1,
             "intervention": 1,
             "value_code": 1,
             "value_transfer": 1,

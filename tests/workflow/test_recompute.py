@@ -65,6 +65,7 @@ PROBED: Jobs = {
     "circuit_map": 1,
     "component_effects": 1,
     "mediation": 1,
+    "rescue": 1,
     "intervention": 1,
     "route_competition": 1,
     "prompt_trace": 1,
