@@ -26,7 +26,8 @@ def planned(**settings: Any) -> Plan:
 
 def test_by_default_nothing_needs_to_be_said() -> None:
     planned()
-    planned(sites=["L1H3.v", "layer_0_mlp_write"], subspaces={"values": VALUES})
+    every = ["stages", "heads.z", "heads.pattern", "mlp_writes", "scales", "neurons.some"]
+    planned(sites=[*every, "L1H3.v"], neurons={"some": ["L0N3"]}, subspaces={"values": VALUES})
 
 
 @pytest.mark.parametrize(
@@ -66,8 +67,31 @@ def test_by_default_nothing_needs_to_be_said() -> None:
             "what to do: add heads, or name a head such as L1H3",
         ),
         (
-            {"sites": ["layer_1_pattern"]},
-            "site 'layer_1_pattern' holds no state of a position",
+            {"sites": ["layer_1_scores"]},
+            "site 'layer_1_scores' is edited as a pattern in run 'formation_seed0007' — where: "
+            f"{AT}.sites — expected: a pattern: a query's scores do nothing but give its row of "
+            "the pattern — what to do: name layer_1_pattern",
+        ),
+        (
+            {"sites": ["neurons.most"], "neurons": {"some": ["L0N3"]}},
+            "there is no 'neurons.most' to edit in run 'formation_seed0007' — where: "
+            f"{AT}.sites — expected: one of heads.q, heads.k, heads.v, heads.z, heads.pattern, "
+            "neurons.some — what to do: correct the name, or add the set",
+        ),
+        ({"sites": ["heads.o"]}, "there is no 'heads.o' to edit in run 'formation_seed0007'"),
+        ({"neurons": {"some": ["L0N256"]}}, "neuron 'L0N256' does not exist"),
+        ({"sites": ["layer_9_z"]}, "unknown site 'layer_9_z' in run 'formation_seed0007'"),
+        (
+            {"sites": ["scales"], "replace": ["zero"]},
+            "zero in place of scales, which a LayerNorm divides by — where: configuration: "
+            f"{AT}.replace — expected: mean or resample where sites are scales — what to do: "
+            "leave zero out, or ask for scales in an analysis of their own",
+        ),
+        (
+            {"stages": ["layer_0_neurons"]},
+            "site 'layer_0_neurons' does not hold residual states in run 'formation_seed0007' — "
+            f"where: {AT}.stages — expected: a stage, or what a layer reads or writes, such as "
+            "layer_0_attn_input — what to do: choose another stage",
         ),
         ({"sites": ["L2H0.v"]}, "head 'L2H0' does not exist"),
         ({"outcome": "accuracy"}, "outcome 'accuracy' does not exist"),

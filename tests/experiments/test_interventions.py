@@ -1,6 +1,7 @@
 """Edits of states: identities, what was planted moves the answer, and nothing in a twin does."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,6 @@ import torch
 
 from circuit.estimates import EXCESS
 from circuit.experiments import interventions as made
-from circuit.experiments.changes import replace
 from circuit.experiments.interventions import ANOTHER, CHANGED, CONTRAST, DIVERGENCE, RANDOM
 from circuit.experiments.subspaces import Subspace, energy, energy_matched, other_identity
 from circuit.scalars.behaviour import soft_margin
@@ -41,8 +41,8 @@ def benches(planted):
     """A function from a state to its bench."""
 
     def bench(flat, step=0):
-        where = made.places(SITES, ROLES, 2, 4)
-        inside = made.places(SITES[1:3], ROLES[:2], 2, 4)
+        where = made.places(SITES, ROLES, planted.decoder.settings)
+        inside = made.places(SITES[1:3], ROLES[:2], planted.decoder.settings)
         return made.Bench(
             planted.decoder, flat, planted.vocabulary.value_ids, step, where, inside,
             lambda events: {"soft_margin": soft_margin()}, {"soft_margin": "logit"}, 13, 0,
@@ -77,16 +77,21 @@ def number(rows, against="", **keys):
 
 
 def test_clean_patched_into_clean_changes_nothing(benches, sides, planted):
+    """At every kind of site: heads' parts, patterns, MLPs, neurons of two layers, scales."""
+    names = ("stages", "heads.q", "heads.k", "heads.v", "heads.z", "heads.pattern", "mlp_writes")
+    names = (*names, "scales", "neurons.some", "layer_1_pattern", "final_norm")
+    sets = {"some": ("L0N1", "L1N3", "L1N4")}
+    every = made.places(names, ROLES[:2], planted.decoder.settings, sets)
+    assert len(every) == 2 * (5 + 5 * 8 + 2 + 5 + 1 + 1 + 1)
     bench, clean = benches(planted.flat), sides["support_value"][0]
-    trial, scalars = bench.trial(clean, bench.places), bench.scalars(clean)
+    trial, scalars = bench.trial(clean, every), bench.scalars(clean)
     edits = {
-        at: at.edit(clean.role_mask(at.role), replace(trial.clean.sites[at.site]))
-        for at in bench.places
+        at: at.put(clean.role_mask(at.role), partial(made.states, trial.clean)) for at in every
     }
     base = trial.unedited(scalars)
     for values in trial.run(edits, scalars).values():
         for name in scalars:
-            assert np.abs(values[name] - base[name]).max() < 1e-12
+            assert np.abs(values[name] - base[name]).max() < 1e-11
 
 
 def test_all_states_of_the_corrupted_program_are_the_corrupted_program(patched):
@@ -264,17 +269,51 @@ def test_an_untrained_twin_shows_nothing(benches, untrained, sides, events, fit)
     assert not (low > 0).any()
 
 
-def test_heads_queries_keys_and_values_are_places(planted, sides, benches):
-    """The planted head looks up by the query; its value at the support value is what is copied."""
-    head = planted.matching_head
-    where = [
-        made.Place(f"{head}.{part}", f"layer_1_{part}", (int(head[3]),), role)
-        for part, role in (("v", "support_value"), ("q", "prediction"), ("k", "support_value"))
-    ]
-    assert made.places([f"{head}.v"], ["support_value"], 2, 4) == where[:1]
+def test_what_the_planted_head_looks_up_and_copies(planted, sides, benches):
+    """It looks up by its query, copies by its value at the support value, and puts out the answer.
+
+    Its pattern alone looks up another key, but another value is where the pattern looked before.
+    """
+    head, alone = planted.matching_head, dict.fromkeys(("q", "k", "v", "z", "pattern"))
+    names = [f"{head}.{part}" for part in alone]
+    where = made.places(names, ROLES[:2], planted.decoder.settings)
     bench = dataclasses.replace(benches(planted.flat), places=where)
     value, key = (made.patches(bench, k, *sides[k]) for k in ("support_value", "query_key"))
-    share = {"measure": "contrast_share"}
-    assert number(value, site=f"{head}.v", **share)["mean"] > 0.99
-    assert abs(number(value, site=f"{head}.q", **share)["mean"]) < 0.01
-    assert number(key, site=f"{head}.q", **share)["mean"] > 0.99
+
+    def share(rows, part, role):
+        at = {"site": f"{head}.{part}", "role": role, "measure": "contrast_share"}
+        return number(rows, **at)["mean"]
+
+    for rows, moves in (
+        (value, {("v", "support_value"), ("z", "prediction")}),
+        (key, {("q", "prediction"), ("pattern", "prediction"), ("z", "prediction")}),
+    ):
+        for part in alone:
+            for role in ROLES[:2]:
+                expected = (0.99, 1.01) if (part, role) in moves else (-0.01, 0.01)
+                assert expected[0] < share(rows, part, role) < expected[1], (part, role)
+    own = number(key, site=f"{head}.pattern", role="prediction", measure=CONTRAST)
+    assert (
+        own["low"]
+        > number(key, ANOTHER, **{k: own[k] for k in ("site", "role", "measure")})["high"]
+    )
+
+
+def test_attention_of_another_query_is_carried_over_by_distance(planted, events, benches):
+    """What would lie before the first token falls on it, so rows go on summing to 1."""
+    [at] = made.places(["L0H1.pattern"], ["prediction"], planted.decoder.settings)
+    trial = benches(planted.flat).trial(events, [at])
+    own = made.states(trial.clean, at.where[0])
+    mean = own[events.role_mask("prediction")].mean(0)
+    edit = at.put(events.role_mask("prediction"), lambda _: mean)
+    [(_, chain)] = edit.inside(planted.decoder.settings).items()
+    after = chain[0](trial.clean.sites["layer_0_pattern"])[:, 1]
+    for i, q in enumerate(events.prediction.tolist()):
+        by_hand = torch.zeros(own.shape[1], dtype=torch.float64)
+        for distance, mass in enumerate(mean[0].tolist()):
+            by_hand[max(q - distance, 0)] += mass
+        torch.testing.assert_close(after[i, q], by_hand)
+        assert float(after[i, q].sum()) == pytest.approx(1)
+    untouched = ~events.role_mask("prediction")
+    before = trial.clean.sites["layer_0_pattern"][:, 1]
+    torch.testing.assert_close(after[untouched], before[untouched])

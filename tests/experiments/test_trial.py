@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from circuit.config.scalar import ScalarSettings
-from circuit.experiments.changes import Where, freeze, zero
+from circuit.experiments.changes import Where, freeze, patch, zero
 from circuit.experiments.edits import AtSites, Patched, Removed, Weights, components, weight_parts
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import sites, stages
-from circuit.scalars.base import Measure
+from circuit.scalars.base import Measure, pick
 from circuit.scalars.behaviour import answer_logits, answer_margin, correct_value_logit
 from circuit.scalars.registry import ScalarContext, build_scalar
 
@@ -99,14 +99,41 @@ def test_a_batch_is_its_edits_one_by_one(planted, untrained, events, trial, remo
             np.testing.assert_allclose(together[label, ""][name], alone[name], rtol=1e-10)
 
 
-def test_the_path_that_reads_inner_sites_gives_the_same_answers(trial, removals):
-    answers = trial.run(removals, OUTCOMES)
+def test_the_path_that_reads_inner_sites_gives_the_same_answers(untrained, events, trial, removals):
+    """Edits inside an attention or MLP are carried out first, or by a tap as the pass goes on."""
+    inner = [site for site in sites(2) if site not in stages(2)]
+    donor = trial_of(untrained, events).clean.sites
+    here = {
+        site: AtSites(((Where(site), patch(donor[site])),))
+        for site in inner
+        if not site.endswith("scores")
+    }
+    scale = Measure("1", frozenset({"final_norm_scale"}), at_prediction)
+    outcomes = OUTCOMES | {"scale": scale}
+    answers = trial.run(removals | here, outcomes)
     stage = "layer_1_post_mlp"
     norm = Measure("1", frozenset({stage}), lambda seen: seen.sites[stage].norm(dim=-1)[:, 0])
-    inner = OUTCOMES | {"norm": norm}
-    for key, values in trial.run(removals, inner).items():
+    changed = 0
+    for key, values in trial.run(removals | here, outcomes | {"norm": norm}).items():
+        for name in outcomes:
+            np.testing.assert_allclose(values[name], answers[key][name], rtol=1e-9, atol=1e-9)
+        changed += not np.allclose(values["scale"], trial.unedited(outcomes)["scale"], rtol=1e-6)
+    assert changed >= len(here) - 2
+
+
+def at_prediction(seen):
+    return pick(seen.sites["final_norm_scale"], seen.events.prediction)[:, 0]
+
+
+def test_a_batch_is_bounded_and_that_changes_nothing(monkeypatch, planted, events, removals):
+    together = trial_of(planted, events).run(removals, OUTCOMES)
+    monkeypatch.setattr("circuit.experiments.trial._TOGETHER", 1)
+    counting = CountingDecoder(planted.decoder)
+    one_by_one = trial_of(planted, events, decoder=counting).run(removals, OUTCOMES)
+    assert counting.passes.continued == len(removals)
+    for key, values in one_by_one.items():
         for name in OUTCOMES:
-            np.testing.assert_allclose(values[name], answers[key][name], rtol=1e-10, atol=1e-10)
+            np.testing.assert_allclose(values[name], together[key][name], rtol=1e-10)
 
 
 def test_edits_are_repeated_as_every_control(planted, untrained, events, trial):

@@ -34,7 +34,8 @@ def measured(planted, planted_benchmark):
     events = read(planted_benchmark.splits["validation_iid"])
     fit = read(planted_benchmark.splits["train"])
     values = {"value_identity": (Subspace("embedding_value_identity"), (4, 16))}
-    where = made.places(("layer_0_post_attn", "layer_1_post_mlp"), ROLES, 2, 4)
+    stages = ("layer_0_post_attn", "layer_1_post_mlp")
+    where = made.places(stages, ROLES, planted.decoder.settings)
     inside = where[:2]
 
     def tables(*states):

@@ -23,13 +23,13 @@ from circuit.config.scalar import EVERY
 from circuit.config.walk import Found, marked
 from circuit.errors import ConfigError
 from circuit.model.sites import (
-    canonical_site,
+    edit_places,
     every_head,
     head_name,
     parse_component,
     parse_head,
     parse_neuron,
-    state_place,
+    state_site,
 )
 
 if TYPE_CHECKING:
@@ -391,13 +391,12 @@ def _scalar_rank(found: Found, at: InRun) -> None:
 
 def _stage(found: Found, at: InRun) -> None:
     with told_of(at.run.name, found.where):
-        canonical_site(found.value, at.run.recipe.model.n_layers)
+        state_site(found.value, at.run.recipe.model.n_layers)
 
 
 def _site(found: Found, at: InRun) -> None:
-    shape = at.run.recipe.model
     with told_of(at.run.name, found.where):
-        state_place(found.value, shape.n_layers, shape.n_heads)
+        edit_places(found.value, at.run.recipe.model, found.owner.neurons)
 
 
 def _subspace_rank(found: Found, at: InRun) -> None:

@@ -29,8 +29,8 @@ class Mark:
     head, an MLP, or a key of the setting ``detail``; ``neuron``: one of an MLP's; ``written``: a
     head, an MLP, a neuron, or the pattern of a head. ``rank``: a
     number of directions of a head's maps; ``scalar_rank``: of a head's for some scalars. ``step``:
-    a step with a checkpoint. ``stage``: a site of the residual stream; ``site``: any site with a
-    state at every position, or a head's query, key, value or output there. ``subspace``: may be
+    a step with a checkpoint. ``stage``: a site of residual states; ``site``: places to edit
+    (:func:`circuit.model.sites.edit_places`). ``subspace``: may be
     fitted to the states at a stage; ``subspace_rank``: a number of directions of the owner's
     ``subspace``. ``dictionary``: of features, which only some kinds read; ``features``:
     some of them. ``groupings``: of parameters, as lists of groups. ``probe``: the number of one of
@@ -92,6 +92,7 @@ def _of_the_stream(stage: str) -> str:
 StreamStage = Annotated[str, AfterValidator(_of_the_stream), Mark("stage")]
 """A stage of the stream before the final LayerNorm."""
 Site = Annotated[str, Mark("site")]
+Neuron = Annotated[str, Mark("neuron")]
 HeadScanName = Annotated[Name, Ref("head_scan")]
 SweepName = Annotated[Name, Ref("checkpoint_sweep")]
 MeasuredSplit = Annotated[SplitName, Mark("measured", "sweep")]

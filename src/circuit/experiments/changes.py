@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 
 import torch
 from jaxtyping import Bool, Float
@@ -62,6 +63,10 @@ class Where:
                     expected=f"a site with an axis {axis!r}; this one has {', '.join(axes)}",
                     do=f"leave {field} out, or edit another site",
                 )
+
+    def at(self, positions: Bool[Tensor, "B T"]) -> Where:
+        """The same at some positions."""
+        return replace_fields(self, positions=positions)
 
     def mask(self, value: Tensor) -> Bool[Tensor, "..."]:
         """Which entries are reached, broadcastable to the site's tensor ``value``.

@@ -13,8 +13,9 @@ edit                  in the clean pass's place                                 
 
 What lies before the stage is the clean pass's and is not run again. Edits that leave the parameters
 alone and change nothing behind the stage but its states go on together as one batch
-(:mod:`circuit.experiments.trial`). Each gives what a tap that edits the site would give, and
-``Removed`` with ``zero`` and ``Weights`` what a model with such weights would.
+(:mod:`circuit.experiments.trial`); where nobody reads inside the attention or MLP that they begin
+in, that is carried out first. Each gives what a tap that edits the site would give, and ``Removed``
+with ``zero`` and ``Weights`` what a model with such weights would.
 
 Two states of one run share a layout, so one *receives* a parameter group's entries of the other,
 the *donor*. The control, a *shuffled change*, moves every atom (one head's projection, a neuron, a
@@ -39,7 +40,7 @@ from circuit.experiments.donors import of_other_events
 from circuit.model.layout import Layout
 from circuit.model.sites import parse_component, parse_neuron, sites, stages
 from circuit.model.tap import Edit as TapEdit
-from circuit.scalars.base import Seen
+from circuit.scalars.base import Seen, look_on
 from circuit.scalars.write import Baseline, removed_write, stage_after
 from circuit.task.events import ReadEvents
 
@@ -66,6 +67,10 @@ class Edit(ABC):
     def batched(self, settings: ModelSettings) -> bool:
         """Whether its states at the stage are all that differs."""
         return not self.inside(settings)
+
+    def past_block(self, settings: ModelSettings) -> Edit:
+        """The same for whoever reads the answer alone: what its first block does is a state."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,28 +168,53 @@ class Weights(Edit):
 
 @dataclass(frozen=True, eq=False)
 class AtSites(Edit):
-    """Changes of any sites in one pass, each where it reaches."""
+    """Changes of any sites in one pass, each where it reaches.
+
+    ``through`` is a stage up to which they are carried out before the pass goes on; None: only at
+    the stage where it begins.
+    """
 
     changes: tuple[tuple[Where, Change], ...]
+    through: str | None = None
 
-    def stage(self, settings: ModelSettings) -> str:
+    def _begin(self, settings: ModelSettings) -> str:
         """The first site itself if it is a stage, or else the last stage before it."""
         order = sites(settings.n_layers)
         first = min(order.index(where.site) for where, _ in self.changes)
         every = stages(settings.n_layers)
         return next(site for site in reversed(order[: first + 1]) if site in every)
 
+    def stage(self, settings: ModelSettings) -> str:
+        """Where it begins, or what it is carried out ``through``."""
+        return self.through or self._begin(settings)
+
+    def past_block(self, settings: ModelSettings) -> AtSites:
+        """Carried out through the attention or MLP that it begins in, if it does in one."""
+        begin, every = self._begin(settings), stages(settings.n_layers)
+        end = every[min(every.index(begin) + 1, len(every) - 1)]
+        stays = end == "final_norm" or any(where.site == begin for where, _ in self.changes)
+        return self if stays else replace(self, through=end)
+
     def stream(self, clean: Seen, stage: str) -> Float[Tensor, "E T d"]:
-        """The clean states, changed if the first site is the stage."""
-        states = clean.sites[stage]
-        for change in edits(*self.changes).get(stage, ()):
-            states = change(states)
-        return states
+        """The clean states, changed if the first site is the stage or lies before it."""
+        begin = self._begin(clean.decoder.settings)
+        inside, x = self._edits(clean.decoder.settings, before=True), clean.sites[begin]
+        if begin != stage:
+            return look_on(clean, begin, x, frozenset({stage}), edits=inside)[stage]
+        for change in inside.get(stage, ()):
+            x = change(x)
+        return x
 
     def inside(self, settings: ModelSettings) -> Mapping[str, Sequence[TapEdit]]:
         """All changes but those that the states at the stage hold already."""
-        stage = self.stage(settings)
-        return {site: chain for site, chain in edits(*self.changes).items() if site != stage}
+        return self._edits(settings, before=False)
+
+    def _edits(self, settings: ModelSettings, before: bool) -> dict[str, list[TapEdit]]:
+        """Changes up to the stage, or those behind it."""
+        order = sites(settings.n_layers)
+        reached = order[: order.index(self.stage(settings)) + 1]
+        found = edits(*self.changes)
+        return {site: chain for site, chain in found.items() if (site in reached) == before}
 
 
 def components(settings: ModelSettings) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +45,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from circuit.config.recipe import ModelSettings
 from circuit.estimates import EXCESS, SHARE, Estimates, estimates
 from circuit.evidence import by_control, verdict
 from circuit.experiments.changes import Change, Where, add, keep, remove, replace
@@ -51,11 +54,10 @@ from circuit.experiments.edits import AtSites
 from circuit.experiments.subspaces import Subspace, energy_matched, other_identity
 from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, Trial, Values
 from circuit.landmarks import from_then_on
-from circuit.model.sites import stages, state_place
+from circuit.model.sites import edit_places, site_axes, stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Measure, Scalar, Seen, margin, pick
 from circuit.scalars.behaviour import answer_logits
-from circuit.scalars.subspace import state_site
 from circuit.statistics import band
 from circuit.task.events import ReadEvents
 
@@ -73,16 +75,58 @@ _KEYS = ("edit", "pair", "site", "role", "by_construction")
 
 
 class Place(NamedTuple):
-    """A site as it is asked for and as the pass calls it, the heads meant, and a role."""
+    """What is edited, as it is asked for and as a pass calls it, and a role."""
 
     name: str
-    site: str
-    heads: tuple[int, ...] | None
+    where: tuple[Where, ...]
     role: str
+
+    @property
+    def site(self) -> str:
+        """The first site of it."""
+        return self.where[0].site
 
     def edit(self, mask: Bool[Tensor, "E T"], change: Change) -> AtSites:
         """The edit that makes a change here, at some positions."""
-        return AtSites(((Where(self.site, mask, self.heads), change),))
+        return AtSites(tuple((w.at(mask), change) for w in self.where))
+
+    def put(self, mask: Bool[Tensor, "E T"], source: Callable[[Where], Tensor]) -> AtSites:
+        """The edit that puts states (:func:`states`) here; they are made when it runs."""
+        here = {
+            dataclasses.replace(w, positions=mask): partial(_put, source, w) for w in self.where
+        }
+        return AtSites(tuple(here.items()))
+
+
+def states(seen: Seen, where: Where) -> Float[Tensor, "E T ..."]:
+    """What a pass has at a place, position by position: of the heads meant, or of all.
+
+    A row of attention is by distance from its query, so that another query's can stand for it.
+    """
+    value = seen.sites[where.site]
+    if _attends(where):
+        value = value if where.heads is None else value[:, list(where.heads)]
+        return value.gather(3, _distance(value)).tril().transpose(1, 2)
+    return value if where.heads is None else value[:, :, list(where.heads)]
+
+
+def _put(source: Callable[[Where], Tensor], where: Where, value: Tensor) -> Tensor:
+    """States in the shape of a site; attention before the first token falls on that."""
+    found = source(where)
+    if _attends(where):
+        found = found.expand(len(value), value.shape[-1], *found.shape[-2:]).transpose(1, 2)
+        found = torch.zeros_like(found).scatter_add(3, _distance(found), found)
+    return replace(found)(value)
+
+
+def _attends(where: Where) -> bool:
+    return "key_position" in site_axes(where.site)
+
+
+def _distance(rows: Float[Tensor, "E H T T"]) -> Int[Tensor, "E H T T"]:
+    """Every query's keys by distance, or its distances by key: its own inverse, at least 0."""
+    at = torch.arange(rows.shape[-1])
+    return (at[:, None] - at).clamp(min=0).expand(rows.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +154,8 @@ class Bench:
 
     def trial(self, events: ReadEvents, where: Iterable[Place]) -> Trial:
         """A clean pass with what is edited, and the stages that edits go on from."""
-        sites = {place.site for place in where} | set(stages(self.decoder.settings.n_layers))
+        sites = {one.site for place in where for one in place.where}
+        sites |= set(stages(self.decoder.settings.n_layers))
         return Trial.of(self.decoder, self.theta, events, self.value_ids, sites, LIKE_LENGTHS)
 
     def scalars(self, events: ReadEvents) -> dict[str, Scalar]:
@@ -130,10 +175,19 @@ class Bench:
         return {"edit": edit, "site": at.name, "role": at.role, "by_construction": told}
 
 
-def places(names: Sequence[str], roles: Sequence[str], n_layers: int, n_heads: int) -> list[Place]:
-    """Every site with every role."""
-    found = {name: state_place(name, n_layers, n_heads) for name in names}
-    return [Place(name, *at, role) for name, at in found.items() for role in roles]
+def places(
+    names: Sequence[str],
+    roles: Sequence[str],
+    settings: ModelSettings,
+    neurons: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> list[Place]:
+    """Every place that the names stand for, with every role; see :func:`edit_places`."""
+    found: dict[str, tuple[Where, ...]] = {}
+    for name in names:
+        for one, spots in edit_places(name, settings, neurons).items():
+            here = (Where(site, None, heads, entries=entries) for site, heads, entries in spots)
+            found[one] = tuple(here)
+    return [Place(name, where, role) for name, where in found.items() for role in roles]
 
 
 def patches(bench: Bench, kind: str, clean: ReadEvents, corrupted: ReadEvents) -> pd.DataFrame:
@@ -146,13 +200,20 @@ def patches(bench: Bench, kind: str, clean: ReadEvents, corrupted: ReadEvents) -
     _add(rows, _less(base, whole), "", **labels)
     brought = pick(corrupted.tokens, _changed(clean, corrupted))
     donor = draw_donors(brought, torch.Generator().manual_seed(bench.seed))
-    edits = {}
-    for at in bench.places:
-        own, new = trial.clean.sites[at.site], other.clean.sites[at.site]
-        another, change = (of_other_events(x, clean, at.role, donor) for x in (new, new - own))
-        sources = {"": new, ANOTHER: another, CHANGED: own + change}
-        for against, source in sources.items():
-            edits[at, against] = at.edit(clean.role_mask(at.role), replace(source))
+
+    def source(role: str, against: str, where: Where) -> Tensor:
+        new, own = states(other.clean, where), states(trial.clean, where)
+        if not against:
+            return new
+        lent = new if against == ANOTHER else new - own
+        lent = of_other_events(lent, clean, role, donor)
+        return lent if against == ANOTHER else own + lent
+
+    edits = {
+        (at, against): at.put(clean.role_mask(at.role), partial(source, at.role, against))
+        for at in bench.places
+        for against in ("", ANOTHER, CHANGED)
+    }
     differs = clean.tokens != corrupted.tokens
     for ((at, against), _), values in trial.run(edits, scalars).items():
         labels = {"pair": kind, **bench.keys(at, "patch")}
@@ -174,19 +235,24 @@ def replaced(bench: Bench, whats: Sequence[str], events: ReadEvents) -> pd.DataF
     rows, base, beside = bench.estimates("events"), trial.unedited(own), trial.unedited(wrong)
     both = {**own, **{_OF + name: scalar for name, scalar in wrong.items()}}
     donor = exchanged(len(events), bench.seed)
+
+    def source(what: str, role: str, mask: Tensor, against: str, where: Where) -> Tensor:
+        found = states(trial.clean, where)
+        if what == "zero":
+            return torch.zeros_like(found)
+        if what == "mean":
+            return found[mask].mean(0)
+        if against:
+            return found[donor[:, None], _within(mask, events.prediction[donor])]
+        return of_other_events(found, events, role, donor)
+
     edits = {}
     for at in bench.places:
-        states, mask = trial.clean.sites[at.site], events.role_mask(at.role)
+        mask = events.role_mask(at.role)
         for against, where in (("", mask), (PLACES, other_positions(events, mask, bench.seed))):
-            sources = {
-                "zero": torch.zeros_like(states),
-                "mean": states[where].mean(0),
-                "resample": of_other_events(states, events, at.role, donor)
-                if not against
-                else states[donor[:, None], _within(where, events.prediction[donor])],
-            }
             for what in whats if where.any() else ():
-                edits[what, at, against] = at.edit(where, replace(sources[what]))
+                made = partial(source, what, at.role, where, against)
+                edits[what, at, against] = at.put(where, made)
     for ((what, at, against), _), values in trial.run(edits, both).items():
         labels = {"pair": "", **bench.keys(at, what)}
         _add(rows, _less(base, {name: values[name] for name in own}), against, **labels)
@@ -227,11 +293,10 @@ def _ranks_at(
     draws: int,
 ) -> pd.DataFrame:
     clean, shape = trial.clean, bench.decoder.settings
-    state_site(at.site, shape.n_layers)
     mask = clean.events.role_mask(at.role)
     states = clean.sites[at.site][mask]
     mean, base, rows = states.mean(0), trial.unedited(scalars), bench.estimates("events")
-    ((_, damaged),) = trial.run({ALL: at.edit(mask, replace(mean))}, scalars).items()
+    ((_, damaged),) = trial.run({ALL: at.put(mask, lambda _: mean)}, scalars).items()
     labels = {"subspace": ALL, "rank": str(shape.d_model), **bench.keys(at, "remove")}
     _add(rows, _less(base, damaged), "", **labels)
 

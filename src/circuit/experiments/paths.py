@@ -102,7 +102,7 @@ def routed(
         run.attention(layer, base[f"layer_{layer}_z"])
         run.mlp(layer, base[f"layer_{layer}_mlp_write"])
     state = clean.decoder.final_norm(clean.params, run.read(run.reaching(ANSWER)))
-    return Routed(answering(clean, state[:, 0]), run.written)
+    return Routed(answering(clean, final_norm=state[:, 0]), run.written)
 
 
 _Carried = tuple[str, Carry]

@@ -2,13 +2,14 @@
 
 1. A :class:`Trial` holds one clean pass over the events. Edits take from it what they change and
    where they go on (:mod:`circuit.experiments.edits`).
-2. Consecutive edits that go on from the same stage with the same parameters are one batch. Programs
-   of like length may go on together, each part as wide as its longest program: padding costs as
-   programs do.
+2. Consecutive edits that go on from the same stage with the same parameters are batches, whose
+   states are bounded (``_TOGETHER``). Programs of like length may go on together, each part as wide
+   as its longest program: padding costs as programs do.
 3. A *control* turns every edit into one that should do less: another event's states, a change of
    the same size in a random direction. It is run over the same batches.
 4. Scalars read the edited pass as they read any pass. Where all of them read the answer alone
-   (``final_norm``), the last layer runs for the prediction position only.
+   (``final_norm``, and its scale), the last layer runs for the prediction position only, and edits
+   inside one attention or MLP are carried out there first, so that they are batches, too.
 
 So an experiment is a list of edits and a list of scalars::
 
@@ -41,6 +42,9 @@ from circuit.task.events import ReadEvents
 LIKE_LENGTHS = 8
 """Parts of events of like length: 2.2 times faster at reference size than all at once."""
 ANSWER = frozenset({"final_norm"})
+_READ = ANSWER | {"final_norm_scale"}
+_TOGETHER = 2**23
+"""Numbers in the states that go on as one batch: at most 64 MB of them in float64."""
 Label = TypeVar("Label", bound=Hashable)
 Edits = TypeVar("Edits", bound=Edit)
 Values = dict[str, Float[np.ndarray, " E"]]
@@ -103,20 +107,26 @@ class Trial:
 
         A site that lies before the stage from which a pass differs is the clean pass's.
         """
-        shape = self.clean.decoder.settings
+        shape, events = self.clean.decoder.settings, self.clean.events
+
+        def short(edit: Edit) -> Edit:
+            return edit.past_block(shape) if sites <= _READ else edit
 
         def together(item: tuple[Label, Edits]) -> tuple[str | None, Label | None]:
-            label, edit = item
+            label, edit = item[0], short(item[1])
             return edit.stage(shape), None if edit.batched(shape) else label
 
+        most = max(1, _TOGETHER // (events.tokens.numel() * shape.d_model))
         for _, group in groupby(edits.items(), together):
-            members = dict(group)
-            versions: dict[str, list[Edit]] = {"": list(members.values())}
-            for name, control in (controls or {}).items():
-                versions[name] = [control(edit) for edit in members.values()]
-            for name, version in versions.items():
-                for label, seen in zip(members, self._batch(version, sites), strict=True):
-                    yield label, name, seen
+            every = list(group)
+            for members in (every[at : at + most] for at in range(0, len(every), most)):
+                versions = {"": [short(edit) for _, edit in members]}
+                for name, control in (controls or {}).items():
+                    versions[name] = [short(control(edit)) for _, edit in members]
+                for name, version in versions.items():
+                    found = self._batch(version, sites)
+                    for (label, _), seen in zip(members, found, strict=True):
+                        yield label, name, seen
 
     def _batch(self, edits: Sequence[Edit], sites: frozenset[str]) -> Iterator[Seen]:
         """What passes leave that differ from the same stage on."""
@@ -128,9 +138,11 @@ class Trial:
             return
         seen = clean if theta is None else clean._replace(params=decoder.layout.views(theta))
         inside = edits[0].inside(decoder.settings)
-        if sites <= ANSWER and not inside:
+        if sites <= (ANSWER if stage == "final_norm" else _READ) and not inside:
             streams = torch.stack([edit.stream(clean, stage) for edit in edits])
-            yield from (answering(seen, state) for state in self._answers(seen, stage, streams))
+            left = self._answers(seen, stage, streams, sites)
+            for at in range(len(edits)):
+                yield answering(seen, **{site: states[at] for site, states in left.items()})
             return
         order = all_sites(decoder.settings.n_layers)
         behind = sites & set(order[order.index(stage) :])
@@ -143,20 +155,23 @@ class Trial:
             yield seen._replace(sites=before | {site: found[site] for site in behind})
 
     def _answers(
-        self, seen: Seen, stage: str, streams: Float[Tensor, "R E T d"]
-    ) -> Float[Tensor, "R E d"]:
-        """LayerNorm'd states at the prediction position when passes go on from a stage."""
+        self, seen: Seen, stage: str, streams: Float[Tensor, "R E T d"], sites: frozenset[str]
+    ) -> dict[str, Float[Tensor, "R E d"]]:
+        """Sites behind all layers at the prediction position when passes go on from a stage."""
         count, events = len(streams), seen.events
         if stage == "final_norm":
-            return torch.stack([pick(states, events.prediction) for states in streams])
-        found = streams.new_empty(count, len(events), streams.shape[-1])
+            return {stage: torch.stack([pick(states, events.prediction) for states in streams])}
         order = torch.arange(len(events)) if self.parts == 1 else events.length.argsort()
+        parts = []
         for chosen in order.chunk(self.parts):
             width = events.tokens.shape[1] if self.parts == 1 else int(events.length[chosen].max())
             x, at = streams[:, chosen, :width].flatten(0, 1), events.prediction[chosen]
-            left = look_on(seen, stage, x, ANSWER, at.repeat(count))
-            found[:, chosen] = left["final_norm"].view(count, len(chosen), -1)
-        return found
+            parts.append(look_on(seen, stage, x, sites, at.repeat(count)))
+        back = order.argsort()
+        return {
+            site: torch.cat([p[site].view(count, -1, p[site].shape[-1]) for p in parts], 1)[:, back]
+            for site in sites
+        }
 
 
 def _values(seen: Seen, scalars: Mapping[str, Scalar]) -> Values:

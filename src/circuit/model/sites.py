@@ -35,6 +35,7 @@ before gain and bias, which nothing here reads, so they have no alias.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from circuit.config.recipe import ModelSettings
 from circuit.errors import AnalysisError, nearest
@@ -196,24 +197,74 @@ def parse_neuron(name: str, settings: ModelSettings) -> tuple[int, int]:
     )
 
 
-def state_place(name: str, n_layers: int, n_heads: int) -> tuple[str, tuple[int, ...] | None]:
-    """A site with a state at every position, and the heads of it that are meant (None: all).
+_NARROW = ("_neurons", "_neurons_pre", "_scale")  # sites whose vectors are no residual states
 
-    ``layer_1_post_attn`` → that and None; ``L1H3.v`` → ``("layer_1_v", (3,))``, with q, k, v or z.
+
+def state_site(name: str, n_layers: int) -> str:
+    """The canonical name of a site whose vectors live in the residual stream's space.
+
+    Stages of the stream, the LayerNorm'd states that layers read, and what they write; any other
+    is refused (AnalysisError).
+    """
+    site = canonical_site(name, n_layers)
+    if site_axes(site) != ("program", "position", "vector") or site.endswith(_NARROW):
+        raise AnalysisError(
+            what=f"site {site!r} does not hold residual states",
+            where="a subspace of the residual stream",
+            expected="a stage, or what a layer reads or writes, such as layer_0_attn_input",
+            do="choose another stage",
+        )
+    return site
+
+
+_PARTS = ("q", "k", "v", "z", "pattern")
+Some = tuple[int, ...] | None
+Spot = tuple[str, Some, Some]
+"""A site, and which of its heads and of its vector's entries are meant; None: all."""
+
+
+def edit_places(
+    name: str, settings: ModelSettings, neurons: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[Spot, ...]]:
+    """Places to edit that a name stands for, each by its own name.
+
+    ``stages`` of the stream, ``mlp_writes``, LayerNorms' ``scales``; a part of every head
+    (``heads.z``; q, k, v, z or pattern) or of one (``L1H3.z``); a set of ``neurons`` (its name
+    behind ``neurons.``); or any site that has a state, or a row of attention, at every position.
 
     Raises:
-        AnalysisError: there is no such site or head, or the site is between positions.
+        AnalysisError: there is no such site, head or set, or it holds scores.
     """
-    head, dot, part = name.partition(".")
-    if dot and part in ("q", "k", "v", "z"):
-        layer, number = parse_head(head, n_layers, n_heads)
-        return f"layer_{layer}_{part}", (number,)
-    site = canonical_site(name, n_layers)
-    if "key_position" in site_axes(site):
+    of, _, part = name.partition(".")
+    layers = range(settings.n_layers)
+    if part in _PARTS:
+        one = [] if of == "heads" else [parse_head(of, settings.n_layers, settings.n_heads)]
+        heads = one or every_head(settings)
+        return {f"{head_name(h)}.{part}": ((f"layer_{h[0]}_{part}", h[1:], None),) for h in heads}
+    if of == "neurons" and part in neurons:
+        by_layer: dict[int, list[int]] = {}
+        for layer, entry in (parse_neuron(neuron, settings) for neuron in neurons[part]):
+            by_layer.setdefault(layer, []).append(entry)
+        return {name: tuple((f"layer_{n}_neurons", None, tuple(e)) for n, e in by_layer.items())}
+    if of in ("heads", "neurons"):
+        sets = [f"neurons.{one}" for one in neurons]
         raise AnalysisError(
-            what=f"site {site!r} holds no state of a position",
-            where="an edit of states",
-            expected="a site of one state a position, or a head's such as L1H3.v (q, k, v, z)",
-            do="edit the head's query or key instead",
+            what=f"there is no {name!r} to edit",
+            where="an edit at a position",
+            expected=f"one of {', '.join([*(f'heads.{one}' for one in _PARTS), *sets])}",
+            do="correct the name" if of == "heads" else "correct the name, or add the set",
         )
-    return site, None
+    groups = {
+        "stages": stages(settings.n_layers)[:-1],
+        "mlp_writes": tuple(f"layer_{n}_mlp_write" for n in layers),
+        "scales": tuple(site for site in sites(settings.n_layers) if site.endswith("_scale")),
+    }
+    found = groups.get(name) or (canonical_site(name, settings.n_layers),)
+    if found[0].endswith("_scores"):
+        raise AnalysisError(
+            what=f"site {name!r} is edited as a pattern",
+            where="an edit at a position",
+            expected="a pattern: a query's scores do nothing but give its row of the pattern",
+            do=f"name {name.replace('scores', 'pattern')}",
+        )
+    return {site: ((site, None, None),) for site in found}

@@ -189,12 +189,15 @@ def look_on(
     return tap.cache
 
 
-def answering(seen: Seen, state: Float[Tensor, "E d"]) -> Seen:
-    """A pass of which ``final_norm`` is known at the prediction position alone, and 0 elsewhere."""
-    events, width = seen.events, state.shape[-1]
-    rows = torch.arange(len(events))
-    final = state.new_zeros(*events.tokens.shape, width).index_put((rows, events.prediction), state)
-    return seen._replace(sites={"final_norm": final})
+def answering(seen: Seen, **states: Float[Tensor, "E d"]) -> Seen:
+    """A pass of which sites are known at the prediction position alone, and 0 elsewhere."""
+    events = seen.events
+    rows = torch.arange(len(events)), events.prediction
+    sites = {
+        site: state.new_zeros(*events.tokens.shape, state.shape[-1]).index_put(rows, state)
+        for site, state in states.items()
+    }
+    return seen._replace(sites=sites)
 
 
 def pick(values: Float[Tensor, "E T ..."], position: Int[Tensor, " E"]) -> Float[Tensor, "E ..."]:

@@ -31,9 +31,9 @@ from circuit.artifacts import read_tensors, write_tensors
 from circuit.config.recipe import ModelSettings
 from circuit.config.scalar import ScalarSettings, dictionary_names
 from circuit.errors import AnalysisError, CheckpointError, MismatchError, nearest
+from circuit.model.sites import state_site
 from circuit.scalars.base import Measure, Seen, masked_mean
 from circuit.scalars.options import refusal, require_given, require_role
-from circuit.scalars.subspace import state_site
 from circuit.task.events import ReadEvents
 
 AXES = {"W_enc": "dF", "b_enc": "F", "W_dec": "Fd", "b_dec": "d"}

@@ -36,7 +36,7 @@ from torch import Tensor
 from circuit.config.benchmark import SPECIAL_IDS
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
-from circuit.model.sites import canonical_site, site_axes, stages
+from circuit.model.sites import stages, state_site
 from circuit.model.transformer import LN_EPS, Decoder, Params
 from circuit.scalars.base import Rival, Seen, centre, look, margin, masked_mean
 from circuit.scalars.moving_basis import BasisScalar
@@ -45,25 +45,6 @@ from circuit.scalars.routing import Head, attention_weights, w_qk
 from circuit.scalars.truncation import project, top_frame
 from circuit.scalars.value import right_value, value_logits
 from circuit.task.events import ReadEvents
-
-_NARROW = ("_neurons", "_neurons_pre", "_scale")  # sites whose vectors are no residual states
-
-
-def state_site(name: str, n_layers: int) -> str:
-    """The canonical name of a site whose vectors live in the residual stream's space.
-
-    Stages of the stream, the LayerNorm'd states that layers read, and what they write; any other
-    is refused (AnalysisError).
-    """
-    site = canonical_site(name, n_layers)
-    if site_axes(site) != ("program", "position", "vector") or site.endswith(_NARROW):
-        raise AnalysisError(
-            what=f"site {site!r} does not hold residual states",
-            where="a subspace of the residual stream",
-            expected="a stage, or what a layer reads or writes, such as layer_0_attn_input",
-            do="choose another stage",
-        )
-    return site
 
 
 def w_ov(params: Params, head: Head) -> Float[Tensor, "d d"]:

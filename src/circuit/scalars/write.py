@@ -183,7 +183,7 @@ def reference_gradient(
             state = (clean - missing * through).requires_grad_()
             left = look_on(seen, stage, state, frozenset({"final_norm"}), seen.events.prediction)
             # Events do not see each other: the gradient of the sum is that of each one's value.
-            value = outcome(answering(seen, left["final_norm"][:, 0])).sum()
+            value = outcome(answering(seen, final_norm=left["final_norm"][:, 0])).sum()
             total += weight * torch.autograd.grad(value, state)[0]
     return total
 

@@ -10,10 +10,9 @@ from pydantic import Field
 from circuit.config.analysis import AnalysisSettings, Study
 from circuit.config.base import Listed, Name, Seed, Several
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import FinalOrStep, Mark
+from circuit.config.marks import FinalOrStep, Mark, Neuron
 from circuit.errors import ConfigError
 
-Neuron = Annotated[str, Mark("neuron")]
 Member = Annotated[str, Mark("component", "neurons")]
 
 

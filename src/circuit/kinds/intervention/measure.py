@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pandas as pd
 
 from circuit.experiments import interventions as made
@@ -31,9 +29,8 @@ def measure(job: Job[Settings]) -> Measured:
     shape, programs = run.decoder.settings, run.split(asked.split).head(asked.programs)
     fit = read_events(programs[~programs["sample_id"].isin(pairs["sample_id"])], words, "last")
     every = stages(shape.n_layers)[:-1]
-    at = partial(made.places, roles=asked.roles, n_layers=shape.n_layers, n_heads=shape.n_heads)
-    places = at(every if asked.sites == "stages" else asked.sites)
-    inside = at(every if asked.stages == "all" else asked.stages)
+    places = made.places(asked.sites, asked.roles, shape, asked.neurons)
+    inside = made.places(every if asked.stages == "all" else asked.stages, asked.roles, shape)
     families = len(asked.pairs) + 1 + 2 * len(inside)
 
     def outcomes(events: ReadEvents) -> dict[str, Scalar]:

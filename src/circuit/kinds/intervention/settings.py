@@ -9,7 +9,7 @@ from pydantic import Field
 from circuit.config.analysis import AnalysisSettings, RoleName, Study
 from circuit.config.base import Count, Frozen, Name, Seed, Several
 from circuit.config.benchmark import PairKind, SplitName
-from circuit.config.marks import FinalOrStep, Head, HeadScanName, Mark, Site, Stage
+from circuit.config.marks import FinalOrStep, Head, HeadScanName, Mark, Neuron, Site, Stage
 from circuit.config.names import need
 from circuit.config.parameter_groups import HEAD_ROLES
 from circuit.config.scalar import ScalarSettings
@@ -43,12 +43,13 @@ _OUTCOMES = {name: ScalarSettings(scalar=name) for name in ("answer_margin", "so
 class Settings(AnalysisSettings):
     """What edits of states do to the answer at some checkpoints, each beside its controls.
 
-    ``pairs`` are the causal variables that are patched, at ``sites`` (of the stream, or such as
-    ``L1H3.v``) and ``roles``; ``replace`` what is put in place of states of the ``split``'s probe
-    events there. ``subspaces`` are removed and kept, and a value's direction is added in ``doses``
-    (of the state's norm), at ``stages`` and ``roles``; directions are fitted to ``programs``
-    programs of the split. ``draws`` random subspaces of the same energy are a control. ``outcomes``
-    are measured beside the patched contrast; ``outcome`` is the one that the answer and the figures
+    ``pairs`` are the causal variables that are patched, at ``sites`` (``stages``, ``heads.z``,
+    ``L1H3.v``, …; ``neurons`` are sets of them, named as ``neurons.NAME``) and ``roles``;
+    ``replace`` is what is put in place of states of the ``split``'s probe events there.
+    ``subspaces`` are removed and kept, and a value's direction is added in ``doses`` (of the
+    state's norm), at ``stages`` and ``roles``; directions are fitted to ``programs`` programs of
+    the split. ``draws`` random subspaces of the same energy are a control. ``outcomes`` are
+    measured beside the patched contrast; ``outcome`` is the one that the answer and the figures
     speak of, and ``drawn`` are the roles of which there are curves. ``heads`` is the scan whose
     heads these may name.
     """
@@ -59,7 +60,8 @@ class Settings(AnalysisSettings):
     kind: Literal["intervention"]
     checkpoints: Several[FinalOrStep] = ("final",)
     pairs: Several[PairKind] = ("support_value", "query_key", "recency", "distractor")
-    sites: Literal["stages"] | Several[Site] = "stages"
+    sites: Several[Site] = ("stages",)
+    neurons: dict[Name, Several[Neuron]] = Field(default_factory=dict)
     stages: Literal["all"] | Several[Stage] = "all"
     roles: Several[RoleName] = ("prediction", "support_value", "value_distractors")
     replace: Several[Literal["zero", "mean", "resample"]] = ("mean", "resample")
@@ -79,6 +81,14 @@ class Settings(AnalysisSettings):
         need(self.outcome, self.outcomes, "outcome", f"{where}.outcome")
         for role in self.drawn:
             need(role, self.roles, "role", f"{where}.drawn")
+        scales = [site for site in self.sites if site.endswith(("scale", "scales"))]
+        if scales and "zero" in self.replace:
+            raise ConfigError(
+                what=f"zero in place of {scales[0]}, which a LayerNorm divides by",
+                where=f"{where}.replace",
+                expected="mean or resample where sites are scales",
+                do="leave zero out, or ask for scales in an analysis of their own",
+            )
         for name, one in self.subspaces.items():
             if one.subspace.startswith("head_") != (one.head is not None):
                 raise ConfigError(

@@ -34,9 +34,9 @@ from circuit.measures.features.families import (
 from circuit.measures.features.reconstruction import lives, pool_states, reconstruction
 from circuit.measures.states.grouped_states import Grouping
 from circuit.measures.sweep.behaviour import SplitReads
+from circuit.model.sites import state_site
 from circuit.model.transformer import Decoder
 from circuit.scalars.features import Dictionary
-from circuit.scalars.subspace import state_site
 from circuit.task.vocabulary import Vocabulary
 
 _KEYS = ("family", "role", "label", "named_by", "members")
