@@ -1,8 +1,8 @@
 """Many calls of snakemake for little more than the price of their work.
 
 Half of a dry run of a small study is spent on importing Snakemake, and half of the rest on
-importing the workflow's library. Run as a program, this file imports them once and forks a process
-for each call, two at a time:
+importing the workflow's library and SciPy. Run as a program, this file imports them once and forks
+a process for each call, two at a time:
 
     python many_calls.py CALLS      a JSON list of [folder, arguments, file for the output]
 
@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import pydantic  # noqa: F401
+import scipy.optimize  # noqa: F401
 import snakemake.cli
 
 AT_ONCE = 2

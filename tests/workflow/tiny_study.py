@@ -412,6 +412,22 @@ class Tree:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
+    def run_preloaded(self, target: str) -> None:
+        """Make a target by the project's own library, in a third less time (``preloaded.py``)."""
+        program = "import preloaded; preloaded.main()"
+        path = [str(Path(__file__).parent), self.environment.get("PYTHONPATH", "")]
+        done = subprocess.run(
+            [sys.executable, "-c", program, "--nocolor", "--cores", "2", target],
+            cwd=self.folder,
+            env={**self.environment, "PYTHONPATH": os.pathsep.join(filter(None, path))},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,  # a loaded machine takes its time
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+
     def dry_run(self, *targets: str) -> str:
         """What ``snakemake -n`` prints; it must succeed."""
         done = self.call("-n", *targets)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from circuit.errors import AnalysisError, nearest
@@ -64,11 +65,13 @@ def ends(rows: pd.DataFrame) -> dict[str, Any]:
 
 def meeting(rows: pd.DataFrame, wanted: Mapping[str, Any]) -> pd.DataFrame:
     """The rows that meet plain conditions, in the order of the conditions' tuples."""
+    met = np.ones(len(rows), bool)
     for column, value in wanted.items():
         if isinstance(value, Not):
-            rows = rows[~rows[column].isin(value.values)]
+            met &= ~rows[column].isin(value.values).to_numpy()
         else:
-            rows = rows[rows[column].isin(_several(value))]
+            met &= rows[column].isin(_several(value)).to_numpy()
+    rows = rows[met]
     for column, value in reversed(list(wanted.items())):
         if isinstance(value, tuple):
             place = {one: i for i, one in reversed(list(enumerate(value)))}

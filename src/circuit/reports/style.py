@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
@@ -105,7 +106,7 @@ def picture(
     """
     titles, lines, above = header(title, note, width)
     with matplotlib.style.context(["default", _STYLE]):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), dpi=72, layout="constrained")
         grid = figure.add_gridspec(2, 1, height_ratios=[above, height - above])
         head, body = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
         left, top = 0.08 / width, 1 - 0.08 / above
@@ -150,10 +151,15 @@ def save_svg(figure: Figure, path: str | os.PathLike[str], title: str) -> None:
     Args:
         title: the file's accessible name.
     """
+    # Saving would draw the figure twice, once for the layout alone.
+    if (layout := figure.get_layout_engine()) is not None:
+        FigureCanvasSVG(figure)
+        layout.execute(figure)
+        figure.set_layout_engine("none")
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None, "Title": title}
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "circuit-formation"}):
-        figure.savefig(buffer, format="svg", metadata=metadata)
+        figure.savefig(buffer, format="svg", dpi=100, metadata=metadata)
     text = buffer.getvalue().decode().replace(_MEASURED, _SHOWN)
     # Clip paths are named by digits of the layout that are far below a pixel, and differ.
     for number, name in enumerate(re.findall(r'<clipPath id="(\w+)"', text)):
