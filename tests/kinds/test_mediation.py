@@ -46,11 +46,10 @@ def events(planted_events):
     return planted_events.select(torch.arange(0, 171, 9)).crop()
 
 
-@pytest.fixture(scope="module")
-def trial(redundant, events):
-    sites = write_sites(3) | set(stages(3))
-    ids = redundant.vocabulary.value_ids
-    return Trial.of(redundant.decoder, redundant.flat, events, ids, sites, LIKE_LENGTHS)
+def trial_of(circuit, events):
+    layers, ids = circuit.decoder.settings.n_layers, circuit.vocabulary.value_ids
+    sites = write_sites(layers) | set(stages(layers))
+    return Trial.of(circuit.decoder, circuit.flat, events, ids, sites, LIKE_LENGTHS)
 
 
 def answer(seen):
@@ -59,8 +58,9 @@ def answer(seen):
     return over_mean(logits, right_value(seen))
 
 
-@pytest.mark.parametrize("source", ["embedding", "L0H1", "L1MLP"])
-def test_parts_are_what_routed_passes_do_and_sum_to_what_a_tap_does(trial, source):
+@pytest.mark.parametrize("source", ["embedding", "L0H1", "L0MLP"])
+def test_parts_are_what_routed_passes_do_and_sum_to_what_a_tap_does(planted, events, source):
+    trial = trial_of(planted, events)
     clean = trial.clean
     write = source_write(clean, source)
     damaged = write.mean((0, 1)).expand_as(write)
@@ -75,7 +75,7 @@ def test_parts_are_what_routed_passes_do_and_sum_to_what_a_tap_does(trial, sourc
             torch.testing.assert_close(values[:, 0], answer(clean) - answer(left), **EXACT)
     site, heads = {
         "embedding": ("embedding", None),
-        "L1MLP": ("layer_1_mlp_write", None),
+        "L0MLP": ("layer_0_mlp_write", None),
     }.get(source, (f"layer_{source[1]}_head_write", (int(source[-1]),) if "H" in source else None))
     other = damaged[:, :, None] if heads else damaged
     tap = Tap({"final_norm"}, edits((Where(site, heads=heads), resample(other))))
@@ -141,11 +141,14 @@ def test_the_planted_paths_are_named_and_appear_with_the_circuit(planted, plante
     assert "Single paths understate" not in report["answer"]
 
 
-def test_a_largest_path_must_be_beyond_both_controls(planted, planted_rows, tmp_path):
-    for control in (OTHERS, RANDOM):
-        where = {"input": "keys", "step": 1, "against": f"{EXCESS} over {control}"}
-        less = changed(planted_rows, where, low=-1.0)
-        assert outcome(seen(less, tmp_path), LARGEST, input="keys").verdict == "open"
+def test_a_largest_path_must_be_beyond_both_controls(planted_rows, tmp_path):
+    less = planted_rows
+    for kind, control in (("keys", OTHERS), ("values", RANDOM)):
+        where = {"input": kind, "step": 1, "against": f"{EXCESS} over {control}"}
+        less = changed(less, where, low=-1.0)
+    report = seen(less, tmp_path)
+    for kind, verdict in {"queries": "shown", "keys": "open", "values": "open"}.items():
+        assert outcome(report, LARGEST, input=kind).verdict == verdict
 
 
 def test_before_training_nothing_is_beyond_its_controls(planted_rows, tmp_path):
@@ -161,7 +164,8 @@ def nothing_said(rows, folder):
     assert report["marks"] == []
 
 
-def test_of_two_heads_that_do_the_same_no_single_path_tells_it_all(trial, redundant):
+def test_of_two_heads_that_do_the_same_no_single_path_tells_it_all(redundant, events):
+    trial = trial_of(redundant, events)
     heads, previous = (redundant.matching_head, redundant.second_head), "L0H1"
     assert previous == redundant.previous_token_head
 

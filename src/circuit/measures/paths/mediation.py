@@ -11,14 +11,12 @@
    reads the source reads its clean write (nested counterfactuals, Pearl 2001).
 4. *Interaction*: the total less the sum of path effects. Above 0 single paths understate: they
    stand in for each other, or what follows makes good the loss of any one. Below 0 they overstate:
-   they need each other.
-5. *Order-averaged* effects (:mod:`circuit.experiments.shapley`) of the kinds of inputs, which are
-   given the clean write back in all orders. They sum to the total, the interaction shared out;
-   of the last checkpoint alone.
-6. Controls: the same for the answers of other programs; and, but for the averages, a *random*
+   they need each other. *Order-averaged* effects of the kinds of inputs, given the clean write back
+   in all orders (:mod:`circuit.experiments.shapley`), share it out; of the last checkpoint alone.
+5. Controls: the same for the answers of other programs; and, but for the averages, a *random*
    change of the source: as large at every position, turned by a rotation drawn for each event.
    Excesses hold all numbers of a checkpoint at once.
-7. A path *appears* at the checkpoint from which it is, as at the last one, beyond both controls.
+6. A path *appears* at the checkpoint from which it is, as at the last one, beyond both controls.
    That of the largest path into every kind of input is told apart (``strongest_appears``).
 """
 
@@ -170,7 +168,7 @@ def path_effects(
 def averaged(
     clean: Seen, source: str, change: Float[Tensor, "E T d"]
 ) -> dict[_Label, Float[Tensor, "E 2"]]:
-    """Order-averaged effects of a change by kinds of inputs (step 5)."""
+    """Order-averaged effects of a change by kinds of inputs (step 4)."""
     shape, own = clean.decoder.settings, {source: source_write(clean, source) + change}
     kinds = receivers_of(source, shape)
     onward = [edge for edge in every_edge(shape) if edge[0] != source]
@@ -194,7 +192,7 @@ def _answers(seen: Seen) -> Float[Tensor, "E 2"]:
 
 
 def _appearance(rows: pd.DataFrame) -> pd.DataFrame:
-    """From which step on every path is beyond both controls as at the last one (step 7)."""
+    """From which step on every path is beyond both controls as at the last one (step 6)."""
     last, found = rows["step"].max(), []
     for key, path in rows[rows["measure"] == PATH].groupby(list(KEYS), sort=False):
         held = {step: agreed(by_control(one)) for step, one in path.groupby("step")}
