@@ -42,6 +42,13 @@ use rule measure as mediation with:
         **leaves("mediation"),
 
 
+use rule measure as hypothesis_test with:
+    input:
+        unpack(needs(run, probes, heads)),
+    output:
+        **leaves("hypothesis_test"),
+
+
 use rule measure as route_competition with:
     input:
         unpack(needs(run, probes, train, split, measured_window, dictionaries)),

@@ -114,6 +114,7 @@ class TestViews:
             "component_effects": 1,
             "mediation": 1,
             "rescue": 1,
+            "hypothesis_test": 1,
             "intervention": 1,
             "value_code": 1,
             "value_transfer": 1,

@@ -44,6 +44,7 @@ SELECTIONS: Jobs = {
     "embedding_alignment": 1,
     "update_geometry": 1,
     "attention_geometry": 1,
+    "hypothesis_test": 1,
     "contextual_geometry": 1,
     "closure": 1,
     "scalar_progress": 1,

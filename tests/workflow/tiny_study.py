@@ -116,6 +116,18 @@ TINY: dict[str, Any] = {
                     "draws": 20,
                 },
                 "mediation": {"kind": "mediation", "runs": ["seed7"]},
+                "hypothesis": {
+                    "kind": "hypothesis_test",
+                    "runs": ["seed7"],
+                    "heads": "head_scan",
+                    "checkpoints": [0, "final"],
+                    "circuit": {
+                        "nodes": {"winner": ["prediction"]},
+                        "edges": ["embedding -> winner", "winner -> answer"],
+                    },
+                    "splits": ["validation_iid"],
+                    "draws": 20,
+                },
                 "intervention": {
                     "kind": "intervention",
                     "runs": ["seed7"],

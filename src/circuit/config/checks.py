@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 from circuit.config.analysis import AnalysisSettings, finder
 from circuit.config.benchmark import SPLITS, BenchmarkSettings
 from circuit.config.names import need, told_of
-from circuit.config.parameter_groups import HEAD_ROLES, check_selectors
+from circuit.config.parameter_groups import check_selectors
 from circuit.config.registry import KINDS, view_files
 from circuit.config.scalar import EVERY
+from circuit.config.terms import HEAD_ROLES
 from circuit.config.walk import Found, marked
 from circuit.errors import ConfigError
+from circuit.model.nodes import owner, require_edges
 from circuit.model.sites import (
     edit_places,
     every_head,
@@ -338,6 +340,13 @@ def _component(found: Found, at: InRun) -> None:
     need(found.value, (*heads, *mlps, *sets), "component", found.where, "name one of these")
 
 
+def _circuit(found: Found, at: InRun) -> None:
+    """Its edges, but for those of heads that a scan will have chosen."""
+    edges = [e for e in found.value.circuit({}).edges if not {*map(owner, e)} & {*HEAD_ROLES}]
+    with told_of(at.run.name, f"{found.where}.edges"):
+        require_edges(edges, at.run.recipe.model)
+
+
 def _neuron(found: Found, at: InRun) -> None:
     with told_of(at.run.name, found.where):
         parse_neuron(found.value, at.run.recipe.model)
@@ -469,6 +478,7 @@ _CHOICES: dict[str, Callable[[Found, InRun], None]] = {
     "window": _window,
     "step": _step,
     "head": _head,
+    "circuit": _circuit,
     "component": _component,
     "neuron": _neuron,
     "written": _written,

@@ -25,20 +25,20 @@ class Mark:
     ``window``: two checkpoint steps, a window of the study, or one that an analysis of the run
     found. ``measured``: a split that the sweep named by the setting ``detail`` measures (None: one
     of one's own). ``head``: a head of the model, or a role of the heads selected; ``scalar_head``
-    may be an MLP where the scalar follows a write, ``route_head`` every head. ``component``: a
-    head, an MLP, or a key of the setting ``detail``; ``neuron``: one of an MLP's; ``written``: a
-    head, an MLP, a neuron, or the pattern of a head. ``rank``: a
-    number of directions of a head's maps; ``scalar_rank``: of a head's for some scalars. ``step``:
-    a step with a checkpoint. ``stage``: a site of residual states; ``site``: places to edit
-    (:func:`circuit.model.sites.edit_places`). ``subspace``: may be
-    fitted to the states at a stage; ``subspace_rank``: a number of directions of the owner's
-    ``subspace``. ``dictionary``: of features, which only some kinds read; ``features``:
-    some of them. ``groupings``: of parameters, as lists of groups. ``probe``: the number of one of
-    a split's probe events; ``probe_count``: of what there is at most one per probe event, and at
-    least ``detail``; ``confirming``: of events of the half that confirms. ``programs``: of programs
-    of each split that a setting in ``detail`` names (``train``: the run's training split).
-    ``within``: of something of which the setting ``detail`` says how much there is; ``unlike``:
-    another one than the setting ``detail``.
+    may be an MLP where the scalar follows a write, ``route_head`` every head. ``circuit``: edges
+    between nodes of the model. ``component``: a head, an MLP, or a key of the setting ``detail``;
+    ``neuron``: one of an MLP's; ``written``: a head, an MLP, a neuron, or the pattern of a head.
+    ``rank``: a number of directions of a head's maps; ``scalar_rank``: of a head's for some
+    scalars. ``step``: a step with a checkpoint. ``stage``: a site of residual states; ``site``:
+    places to edit (:func:`circuit.model.sites.edit_places`). ``subspace``: may be fitted to the
+    states at a stage; ``subspace_rank``: a number of directions of the owner's ``subspace``.
+    ``dictionary``: of features, which only some kinds read; ``features``: some of them.
+    ``groupings``: of parameters, as lists of groups. ``probe``: the number of one of a split's
+    probe events; ``probe_count``: of what there is at most one per probe event, and at least
+    ``detail``; ``confirming``: of events of the half that confirms. ``programs``: of programs of
+    each split that a setting in ``detail`` names (``train``: the run's training split). ``within``:
+    of something of which the setting ``detail`` says how much there is; ``unlike``: another one
+    than the setting ``detail``.
     """
 
     what: Literal[
@@ -47,6 +47,7 @@ class Mark:
         "window",
         "measured",
         "head",
+        "circuit",
         "component",
         "neuron",
         "written",

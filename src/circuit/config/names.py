@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from circuit.config.terms import HEAD_ROLES
 from circuit.errors import AnalysisError, ConfigError, nearest
 
 
@@ -24,6 +25,21 @@ def need(
             where=where,
             expected=f"one of {', '.join(valid)}",
             do=f"did you mean {guess!r}?" if guess else do,
+        )
+
+
+def need_scan(head: str | None, scan: str | None, where: str) -> None:
+    """Refuse a head that a scan chooses, such as ``winner``, where no scan is named.
+
+    Raises:
+        ConfigError: naming the head and the setting that is missing.
+    """
+    if head in HEAD_ROLES and scan is None:
+        raise ConfigError(
+            what=f"head {head!r} is one that a scan chooses, and none is named",
+            where=where,
+            expected="heads: the name of an analysis of kind head_scan",
+            do="add heads, or name a head such as L1H3",
         )
 
 

@@ -12,13 +12,10 @@ from itertools import chain
 
 from circuit.config.names import told_of
 from circuit.config.recipe import ModelSettings
-from circuit.config.terms import GROUPINGS, NESTED, REST
+from circuit.config.terms import GROUPINGS, HEAD_ROLES, NESTED, REST
 from circuit.errors import nearest
 from circuit.model.parameters import atoms_of, entries_of
 from circuit.model.selectors import Lists, Selectors
-
-HEAD_ROLES = ("winner", "runner_up", "bottom")
-"""Roles of heads in a selection, which a selector may name in place of a head."""
 
 
 def check_lists(groupings: Mapping[str, Lists]) -> None:

@@ -30,6 +30,9 @@ GROUPINGS = (
 )
 """Parameter groupings, from wide to fine (``circuit.model.parameters`` makes them)."""
 
+HEAD_ROLES = ("winner", "runner_up", "bottom")
+"""Roles of heads in a selection, which may be named in place of a head."""
+
 NESTED = "/"
 """What joins the parts of a nested grouping, and the names of its groups."""
 

@@ -10,8 +10,7 @@ from circuit.config.analysis import AnalysisSettings, RoleName, Study
 from circuit.config.base import Count, Frozen, Name, Seed, Several
 from circuit.config.benchmark import PairKind, SplitName
 from circuit.config.marks import FinalOrStep, Head, HeadScanName, Mark, Neuron, Site, Stage
-from circuit.config.names import need
-from circuit.config.parameter_groups import HEAD_ROLES
+from circuit.config.names import need, need_scan
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import ConfigError
 
@@ -103,10 +102,4 @@ class Settings(AnalysisSettings):
             **{f"subspaces.{name}": one.head for name, one in self.subspaces.items()},
         }
         for place, head in named.items():
-            if head in HEAD_ROLES and self.heads is None:
-                raise ConfigError(
-                    what=f"head {head!r} is one that a scan chooses, and none is named",
-                    where=f"{where}.{place}.head",
-                    expected="heads: the name of an analysis of kind head_scan",
-                    do="add heads, or name a head such as L1H3",
-                )
+            need_scan(head, self.heads, f"{where}.{place}.head")

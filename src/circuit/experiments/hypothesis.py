@@ -1,0 +1,293 @@
+"""Whether a circuit is enough for the answer, needed for it, special, and minimal.
+
+1. Everything that a circuit does not keep is *damaged*: its write is that of another event
+   (``resample``, all events in one random cycle) as far before its prediction position, or its mean
+   over all positions of all events (``mean``). Places are not exchanged for places alike, which
+   would tell where the support is. Passes are routed (:mod:`circuit.experiments.paths`), so every
+   edge is damaged by itself.
+2. With S an answer scalar, clean − damaged the *whole*, and *kept* and *without* the passes in
+   which all but the circuit, or the circuit alone, is damaged:
+
+       sufficiency = mean(S_kept − S_damaged) / mean(S_clean − S_damaged)
+       necessity   = mean(S_clean − S_without) / mean(S_clean − S_damaged)
+
+   Neither is bounded by 0 and 1: what is kept alone may do more than with all else beside it.
+3. *Specificity*: the sufficiency of random circuits (:mod:`circuit.experiments.circuits`), as a
+   band, and as the excess over every one of them, programs and circuits drawn together. Damage
+   anywhere along the way breaks an answer, so the control of necessity is damage elsewhere: as many
+   of the other edges.
+4. *Minimality*: what leaving out one edge costs the circuit, with intervals that hold for all edges
+   at once. An edge is needed where a cost is shown. And the circuit pruned, edge after edge.
+5. Events are programs. What chose a circuit, or prunes it, sees the half that chooses; everything
+   is told on the other. Each half is exchanged within itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit.estimates import CONFIRMATION, EXCESS, SELECTION, SHARE, Estimates, estimates
+from circuit.evidence import by_control, verdict
+from circuit.experiments.circuits import Circuit, pruned, whole
+from circuit.experiments.circuits import Subspace as Carried
+from circuit.experiments.donors import Shuffle, exchanged
+from circuit.experiments.paths import Carry, Routed, at_role, routed, write_sites
+from circuit.experiments.subspaces import Subspace
+from circuit.experiments.trial import ANSWER, Values
+from circuit.landmarks import from_then_on
+from circuit.model.nodes import EMBEDDING, Edge, owner
+from circuit.model.transformer import Decoder
+from circuit.scalars.base import Scalar, Seen, look
+from circuit.task.events import ReadEvents
+
+OUTCOME, WHOLE, SUFFICIENCY, NECESSITY = "answer", "whole", "sufficiency", "necessity"
+MINIMALITY, NEEDED, FEWEST = "minimality", "needed_edges", "fewest_edges"
+ACCEPTED, EVERY = "accepted", "every split"
+RANDOM, OTHERS, WITHOUT = "random circuits", "as many other edges", "the circuit without it"
+_INPUTS = {"q": "head_qk_query", "k": "head_qk_key", "v": "head_ov_input"}
+READ = "head_input"
+"""The subspace that is the one that the receiving head reads: by its W_QK or W_OV."""
+
+
+class Bench:
+    """A checkpoint and some events, with what stands in the place of what is damaged."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        theta: Float[Tensor, " P"],
+        events: ReadEvents,
+        value_ids: range,
+        scalars: Mapping[str, Scalar],
+        damage: str,
+        seed: int,
+    ) -> None:
+        sites = write_sites(decoder.settings.n_layers)
+        with torch.no_grad():
+            self.seen = look(decoder, theta, events, value_ids, sites | ANSWER)
+        self.theta, self.scalars = theta, scalars
+        donor, inside = exchanged(len(events), seed), events.causal_prefix
+        longer = (events.prediction[donor] - events.prediction)[:, None]
+        place = (torch.arange(events.tokens.shape[1]) + longer).clamp(0, events.tokens.shape[1] - 1)
+        shuffle = Shuffle(donor, place)
+        self.base = {
+            site: shuffle(own) if damage == "resample" else own[inside].mean(0).expand_as(own)
+            for site, own in ((site, self.seen.sites[site]) for site in sites)
+        }
+        self._carries: dict[tuple[object, ...], Carry] = {}
+
+    @cached_property
+    def clean(self) -> Values:
+        """The scalars of the clean pass."""
+        return self._values(self.seen)
+
+    @cached_property
+    def damaged(self) -> Values:
+        """The scalars where everything is damaged."""
+        return self.kept(Circuit({}))
+
+    def kept(self, circuit: Circuit) -> Values:
+        """The scalars where everything but the circuit is damaged."""
+        return self._run({edge: self._carry(circuit, edge) for edge in circuit.edges})
+
+    def without(self, circuit: Circuit) -> Values:
+        """The scalars where the circuit alone is damaged."""
+        every = whole(self.seen.decoder.settings)
+        edges = {
+            edge: self._carry(every, edge) for edge in every.edges if edge not in circuit.edges
+        }
+        for edge, subspace in circuit.edges.items():
+            if subspace is not None or edge[0] in circuit.roles:
+                edges[edge] = self._carry(circuit, edge, rest=True)
+        return self._run(edges)
+
+    def kept_less(self, circuit: Circuit) -> dict[Edge, Values]:
+        """The same without each of the circuit's edges; what none of these reaches runs once."""
+        edges = {edge: self._carry(circuit, edge) for edge in circuit.edges}
+        written, found = self._routed(edges).written, {}
+        for gone in edges:
+            behind = circuit.behind(owner(gone[1])) | {EMBEDDING}
+            known = {name: one for name, one in written.items() if name not in behind}
+            left = {edge: carry for edge, carry in edges.items() if edge != gone}
+            found[gone] = self._values(self._routed(left, known).answering)
+        return found
+
+    def means_less(self, circuit: Circuit) -> dict[Edge, float]:
+        """The mean of the answer without each of the circuit's edges."""
+        found = self.kept_less(circuit)
+        return {edge: float(values[OUTCOME].mean()) for edge, values in found.items()}
+
+    def _run(self, edges: Mapping[Edge, Carry]) -> Values:
+        return self._values(self._routed(edges).answering)
+
+    def _routed(
+        self, edges: Mapping[Edge, Carry], written: Mapping[str, Tensor] | None = None
+    ) -> Routed:
+        own = {EMBEDDING: self.seen.sites["embedding"]}
+        return routed(self.seen, self.base, edges, own, written)
+
+    def _values(self, seen: Seen) -> Values:
+        return {name: scalar(seen).double().numpy() for name, scalar in self.scalars.items()}
+
+    def _carry(self, circuit: Circuit, edge: Edge, rest: bool = False) -> Carry:
+        """What an edge of a circuit carries, or all but that; inputs alike share one function."""
+        roles, subspace = circuit.roles.get(edge[0]), circuit.edges[edge]
+        reader = edge[1] if subspace is not None and subspace.name == READ else ""
+        key = (roles, subspace, reader, rest)
+        if key not in self._carries:
+            self._carries[key] = self._made(roles, subspace, reader, rest)
+        return self._carries[key]
+
+    def _made(
+        self, roles: tuple[str, ...] | None, subspace: Carried | None, reader: str, rest: bool
+    ) -> Carry:
+        at = at_role(self.seen.events, *roles) if roles else _all
+        carry = at
+        if subspace is not None:
+            of = Subspace(_INPUTS[reader[-1]], owner(reader)) if reader else Subspace(subspace.name)
+            basis = of.basis(self.seen, self.theta, subspace.rank).to(self.theta)
+            carry = lambda states: at(states) @ basis @ basis.T  # noqa: E731
+        return (lambda states: states - carry(states)) if rest else carry
+
+
+def _all(states: Tensor) -> Tensor:
+    return states
+
+
+def tested(
+    bench: Bench,
+    step: int,
+    units: Mapping[str, str],
+    circuit: Circuit,
+    randoms: Sequence[Circuit],
+    others: Sequence[Circuit],
+) -> pd.DataFrame:
+    """Sufficiency and necessity, in units of the scalars and as shares (steps 2 and 3)."""
+    rows = Estimates(step, units)
+    _add(rows, _less(bench.clean, bench.damaged), test=WHOLE)
+
+    def add(
+        test: str, run: Callable[[Circuit], Values], control: str, drawn: Sequence[Circuit]
+    ) -> None:
+        _add(rows, run(circuit), test=test)
+        found = [run(one) for one in drawn]
+        for measure in units if found else ():
+            rows.add_draws(np.stack([one[measure] for one in found]), measure, control, test=test)
+
+    add(SUFFICIENCY, lambda one: _less(bench.kept(one), bench.damaged), RANDOM, randoms)
+    add(NECESSITY, lambda one: _less(bench.clean, bench.without(one)), OTHERS, others)
+    rows.share_of(test=WHOLE)
+    return rows.frame().assign(half=CONFIRMATION)
+
+
+def needed_edges(
+    bench: Bench, step: int, units: Mapping[str, str], circuit: Circuit
+) -> pd.DataFrame:
+    """What the circuit loses without each of its edges, an excess over it (step 4)."""
+    rows, kept = Estimates(step, units, families=1), _less(bench.kept(circuit), bench.damaged)
+    for edge, less in bench.kept_less(circuit).items():
+        name = " → ".join(edge)
+        _add(rows, kept, edge=name)
+        _add(rows, _less(less, bench.damaged), WITHOUT, edge=name)
+    rows.excess(WITHOUT)
+    return rows.frame().assign(half=CONFIRMATION)
+
+
+def pruning(
+    benches: Mapping[str, Bench], step: int, units: Mapping[str, str], circuit: Circuit
+) -> pd.DataFrame:
+    """Sufficiency of ever smaller circuits, by ``edges``, their number (step 4).
+
+    Args:
+        benches: of the half that chooses, which prunes, and of the one that confirms.
+    """
+    smaller = {str(len(one.edges)): one for one in pruned(circuit, benches[SELECTION].means_less)}
+    parts = []
+    for half, bench in benches.items():
+        rows = Estimates(step, units)
+        _add(rows, _less(bench.clean, bench.damaged), edges=WHOLE)
+        for number, one in smaller.items():
+            _add(rows, _less(bench.kept(one), bench.damaged), edges=number)
+        rows.share_of(edges=WHOLE)
+        parts.append(rows.frame().assign(half=half))
+    found = pd.concat(parts, ignore_index=True)
+    return found[found["edges"] != WHOLE].astype({"edges": int})
+
+
+def landmarks(
+    rows: pd.DataFrame,
+    edges: pd.DataFrame,
+    smaller: pd.DataFrame,
+    criteria: Mapping[str, tuple[Mapping[str, str], float]],
+) -> pd.DataFrame:
+    """What follows from verdicts alone, so without chance of its own.
+
+    Args:
+        rows: of :func:`tested`, with the key ``split``.
+        edges: of :func:`needed_edges`.
+        smaller: of :func:`pruning`.
+        criteria: the row of a test, and what it must be shown to exceed, by the test's name;
+            ``sufficient`` is that of the circuit kept.
+
+    Returns:
+        ``needed_edges``, the share of edges shown to be needed, at every step; ``fewest_edges``
+        that are still shown to be sufficient on the half that chooses; ``accepted``, the step from
+        which on all criteria stay met, by split and on ``every split``. Missing where there is
+        none.
+    """
+    found = []
+    own = edges[edges["measure"] == OUTCOME]
+    for step, at in own.groupby("step"):
+        sides = [_side(one, EXCESS) for _, one in at.groupby("edge")]
+        share = {"measure": NEEDED, "unit": "share", "mean": np.mean([s == "shown" for s in sides])}
+        found.append({**share, "test": MINIMALITY, "step": step})
+    last, enough = rows["step"].max(), criteria["sufficient"][1]
+    kept = smaller[(smaller["measure"] == OUTCOME + SHARE) & (smaller["half"] == SELECTION)]
+    fit = [n for n, one in kept.groupby("edges") if _side(one, bound=enough) == "shown"]
+    fewest = {"measure": FEWEST, "unit": "1", "mean": min(fit, default=np.nan)}
+    found.append({**fewest, "test": MINIMALITY, "step": last})
+    shares = rows[rows["measure"] == OUTCOME + SHARE]
+    held: dict[str, pd.Series] = {}
+    for split, at in shares.groupby("split", sort=False):
+        held[str(split)] = at.groupby("step").apply(lambda one: _meets(one, criteria))
+    held[EVERY] = pd.concat(held.values(), axis=1).all(axis=1)
+    for split, met in held.items():
+        when = from_then_on(met.index.to_numpy(), met.to_numpy())
+        row = {"measure": ACCEPTED, "unit": "step", "mean": np.nan if when is None else when}
+        found.append({**row, "split": split, "step": last})
+    return estimates(pd.DataFrame(found), half=CONFIRMATION)
+
+
+def _meets(rows: pd.DataFrame, criteria: Mapping[str, tuple[Mapping[str, str], float]]) -> bool:
+    """Whether all criteria are shown to be met by the shares of one split and step."""
+    found = (
+        _side(rows[rows["test"] == where["test"]], where.get("against", ""), bound)
+        for where, bound in criteria.values()
+    )
+    return set(found) == {"shown"}
+
+
+def _side(rows: pd.DataFrame, against: str = "", bound: float = 0.0) -> str:
+    return verdict(by_control(rows)[against], bound=bound)
+
+
+def found_circuit(bench: Bench, size: int) -> Circuit:
+    """The largest circuit of at most so many edges that pruning the whole model comes to."""
+    shape = bench.seen.decoder.settings
+    return next(one for one in pruned(whole(shape), bench.means_less) if len(one.edges) <= size)
+
+
+def _less(one: Values, other: Values) -> Values:
+    return {name: values - other[name] for name, values in one.items()}
+
+
+def _add(rows: Estimates, found: Values, against: str = "", **keys: str) -> None:
+    for measure, values in found.items():
+        rows.add(values, measure, against, **keys)

@@ -1,0 +1,1 @@
+"""A circuit stated or found: whether it is enough, needed, special and minimal, and since when."""
