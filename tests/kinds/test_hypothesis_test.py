@@ -234,6 +234,12 @@ def test_pruning_leaves_what_is_worth_most():
     assert [len(one.edges) for one in found] == [3, 2, 0]
 
 
+def test_what_is_found_is_the_largest_of_at_most_the_size_and_never_nothing(bench, monkeypatch):
+    sizes = [Circuit(dict(list(STATED.edges.items())[:count])) for count in (9, 4, 0)]
+    monkeypatch.setattr(made, "pruned", lambda circuit, without: sizes)
+    assert [len(made.found_circuit(bench(), size).edges) for size in (12, 8, 1)] == [9, 4, 4]
+
+
 @pytest.mark.slow
 def test_the_planted_circuit_is_found(bench):
     found = made.found_circuit(bench(SELECTION, scalars={made.OUTCOME: SCALARS[made.OUTCOME]}), 12)

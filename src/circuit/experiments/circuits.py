@@ -53,6 +53,16 @@ class Circuit:
         """Heads and MLPs on live edges."""
         return {one for s, r in self.live for one in (s, owner(r))} - {EMBEDDING, ANSWER}
 
+    def renamed(self, names: Mapping[str, str]) -> Circuit:
+        """With other nodes in the place of some."""
+
+        def of(name: str) -> str:
+            node, dot, part = name.partition(".")
+            return f"{names.get(node, node)}{dot}{part}"
+
+        edges = {(of(sender), of(receiver)): one for (sender, receiver), one in self.edges.items()}
+        return Circuit(edges, {of(node): roles for node, roles in self.roles.items()})
+
     def behind(self, node: str) -> set[str]:
         """A node and all that it reaches."""
         return _reached(self.edges, node)
@@ -87,19 +97,11 @@ def random_circuits(circuit: Circuit, shape: ModelSettings, count: int, seed: in
 def _random(
     circuit: Circuit, every: Sequence[Edge], shape: ModelSettings, rng: np.random.Generator
 ) -> Circuit:
-    named: dict[str, str] = {}
+    names: dict[str, str] = {}
     for layer in range(shape.n_layers):
         order = rng.permutation(shape.n_heads)
-        named |= {f"L{layer}H{head}": f"L{layer}H{to}" for head, to in enumerate(order)}
-
-    def turned(name: str) -> str:
-        node, dot, part = name.partition(".")
-        return f"{named.get(node, node)}{dot}{part}"
-
-    now = Circuit(
-        {(turned(s), turned(r)): carried for (s, r), carried in circuit.edges.items()},
-        {turned(node): roles for node, roles in circuit.roles.items()},
-    )
+        names |= {f"L{layer}H{head}": f"L{layer}H{to}" for head, to in enumerate(order)}
+    now = circuit.renamed(names)
     nodes = {EMBEDDING, ANSWER, *(one for s, r in now.edges for one in (s, owner(r)))}
     free: dict[str, list[Edge]] = {}
     for s, r in every:

@@ -69,17 +69,12 @@ class Stated(Frozen):
 
     def circuit(self, heads: Mapping[str, str]) -> Circuit:
         """With the heads that a scan chose in the place of ``winner``, …."""
-
-        def named(name: str) -> str:
-            node, dot, part = name.partition(".")
-            return f"{heads.get(node, node)}{dot}{part}"
-
         edges = {
-            (named(sender), named(receiver)): one.subspace and Subspace(one.subspace, one.rank or 0)
+            pair: one.subspace and Subspace(one.subspace, one.rank or 0)
             for one in self.edges
-            for sender, receiver in _pairs(one)
+            for pair in _pairs(one)
         }
-        return Circuit(edges, {named(node): roles for node, roles in self.nodes.items()})
+        return Circuit(edges, dict(self.nodes)).renamed(heads)
 
     def check(self, scan: str | None, where: str) -> None:
         """Every edge is between nodes, stated once, and on a way to the answer."""
