@@ -148,6 +148,16 @@ def _write_cases() -> dict[str, dict[str, Any]]:
             "outcome": "answer_margin",
             "competitor": rival,
         }
+    back = {"scalar": "rescue", "head": "L0H1", "stage": "layer_0_post_mlp"}
+    cases["rescue at the value"] = {**back, "role": "support_value"}
+    cases["rescue at several positions"] = {**back, "role": "value_distractors", "head": "L0MLP"}
+    cases["rescue of the margin"] = {
+        **back,
+        "stage": "layer_1_post_attn",
+        "role": "prediction",
+        "outcome": "answer_margin",
+        "competitor": "fixed_source",
+    }
     return cases
 
 

@@ -253,6 +253,18 @@ def test_the_previous_token_heads_write_is_read_through_the_matching_head(plante
     assert (far > 1.5).all()
 
 
+def test_the_answer_comes_back_with_the_key_at_the_value(planted, planted_events):
+    """Without the previous token head, as the state it wrote to is put back, and at no other."""
+    at = {"scalar": "rescue", "stage": "layer_0_post_attn"}
+    head = planted.previous_token_head
+    value, prediction = (
+        written(planted, planted_events, head, planted, role=role, **at)
+        for role in ("support_value", "prediction")
+    )
+    assert float(value.mean()) > 2
+    assert abs(float(prediction.mean())) < 0.1 * float(value.mean())
+
+
 def test_the_untrained_twins_writes_are_read_as_nothing(planted, planted_events):
     """By the planted reference, over heads and seeds."""
     means = []

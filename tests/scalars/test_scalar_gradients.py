@@ -106,6 +106,8 @@ def test_the_pass_ends_at_the_last_site_that_is_read(world, monkeypatch, setting
     world.values(scalar)
     order = sites(2)
     last = max(scalar.sites, key=order.index)
+    if settings["scalar"] == "rescue":
+        last = "final_norm"  # it goes on from its stage to the answer
     assert SiteLog.visited[-1] == last
     assert max(map(order.index, SiteLog.visited)) == order.index(last)
 

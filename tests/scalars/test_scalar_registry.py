@@ -95,10 +95,11 @@ TAKEN = {
     },
     "measure": {"attention_separation"},
     "competitor": {s["scalar"] for s in CASES.values() if "competitor" in s},
-    "stage": {"subspace_projection", "functional_write"},
-    "role": {"subspace_projection", "functional_write", "feature_score"},
+    "stage": {"subspace_projection", "functional_write", "rescue"},
+    "role": {"subspace_projection", "functional_write", "feature_score", "rescue"},
     **{name: {"subspace_projection"} for name in ("subspace", "reading")},
-    **{name: {"functional_write"} for name in ("outcome", "part", "gradient")},
+    "outcome": {"functional_write", "rescue"},
+    **{name: {"functional_write"} for name in ("part", "gradient")},
     **{name: {"feature_score"} for name in ("dictionary", "features")},
 }
 
@@ -227,7 +228,7 @@ UNREACHED = {
     ),
     "a margin whose rival moves": (
         {**FOLLOWED, "outcome": "answer_margin"},
-        "cannot have a competitor that moves: the gradient of its outcome is a constant — ",
+        "cannot have a competitor that moves: what is compared has one and the same — ",
     ),
     "a basis that moves": ({**FOLLOWED, "basis": "own"}, "takes no basis own — "),
     "a basis that follows": ({**FOLLOWED, "basis": "source"}, "takes no basis source — "),

@@ -250,6 +250,24 @@ def followed(settings, world, slow):
     return products[slow.places(settings["role"])].mean()
 
 
+def put_back(settings, world, slow):
+    """``rescue`` on one event: whole passes without the write, the state put back and not."""
+    stage, right = settings["stage"], slow.answer
+    clean, damaged = with_and_without(settings, slow, stage)
+    repaired = damaged.clone()
+    places = slow.places(settings["role"])
+    repaired[places] = clean[places]
+    values = []
+    for state in (repaired, damaged):
+        logits = slow.run(edits={stage: [lambda _, state=state: state[None]]})[0][slow.prediction]
+        value = logits[right]
+        if settings.get("outcome") == "answer_margin":
+            other = Slow(world, world.states[0], slow.event).answer_logits()
+            value = value - logits[best_wrong(other, right)]
+        values.append(float(value))
+    return values[0] - values[1]
+
+
 def activation(settings, slow):
     """``feature_score`` on one event, feature by feature and place by place."""
     it = DICTIONARIES["shared"]
@@ -271,6 +289,8 @@ def by_hand(settings, world, theta, event):
         return projection(settings, world, Slow(world, theta, event))
     if settings["scalar"] == "functional_write":
         return followed(settings, world, Slow(world, theta, event))
+    if settings["scalar"] == "rescue":
+        return put_back(settings, world, Slow(world, theta, event))
     if settings["scalar"] == "feature_score":
         return activation(settings, Slow(world, theta, event))
     name, rank = settings["scalar"], settings.get("rank")

@@ -19,7 +19,7 @@ from circuit.config.benchmark import SPLITS, BenchmarkSettings
 from circuit.config.names import need, told_of
 from circuit.config.parameter_groups import check_selectors
 from circuit.config.registry import KINDS, view_files
-from circuit.config.scalar import EVERY
+from circuit.config.scalar import EVERY, FOLLOWING
 from circuit.config.terms import HEAD_ROLES
 from circuit.config.walk import Found, marked
 from circuit.errors import ConfigError
@@ -366,7 +366,7 @@ def _written(found: Found, at: InRun) -> None:
 
 def _scalar_head(found: Found, at: InRun) -> None:
     # What is written may be an MLP's.
-    _head(found, at, writes=found.owner.scalar == "functional_write")
+    _head(found, at, writes=found.owner.scalar in FOLLOWING)
 
 
 def _route_head(found: Found, at: InRun) -> None:

@@ -18,6 +18,8 @@ else:
     ScalarName = Literal[tuple(SCALAR_UNITS)]
 EVERY = "every"
 """As a head: each head of the model in turn, where a kind of analysis takes several routes."""
+FOLLOWING = ("functional_write", "rescue")
+"""Scalars that follow a component's write to a stage."""
 HEAD_SUBSPACES = ("head_qk_query", "head_qk_key", "head_ov_input", "head_ov_output")
 EMBEDDING_SUBSPACES = ("embedding_value_identity", "embedding_key_identity")
 SubspaceName = Annotated[
@@ -57,6 +59,9 @@ class ScalarSettings(Frozen):
     (``integrated``). ``part`` keeps what comes through the residual skip, or through the MLP of the
     stage's layer.
 
+    ``rescue`` is what an ``outcome`` gains as the clean state at a ``stage`` and ``role`` is put
+    back into a pass without the write of ``head``.
+
     ``feature_score`` reads at a ``role`` how active ``features`` of a ``dictionary`` (the name of
     an analysis of kind ``shared_features``) are: their numbers, or a family that it found.
     """
@@ -86,7 +91,7 @@ class ScalarSettings(Frozen):
             return "probability"
         if self.scalar == "subspace_projection" and self.reading == "readout":
             return "logit"
-        if self.scalar == "functional_write":
+        if self.scalar in FOLLOWING:
             return SCALAR_UNITS[self.outcome]
         return SCALAR_UNITS[self.scalar]
 

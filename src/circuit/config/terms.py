@@ -54,6 +54,7 @@ SCALAR_UNITS = {
     "soft_margin": "logit",
     "subspace_projection": "squared state unit",
     "functional_write": "logit",
+    "rescue": "logit",
     "feature_score": "activation",
 }
 

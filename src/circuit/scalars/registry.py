@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.config.scalar import ScalarName, ScalarSettings
+from circuit.config.scalar import FOLLOWING, ScalarName, ScalarSettings
 from circuit.model.sites import parse_component, parse_head
 from circuit.model.transformer import Decoder
 from circuit.scalars import behaviour, features, routing, subspace, value, write
@@ -43,11 +43,12 @@ _TAKEN_BY: dict[str, tuple[str, ...]] = {
     "rank": ("qk_separation", *_SUBSPACE),
     "basis": ("qk_separation", "head_margin_dla_fixed_readout", *_SUBSPACE, *_WRITE),
     "measure": ("attention_separation",),
-    "competitor": (*_MARGINS, "answer_margin", *_SUBSPACE, *_WRITE),
-    "stage": (*_SUBSPACE, *_WRITE),
-    "role": (*_SUBSPACE, *_WRITE, *_FEATURES),
+    "competitor": (*_MARGINS, "answer_margin", *_SUBSPACE, *FOLLOWING),
+    "stage": (*_SUBSPACE, *FOLLOWING),
+    "role": (*_SUBSPACE, *FOLLOWING, *_FEATURES),
     **dict.fromkeys(("subspace", "reading"), _SUBSPACE),
-    **dict.fromkeys(("outcome", "part", "gradient"), _WRITE),
+    "outcome": FOLLOWING,
+    **dict.fromkeys(("part", "gradient"), _WRITE),
     **dict.fromkeys(("dictionary", "features"), _FEATURES),
 }
 
@@ -97,6 +98,8 @@ def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
         return _subspace_projection(settings, context)
     if name == "functional_write":
         return write.functional_write(resolve_write(settings, context), shape, settings.part)
+    if name == "rescue":
+        return write.rescue(*_followed(settings, context), str(settings.role), shape)
     if name == "feature_score":
         score = features.settled_score(settings, context.dictionaries, shape, context.events)
         return Branched(
@@ -159,6 +162,15 @@ def _named_head(settings: ScalarSettings, context: ScalarContext) -> str:
     return context.heads.get(settings.head, settings.head)
 
 
+def _followed(settings: ScalarSettings, context: ScalarContext) -> tuple[str, str, Scalar]:
+    """The source that a scalar follows, the stage, and the answer that it is read for."""
+    shape, source = context.decoder.settings, _named_head(settings, context)
+    parse_component(source, shape)
+    stage = write.require_write(settings, source, shape, context.events)
+    read = ScalarSettings(scalar=settings.outcome, competitor=settings.competitor)
+    return source, stage, build_scalar(read, context)
+
+
 def resolve_write(settings: ScalarSettings, context: ScalarContext) -> write.Write:
     """What a ``functional_write`` follows, and what the reference checkpoint reads there.
 
@@ -168,11 +180,8 @@ def resolve_write(settings: ScalarSettings, context: ScalarContext) -> write.Wri
     """
     _require_options(settings)
     events, shape = context.events, context.decoder.settings
-    source = _named_head(settings, context)
-    parse_component(source, shape)
-    stage = write.require_write(settings, source, shape, events)
-    read = ScalarSettings(scalar=settings.outcome, competitor=settings.competitor)
-    outcome, integrated = build_scalar(read, context), settings.gradient == "integrated"
+    source, stage, outcome = _followed(settings, context)
+    integrated = settings.gradient == "integrated"
     sites = write.write_sites(source, stage, shape) if integrated else frozenset()
     with torch.no_grad():
         seen = context.look(context.basis(settings), sites | {stage})

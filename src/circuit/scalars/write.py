@@ -216,6 +216,27 @@ def functional_write(write: Write, settings: ModelSettings, part: str = "whole")
     return Measure(write.unit, write_sites(write.source, write.stage, settings), value)
 
 
+def rescue(source: str, stage: str, outcome: Scalar, role: str, settings: ModelSettings) -> Measure:
+    """What an answer gains as the clean state of a role is put back, the source's write gone.
+
+    S(repaired) − S(damaged), each pass going on from the stage; > 0 where the state brings back
+    what the answer lacks without the write. In the unit of the answer scalar.
+    """
+
+    def value(seen: Seen) -> Float[Tensor, " E"]:
+        lost = change(seen, source, stage).whole
+        damaged = seen.sites[stage] - lost
+        back = torch.where(seen.events.role_mask(role)[..., None], lost, 0)
+
+        def answer(state: Float[Tensor, "E T d"]) -> Float[Tensor, " E"]:
+            left = look_on(seen, stage, state, frozenset({"final_norm"}), seen.events.prediction)
+            return outcome(answering(seen, left["final_norm"][:, 0]))
+
+        return answer(damaged + back) - answer(damaged)
+
+    return Measure(outcome.unit, write_sites(source, stage, settings) | {stage}, value)
+
+
 def require_write(
     settings: ScalarSettings, source: str, shape: ModelSettings, events: ReadEvents
 ) -> str:
@@ -246,7 +267,7 @@ def require_write(
     if settings.outcome == "answer_margin" and settings.competitor == "moving":
         raise refusal(
             name,
-            "cannot have a competitor that moves: the gradient of its outcome is a constant",
+            "cannot have a competitor that moves: what is compared has one and the same",
             "competitor: fixed_target or fixed_source",
             "fix the competitor, or choose another outcome",
         )
