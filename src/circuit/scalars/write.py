@@ -230,7 +230,7 @@ def rescue(source: str, stage: str, outcome: Scalar, role: str, settings: ModelS
 
         def answer(state: Float[Tensor, "E T d"]) -> Float[Tensor, " E"]:
             left = look_on(seen, stage, state, frozenset({"final_norm"}), seen.events.prediction)
-            return outcome(answering(seen, left["final_norm"][:, 0]))
+            return outcome(answering(seen, final_norm=left["final_norm"][:, 0]))
 
         return answer(damaged + back) - answer(damaged)
 

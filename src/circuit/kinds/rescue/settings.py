@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from circuit.config.analysis import AnalysisSettings, RoleName, Study
 from circuit.config.base import Frozen, Listed, Name, Seed, Several
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import FinalOrStep, Mark, Stage
+from circuit.config.marks import FinalOrStep, Mark, StreamStage
 from circuit.config.names import need
 from circuit.errors import ConfigError
 
@@ -23,7 +23,7 @@ class Code(Frozen):
     """A subspace of the state at a stage and role, as a source."""
 
     subspace: Identity
-    stage: Stage
+    stage: StreamStage
     role: RoleName
 
 
