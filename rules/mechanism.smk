@@ -22,7 +22,7 @@ use rule measure as path_logits with:
 
 use rule measure as circuit_map with:
     input:
-        unpack(needs(run, probes)),
+        unpack(needs(other("paths", "rows"))),
     output:
         **leaves("circuit_map"),
     priority: 5  # on the page's first screen

@@ -1,7 +1,6 @@
 """The circuit as nodes and edges: the planted one is found, and none in an untrained model."""
 
 import re
-from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -9,11 +8,12 @@ import torch
 from planted import untrained_twin
 from viewing import changed, outcome, viewed
 
-from circuit.errors import AnalysisError
 from circuit.estimates import EXCESS
-from circuit.evidence import Estimate, verdict
-from circuit.measures.paths.circuit_map import OTHERS, answer_weights, circuit_map, circuit_record
+from circuit.experiments.donors import OTHERS
+from circuit.measures.paths.circuit_map import circuit_map, circuit_record
+from circuit.measures.paths.mediation import RANDOM, mediation
 from circuit.measuring import Table
+from circuit.model.nodes import owner
 from circuit.reports.bespoke.circuit_map import layout, spread
 from circuit.reports.quantities import format_value
 
@@ -23,10 +23,12 @@ PARTS = ["part", "source", "target"]
 @pytest.fixture(scope="module")
 def mapped(planted, planted_events):
     """A function from states, as checkpoints 0, 1, … of a run, to the kind's rows."""
-    events = planted_events.select(torch.arange(0, 171, 4)).crop()
+    events = planted_events.select(torch.arange(0, 171, 8)).crop()
     ids = planted.vocabulary.value_ids
     return lambda *states: circuit_map(
-        planted.decoder, states.__getitem__, range(len(states)), events, ids, "mean"
+        mediation(
+            planted.decoder, states.__getitem__, range(len(states)), events, ids, "mean", seed=0
+        )
     )
 
 
@@ -40,7 +42,9 @@ def seen(rows, folder):
     last = circuit["checkpoints"][-1]
     facts = {"node": len(last["nodes"]), "edge": len(last["edges"])}
     table = {"rows": Table(rows, "one number")}
-    return viewed("circuit_map", table, folder, facts=facts, records={"circuit": circuit})
+    return viewed(
+        "circuit_map", table, folder, {"paths": "paths"}, facts, records={"circuit": circuit}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,21 +65,23 @@ def test_the_planted_circuit_is_found(formed, planted, drawn):
     nodes, edges = beyond(formed, 1)
     head = planted.matching_head
     assert {"embedding", "answer", head, planted.previous_token_head, planted.op_head} <= nodes
-    assert {("embedding", head), (head, "answer")} <= edges
+    earlier = {planted.previous_token_head, planted.op_head}
+    assert {("embedding", f"{head}.q"), ("embedding", f"{head}.v"), (head, "answer")} <= edges
+    assert edges & {(one, f"{head}.k") for one in earlier}
     report, _ = drawn
     largest = outcome(report, "largest edge")
-    assert (largest.verdict, largest.control) == ("shown", OTHERS)
-    assert head in (largest.about["source"], largest.about["target"])
+    assert largest.verdict == "shown"
+    assert owner(largest.about["target"]) in {head, *earlier}
     node = outcome(report, "head or MLP that the answer rests on most")
     assert node.verdict == "shown"
     assert node.about["source"] in (head, planted.previous_token_head, planted.op_head)
     first = outcome(report, "first edge to stay")
     assert first.verdict == "shown"
-    assert head in (first.about["source"], first.about["target"])
+    assert first.effect.mean == 1
 
 
 def test_nothing_is_shown_of_untrained_models(mapped, untrained, planted, drawn, tmp_path):
-    assert outcome(drawn[0], "edges beyond their control at the run's start").verdict == "open"
+    assert outcome(drawn[0], "edges beyond their controls at the run's start").verdict == "open"
     rows = mapped(untrained.flat, untrained_twin(planted, 1).flat)
     assert beyond(rows, 0) == beyond(rows, 1) == (set(), set())
     report = seen(rows, tmp_path)
@@ -84,49 +90,24 @@ def test_nothing_is_shown_of_untrained_models(mapped, untrained, planted, drawn,
     assert not re.search("#2166ac|#b2182b", (tmp_path / "circuit_over_training.svg").read_text())
 
 
-def test_edges_into_a_module_sum_to_its_direct_path(formed):
-    """The planted model's biases are zero, so nothing is left over."""
-    at = formed[(formed["part"] == "edge") & (formed["measure"] == "effect")]
-    at = at[(at["against"] == "") & (at["step"] == 1)]
-    into = at.groupby("target")["mean"].sum()
-    answer = at[at["target"] == "answer"].set_index("source")["mean"]
-    for name in into.index.drop("answer"):
-        assert into[name] == pytest.approx(answer[name], abs=1e-12)
-    whole = formed.query("source == 'answer' and step == 1 and against == ''")
-    assert answer.sum() == pytest.approx(
-        whole.loc[whole["measure"] == "effect", "mean"].item(), abs=1e-12
-    )
-
-
-def test_controls_are_the_answers_of_other_programs(planted_events, planted):
-    ids = planted.vocabulary.value_ids
-    events = planted_events.select(torch.tensor([0, 1, 2, 3, 5, 8]))
-    right, others = answer_weights(events, ids).unbind(1)
-    answers = (events.answer - ids.start).tolist()
-    count = len(ids)
-    for i, answer in enumerate(answers):
-        by_hand = [-1 / (count - 1)] * count
-        by_hand[answer] = 1.0
-        assert right[i].tolist() == pytest.approx(by_hand)
-        rest = [right[j] for j, other in enumerate(answers) if other != answer]
-        assert torch.allclose(others[i], torch.stack(rest).mean(0))
-
-
-def test_verdicts_are_those_of_the_rule_of_evidence(formed):
+def test_numbers_are_those_of_the_paths_and_counts_those_of_the_verdicts(formed):
     effects = formed[formed["measure"] == "effect"].set_index([*PARTS, "step", "against"])
     for at in circuit_record(formed)["checkpoints"]:
         for part, name in (("node", "nodes"), ("edge", "edges")):
             for one in at[name]:
                 place = (part, one["source"], one["target"], at["step"])
-                own, other, excess = (
-                    Estimate(*effects.loc[(*place, against), ["mean", "low", "high", "count"]])
-                    for against in ("", OTHERS, EXCESS)
+                own = effects.loc[(*place, "")]
+                assert list(one["effect"].values()) == list(own[["mean", "low", "high"]])
+                assert set(one["controls"]) == {OTHERS} | (
+                    {RANDOM} if one["source"] != "answer" else set()
                 )
-                assert one["verdict"] == verdict(own, [other], excess)
-                assert excess.mean == pytest.approx(own.mean - other.mean)
+                for control, number in one["controls"].items():
+                    excess = effects.loc[(*place, f"{EXCESS} over {control}"), "mean"]
+                    assert one["excesses"][control]["mean"] == excess
+                    assert excess == pytest.approx(own["mean"] - number["mean"])
             count = sum(one["verdict"] != "open" for one in at[name])
             told = formed.query(
-                "measure == 'beyond_control' and part == @part and step == @at_step",
+                "measure == 'beyond_controls' and part == @part and step == @at_step",
                 local_dict={"part": part, "at_step": at["step"]},
             )
             assert told["mean"].item() == count
@@ -134,7 +115,7 @@ def test_verdicts_are_those_of_the_rule_of_evidence(formed):
 
 def test_every_number_in_the_picture_is_its_cell(formed, drawn):
     text = (drawn[1] / "circuit.svg").read_text()
-    written = re.findall(r">([+−][\d.,]+)</text>", text)
+    written = re.findall(r">(?:[qkv] )?([+−][\d.,]+)</text>", text)
     at = formed[(formed["measure"] == "effect") & (formed["step"] == 1) & (formed["against"] == "")]
     shown = {
         format_value(row.mean, "logit", row.low, row.high).removesuffix(" logit")
@@ -157,25 +138,16 @@ def test_an_edge_that_lowers_the_answer_is_told_as_such(formed, planted, tmp_pat
     head = {"part": "edge", "source": planted.matching_head, "target": "answer", "step": 1}
     where = {**head, "measure": "effect"}
     lower = changed(formed, {**where, "against": ""}, mean=-99.0, low=-99.5, high=-98.5)
-    lower = changed(lower, {**where, "against": EXCESS}, mean=-99.0, low=-99.5, high=-98.5)
+    for control in (OTHERS, RANDOM):
+        beside = {**where, "against": f"{EXCESS} over {control}"}
+        lower = changed(lower, beside, mean=-99.0, low=-99.5, high=-98.5)
     assert outcome(seen(lower, tmp_path), "largest edge").verdict == "opposite"
 
 
 def test_edges_at_the_start_are_marked(formed, tmp_path):
-    where = {"part": "edge", "measure": "beyond_control", "step": 0}
+    where = {"part": "edge", "measure": "beyond_controls", "step": 0}
     [mark] = seen(changed(formed, where, mean=3.0), tmp_path)["marks"]
     assert mark.startswith("3 edges")
-
-
-def test_too_few_events_are_refused(planted, planted_events):
-    ids = planted.vocabulary.value_ids
-    few = partial(circuit_map, planted.decoder, lambda _: planted.flat, [0])
-    for events in (
-        planted_events.select(torch.arange(2)),
-        planted_events.select(torch.zeros(5).long()),
-    ):
-        with pytest.raises(AnalysisError, match=r"too few.*raise probes\.programs_per_split"):
-            few(events, ids, "mean")
 
 
 def test_a_chosen_strip_holds_both_ends_and_columns_follow_the_model():

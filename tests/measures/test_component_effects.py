@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from circuit.experiments.donors import Shuffle, counterparts, exchanged
 from circuit.experiments.edits import Removed, components, removal_sites, replaced, write_places
 from circuit.experiments.trial import Trial
-from circuit.measures.paths.circuit_map import answer_readout, answer_weights
+from circuit.measures.paths.answer import answer_readout, answer_weights
 from circuit.measures.paths.component_effects import (
     AGREEMENT,
     NEAREST,

@@ -106,7 +106,7 @@ TINY: dict[str, Any] = {
                     "pictures": 2,
                 },
                 "paths": {"kind": "path_logits", "runs": ["seed7"], "top": 3},
-                "circuit": {"kind": "circuit_map", "runs": ["seed7"]},
+                "circuit": {"kind": "circuit_map", "runs": ["seed7"], "paths": "mediation"},
                 "effects": {
                     "kind": "component_effects",
                     "runs": ["seed7"],

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from circuit.config.analysis import AnalysisSettings
-from circuit.config.benchmark import SplitName
+from circuit.config.base import Name
+from circuit.config.marks import Ref
 
 
 class Settings(AnalysisSettings):
-    """Nodes and edges of the circuit at every checkpoint, each beside its control.
-
-    Nodes are the embedding, heads, MLPs and the answer; edges are paths with patterns and LayerNorm
-    scales frozen. ``ablation`` is what a component's write is replaced by.
-    """
+    """The circuit as nodes and edges, at every checkpoint of the mediation analysis ``paths``."""
 
     records: ClassVar[tuple[str, ...]] = ("circuit",)
-    job_memory_mb: ClassVar[int] = 4000
+    torch: ClassVar[bool] = False
+    job_memory_mb: ClassVar[int] = 1000
     kind: Literal["circuit_map"]
-    split: SplitName = "validation_iid"
-    ablation: Literal["zero", "mean"] = "mean"
+    paths: Annotated[Name, Ref("mediation")]

@@ -21,42 +21,43 @@ def _over_training(material: Any, path: str) -> None:
 
 SECTION = MECHANISM
 QUESTION = "Which parts of the model make up the circuit, and when did each join it?"
-_OTHERS = ({"against": "answers of other programs"},)
+_NAMES = ("answers of other programs", "a random change of the same size")
+_CONTROLS = tuple({"against": name} for name in _NAMES)
 _EFFECT = {"measure": "effect", "step": "last"}
-_BEYOND = {"measure": "beyond_control"}
-_COUNT = "a count of nodes and edges that each have a control"
+_BEYOND = {"measure": "beyond_controls"}
+_COUNT = "a count of nodes and edges that each have controls"
 _LARGEST = "The largest edge is {source} → {target}"
 FINDINGS = (
     Finding(
-        "edges beyond their control",
+        "edges beyond their controls",
         {"part": "edge", "step": "last", **_BEYOND},
         uncontrolled=_COUNT,
-        number="edges beyond their control at step {step}, of {facts[edge]}",
+        number="edges beyond their controls at step {step}, of {facts[edge]}",
         says={
-            "shown": "At step {step} {effect} of {facts[edge]} edges add more to the right answer, "
-            "or take more from it, than to the answers of other programs.",
-            "open": "At step {step} no edge is shown to add more to the right answer than to the "
-            "answers of other programs: there is no circuit to draw.",
+            "shown": "At step {step} damage along {effect} of {facts[edge]} edges changes the "
+            "right answer, more than those of other programs and than random changes do.",
+            "open": "At step {step} damage along no edge is shown to change the right answer "
+            "beyond its controls: there is no circuit to draw.",
         },
     ),
     Finding(
-        "nodes beyond their control",
+        "nodes beyond their controls",
         {"part": "node", "step": "last", **_BEYOND},
         uncontrolled=_COUNT,
-        number="nodes beyond their control at step {step}, of {facts[node]}",
+        number="nodes beyond their controls at step {step}, of {facts[node]}",
     ),
     Finding(
         "head or MLP that the answer rests on most",
-        {"part": "node", "evidence": "ablation", "source": Not("embedding"), **_EFFECT},
+        {"part": "node", "source": Not("embedding", "answer"), **_EFFECT},
         pick=("source",),
         rank="size",
-        control=_OTHERS,
-        number="ablation effect of {source} on the answer, at step {step}",
+        control=_CONTROLS,
+        number="total effect of {source} on the answer, at step {step}",
         says={
-            "shown": "Of heads and MLPs the answer rests most on {source}, whose removal costs "
+            "shown": "Of heads and MLPs the answer rests most on {source}, whose damage costs "
             "{effect}.",
-            "opposite": "Removing {source} changes most, and raises the answer: {effect}.",
-            "open": "No head or MLP is shown to matter: removing {source} changes most, {effect}.",
+            "opposite": "Damage to {source} changes most, and raises the answer: {effect}.",
+            "open": "No head or MLP is shown to matter: damage to {source} changes most, {effect}.",
         },
     ),
     Finding(
@@ -64,39 +65,39 @@ FINDINGS = (
         {"part": "edge", **_EFFECT},
         pick=("source", "target"),
         rank="size",
-        control=_OTHERS,
+        control=_CONTROLS,
         number="edge {source} → {target} at step {step}",
         says={
-            "shown": _LARGEST + ": it adds {effect}, against {control.short} to other answers.",
+            "shown": _LARGEST + ": damaged there alone, {source} costs the answer {effect}.",
             "opposite": _LARGEST + " and lowers the answer: {effect}.",
         },
     ),
     When(
         "first edge to stay",
         {"part": "first_edge", "measure": "appears"},
-        number="first edge to stay beyond its control, {source} → {target}",
+        number="first edge to stay beyond its controls, {source} → {target}",
         says={
-            "shown": "The first edge to stay beyond its control is {source} → {target}, from "
+            "shown": "The first edge to stay beyond its controls is {source} → {target}, from "
             "{effect:short} on.",
         },
     ),
     Finding(
-        "edges beyond their control at the run's start",
+        "edges beyond their controls at the run's start",
         {"part": "edge", "step": "first", **_BEYOND},
         uncontrolled=_COUNT,
-        number="edges beyond their control at step {step}, of {facts[edge]}",
+        number="edges beyond their controls at step {step}, of {facts[edge]}",
         says={"open": "At step {step} there is none."},
-        marks={"shown": "{effect} edges are beyond their control already at step {step}."},
+        marks={"shown": "{effect} edges are beyond their controls already at step {step}."},
     ),
 )
 VIEWS = (
     Drawn(
         "circuit",
         "The circuit as found",
-        caption="Nodes by what their removal costs the answer, edges by what flows along them to "
-        "it (the right value's logit over the mean of all other values'); grey is not beyond its "
-        "control. Removing and flowing are two measures, neither the sum of the other. Why a head "
-        "looks where it looks is in no edge.",
+        caption="Nodes by what their damage costs the answer (the right value's logit over the "
+        "mean of all other values'), edges by what it costs where one reader alone sees it: "
+        "dashed into the queries and keys that say where a head looks, solid into what is moved. "
+        "Grey is not beyond its controls. Edges that need each other count what they share each.",
         draw=_circuit,
         place="first",
     ),
@@ -109,7 +110,7 @@ VIEWS = (
     ),
     Curves(
         "beyond_control",
-        "How many nodes and edges are beyond their control",
+        "How many nodes and edges are beyond their controls",
         where=_BEYOND,
         series="part",
     ),
@@ -119,17 +120,17 @@ TABLES = (
         "Nodes at step {last}",
         {"part": "node", **_EFFECT},
         keys=("source", "evidence"),
-        control=("answers of other programs", "excess"),
+        control=_NAMES,
     ),
     Listing(
         "Edges at step {last}, the largest first",
         {"part": "edge", **_EFFECT},
         keys=("source", "target", "evidence"),
         sort=True,
-        control=("answers of other programs", "excess"),
+        control=_NAMES,
     ),
     Listing(
-        "From which step on nodes and edges are beyond their control",
+        "From which step on nodes and edges are beyond their controls",
         {"measure": "appears", "part": ("node", "edge")},
         keys=("part", "source", "target"),
     ),

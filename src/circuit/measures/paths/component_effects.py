@@ -1,7 +1,7 @@
 """What every head, MLP and set of neurons does to the answer: by itself, through others, together.
 
 1. The *answer* is the right value's logit minus the mean of all other values'
-   (:mod:`circuit.measures.paths.circuit_map`), linear in the logits. A *part* is a head, an MLP, or
+   (:mod:`circuit.measures.paths.answer`), linear in the logits. A *part* is a head, an MLP, or
    a set of these or of neurons.
 2. *Causal effect*: the answer minus what it is with the part's write replaced at all positions and
    everything after it recomputed. In its place: the ``mean`` over all positions of all events, or
@@ -19,7 +19,7 @@
 4. *Interaction* of several parts: the effect of replacing them together minus the sum of their
    single effects. Above 0, single ablations understate: the parts stand in for each other, or one
    makes good what the other loses. Below 0 they overstate: the parts need each other.
-5. Controls: the same number for the answers of other programs, as in ``circuit_map``, with
+5. Controls: the same number for the answers of other programs, as for every such answer, with
    intervals of excesses that hold for all numbers of a checkpoint at once. Sets have random sets
    too: each member exchanged for one of its kind (a neuron: of its layer) that is not in the set,
    one of the ``NEAREST`` by norm of write; their interval is that of the draws.
@@ -46,7 +46,7 @@ from circuit.experiments.changes import Where
 from circuit.experiments.donors import OTHERS, Shuffle, counterparts, exchanged
 from circuit.experiments.edits import components, removal_sites, replaced, write_places
 from circuit.experiments.trial import Trial
-from circuit.measures.paths.circuit_map import answer_readout, answer_weights, beside_others
+from circuit.measures.paths.answer import answer_readout, answer_weights, beside_others
 from circuit.measures.paths.direct import Readout, direct_paths, path_sites
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, pick

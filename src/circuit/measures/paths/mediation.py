@@ -3,7 +3,7 @@
 1. A *source* is the embedding, a head or an MLP. It is *damaged* at all positions: in place of its
    write stands the ``mean`` over all positions of all events, or (``resample``) what another event
    writes at the place alike, all events in one random cycle. S is the right value's logit minus the
-   mean of all other values' (:mod:`circuit.measures.paths.circuit_map`).
+   mean of all other values' (:mod:`circuit.measures.paths.answer`).
 2. *Total effect*: S minus what it is with the source damaged and all that comes after recomputed.
 3. *Path effect* of source → receiver: the same where the damaged write enters one later input alone
    (:mod:`circuit.experiments.paths`): a head's query, key or value, an MLP, or the answer itself,
@@ -40,17 +40,17 @@ from circuit.experiments.paths import routed, write_sites
 from circuit.experiments.shapley import Sets, shares
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
 from circuit.landmarks import from_then_on
-from circuit.measures.paths.circuit_map import answer_weights
+from circuit.measures.paths.answer import answers
 from circuit.measures.paths.second_order import ARROW
 from circuit.model.nodes import ANSWER, EMBEDDING, every_edge, owner, senders
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import Seen, pick
-from circuit.scalars.value import value_logits
+from circuit.scalars.base import Seen
 from circuit.scalars.write import component_write, stage_after
 from circuit.task.events import ReadEvents
 
 TOTAL, PATH, INTERACTION, AVERAGED = "total", "path", "interaction", "order_averaged"
+WHOLE = "whole"
 APPEARS, STRONGEST, DIRECT = "appears", "strongest_appears", "the answer"
 RANDOM = "a random change of the same size"
 KEYS = ("source", "receiver", "path", "input")
@@ -75,8 +75,9 @@ def mediation(
         seed: of the cycle of events and of the random changes.
 
     Returns:
-        Estimates by the ``KEYS``, in logits, of ``total``, ``path``, ``interaction`` and
-        ``order_averaged``, with controls and excesses; and of ``appears`` in steps.
+        Estimates by the ``KEYS``, in logits, of ``total``, ``path``, ``interaction``,
+        ``order_averaged`` and ``whole`` (S itself), with controls and excesses; and of ``appears``
+        in steps.
 
     Raises:
         AnalysisError: there are fewer than three events, or all have the same answer.
@@ -90,7 +91,7 @@ def mediation(
     tables = []
     for step in steps:
         trial = Trial.of(decoder, theta(step).double(), events, value_ids, sites, LIKE_LENGTHS)
-        units = dict.fromkeys((TOTAL, PATH, INTERACTION, AVERAGED), "logit")
+        units = dict.fromkeys((TOTAL, PATH, INTERACTION, AVERAGED, WHOLE), "logit")
         rows = Estimates(step, units, families=1)
         for source in senders(decoder.settings):
             write = source_write(trial.clean, source)
@@ -106,6 +107,8 @@ def mediation(
                     path = f"{source}{ARROW}{receiver}" if receiver else ""
                     keys = dict(zip(KEYS, (source, receiver, path, kind), strict=True))
                     rows.add(values[:, column].numpy(), measure, against, **keys)
+        for against, values in zip(("", OTHERS), answers(trial.clean).unbind(1), strict=True):
+            rows.add(values.numpy(), WHOLE, against, source=ANSWER)
         for control in (OTHERS, RANDOM):
             rows.excess(control, f"{EXCESS} over {control}")
         tables.append(rows.frame())
@@ -158,7 +161,7 @@ def path_effects(
     # What a write has more is added to the stream; those that go on from one stage are one batch.
     ordered = sorted(places, key=lambda label: order.index(places[label][0]))
     batches = {one: AtSites(((Where(places[one][0]), add(places[one][1])),)) for one in ordered}
-    left = {label: _answers(clean) - _answers(seen) for label, _, seen in trial.passes(batches)}
+    left = {label: answers(clean) - answers(seen) for label, _, seen in trial.passes(batches)}
     found = {label: left[label] for label in places}
     paths = torch.stack([values for label, values in found.items() if label[0] == PATH])
     return {**found, (INTERACTION, "", ""): found[TOTAL, "", ""] - paths.sum(0)}
@@ -178,17 +181,11 @@ def averaged(
         for label, clean_again in sets.items():
             kept = zip(kinds.values(), clean_again[0].tolist(), strict=True)
             damaged = [(source, one) for some, back in kept if not back for one in some]
-            found[label] = _answers(routed(clean, clean.sites, damaged + onward, own).answering)
+            found[label] = answers(routed(clean, clean.sites, damaged + onward, own).answering)
         return found
 
     found = shares(value, len(kinds), len(clean.events), 0, 0)
     return {(AVERAGED, "", kind): one for kind, one in zip(kinds, found, strict=True)}
-
-
-def _answers(seen: Seen) -> Float[Tensor, "E 2"]:
-    weights = answer_weights(seen.events, seen.value_ids)
-    state = pick(seen.sites["final_norm"], seen.events.prediction)
-    return (weights @ value_logits(seen, state)[:, :, None])[..., 0]
 
 
 def _appearance(rows: pd.DataFrame) -> pd.DataFrame:

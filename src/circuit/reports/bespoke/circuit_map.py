@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from math import hypot
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -25,6 +26,8 @@ _SMALLEST, _LARGEST = 5.0, 24.0  # points: a node's diameter; it is seen whateve
 _BEND = 0.3  # of an edge's length, in columns
 _PANELS = 6
 _LABELLED = 5  # edges whose effect is written beside them
+_LOOKS = (0, (2.2, 0.9))  # dashes, in widths: edges into queries and keys
+_APART = {"q": 0.5, "k": -0.5, "v": 0.0}  # how far edges into one head bend from each other
 Place = tuple[float, float]
 
 
@@ -32,10 +35,10 @@ def circuit_at_last(circuit: str, path: str) -> None:
     """The last checkpoint of a ``circuit.json``, with names and the largest effects."""
     content = read_json(circuit)
     last = content["checkpoints"][-1]
-    unit, control = content["unit"], content["control"]
+    unit, controls = content["unit"], " and ".join(last["edges"][0]["controls"])
     note = (
-        f"Width: |effect| on the answer in {unit}, of nodes by ablation, of edges by frozen paths. "
-        f"Numbers: effects. Control: {control}, 95% intervals of all excesses at once."
+        f"Width: |effect| on the answer in {unit}; numbers: the largest, into a query (q), key (k) "
+        f"or value (v). Controls: {controls}; 95% intervals of all excesses at once."
     )
     title = f"The circuit at step {last['step']:,}"
     with picture(path, title, note, width=6.25, height=4.4) as body:
@@ -45,10 +48,11 @@ def circuit_at_last(circuit: str, path: str) -> None:
         lines = [
             Line2D([], [], color=RAISES, linewidth=3, label="raises the answer"),
             Line2D([], [], color=LOWERS, linewidth=3, label="lowers it"),
-            Line2D([], [], color=FAINT, linewidth=3, label="not beyond its control"),
+            Line2D([], [], color=FAINT, linewidth=3, label="not beyond its controls"),
+            Line2D([], [], color=SOFT, linewidth=1.5, linestyle=_LOOKS, label="into queries, keys"),
         ]
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 3}
-        ax.legend(handles=lines, fontsize=8, columnspacing=1.6, **place)
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 4}
+        ax.legend(handles=lines, fontsize=8, columnspacing=1.3, **place)
 
 
 def circuit_over_training(circuit: str, path: str) -> None:
@@ -57,7 +61,7 @@ def circuit_over_training(circuit: str, path: str) -> None:
     chosen = spread(content["checkpoints"], _PANELS)
     note = (
         f"Width: |effect| on the answer in {content['unit']}, one scale for all; blue raises it, "
-        "red lowers it, grey is not beyond its control."
+        "red lowers it, grey is not beyond its controls; dashed: into queries and keys."
     )
     with picture(path, "The circuit as it forms", note, width=8.0, height=2.2) as body:
         axes = body.subplots(1, len(chosen), squeeze=False)[0]
@@ -117,16 +121,24 @@ def _draw(
     labelled = [edge for edge in order if edge["verdict"] != "open"][-_LABELLED:] if unit else []
     for z, edge in enumerate(order):
         share = abs(edge["effect"]["mean"]) / scale["edges"]
-        (x0, y0), (x1, y1) = places[edge["source"]], places[edge["target"]]
-        # Bent downwards where it goes past a column, so that no edge lies on another.
-        bend = (x0 + x1) / 2, (y0 + y1) / 2 - (_BEND * (x1 - x0) if x1 - x0 > 1 else 0)
+        target, _, read = edge["target"].partition(".")
+        (x0, y0), (x1, y1) = places[edge["source"]], places[target]
+        # Bent downwards where it goes past a column, and to one side where a head reads twice, so
+        # that no edge lies on another.
+        down, aside = _BEND * (x1 - x0) if x1 - x0 > 1 else 0, _APART.get(read, 0)
+        length = hypot(x1 - x0, y1 - y0)
+        bend = (
+            (x0 + x1) / 2 - aside * (y1 - y0) / length,
+            (y0 + y1) / 2 + aside * (x1 - x0) / length - down,
+        )
         curve = Path([(x0, y0), bend, (x1, y1)], [Path.MOVETO, Path.CURVE3, Path.CURVE3])
         look = {"linewidth": size * max(_THINNEST, _WIDEST * share), "edgecolor": _colour(edge)}
-        look |= {"alpha": 0.55 if edge["verdict"] == "open" else 0.85, "zorder": 1 + z / 1000}
+        look |= {"alpha": 0.35 if edge["verdict"] == "open" else 0.85, "zorder": 1 + z / 1000}
+        look |= {"linestyle": _LOOKS if read in ("q", "k") else "solid", "capstyle": "butt"}
         ax.add_patch(PathPatch(curve, facecolor="none", **look))
         if edge in labelled:
             middle = (x0 + 2 * bend[0] + x1) / 4, (y0 + 2 * bend[1] + y1) / 4
-            _write(ax, _told(edge, unit), edge, middle)
+            _write(ax, f"{read} {_told(edge, unit)}".strip(), edge, middle)
     for node in at["nodes"]:
         place = places[node["source"]]
         share = abs(node["effect"]["mean"]) / scale["nodes"]
