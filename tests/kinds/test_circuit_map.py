@@ -77,7 +77,7 @@ def test_the_planted_circuit_is_found(formed, planted, drawn):
     assert node.about["source"] in (head, planted.previous_token_head, planted.op_head)
     first = outcome(report, "first edge to stay")
     assert first.verdict == "shown"
-    assert first.effect.mean == 1
+    assert owner(first.about["target"]) in {head, *earlier}
 
 
 def test_nothing_is_shown_of_untrained_models(mapped, untrained, planted, drawn, tmp_path):

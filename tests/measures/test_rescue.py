@@ -10,7 +10,7 @@ from circuit.experiments.donors import Shuffle, counterparts, exchanged
 from circuit.experiments.subspaces import Subspace
 from circuit.experiments.trial import Trial
 from circuit.measures.paths import rescue as made
-from circuit.measures.paths.circuit_map import answer_weights
+from circuit.measures.paths.answer import answer_weights
 from circuit.measures.paths.rescue import Asked, Source, damaged, source_changes
 from circuit.model.sites import sites
 from circuit.model.tap import Tap

@@ -10,7 +10,7 @@
    head or MLP at a role, the ``input`` (query, key, value) of one later head, or the writes of a
    ``group`` of later components. *Rescue* is S(repaired) − S(damaged); its *share*, the rescue
    fraction, is of S(clean) − S(damaged), as a ratio of means. S is the right value's logit minus
-   the mean of all other values' (:mod:`circuit.measures.paths.circuit_map`).
+   the mean of all other values' (:mod:`circuit.measures.paths.answer`).
 3. ``order_averaged`` shares (:mod:`circuit.experiments.shapley`) of all later components, restored
    together; what is left of the damage is what the source does by itself, ``DIRECT``. They sum to
    the damage. ``interaction`` of a group is its rescue minus the sum of its members' single ones.
@@ -53,7 +53,7 @@ from circuit.experiments.edits import AtSites, components, write_places
 from circuit.experiments.shapley import Sets, shares
 from circuit.experiments.subspaces import Subspace, energy_matched, other_identity
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
-from circuit.measures.paths.circuit_map import answer_weights
+from circuit.measures.paths.answer import answer_weights
 from circuit.model.sites import parse_component, sites, stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, pick
