@@ -51,6 +51,7 @@ OUTCOME, WHOLE, SUFFICIENCY, NECESSITY = "answer", "whole", "sufficiency", "nece
 MINIMALITY, NEEDED, FEWEST = "minimality", "needed_edges", "fewest_edges"
 ACCEPTED, EVERY = "accepted", "every split"
 RANDOM, OTHERS, WITHOUT = "random circuits", "as many other edges", "the circuit without it"
+_EDGE = ["source", "target"]
 _INPUTS = {"q": "head_qk_query", "k": "head_qk_key", "v": "head_ov_input"}
 READ = "head_input"
 """The subspace that is the one that the receiving head reads: by its W_QK or W_OV."""
@@ -190,12 +191,12 @@ def tested(
 def needed_edges(
     bench: Bench, step: int, units: Mapping[str, str], circuit: Circuit
 ) -> pd.DataFrame:
-    """What the circuit loses without each of its edges, an excess over it (step 4)."""
+    """What the circuit has over itself without each edge, by ``source`` and ``target`` (step 4)."""
     rows, kept = Estimates(step, units, families=1), _less(bench.kept(circuit), bench.damaged)
     for edge, less in bench.kept_less(circuit).items():
-        name = " → ".join(edge)
-        _add(rows, kept, edge=name)
-        _add(rows, _less(less, bench.damaged), WITHOUT, edge=name)
+        named = dict(zip(_EDGE, edge, strict=True))
+        _add(rows, kept, **named)
+        _add(rows, _less(less, bench.damaged), WITHOUT, **named)
     rows.excess(WITHOUT)
     return rows.frame().assign(half=CONFIRMATION)
 
@@ -245,7 +246,7 @@ def landmarks(
     found = []
     own = edges[edges["measure"] == OUTCOME]
     for step, at in own.groupby("step"):
-        sides = [_side(one, EXCESS) for _, one in at.groupby("edge")]
+        sides = [_side(one, EXCESS) for _, one in at.groupby(_EDGE)]
         share = {"measure": NEEDED, "unit": "share", "mean": np.mean([s == "shown" for s in sides])}
         found.append({**share, "test": MINIMALITY, "step": step})
     last, enough = rows["step"].max(), criteria["sufficient"][1]

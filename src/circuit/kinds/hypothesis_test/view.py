@@ -17,9 +17,11 @@ _BOTH = {"test": ("sufficiency", "necessity")}
 _COUNT = "it counts edges that each have a control"
 FINDINGS = (
     When(
-        "accepted on every split",
-        {**_MAIN, "measure": "accepted", "split": "every split"},
-        number="from when the circuit is accepted on every split",
+        "accepted from then on",
+        {**_MAIN, "measure": "accepted"},
+        each=("split",),
+        spoken={"split": "every split"},
+        number="from when the circuit is accepted on {split}",
         says={
             "shown": "The circuit of {facts[edges]} edges between the embedding, {facts[nodes]} "
             "and the answer is accepted on every split from {effect:short} on.",
@@ -133,12 +135,7 @@ TABLES = (
         "What the circuit loses without each of its edges at step {last}, the largest first",
         {**_TOLD, **_LAST, "measure": "answer", "against": "excess"},
         table="edges",
-        keys=("edge",),
+        keys=("source", "target"),
         sort=True,
-    ),
-    Listing(
-        "From which step on it is accepted",
-        {**_MAIN, "measure": "accepted"},
-        keys=("split",),
     ),
 )
