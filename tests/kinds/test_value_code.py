@@ -7,7 +7,7 @@ from viewing import changed, outcome, viewed
 
 from circuit.errors import AnalysisError
 from circuit.measures.states import value_code as made
-from circuit.measures.states.value_code import BETWEEN, CENTROID, KEY, LENS, PERMUTED, WRITE, Code
+from circuit.measures.states.value_code import BETWEEN, CENTROID, KEY, LENS, PERMUTED, Code
 from circuit.measuring import Table
 from circuit.task.events import read_events
 
@@ -163,17 +163,22 @@ def test_a_code_is_what_centroids_differ_in_and_not_what_varies_most():
     assert code(states - inside + code.mean).abs().max() < 1e-12
 
 
-def test_another_write_is_to_another_key_and_halves_share_no_program(reads):
+def test_another_write_is_to_another_key_and_halves_share_no_program(reads, planted):
     events, other = reads
     for tokens, at, key, answer in zip(
         events.tokens, other, events.query_key_id, events.answer, strict=True
     ):
         assert tokens[at - 1] != key
         assert tokens[at] != answer
-    fit, test = (set(half.events.sample_id) for half in reads.halves)
-    assert not fit & test
-    assert len(fit) + len(test) == len(events)
-    assert WRITE != PERMUTED
+    seen = made.seen_stages(planted.decoder, planted.flat, reads, planted.vocabulary.value_ids)
+    fit, test = (made.of_half(seen, half) for half in (0, 1))
+    assert not set(fit.events.sample_id) & set(test.events.sample_id)
+    assert len(set(events.sample_id)) == len(fit.events) + len(test.events) == len(events)
+    for half in (fit, test):
+            half.sites["embedding"][:, 0], seen.sites["embedding"][: len(half.events), 0]
+        )
+        tokens = planted.views["embedding.token"][half.events.tokens]
+        assert (half.sites["embedding"] - tokens)[:, :, None].std(0).max() < 1e-12
 
 
 def test_too_few_programs_are_refused(planted, planted_benchmark):

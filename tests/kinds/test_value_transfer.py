@@ -151,7 +151,7 @@ def test_values_are_exchanged_as_groups():
 
 def test_a_target_behind_the_last_mlp_is_the_readout(planted, reads):
     rows = made.value_transfer(
-        planted.decoder, {0: planted.flat}.__getitem__, (0,), reads.select(torch.arange(64)),
+        planted.decoder, {0: planted.flat}.__getitem__, (0,), reads,
         planted.vocabulary.value_ids, "layer_0_post_mlp", "layer_1_post_mlp", 4, ("correct",),
         "correct", 20, 0,
     )  # fmt: skip

@@ -73,16 +73,6 @@ class CodeReads(NamedTuple):
     events: ReadEvents
     other: Int[Tensor, " E"]
 
-    @property
-    def halves(self) -> tuple[CodeReads, CodeReads]:
-        """Those that fit and those that test."""
-        fit, test = (torch.from_numpy(half) for half in halves(len(self.events)))
-        return self.select(fit), self.select(test)
-
-    def select(self, index: Int[Tensor, " chosen"]) -> CodeReads:
-        """Some of them."""
-        return CodeReads(self.events.select(index), self.other[index])
-
 
 class Code(NamedTuple):
     """Directions in which centroids differ most, in descending order, about the mean state."""

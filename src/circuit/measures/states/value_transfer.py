@@ -35,7 +35,7 @@ from circuit.estimates import EXCESS, SHARE, Estimates, estimates
 from circuit.evidence import agreed, by_control, verdict
 from circuit.experiments.changes import Where, replace
 from circuit.experiments.edits import AtSites
-from circuit.experiments.interventions import answered_right
+from circuit.experiments.interventions import answered_right, centroids
 from circuit.experiments.subspaces import energy_matched
 from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, Trial
 from circuit.landmarks import from_then_on
@@ -55,7 +55,7 @@ from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars import behaviour
 from circuit.scalars.base import Measure, Seen, pick
-from circuit.statistics import share_ends
+from circuit.statistics import halves, share_ends
 
 VARIANTS = {"source": ("source",), "context": ("context",), "both": ("source", "context")}
 VALUES, SUBSPACES, KEYS = "permuted values", "random subspaces of the same energy", "key code"
@@ -124,12 +124,11 @@ def value_transfer(
         stays shown.
     """
     every = stages(decoder.settings.n_layers)
-    order = every.index(source), every.index(target)
-    rows = []
+    before, fit_and_test, rows = every[every.index(target) - 1], halves(len(reads.other)), []
     for step in steps:
         seen = seen_stages(decoder, theta(step), reads, value_ids)
-        halves = [(of_half(seen, i), half.other) for i, half in enumerate(reads.halves)]
-        maps = _Maps(halves, source, every[order[1] - 1], target, rank, draws, seed)
+        parts = [(of_half(seen, i), reads.other[half]) for i, half in enumerate(fit_and_test)]
+        maps = _Maps(parts, source, before, target, rank, draws, seed)
         rows += [_scores(step, maps), _rescue(step, maps, outcomes)]
     frame = pd.concat(rows, ignore_index=True)
     frame = pd.concat([frame, _carried_from(frame, told)]).fillna({"outcome": ""})
@@ -180,7 +179,8 @@ class _Maps:
         around = context[0] - mean, context[1] - mean
         coordinates, self.truth = self.code.both(answered)
         permuted = coordinates[exchanged_values(answer, draws, seed)]
-        self.centroids = centroids(coordinates, answer, len(fit.value_ids))
+        everywhere = torch.ones(len(answer), 1, dtype=torch.bool)
+        self.centroids = centroids(coordinates[:, None], everywhere, answer, len(fit.value_ids))
         self.predicted: dict[tuple[str, str], Tensor] = {}
         for variant, parts in VARIANTS.items():
             alone = {"": [around]} if variant == "context" else sources
@@ -214,14 +214,6 @@ def exchanged_values(answer: Int[Tensor, " E"], draws: int, seed: int) -> Int[Te
     return torch.from_numpy(np.array(found))
 
 
-def centroids(
-    states: Float[Tensor, "E r"], label: Int[Tensor, " E"], count: int
-) -> Float[Tensor, "count r"]:
-    """Mean of every label; NaN, which nothing is nearest to, where it has no states."""
-    sums = states.new_zeros(count, states.shape[1]).index_add(0, label, states)
-    return sums / label.bincount(minlength=count)[:, None]
-
-
 def _joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
     """Inputs side by side, each divided by its root mean square over the programs that fit."""
     scales = [fit.square().mean().sqrt().clamp(min=torch.finfo(fit.dtype).tiny) for fit, _ in parts]
@@ -253,9 +245,8 @@ def _scores(step: int, maps: _Maps) -> pd.DataFrame:
     right = maps.test.events.answer - maps.test.value_ids.start
     for (variant, against), code in maps.predicted.items():
         apart = torch.cdist(code, maps.centroids.expand(len(code), -1, -1))
-        nearest = apart.nan_to_num(torch.inf).argmin(-1)
         named = lens(maps.test, maps.code.states(code)).argmax(-1)
-        for measure, guess in ((CENTROID, nearest), (LENS, named)):
+        for measure, guess in ((CENTROID, apart.argmin(-1)), (LENS, named)):
             _add(rows, (guess == right).double().numpy(), measure, variant, against)
     _with_excesses(rows)
     frame = rows.frame()
