@@ -54,13 +54,13 @@ FINDINGS = (
         "stage where a value knows its key best",
         {"measure": "centroid_accuracy", "label": "query_key", "role": "support_value", **_LAST},
         pick=("site",),
-        control=_CONTROLS,
+        control=({"step": "first"}, {"against": _PERMUTED}),
         bound=None,
         number="accuracy of the nearest centroid of the key at {role}, {site}",
         says={
             "shown": "The state at the written value knows its key: at {site:words} the nearest "
-            "centroid names it in {effect} of programs.",
-            "open": "That the state at the written value knows its key is not shown.",
+            "centroid names it in {effect} of programs, against {control} at the first checkpoint.",
+            "open": "That the state at the written value has come to know its key is not shown.",
         },
     ),
     Finding(
@@ -127,9 +127,9 @@ TABLES = (
         control=(_PERMUTED, _WRITE),
     ),
     Listing(
-        "From which step on labels stay readable",
+        "From which step on the answer stays readable",
         {"measure": "readable_from"},
-        keys=("label", "role", "site", "by_construction"),
+        keys=("role", "site", "by_construction"),
     ),
     Listing(
         "Fewest directions that take away (remove) or give back (keep) a share of the readout",

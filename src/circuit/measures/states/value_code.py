@@ -17,7 +17,8 @@
    nothing else is kept, of the state's deviation from the fitted mean, and the model goes on. The
    readout is the soft margin. A *share* of it is of what losing the whole deviation costs, the
    *rank* the fewest directions (of those asked) from which on it stays at a level. Control: codes
-   of permuted answers.
+   of permuted answers. Where the model's readout is not shown to be larger for the answer than for
+   the value of another write, there is none to share out.
 4. *By construction*: the token at a role names its label itself; what is read at the last stage of
    the prediction position is the model's own answer; and behind the last attention nothing else is
    read, and identities of values are the unembedding's own rows, so removing them must do harm.
@@ -25,6 +26,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -36,7 +38,7 @@ from torch import Tensor
 
 from circuit.errors import AnalysisError
 from circuit.estimates import EXCESS, SHARE, Estimates, estimates
-from circuit.evidence import agreed, by_control
+from circuit.evidence import Estimate, agreed, by_control, verdict
 from circuit.experiments.changes import Where, keep, remove, replace
 from circuit.experiments.edits import AtSites
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
@@ -47,7 +49,7 @@ from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look, pick
 from circuit.scalars.behaviour import soft_margin
 from circuit.scalars.value import value_logits
-from circuit.statistics import draws, halves, interval_of_found, share_ends, told
+from circuit.statistics import bootstrap_mean, draws, halves, interval_of_found, share_ends, told
 from circuit.task.events import ReadEvents
 
 ANSWER, KEY = "answer", "query_key"
@@ -188,8 +190,9 @@ def value_code(
         seen = seen_stages(decoder, theta(step), reads, value_ids)
         rows.append(_read(step, seen, at, labels))
         fit, trial = of_half(seen, 0), Trial(of_half(seen, 1), LIKE_LENGTHS)
+        written = (other + first)[torch.from_numpy(halves(len(other))[1])]
         curves += [
-            _removed(step, fit, trial, place, ranks, random_draws, seed)
+            _removed(step, fit, trial, written, place, ranks, random_draws, seed)
             for place in (edited if step in ranked else ())
         ]
     rows.append(_readable_from(pd.concat(rows)))
@@ -266,7 +269,8 @@ def _readable_from(rows: pd.DataFrame) -> pd.DataFrame:
     """From which step on the answer stays shown to be readable at every place; missing if never."""
     found = []
     where = ["site", "role", "label", "by_construction"]
-    for key, one in rows[rows["measure"] == CENTROID].groupby(where, sort=False):
+    asked = (rows["measure"] == CENTROID) & (rows["label"] == ANSWER)
+    for key, one in rows[asked].groupby(where, sort=False):
         held = {step: agreed(by_control(at), None) == "shown" for step, at in one.groupby("step")}
         when = from_then_on(np.array(list(held)), np.array(list(held.values())))
         found.append((*key, np.nan if when is None else when))
@@ -278,12 +282,13 @@ def _removed(
     step: int,
     fit: Seen,
     trial: Trial,
+    other: Int[Tensor, " E"],
     place: tuple[str, str],
     ranks: Sequence[int],
     random_draws: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Step 3 of the module at one place."""
+    """Step 3 of the module at one place; ``other`` are the values of other writes."""
     (site, role), clean = place, trial.clean
     mask, states = clean.events.role_mask(role), state(fit, site, role)
     answer, scalars = fit.events.answer - fit.value_ids.start, {READ: soft_margin()}
@@ -319,28 +324,31 @@ def _removed(
             rows.add_draws(np.stack([one[edit, rank] for one in drawn]), READ, PERMUTED, **keys)
     rows.share_of(rank="0")
     frame = rows.frame()
-    shares = frame[(frame["measure"] == READ + SHARE) & (frame["rank"] != "0")]
-    return pd.concat([shares, _ranks(frame, own, ranks)], ignore_index=True).astype({"rank": int})
+    shares = frame[(frame["measure"] == READ + SHARE) & (frame["rank"] != "0")].copy()
+    wrong = clean._replace(events=dataclasses.replace(clean.events, answer=other))
+    told_apart = bootstrap_mean(base - scalars[READ](wrong).double().numpy())
+    if verdict(Estimate(**dataclasses.asdict(told_apart))) != "shown":
+        shares[["mean", "low", "high"]] = np.nan
+    return pd.concat([shares, _ranks(shares, own, ranks)], ignore_index=True).astype({"rank": int})
 
 
 def _ranks(
-    frame: pd.DataFrame,
+    shares: pd.DataFrame,
     own: Mapping[tuple[str, int], Float[np.ndarray, " E"]],
     ranks: Sequence[int],
 ) -> pd.DataFrame:
-    """Fewest directions from which on the share stays at every level; missing without a whole."""
-    whole, told_of = own["remove", 0], frame.iloc[0]
+    """Fewest directions from which on the share stays at every level; missing without shares."""
+    whole, same = own["remove", 0], shares.iloc[0]
     weights, number = draws(len(whole)), np.append(np.array(ranks, dtype=float), np.nan)
-    has_whole = not told_of["low"] <= 0 <= told_of["high"]
     rows = []
     for edit in _CHANGES:
         some = weights @ np.stack([own[edit, rank] for rank in ranks], 1)
         for level in LEVELS:
             found = (np.nan,) * 3
-            if has_whole:
+            if np.isfinite(same["mean"]):
                 held = some / (weights @ whole)[:, None] >= level
                 found = told(number[stays_from(held)], interval_of_found)
             rows.append((edit, f"{level:.0%}", *found))
     table = pd.DataFrame(rows, columns=["edit", "level", "mean", "low", "high"])
-    same = {key: told_of[key] for key in ("site", "role", "rank", "by_construction", "step")}
-    return estimates(table.assign(**same), "directions", "programs", measure=RANK, count=len(whole))
+    fixed = {key: same[key] for key in ("site", "role", "by_construction", "step", "count")}
+    return estimates(table.assign(**fixed, rank="0"), "directions", "programs", measure=RANK)
