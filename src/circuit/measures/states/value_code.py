@@ -17,8 +17,8 @@
    nothing else is kept, of the state's deviation from the fitted mean, and the model goes on. The
    readout is the soft margin. A *share* of it is of what losing the whole deviation costs, the
    *rank* the fewest directions (of those asked) from which on it stays at a level. Control: codes
-   of permuted answers. Where the model's readout is not shown to be larger for the answer than for
-   the value of another write, there is none to share out.
+   of permuted answers. There is nothing to share out where that loss is not shown to cost any, or
+   the model's readout not to be larger for the answer than for the value of another write.
 4. *By construction*: the token at a role names its label itself; what is read at the last stage of
    the prediction position is the model's own answer; and behind the last attention nothing else is
    read, and identities of values are the unembedding's own rows, so removing them must do harm.
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -327,7 +327,9 @@ def _removed(
     shares = frame[(frame["measure"] == READ + SHARE) & (frame["rank"] != "0")].copy()
     wrong = clean._replace(events=dataclasses.replace(clean.events, answer=other))
     told_apart = bootstrap_mean(base - scalars[READ](wrong).double().numpy())
-    if verdict(Estimate(**dataclasses.asdict(told_apart))) != "shown":
+    lost = by_control(frame[(frame["measure"] == READ) & (frame["rank"] == "0")])[""]
+    needed = lost, Estimate(**dataclasses.asdict(told_apart))
+    if any(verdict(one) != "shown" for one in needed):
         shares[["mean", "low", "high"]] = np.nan
     return pd.concat([shares, _ranks(shares, own, ranks)], ignore_index=True).astype({"rank": int})
 
@@ -344,7 +346,7 @@ def _ranks(
     for edit in _CHANGES:
         some = weights @ np.stack([own[edit, rank] for rank in ranks], 1)
         for level in LEVELS:
-            found = (np.nan,) * 3
+            found: tuple[Any, ...] = (np.nan,) * 3
             if np.isfinite(same["mean"]):
                 held = some / (weights @ whole)[:, None] >= level
                 found = told(number[stays_from(held)], interval_of_found)
