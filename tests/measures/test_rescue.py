@@ -82,7 +82,7 @@ def test_the_clean_state_rescues_all_and_the_damaged_one_nothing(hurt, source, a
 def test_restored_writes_are_those_of_a_pass_that_a_tap_edits(hurt):
     """Sets of later components, event by event, with what of the damage comes behind them."""
     one = hurt["set", "resample"]
-    clean, parts = one.clean, one.later()
+    clean, parts = one.clean, one.later(SOURCES["set"])
     assert parts == ["L0MLP", "L1H1", "L2H0", "L2H1", "L2MLP"]
     generator = torch.Generator().manual_seed(0)
     held = torch.rand(len(clean.events), len(parts), generator=generator) < 0.5
@@ -115,6 +115,12 @@ def test_restored_writes_are_those_of_a_pass_that_a_tap_edits(hurt):
     torch.testing.assert_close(found[0,], by_hand, rtol=0, atol=1e-9)
     assert found[1,].abs().max() < 1e-12
     assert (found[2,] - by_hand).abs().max() > 1e-3
+
+
+def test_what_a_source_is_in_is_not_behind_it(hurt):
+    source = Source(("L1H0.pattern", "L1H1.pattern", "L0N3"))
+    assert source.components == {"L1H0", "L1H1", "L0MLP"}
+    assert hurt["pattern", "mean"].later(SOURCES["pattern"]) == ["L1MLP", "L2H0", "L2H1", "L2MLP"]
 
 
 def test_a_resampled_pattern_is_another_events_row_and_sums_to_one(hurt, events):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from circuit.kinds.rescue.settings import Code, Settings
 from circuit.measures.paths.rescue import Asked, Source, rescue
 from circuit.measuring import Job, Measured, Table
-from circuit.model.sites import canonical_site
 from circuit.opened import OpenRun
 
 
@@ -13,9 +12,8 @@ def measure(job: Job[Settings]) -> Measured:
     """Rows of every repair after every source's removal, at the checkpoints asked for."""
     run, asked = OpenRun(job), job.settings
     steps = sorted({run.steps[-1] if at == "final" else at for at in asked.checkpoints})
-    layers = run.decoder.settings.n_layers
     sources = {
-        name: Source((), one.subspace, canonical_site(one.stage, layers), one.role)
+        name: Source((), one.subspace, one.stage, one.role)
         if isinstance(one, Code)
         else Source(one)
         for name, one in asked.sources.items()

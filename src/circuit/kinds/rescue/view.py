@@ -1,162 +1,145 @@
 """Where the answer's missing part enters again once a source is gone."""
 
-from circuit.reports.findings import Finding, Sum
+from typing import Any
+
+from circuit.reports.findings import Finding, Says, Sum
 from circuit.reports.sections import MECHANISM
-from circuit.reports.views import Cells, Curves, Listing, Not
+from circuit.reports.views import Cells, Curves, Listing, Not, Where
 
 SECTION = MECHANISM
 QUESTION = "Where does what the answer lacks without a component enter again?"
 _SHARE = {"measure": "rescue_share", "step": "last"}
-_EACH = ("source", "ablation")
 _TOLD = {"ablation": "$ablation"}
+_EACH: dict[str, Any] = {"each": ("source", "ablation"), "spoken": _TOLD}
 _EVERYWHERE = {"role": "all positions"}
-_OTHERS = {"against": "answers of other programs"}
-_ANOTHER = {"against": "states of another event"}
-_CLEAN = (_OTHERS, _ANOTHER)
-_ALIKE = {"against": "other groups of as many"}
-_RANDOM = {"against": "random subspaces of the same energy"}
-_IDENTITY = {"against": "the other identity"}
-_OF = "{source:words} is gone ({ablation}), at step {step}"
+_FREE = {"by_construction": ""}
+_OTHERS, _ANOTHER = "answers of other programs", "states of another event"
+_ALIKE, _RANDOM = "other groups of as many", "random subspaces of the same energy"
+_BY_OTHERS = ({"against": _OTHERS},)
+_CLEAN = (*_BY_OTHERS, {"against": _ANOTHER})
+_SUBSPACES = (*_CLEAN, {"against": "the other identity"}, {"against": _RANDOM})
+_SETS = Not("all later components")
+_OF = " where {source:words} is gone ({ablation}), at step {step}"
+
+
+def _share(name: str, where: Where, says: Says, of: str = "{what}", **more: Any) -> Finding:
+    """A finding about the share that something brings back, of several the most."""
+    control = more.pop("control", _CLEAN)
+    number, pick = f"share brought back by {of}{_OF}", more.pop("pick", ("what",))
+    where = {**_SHARE, **where}
+    return Finding(
+        name, where, pick=pick, control=control, number=number, says=says, **_EACH, **more
+    )
+
+
 FINDINGS = (
     Finding(
         "what is lost",
         {"repair": "whole", "measure": "rescue", "step": "last"},
-        each=_EACH,
-        spoken=_TOLD,
-        control=(_OTHERS,),
-        number="answer lost where " + _OF,
+        control=_BY_OTHERS,
+        number="answer lost" + _OF,
         says={
             "shown": "Without {source:words} the answer loses {effect} at step {step}.",
             "opposite": "Without {source:words} the answer gains: {effect}.",
             "open": "That the answer loses anything without {source:words} is not shown: {effect}.",
         },
+        **_EACH,
     ),
-    Finding(
+    _share(
         "state that brings back most",
-        {**_SHARE, "repair": "state", "by_construction": ""},
-        each=_EACH,
-        spoken=_TOLD,
-        pick=("what", "role"),
-        control=_CLEAN,
-        number="share brought back by the state at {role}, {what}, where " + _OF,
-        says={
+        {"repair": "state", **_FREE},
+        {
             "shown": "Of what is lost without {source:words} the clean state at {role:words}, "
             "{what:words}, brings back {effect}.",
             "open": "No single role's clean state is shown to bring back what is lost without "
             "{source:words}.",
         },
+        "the state at {role}, {what},",
+        pick=("what", "role"),
     ),
-    Finding(
+    _share(
         "later write that brings back most",
-        {**_SHARE, "repair": "write", **_EVERYWHERE},
-        each=_EACH,
-        spoken=_TOLD,
-        pick=("what",),
-        control=_CLEAN,
-        number="share brought back by the write of {what}, where " + _OF,
-        says={
+        {"repair": "write", **_EVERYWHERE},
+        {
             "shown": "Of {of} components behind {source:words} the clean write of {what} brings "
             "back most: {effect}.",
             "open": "No clean write behind {source:words} is shown to bring any of it back.",
         },
     ),
-    Finding(
+    _share(
         "later write that had made good most",
-        {**_SHARE, "repair": "write", **_EVERYWHERE},
-        each=_EACH,
-        spoken=_TOLD,
-        pick=("what",),
-        rank="smallest",
-        control=(_OTHERS,),
-        number="share taken away by the clean write of {what}, where " + _OF,
-        says={
+        {"repair": "write", **_EVERYWHERE},
+        {
             "opposite": "Without {source:words}, {what} writes otherwise than before and makes "
             "part of the loss good: its clean write put back brings {effect}.",
         },
+        "{what} (smallest)",
+        rank="smallest",
+        control=_BY_OTHERS,
     ),
-    Finding(
+    _share(
         "input of a later head that brings back most",
-        {**_SHARE, "repair": "input"},
-        each=_EACH,
-        spoken=_TOLD,
-        pick=("what",),
-        control=_CLEAN,
-        number="share brought back by the input {what}, where " + _OF,
-        says={
+        {"repair": "input"},
+        {
             "shown": "Of single inputs of heads behind {source:words}, {what} brings back most: "
             "{effect}."
         },
     ),
-    Finding(
+    _share(
         "identity that brings back most",
-        {**_SHARE, "repair": "subspace", "by_construction": ""},
-        each=_EACH,
-        spoken=_TOLD,
-        pick=("what", "role", "subspace"),
-        control=(*_CLEAN, _IDENTITY, _RANDOM),
-        number="share brought back by {subspace:words} at {role}, {what}, where " + _OF,
-        says={
+        {"repair": "subspace", **_FREE},
+        {
             "shown": "Without {source:words}, {subspace:words} at {role:words}, {what:words}, "
-            "brings back {effect}, more than " + _RANDOM["against"] + ".",
+            "brings back {effect}, more than " + _RANDOM + ".",
             "open": "Without {source:words}, no identity in a state is shown to bring back more "
             "than its controls.",
         },
+        "{subspace:words} at {role}, {what},",
+        pick=("what", "role", "subspace"),
+        control=_SUBSPACES,
     ),
-    Finding(
+    _share(
         "group that brings back most",
-        {**_SHARE, "repair": "group", "what": Not("all later components")},
-        each=_EACH,
-        spoken=_TOLD,
-        pick=("what",),
-        control=(_OTHERS, _ALIKE),
-        number="share brought back by {what} together, where " + _OF,
-        says={
+        {"repair": "group", "what": _SETS},
+        {
             "shown": "Without {source:words}, {what:words} together bring back {effect}, more than "
-            + _ALIKE["against"]
-            + ".",
+            + f"{_ALIKE}.",
             "open": "Without {source:words}, no group is shown to bring back more than "
-            + _ALIKE["against"]
-            + ".",
+            + f"{_ALIKE}.",
         },
+        control=(*_BY_OTHERS, {"against": _ALIKE}),
     ),
-    Finding(
+    _share(
         "components whose repairs overlap most",
-        {**_SHARE, "repair": "interaction", "what": Not("all later components")},
-        each=_EACH,
-        spoken=_TOLD,
-        pick=("what",),
-        rank="smallest",
-        control=(_OTHERS,),
-        number="share that {what} bring back beyond their single ones, where " + _OF,
-        says={
+        {"repair": "interaction", "what": _SETS},
+        {
             "opposite": "{what:words} stand in for each other behind {source:words}, or are links "
             "of one chain: together they bring back {effect} beyond the sum of what each does "
             "alone.",
         },
+        "{what} beyond their single ones (smallest)",
+        rank="smallest",
+        control=_BY_OTHERS,
     ),
-    Finding(
+    _share(
         "components whose repairs need each other most",
-        {**_SHARE, "repair": "interaction", "what": Not("all later components")},
-        each=_EACH,
-        spoken=_TOLD,
-        pick=("what",),
-        control=(_OTHERS,),
-        number="share that {what} bring back beyond their single ones, where " + _OF,
-        says={
+        {"repair": "interaction", "what": _SETS},
+        {
             "shown": "Behind {source:words}, {what:words} need each other most: {effect} beyond "
             "the sum of what each does alone."
         },
+        "{what} beyond their single ones (largest)",
+        control=_BY_OTHERS,
     ),
     Sum(
         "order-averaged shares",
         {**_SHARE, "repair": "order_averaged"},
-        each=_EACH,
-        spoken=_TOLD,
         parts="what",
         uncontrolled="parts of what is lost",
-        number="order-averaged share where " + _OF,
+        number="order-averaged share" + _OF,
         says="Over all orders in which components come back, what is lost without {source:words} "
         "is shared out as {raised}; against it: {lowered}.",
+        **_EACH,
     ),
     Finding(
         "miss of the whole stage",
@@ -179,7 +162,7 @@ VIEWS = (
         x="role",
         y="what",
         panels=("source",),
-        control=(_ANOTHER["against"],),
+        control=(_ANOTHER,),
     ),
     Curves(
         "writes",
@@ -189,40 +172,35 @@ VIEWS = (
         where={"measure": "rescue_share", "repair": "write", **_EVERYWHERE, **_TOLD},
         series="what",
         panels=("source",),
-        control=(_OTHERS["against"],),
+        control=(_OTHERS,),
     ),
 )
-_CONTROLS = (_OTHERS["against"], _ANOTHER["against"])
+_LAST = {**_SHARE, **_TOLD}
 TABLES = (
     Listing(
         "What brings back most at step {last}: states, identities, writes and inputs",
-        {
-            **_SHARE,
-            **_TOLD,
-            "repair": ("state", "subspace", "write", "input"),
-            "by_construction": "",
-        },
+        {**_LAST, **_FREE, "repair": ("state", "subspace", "write", "input")},
         keys=("source", "repair", "what", "role", "subspace"),
         sort=True,
-        control=_CONTROLS,
+        control=(_OTHERS, _ANOTHER),
         top=24,
     ),
     Listing(
         "Groups and interactions at step {last}, the largest first",
-        {**_SHARE, **_TOLD, "repair": ("group", "interaction")},
+        {**_LAST, "repair": ("group", "interaction")},
         keys=("source", "repair", "what"),
         sort=True,
-        control=(_OTHERS["against"], _ALIKE["against"]),
+        control=(_OTHERS, _ALIKE),
         top=24,
     ),
     Listing(
         "Order-averaged shares of later components at step {last}",
-        {**_SHARE, **_TOLD, "repair": "order_averaged"},
+        {**_LAST, "repair": "order_averaged"},
         keys=("source", "what"),
     ),
     Listing(
         "By construction at step {last}: whole stages, and the position that is read",
-        {**_SHARE, **_TOLD, "repair": "state", "by_construction": Not("")},
+        {**_LAST, "repair": "state", "by_construction": Not("")},
         keys=("source", "what", "role", "by_construction"),
     ),
 )

@@ -29,6 +29,7 @@ Units are programs (an event each). Shares are missing where the damage's interv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -42,16 +43,10 @@ from torch import Tensor
 
 from circuit.estimates import EXCESS, Estimates, estimates
 from circuit.experiments.changes import Change, Where, add, replace
-from circuit.experiments.donors import (
-    OTHERS,
-    Shuffle,
-    counterparts,
-    draw_shuffles,
-    exchanged,
-)
+from circuit.experiments.donors import OTHERS, Shuffle, counterparts, draw_shuffles, exchanged
 from circuit.experiments.edits import AtSites, components, write_places
 from circuit.experiments.shapley import Sets, shares
-from circuit.experiments.subspaces import Subspace, energy_matched, other_identity
+from circuit.experiments.subspaces import Subspace, energy_matched
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
 from circuit.measures.paths.answer import answer_weights
 from circuit.model.sites import parse_component, sites, stages
@@ -71,7 +66,7 @@ PATTERN = ".pattern"
 KEYS = ("source", "ablation", "repair", "what", "role", "subspace", "by_construction")
 INSIDE, EVERYWHERE = "causal_prefix", "all positions"
 IDENTITIES = ("embedding_value_identity", "embedding_key_identity")
-_REACHED = 1e-6  # of the largest entry of a state: far above what a batch's rounding changes
+_REACHED = 1e-5  # of the largest entry of a state: far above what a batch's rounding changes
 _DECIMALS = 4  # of logits that float32 tells apart
 _Changes = tuple[tuple[Where, Change], ...]
 _Key = tuple[str, ...]
@@ -84,6 +79,11 @@ class Source(NamedTuple):
     subspace: str = ""
     stage: str = ""
     role: str = ""
+
+    @property
+    def components(self) -> set[str]:
+        """Heads and MLPs that it is in."""
+        return {re.sub(r"N\d+$", "MLP", one.removesuffix(PATTERN)) for one in self.members}
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,20 +118,15 @@ class Damaged:
             (*(one for one in self.changes if order.index(one[0].site) > first), *repair)
         )
 
-    def later(self) -> list[str]:
-        """Heads and MLPs that write otherwise in the damaged pass, but for the source itself."""
-        settings, damaged, found = self.clean.decoder.settings, self.trial.clean, []
-        own = {where.site: where.heads for where, _ in self.changes}
-        for name in components(settings):
-            layer, head = parse_component(name, settings)
-            part = {"z", "pattern"} if head is not None else {"mlp_write", "neurons"}
-            of = [own[site] for site in (f"layer_{layer}_{one}" for one in part) if site in own]
-            if any(heads is None or head in heads for heads in of):
-                continue
-            before, after = component_write(self.clean, name), component_write(damaged, name)
-            if self.differs(before, after).any():
-                found.append(name)
-        return found
+    def later(self, source: Source) -> list[str]:
+        """Heads and MLPs that write otherwise in the damaged pass, but for the source's own."""
+        passes = self.clean, self.trial.clean
+        return [
+            name
+            for name in components(self.clean.decoder.settings)
+            if name not in source.components
+            and self.differs(*(component_write(seen, name) for seen in passes)).any()
+        ]
 
     def differs(self, before: Float[Tensor, "E T d"], after: Tensor) -> Bool[Tensor, "E T"]:
         """Where two passes differ, before the prediction position and at it."""
@@ -175,7 +170,11 @@ class Damaged:
         alike: dict[bytes, list[tuple[int, ...]]] = {}
         for one, held in sets.items():
             alike.setdefault((held & here).numpy().tobytes(), []).append(one)
-        lost = {i: _lost(self.clean, seen, parts[i]) for i in here.nonzero()[:, 0].tolist()}
+        lost = {
+            i: component_write(self.clean, name) - component_write(seen, name)
+            for i, name in enumerate(parts)
+            if here[i]
+        }
         found: dict[tuple[int, ...], Tensor] = {}
         last = {}
         trial, wanted = Trial(seen, self.trial.parts), frozenset(self.trial.clean.sites)
@@ -197,11 +196,6 @@ class Damaged:
         for ended, _, left in trial.passes(last):
             found.update(dict.fromkeys(ended, self.answer(left) - base))
         return found
-
-
-def _lost(clean: Seen, seen: Seen, name: str) -> Float[Tensor, "E T d"]:
-    """What a component writes in the clean pass, less what it writes in another."""
-    return component_write(clean, name) - component_write(seen, name)
 
 
 class Asked(NamedTuple):
@@ -243,12 +237,10 @@ def rescue(
         AnalysisError: a part does not exist, there are fewer than three events, or all have the
             same answer.
     """
-    kept: tuple[str, ...]
-    kept = ("_z", "_q", "_k", "_v", "_neurons", "_mlp_write", "post_attn", "post_mlp")
-    if any(one.endswith(PATTERN) for source in sources.values() for one in source.members):
-        kept = (*kept, PATTERN.replace(".", "_"))
+    patterns = any(PATTERN in one for source in sources.values() for one in source.members)
+    kept = r".*_(z|q|k|v|neurons|mlp_write|post_attn|post_mlp" + "|pattern" * patterns + ")"
     every = sites(decoder.settings.n_layers)
-    wanted = {site for site in every if site.endswith(kept)} | {"embedding", "final_norm"}
+    wanted = {site for site in every if re.fullmatch(kept, site)} | {"embedding", "final_norm"}
     donor = exchanged(len(events), asked.seed)
     cycle = Shuffle(donor, counterparts(events, donor))
     (another,) = draw_shuffles(events, 1, asked.seed)
@@ -265,7 +257,7 @@ def rescue(
             table = Estimates(step, {RESCUE: "logit"}, families=len(sources) * len(ablations))
             whole = hurt.answer(hurt.clean) - hurt.answer(hurt.trial.clean)
             _add(table, whole, "", (WHOLE, "clean state", "", "", ""))
-            miss, parts = 0.0, hurt.later()
+            miss, parts = 0.0, hurt.later(source)
             found = hurt.rescued(_repairs(hurt, parts, another, bases, asked))
             for (*keys, against), values in found.items():
                 label = tuple(keys)
@@ -361,9 +353,8 @@ def _repairs(
         if role == INSIDE or built != NONE:
             put((STATE, stage, _told(role), "", built), where, clean_or(own))
     for stage, role, name in hurt.places(asked):
-        other, own = other_identity(Subspace(name)), clean.sites[stage]
-        assert other is not None
-        both = {**clean_or(own, bases[name]), IDENTITY: replace(own, bases[other.name])}
+        (other,), own = {*IDENTITIES} - {name}, clean.sites[stage]
+        both = {**clean_or(own, bases[name]), IDENTITY: replace(own, bases[other])}
         where = Where(stage, clean.events.role_mask(role))
         put((SUBSPACE, stage, role, name, hurt.construction(stage, role)), where, both)
     for name, role in product(parts, (*asked.roles, INSIDE)):
