@@ -160,6 +160,16 @@ def test_a_mutilated_circuit_is_rejected(bench, name):
     assert verdict(found["sufficiency"], bound=ASKED.sufficient) == "opposite"
 
 
+def test_an_edge_that_carries_all_that_the_head_reads_is_enough_and_one_direction_is_not(bench):
+    found = {}
+    for rank in (16, 1):
+        carried = {**STATED.edges, VALUE: Subspace("head_input", rank)}
+        rows = made.tested(bench(), 0, UNITS, replace(STATED, edges=carried), [], [])
+        found[rank] = shares(rows)["sufficiency"]
+    assert found[16].mean >= 0.99
+    assert found[1].high < 0.5
+
+
 def test_of_an_untrained_model_nothing_is_accepted(bench, shape, tmp_path):
     tables = tables_of(bench, shape, {"stated": STATED}, formed=(False,))
     rows = changed(tables["rows"].frame, {})  # as they are, but drawn by another test

@@ -43,8 +43,9 @@ from circuit.experiments.subspaces import Subspace
 from circuit.experiments.trial import ANSWER, Values
 from circuit.landmarks import from_then_on
 from circuit.model.nodes import EMBEDDING, Edge, owner
+from circuit.model.sites import parse_component
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import Scalar, Seen, look
+from circuit.scalars.base import Scalar, Seen, centre, look
 from circuit.task.events import ReadEvents
 
 OUTCOME, WHOLE, SUFFICIENCY, NECESSITY = "answer", "whole", "sufficiency", "necessity"
@@ -143,19 +144,28 @@ class Bench:
         reader = edge[1] if subspace is not None and subspace.name == READ else ""
         key = (roles, subspace, reader, rest)
         if key not in self._carries:
-            self._carries[key] = self._made(roles, subspace, reader, rest)
+            at = at_role(self.seen.events, *roles) if roles else _all
+            basis = None if subspace is None else self._basis(subspace, reader)
+
+            def part(states: Tensor) -> Tensor:
+                found = at(states) if basis is None else at(states) @ basis @ basis.T
+                return states - found if rest else found
+
+            self._carries[key] = part if rest or basis is not None else at
         return self._carries[key]
 
-    def _made(
-        self, roles: tuple[str, ...] | None, subspace: Carried | None, reader: str, rest: bool
-    ) -> Carry:
-        at = at_role(self.seen.events, *roles) if roles else _all
-        carry = at
-        if subspace is not None:
-            of = Subspace(_INPUTS[reader[-1]], owner(reader)) if reader else Subspace(subspace.name)
-            basis = of.basis(self.seen, self.theta, subspace.rank).to(self.theta)
-            carry = lambda states: at(states) @ basis @ basis.T  # noqa: E731
-        return (lambda states: states - carry(states)) if rest else carry
+    def _basis(self, subspace: Carried, reader: str) -> Float[Tensor, "d r"]:
+        """An orthonormal basis of a subspace; what a head reads, as it reads it of the stream."""
+        if not reader:
+            return (
+                Subspace(subspace.name).basis(self.seen, self.theta, subspace.rank).to(self.theta)
+            )
+        head = owner(reader)
+        read = Subspace(_INPUTS[reader[-1]], head).basis(self.seen, self.theta, subspace.rank)
+        layer, _ = parse_component(head, self.seen.decoder.settings)
+        gain = self.seen.params[f"layer_{layer}.ln1.gain"]
+        basis: Tensor = torch.linalg.qr(centre(gain * read.T.to(gain)).T).Q
+        return basis
 
 
 def _all(states: Tensor) -> Tensor:

@@ -74,7 +74,8 @@ class Stated(Frozen):
             for one in self.edges
             for pair in _pairs(one)
         }
-        return Circuit(edges, dict(self.nodes)).renamed(heads)
+        some = {node: roles for node, roles in self.nodes.items() if "causal_prefix" not in roles}
+        return Circuit(edges, some).renamed(heads)
 
     def check(self, scan: str | None, where: str) -> None:
         """Every edge is between nodes, stated once, and on a way to the answer."""
