@@ -14,8 +14,9 @@ import pytest
 import torch
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 
+from circuit.experiments import interventions as made
 from circuit.experiments.paths import write_sites
-from circuit.experiments.trial import Trial
+from circuit.experiments.trial import LIKE_LENGTHS, Trial
 from circuit.measures.heads.attention import attention_geometry
 from circuit.measures.paths.direct import TARGETS, direct_paths, path_sites, readout, stage_readout
 from circuit.measures.paths.mediation import path_effects, source_write
@@ -23,9 +24,11 @@ from circuit.model.huggingface import to_huggingface
 from circuit.model.nodes import senders
 from circuit.model.sites import parse_component, sites, stages
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import look, over_mean
+from circuit.scalars.base import look, over_mean, pick
 from circuit.scalars.value import head_value_margin_dla
 from circuit.task.events import read_events
+from circuit.task.frozen import pair_events
+from circuit.task.pairs import build_pairs
 
 pytestmark = [
     pytest.mark.slow,
@@ -301,3 +304,61 @@ def test_path_effects_are_those_of_path_patching(trained, lens, events, planted_
                 torch.testing.assert_close(effect[:, 0], theirs, **CLOSE)
                 largest = max(largest, float(theirs.abs().max()))
     assert largest > 0.1  # not all next to nothing
+
+
+PATCHES = {  # TransformerLens' patching function → the place here, of a layer (and a head)
+    "resid_pre": ("embedding", "layer_0_post_mlp"),
+    "resid_mid": ("layer_{l}_post_attn",),
+    "mlp_out": ("layer_{l}_mlp_write",),
+    "attn_head_out_by_pos": ("L{l}H{h}.z",),
+    "attn_head_q_by_pos": ("L{l}H{h}.q",),
+    "attn_head_k_by_pos": ("L{l}H{h}.k",),
+    "attn_head_v_by_pos": ("L{l}H{h}.v",),
+    "attn_head_pattern_by_pos": ("L{l}H{h}.pattern",),
+}
+
+
+@pytest.mark.parametrize("named", PATCHES)
+def test_patches_are_transformer_lenses(named, trained, lens, planted_benchmark):
+    """At every layer, position and head, pair by pair: the corrupted state in the clean pass."""
+    from transformer_lens import patching
+
+    (decoder, theta), words = trained, planted_benchmark.vocabulary
+    pairs = build_pairs(planted_benchmark).pairs.groupby("kind").head(3)
+    clean, corrupted = (pair_events(pairs, words, side) for side in ("clean", "corrupted"))
+    rival, at = made.rivals(clean, corrupted), clean.prediction
+
+    def metric(logits):
+        answer = pick(logits, at)
+        return pick(answer, clean.answer) - pick(answer, rival)
+
+    with torch.no_grad():
+        _, cache = lens[0].run_with_cache(corrupted.tokens)
+        theirs = getattr(patching, f"get_act_patch_{named}")(
+            lens[0], clean.tokens, cache, metric, reduce="none"
+        ).values
+    shape, (few, length) = decoder.settings, clean.tokens.shape
+    trial, other = (
+        Trial.of(decoder, theta, one, words.value_ids, sites(shape.n_layers), LIKE_LENGTHS)
+        for one in (clean, corrupted)
+    )
+    heads = range(shape.n_heads) if "head" in named else [0]
+    edits = {}
+    for layer in range(shape.n_layers):
+        for head in heads:
+            pattern = PATCHES[named][layer if len(PATCHES[named]) > 1 else 0]
+            [place] = made.places([pattern.format(l=layer, h=head)], ["prediction"], shape)
+            for position in range(length):
+                mask = torch.zeros(few, length, dtype=torch.bool)
+                mask[:, position] = True
+                order = (layer, head, position) if "pattern" in named else (layer, position, head)
+                index = order[: theirs.ndim - 1]
+                edits[index] = place.put(mask, partial(made.states, other.clean))
+    assert len(edits) == theirs[..., 0].numel()
+    moved = 0
+    base = trial.unedited({"contrast": made.contrast(rival)})["contrast"]
+    for (index, _), values in trial.run(edits, {"contrast": made.contrast(rival)}).items():
+        ours = torch.from_numpy(values["contrast"]).float()
+        torch.testing.assert_close(ours, theirs[index], **CLOSE)
+        moved += bool(abs(values["contrast"] - base).max() > 0.01)
+    assert moved > 0
