@@ -79,11 +79,13 @@ def test_a_circuit_is_stated_or_found(configuration: dict[str, Any]) -> None:
         ),
         (
             circuit({**VALUE, "edge": CHAIN[0], "subspace": "head_input"}, *CHAIN[1:]),
-            "L0MLP is no head, so no head reads there",
+            "edge 'embedding -> L0MLP' ends at no head, so there is no head_input; name another "
+            "subspace",
         ),
         (
             circuit(CHAIN[0], {"edge": CHAIN[1], "rank": 2}, CHAIN[2]),
-            "a subspace and its rank are given one without the other",
+            "edge 'L0MLP -> L1H2.v' has a subspace without a rank, or a rank without a subspace; "
+            "give both, or neither for all of the write",
         ),
         (
             {"splits": ["validation_ood"]},

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from circuit.config.analysis import AnalysisSettings, RoleName, Study
 from circuit.config.base import Count, Frozen, Name, Seed, Several
@@ -16,10 +16,9 @@ from circuit.config.names import need, need_scan
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import ConfigError
 from circuit.experiments.circuits import Circuit, Subspace
-from circuit.model.nodes import ANSWER, EMBEDDING
+from circuit.model.nodes import ANSWER, EMBEDDING, INPUTS
 
 _ARROW = " -> "
-_INPUTS = ("q", "k", "v")
 CRITERIA = {
     "sufficient": ({"test": "sufficiency"}, "sufficient"),
     "more so than random circuits": (
@@ -52,6 +51,20 @@ class Carried(Frozen):
         None
     )
     rank: Annotated[Count, Mark("subspace_rank")] | None = None
+
+    @model_validator(mode="after")
+    def _part(self) -> Carried:
+        if (self.subspace is None) != (self.rank is None):
+            raise ValueError(
+                f"edge {self.edge!r} has a subspace without a rank, or a rank without a subspace; "
+                "give both, or neither for all of the write"
+            )
+        if self.subspace == "head_input" and any("." not in reader for _, reader in _pairs(self)):
+            raise ValueError(
+                f"edge {self.edge!r} ends at no head, so there is no head_input; name another "
+                "subspace"
+            )
+        return self
 
 
 def _edge(given: Any) -> Any:
@@ -87,21 +100,7 @@ class Stated(Frozen):
             sender, _, receiver = one.edge.partition(_ARROW)
             need(sender, (EMBEDDING, *self.nodes), "node", at, "add it to nodes")
             need(receiver.partition(".")[0], (*self.nodes, ANSWER), "node", at, "add it to nodes")
-            if (one.subspace is None) != (one.rank is None):
-                raise ConfigError(
-                    "a subspace and its rank are given one without the other",
-                    where=at,
-                    expected="both, or neither for an edge that carries all of the write",
-                    do="add the other, or take it away",
-                )
             for pair in _pairs(one):
-                if one.subspace == "head_input" and "." not in pair[1]:
-                    raise ConfigError(
-                        f"{pair[1]} is no head, so no head reads there",
-                        where=f"{at}.subspace",
-                        expected="head_input on an edge into a head's query, key or value",
-                        do="name another subspace",
-                    )
                 if pair in seen:
                     raise ConfigError(
                         f"edge {_ARROW.join(pair)} is stated twice",
@@ -125,7 +124,7 @@ class Stated(Frozen):
 def _pairs(one: Carried) -> list[tuple[str, str]]:
     sender, _, receiver = one.edge.partition(_ARROW)
     whole = receiver == ANSWER or receiver.endswith("MLP") or "." in receiver
-    return [(sender, r) for r in ((receiver,) if whole else [f"{receiver}.{i}" for i in _INPUTS])]
+    return [(sender, r) for r in ((receiver,) if whole else [f"{receiver}.{i}" for i in INPUTS])]
 
 
 _SPLITS: tuple[SplitName, ...] = ("validation_iid", "heldout_pairs", "structural_ood")
