@@ -23,7 +23,7 @@ import pandas as pd
 from circuit.estimates import EXCESS, estimates
 from circuit.evidence import Estimate, Verdict, agreed, by_control
 from circuit.landmarks import from_then_on
-from circuit.measures.paths.mediation import PATH, TOTAL, WHOLE
+from circuit.measures.paths.path_numbers import PATH, TOTAL, WHOLE
 
 NODE, EDGE, FIRST = "node", "edge", "first_edge"
 EFFECT, APPEARS, BEYOND = "effect", "appears", "beyond_controls"

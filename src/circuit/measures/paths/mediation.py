@@ -41,6 +41,7 @@ from circuit.experiments.shapley import Sets, shares
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
 from circuit.landmarks import from_then_on
 from circuit.measures.paths.answer import answers
+from circuit.measures.paths.path_numbers import PATH, TOTAL, WHOLE
 from circuit.measures.paths.second_order import ARROW
 from circuit.model.nodes import ANSWER, EMBEDDING, every_edge, owner, senders
 from circuit.model.sites import stages
@@ -49,8 +50,7 @@ from circuit.scalars.base import Seen
 from circuit.scalars.write import component_write, stage_after
 from circuit.task.events import ReadEvents
 
-TOTAL, PATH, INTERACTION, AVERAGED = "total", "path", "interaction", "order_averaged"
-WHOLE = "whole"
+INTERACTION, AVERAGED = "interaction", "order_averaged"
 APPEARS, STRONGEST, DIRECT = "appears", "strongest_appears", "the answer"
 RANDOM = "a random change of the same size"
 KEYS = ("source", "receiver", "path", "input")
