@@ -16,22 +16,10 @@ from circuit.config.names import need, need_scan
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import ConfigError
 from circuit.experiments.circuits import Circuit, Subspace
+from circuit.kinds.hypothesis_test.criteria import CRITERIA
 from circuit.model.nodes import ANSWER, EMBEDDING, INPUTS
 
 _ARROW = " -> "
-CRITERIA = {
-    "sufficient": ({"test": "sufficiency"}, "sufficient"),
-    "more so than random circuits": (
-        {"test": "sufficiency", "against": "excess over random circuits"},
-        None,
-    ),
-    "necessary": ({"test": "necessity"}, "needed"),
-    "more so than as many other edges": (
-        {"test": "necessity", "against": "excess over as many other edges"},
-        None,
-    ),
-}
-"""What a circuit must be shown to be to be accepted: row, and the setting that it must exceed."""
 Share = Annotated[float, Field(gt=0, le=1)]
 
 

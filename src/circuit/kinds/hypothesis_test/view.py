@@ -1,6 +1,6 @@
 """Whether a circuit is sufficient, necessary, special and minimal, and since when."""
 
-from circuit.kinds.hypothesis_test.settings import CRITERIA
+from circuit.kinds.hypothesis_test.criteria import CRITERIA
 from circuit.reports.findings import Criteria, Finding, Test, When
 from circuit.reports.sections import MECHANISM
 from circuit.reports.views import Curves, Listing
