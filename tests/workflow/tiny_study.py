@@ -132,6 +132,8 @@ TINY: dict[str, Any] = {
                     "kind": "intervention",
                     "runs": ["seed7"],
                     "checkpoints": [0, "final"],
+                    "sites": ["stages", "heads.pattern", "neurons.some"],
+                    "neurons": {"some": ["L0N3", "L1N7"]},
                     "stages": ["layer_0_post_mlp"],
                     "subspaces": {"value": {"subspace": "embedding_value_identity", "ranks": [2]}},
                     "doses": [0.5],

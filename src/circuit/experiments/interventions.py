@@ -47,7 +47,7 @@ from torch.nn.functional import normalize
 
 from circuit.config.recipe import ModelSettings
 from circuit.estimates import EXCESS, SHARE, Estimates, estimates
-from circuit.evidence import by_control, verdict
+from circuit.evidence import agreed, by_control
 from circuit.experiments.changes import Change, Where, add, keep, remove, replace
 from circuit.experiments.donors import OTHERS, draw_donors, exchanged, of_other_events
 from circuit.experiments.edits import AtSites
@@ -491,15 +491,8 @@ def appearance(rows: pd.DataFrame) -> pd.DataFrame:
         last = free[free["step"] == free["step"].max()]
         best = last.loc[last["mean"].idxmax()]
         here = kind[(kind["site"] == best["site"]) & (kind["role"] == best["role"])]
-        held = {step: _is_shown(one) for step, one in here.groupby("step")}
+        held = {step: agreed(by_control(one)) == "shown" for step, one in here.groupby("step")}
         when = from_then_on(np.array(list(held)), np.array(list(held.values())))
         found.append({**best[list(_KEYS)], "mean": np.nan if when is None else when})
     table = pd.DataFrame(found, columns=[*_KEYS, "mean"])
     return estimates(table, "step", step=int(rows["step"].max()), measure=APPEARS)
-
-
-def _is_shown(one: pd.DataFrame) -> bool:
-    """Whether a patch is, beside both of its controls."""
-    by = by_control(one)
-    paired = verdict(by[""], (), by[f"{EXCESS} over {CHANGED}"])
-    return paired == verdict(by[""], [by[ANOTHER]]) == "shown"

@@ -119,7 +119,7 @@ FINDINGS = (
 VIEWS = (
     Dots(
         "patches",
-        "What patches of every stage and role do to the answer, step {last}",
+        "What patches of every site and role do to the answer, step {last}",
         caption="The corrupted program's states put into the clean one; effect on logit(clean "
         "answer) − logit(corrupted answer). " + _BUILT,
         where={**_PATCH, **_LAST, "site": Not("whole program")},
@@ -138,7 +138,7 @@ VIEWS = (
     ),
     Dots(
         "replaced",
-        "What replacing the states of every stage and role costs, step {last}",
+        "What replacing the states of every site and role costs, step {last}",
         where={"edit": "$replace", "measure": "$outcome", **_LAST},
         y=("site",),
         series="role",
