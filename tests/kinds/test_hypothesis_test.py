@@ -136,6 +136,9 @@ def test_the_planted_circuit_is_accepted_and_one_without_its_keys_is_rejected(ju
     report = seen(judged, tmp_path)
     assert outcome(report, "accepted on {split}", split="stated").verdict == "shown"
     assert outcome(report, "accepted on {split}", split="without").verdict == "opposite"
+    clauses = [one["clause"] for one in report["findings"] if one["clause"]]
+    assert [clause.startswith("with all else damaged, ") for clause in clauses] == [True, True]
+    assert [clause.endswith("of the answer") for clause in clauses] == [True, False]
     assert outcome(report, "accepted from then on", split="every split").verdict == "open"
     assert outcome(report, "accepted from then on", split="stated").verdict == "shown"
     rows = judged["rows"].frame

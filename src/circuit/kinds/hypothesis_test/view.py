@@ -45,6 +45,12 @@ FINDINGS = (
             "necessity_of_as_many_other_edges": {**_NEEDED, "against": _OTHERS},
         },
         title="Criteria at the last step",
+        clause={
+            "shown": "with all else damaged, {facts[edges]} edges keep {sufficiency:short} of the "
+            "answer",
+            "open": "with all else damaged, {facts[edges]} edges keep {sufficiency:short} of the "
+            "answer, which does not make them the circuit",
+        },
         number="{split}",
         says={
             "shown": "On {split} it keeps {sufficiency} of the answer with all else damaged, and "
