@@ -108,6 +108,17 @@ def test_the_path_that_reads_inner_sites_gives_the_same_answers(untrained, event
         for site in inner
         if not site.endswith("scores")
     }
+    late = ("z", "k", "pattern", "attn_input", "ln2_scale", "neurons", "mlp_write", "post_attn")
+    masked = [
+        Where(f"layer_1_{site}", events.role_mask("prediction"), (2,) if site in "zk" else None)
+        for site in late
+    ]
+    here |= {
+        (where.site, "too"): AtSites(
+            ((Where("layer_0_z"), zero()), (where, patch(donor[where.site])))
+        )
+        for where in masked
+    }
     scale = Measure("1", frozenset({"final_norm_scale"}), at_prediction)
     outcomes = OUTCOMES | {"scale": scale}
     answers = trial.run(removals | here, outcomes)

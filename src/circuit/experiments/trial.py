@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
@@ -34,7 +35,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.experiments.edits import Edit
+from circuit.model.sites import site_axes
 from circuit.model.sites import sites as all_sites
+from circuit.model.tap import Edit as TapEdit
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar, Seen, answering, look, look_on, pick
 from circuit.task.events import ReadEvents
@@ -138,9 +141,9 @@ class Trial:
             return
         seen = clean if theta is None else clean._replace(params=decoder.layout.views(theta))
         inside = edits[0].inside(decoder.settings)
-        if sites <= (ANSWER if stage == "final_norm" else _READ) and not inside:
+        if sites <= (ANSWER if stage == "final_norm" else _READ):
             streams = torch.stack([edit.stream(clean, stage) for edit in edits])
-            left = self._answers(seen, stage, streams, sites)
+            left = self._answers(seen, stage, streams, sites, inside)
             for at in range(len(edits)):
                 yield answering(seen, **{site: states[at] for site, states in left.items()})
             return
@@ -155,23 +158,45 @@ class Trial:
             yield seen._replace(sites=before | {site: found[site] for site in behind})
 
     def _answers(
-        self, seen: Seen, stage: str, streams: Float[Tensor, "R E T d"], sites: frozenset[str]
+        self,
+        seen: Seen,
+        stage: str,
+        streams: Float[Tensor, "R E T d"],
+        sites: frozenset[str],
+        inside: Mapping[str, Sequence[TapEdit]],
     ) -> dict[str, Float[Tensor, "R E d"]]:
-        """Sites behind all layers at the prediction position when passes go on from a stage."""
+        """Sites behind all layers at the prediction position when passes go on from a stage.
+
+        With edits ``inside`` it is one pass, of all events as they are.
+        """
         count, events = len(streams), seen.events
         if stage == "final_norm":
             return {stage: torch.stack([pick(states, events.prediction) for states in streams])}
-        order = torch.arange(len(events)) if self.parts == 1 else events.length.argsort()
+        whole = self.parts == 1 or bool(inside)
+        narrow = {
+            site: [partial(_at_prediction, edit, site, events) for edit in chain]
+            for site, chain in inside.items()
+        }
+        order = torch.arange(len(events)) if whole else events.length.argsort()
         parts = []
-        for chosen in order.chunk(self.parts):
-            width = events.tokens.shape[1] if self.parts == 1 else int(events.length[chosen].max())
+        for chosen in order.chunk(1 if whole else self.parts):
+            width = events.tokens.shape[1] if whole else int(events.length[chosen].max())
             x, at = streams[:, chosen, :width].flatten(0, 1), events.prediction[chosen]
-            parts.append(look_on(seen, stage, x, sites, at.repeat(count)))
+            parts.append(look_on(seen, stage, x, sites, at.repeat(count), narrow))
         back = order.argsort()
         return {
             site: torch.cat([p[site].view(count, -1, p[site].shape[-1]) for p in parts], 1)[:, back]
             for site in sites
         }
+
+
+def _at_prediction(edit: TapEdit, site: str, events: ReadEvents, value: Tensor) -> Tensor:
+    """An edit of all positions where the last layer has that of the prediction alone."""
+    axis, length = site_axes(site).index("position"), events.tokens.shape[1]
+    if value.shape[axis] == length:
+        return edit(value)
+    every = edit(value.movedim(axis, -1).expand(*[-1] * (value.ndim - 1), length).movedim(-1, axis))
+    return pick(every.movedim(axis, 1), events.prediction)[:, None].movedim(1, axis)
 
 
 def _values(seen: Seen, scalars: Mapping[str, Scalar]) -> Values:
