@@ -92,10 +92,7 @@ class Place(NamedTuple):
 
     def put(self, mask: Bool[Tensor, "E T"], source: Callable[[Where], Tensor]) -> AtSites:
         """The edit that puts states (:func:`states`) here; they are made when it runs."""
-        here = {
-            dataclasses.replace(w, positions=mask): partial(_put, source, w) for w in self.where
-        }
-        return AtSites(tuple(here.items()))
+        return AtSites(tuple((w.at(mask), partial(_put, source, w)) for w in self.where))
 
 
 def states(seen: Seen, where: Where) -> Float[Tensor, "E T ..."]:
@@ -185,7 +182,7 @@ def places(
     found: dict[str, tuple[Where, ...]] = {}
     for name in names:
         for one, spots in edit_places(name, settings, neurons).items():
-            here = (Where(site, None, heads, entries=entries) for site, heads, entries in spots)
+            here = (Where(site, heads=heads, entries=entries) for site, heads, entries in spots)
             found[one] = tuple(here)
     return [Place(name, where, role) for name, where in found.items() for role in roles]
 
