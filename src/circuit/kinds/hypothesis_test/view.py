@@ -63,6 +63,13 @@ FINDINGS = (
         },
     ),
     Finding(
+        "answer that the circuit keeps",
+        {**_MAIN, **_LAST, **_SHARE, **_ENOUGH, "split": "$splits[0]"},
+        control=({"against": _RANDOM},),
+        number="share of the answer that the circuit keeps on {split}, at step {step}",
+        key="answer kept by {facts[edges]} edges, all else damaged",
+    ),
+    Finding(
         "answer that there is to keep",
         {**_MAIN, **_LAST, "measure": "answer", "test": "whole"},
         each=("split",),

@@ -48,7 +48,9 @@ def draw_curves(shown: Shown) -> None:
     two_units = len({panel.unit for panel in panels}) > 1 and len(panels) == 2
     columns = 1 if two_units else frame.columns_for([p.values for p in panels])
     lines = -(-len(panels) // columns)
-    height = 3.0 if lines == 1 else 0.4 + 2.2 * lines
+    # Beside the circuit, which is nearly square.
+    alone = 4.7 if view.place == "first" else 3.0
+    height = alone if lines == 1 else 0.4 + 2.2 * lines
     notes = _notes(shown, apart, controls, marks)
     titles = [panel.title for panel in panels]
     with shown.axes(titles, columns, height, notes, handles, sharex=True) as axes:
