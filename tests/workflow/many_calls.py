@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pydantic  # noqa: F401
 import scipy.optimize  # noqa: F401
+import smart_open  # noqa: F401
 import snakemake.cli
 
 AT_ONCE = 2
@@ -48,6 +49,7 @@ def call(folder: str, arguments: list[str], output: str) -> None:
 
 def main() -> None:
     """Work off the list."""
+    snakemake.cli.get_argument_parser()  # looks all plugins up
     listed, here = json.loads(Path(sys.argv[1]).read_text()), times(LIBRARY)
     calls = [(times(Path(folder, "src")) == here, folder, *rest) for folder, *rest in listed]
     running = 0
