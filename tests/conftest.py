@@ -22,7 +22,7 @@ pytest_plugins = ["planted"]  # loaded after this file ran, so torch sees the va
 def pytest_xdist_make_scheduler(config, log):
     """Give each process whole files, and one of them all that share the finished tiny study.
 
-    That takes long to make.
+    That takes long to make, so it comes first.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -32,4 +32,10 @@ def pytest_xdist_make_scheduler(config, log):
             alone = file.endswith(("test_bad_config.py", "test_plan.py"))
             return "workflow" if file.startswith("tests/workflow/") and not alone else file
 
+    config.option.loadscopereorder = False
     return WholeFiles(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/workflow/"))

@@ -31,7 +31,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -91,6 +91,9 @@ class Fingerprints:
         self._kept = _kept(self._known)
         self._sources: dict[Path, _Source] = {}
         self._reached: dict[Path, list[Path]] = {}
+        # Many files import the same: each name is looked up, and each file named, once.
+        self._resolve = cache(_resolve)
+        self._label = cache(lambda file: _label(file, self._source_root))
 
     def of(self, script_path: StrPath, loads: Sequence[str] = ()) -> list[str]:
         """Return ``circuit/scalars/qk.py@0123456789abcdef`` for each module the script reaches.
@@ -108,7 +111,7 @@ class Fingerprints:
         found = {script: self._read(script)}
         pending = [script]
         for name in loads:
-            loaded = _resolve(self._source_root, name.split("."))
+            loaded = self._resolve(self._source_root, tuple(name.split(".")))
             if loaded is None:
                 raise ConfigError(
                     f"there is no module {name}",
@@ -123,7 +126,7 @@ class Fingerprints:
                 if file not in found:
                     found[file] = self._read(file)
                     pending.append(file)
-        modules = [f"{_label(at, self._source_root)}@{read.digest}" for at, read in found.items()]
+        modules = [f"{self._label(at)}@{read.digest}" for at, read in found.items()]
         packages = {name for read in found.values() for name in read.packages}
         versions = [f"{name}@{_version(name)}" for name in packages]
         return [*sorted(modules), *sorted(versions), *(_cpu() if "torch" in packages else ())]
@@ -152,7 +155,7 @@ class Fingerprints:
             self._reached[importer] = [
                 file
                 for statement in self._read(importer).imports
-                for file in _targets(importer, statement, roots, local_names)
+                for file in _targets(importer, statement, roots, local_names, self._resolve)
             ]
         return self._reached[importer]
 
@@ -221,7 +224,11 @@ def _cpu() -> tuple[str, ...]:
 
 
 def _targets(
-    importer: Path, statement: _Import, roots: Sequence[Path], local_names: set[str]
+    importer: Path,
+    statement: _Import,
+    roots: Sequence[Path],
+    local_names: set[str],
+    resolve: Callable[[Path, tuple[str, ...]], list[Path] | None],
 ) -> Iterator[Path]:
     """Yield the files of ours that one import statement runs."""
     if statement.level:
@@ -238,12 +245,12 @@ def _targets(
         return  # the standard library or a dependency
 
     for root in candidates:
-        files = _resolve(root, parts)
+        files = resolve(root, parts)
         if files is not None:
             yield from files
             for name in statement.names:
                 # `from package import name` runs a submodule, if there is one of that name.
-                yield from _resolve(root, (*parts, name)) or ()
+                yield from resolve(root, (*parts, name)) or ()
             return
     raise ConfigError(
         f"imports {'.'.join(parts)}, which does not exist",

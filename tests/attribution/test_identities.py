@@ -72,7 +72,7 @@ class Attributed:
             scalar_values(where[0], at, *where[1:], self.scalars).mean(-1) for at in (before, after)
         )
         self.growth, self.size = last - first, torch.maximum(first.abs(), last.abs())
-        # What comes back is a difference of two passes' margins, and known to the rounding of these.
+        # What comes back is a difference of two margins, and known to the rounding of these.
         differences = torch.tensor(["rescue" in name for name in CASES])
         self.size = self.size.where(~differences, self.size.clamp(min=1.0))
 
