@@ -155,7 +155,7 @@ def save_svg(figure: Figure, path: str | os.PathLike[str], title: str) -> None:
     if (layout := figure.get_layout_engine()) is not None:
         FigureCanvasSVG(figure)
         layout.execute(figure)
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None, "Title": title}
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "circuit-formation"}):
