@@ -18,6 +18,7 @@ from circuit.landmarks import (
     half_level,
     half_of_end_step,
     half_way_step,
+    held_from,
     largest_jump,
     stays_from,
     step_at,
@@ -182,3 +183,8 @@ def test_denser_checkpoints_do_not_pull_the_fit():
     steps = [*range(0, 50, 2), *range(50, 501, 50)]
     found = fit_ramps(steps, np.asarray(steps, float)[None], 1)
     assert (found.start[0], found.stop[0]) == (0, len(steps) - 1)
+
+
+def test_what_is_held_to_the_end_is_held_from_a_step() -> None:
+    assert held_from({0: True, 100: False, 200: True, 300: True}) == 200
+    assert np.isnan(held_from({0: True, 100: False}))

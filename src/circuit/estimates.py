@@ -55,6 +55,11 @@ _ROUNDING = 1e-6  # what float32 values may miss, of the sizes that are summed
 ALL, SELECTION, CONFIRMATION = "all", "selection", "confirmation"
 
 
+def over(control: str) -> str:
+    """What the excess over one of several controls is called."""
+    return f"{EXCESS} over {control}"
+
+
 def estimates(
     frame: pd.DataFrame,
     unit: str | Mapping[str, str] | None = None,
@@ -220,6 +225,11 @@ class Estimates:
             named = dict(zip(among, groups, strict=True))
             self.add(values, measure, against, **where, **named, **{over: name})
 
+    def excesses(self, *controls: str) -> None:
+        """Add, for each of several controls, the excess over it under a name of its own."""
+        for control in controls:
+            self.excess(control, over(control))
+
     def excess(self, control: str, called: str = EXCESS) -> None:
         """Add, for every number that has the control, its paired difference from it."""
         controls = {
@@ -313,12 +323,12 @@ class Estimates:
             if self._whole:
                 scaled[measure + SHARE] = scales.get(measure, np.nan)
             for called, whole in scaled.items():
-                over = (number - control) / whole
+                beyond = (number - control) / whole
                 for name, ends, count, noun in (
                     (against, band((control / whole)[0]), len(values), against),
                     (
-                        f"{EXCESS} over {against}",
-                        (over[0].mean(), *interval(over[1:].ravel())),
+                        over(against),
+                        (beyond[0].mean(), *interval(beyond[1:].ravel())),
                         len(part),
                         self.noun,
                     ),

@@ -22,7 +22,7 @@ from typing import Literal
 
 import pandas as pd
 
-from circuit.estimates import EXCESS
+from circuit.estimates import EXCESS, over
 
 Verdict = Literal["shown", "opposite", "open"]
 VERDICTS: tuple[Verdict, ...] = ("shown", "opposite", "open")
@@ -77,7 +77,7 @@ def agreed(by: Mapping[str, Estimate], bound: float | None = 0.0) -> Verdict:
 
     A control with a paired excess of its own decides by that.
     """
-    pairs = {f"{EXCESS} over {name}": name for name in by} | {EXCESS: ""}
+    pairs = {over(name): name for name in by} | {EXCESS: ""}
     paired = {pairs[name]: one for name, one in by.items() if name in pairs}
     left = [one for name, one in by.items() if name not in ("", *pairs, *paired)]
     sides = {verdict(by[""], (), one) for one in paired.values()}

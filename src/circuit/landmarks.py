@@ -20,7 +20,7 @@ its checkpoint, and C where the curve has none, unless its function says that it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -41,6 +41,12 @@ def from_then_on(steps: Int[np.ndarray, " C"], held: Bool[np.ndarray, " C"]) -> 
     """Step of the first checkpoint from which a condition holds at all later ones, if any."""
     first = int(stays_from(held))
     return int(steps[first]) if first < len(steps) else None
+
+
+def held_from(held: Mapping[int, bool]) -> float:
+    """The same of a condition by step; NaN where it does not hold at the last one."""
+    found = from_then_on(np.array(list(held)), np.array(list(held.values())))
+    return np.nan if found is None else found
 
 
 def step_at(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ class OpenRun(RunRecord):
     def steps(self) -> Sequence[int]:
         """Steps of the run's checkpoints."""
         return self.manifest.steps
+
+    def at(self, checkpoints: Iterable[int | str]) -> list[int]:
+        """Steps of some checkpoints, each once and in order; ``final`` is the last."""
+        return sorted({self.steps[-1] if at == "final" else int(at) for at in checkpoints})
 
     @cached_property
     def counted(self) -> CountingDecoder:

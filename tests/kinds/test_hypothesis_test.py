@@ -100,12 +100,12 @@ def tables_of(bench, shape, circuits, formed=(True,)):
             randoms = random_circuits(circuit, shape, 20, 0)
             others = other_edges(circuit, shape, 5, 0)
             found = made.tested(here, step, UNITS, circuit, randoms, others)
-            rows.append(found.assign(split=name, damage="resample"))
+            rows.append(found.assign(split=name, ablation="resample"))
         edges.append(made.needed_edges(here, step, UNITS, next(iter(circuits.values()))))
     halves = {half: bench(half, formed[-1]) for half in (SELECTION, CONFIRMATION)}
     smaller = made.pruning(halves, len(formed) - 1, UNITS, next(iter(circuits.values())))
     rows, edges = pd.concat(rows), pd.concat(edges)
-    marks = made.landmarks(rows, edges, smaller, ASKED.criteria).assign(damage="resample")
+    marks = made.landmarks(rows, edges, smaller, ASKED.criteria).assign(ablation="resample")
     rows = pd.concat([rows, marks], ignore_index=True).fillna({"split": "", "test": ""})
     return {
         "rows": Table(rows, "one test"),
@@ -116,7 +116,7 @@ def tables_of(bench, shape, circuits, formed=(True,)):
 
 def seen(tables, folder):
     facts = {"edges": len(STATED.edges), "nodes": sorted(STATED.nodes)}
-    return viewed("hypothesis_test", tables, folder, {"damage": ["resample"]}, facts)
+    return viewed("hypothesis_test", tables, folder, {"ablations": ["resample"]}, facts)
 
 
 @pytest.fixture(scope="module")

@@ -203,4 +203,4 @@ def test_untrained_models_show_nothing(planted, events, damage, seed, tmp_path):
 
 def test_damage_of_an_unknown_kind_is_refused():
     with pytest.raises(ValidationError, match="Input should be 'mean' or 'resample'"):
-        Settings(kind="mediation", damage="noise")
+        Settings(kind="mediation", ablation="noise")

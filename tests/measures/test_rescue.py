@@ -6,11 +6,11 @@ import torch
 from path_models import three_layers
 
 from circuit.experiments.changes import Where, replace
-from circuit.experiments.donors import Shuffle, counterparts, exchanged
+from circuit.experiments.donors import random_cycle
 from circuit.experiments.subspaces import Subspace
 from circuit.experiments.trial import Trial
 from circuit.measures.paths import rescue as made
-from circuit.measures.paths.answer import answer_weights
+from circuit.measures.paths.answer import answers
 from circuit.measures.paths.rescue import Asked, Source, damaged, source_changes
 from circuit.model.sites import sites
 from circuit.model.tap import Tap
@@ -43,14 +43,12 @@ def trial(planted, events):
 def hurt(trial, events):
     """By source and ablation: the damaged pass."""
     trial, flat = trial
-    donor = exchanged(len(events), 0)
-    cycle = Shuffle(donor, counterparts(events, donor))
+    cycle = random_cycle(events, 0)
     name = "embedding_value_identity"
     bases = {name: Subspace(name).basis(trial.clean, flat, 32, fit=True)}
-    weights = answer_weights(events, trial.clean.value_ids)
     return {
         (source, ablation): damaged(
-            trial, source_changes(trial.clean, SOURCES[source], ablation, cycle, bases), weights
+            trial, source_changes(trial.clean, SOURCES[source], ablation, cycle, bases)
         )
         for source in SOURCES
         for ablation in ("mean", "resample", "zero")
@@ -62,7 +60,7 @@ def hurt(trial, events):
 def test_the_clean_state_rescues_all_and_the_damaged_one_nothing(hurt, source, ablation, events):
     one = hurt[source, ablation]
     clean, left = one.clean, one.trial.clean
-    whole = one.answer(clean) - one.answer(left)
+    whole = answers(clean) - answers(left)
     assert whole[:, 0].abs().mean() > 1e-3
     everywhere = events.causal_prefix
     repairs = {
@@ -109,7 +107,7 @@ def test_restored_writes_are_those_of_a_pass_that_a_tap_edits(hurt):
         add(site, None if mlp else int(name[3:]), mask)
     tap = Tap(capture={"final_norm"}, edits=edits)
     clean.decoder.forward(clean.params, clean.events.tokens, tap)
-    by_hand = one.answer(clean._replace(sites=tap.cache)) - one.answer(one.trial.clean)
+    by_hand = answers(clean._replace(sites=tap.cache)) - answers(one.trial.clean)
     sets = {(0,): held, (1,): held & False, (2,): held | True}
     found = one.together(parts, sets)
     torch.testing.assert_close(found[0,], by_hand, rtol=0, atol=1e-9)

@@ -66,6 +66,23 @@ class Shuffle(NamedTuple):
         return states[self.donor[:, None], self.position]
 
 
+def random_cycle(events: ReadEvents, seed: int) -> Shuffle:
+    """All events in one random cycle, each position for the one alike."""
+    donor = exchanged(len(events), seed)
+    return Shuffle(donor, counterparts(events, donor))
+
+
+def stand_in(
+    ablation: str, states: Float[Tensor, "E T ..."], where: Bool[Tensor, "E T"], shuffle: Shuffle
+) -> Float[Tensor, "E T ..."]:
+    """What stands in the place of states: nothing (``zero``), their ``mean`` over the marked
+    positions, or (``resample``) what another event has.
+    """
+    if ablation == "zero":
+        return torch.zeros_like(states)
+    return shuffle(states) if ablation == "resample" else states[where].mean(0).expand_as(states)
+
+
 def draw_shuffles(events: ReadEvents, shuffles: int, seed: int) -> list[Shuffle]:
     """Donors and their positions, drawn anew for each shuffle; see the module."""
     generator = torch.Generator().manual_seed(seed)

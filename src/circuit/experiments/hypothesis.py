@@ -37,11 +37,11 @@ from circuit.estimates import CONFIRMATION, EXCESS, SELECTION, SHARE, Estimates,
 from circuit.evidence import by_control, verdict
 from circuit.experiments.circuits import Circuit, pruned, whole
 from circuit.experiments.circuits import Subspace as Carried
-from circuit.experiments.donors import Shuffle, exchanged
+from circuit.experiments.donors import Shuffle, exchanged, stand_in
 from circuit.experiments.paths import Carry, Routed, at_role, routed, write_sites
 from circuit.experiments.subspaces import Subspace
-from circuit.experiments.trial import ANSWER, Values
-from circuit.landmarks import from_then_on
+from circuit.experiments.trial import ANSWER, Values, less
+from circuit.landmarks import held_from
 from circuit.model.nodes import EMBEDDING, Edge, owner
 from circuit.model.sites import parse_component
 from circuit.model.transformer import Decoder
@@ -68,7 +68,7 @@ class Bench:
         events: ReadEvents,
         value_ids: range,
         scalars: Mapping[str, Scalar],
-        damage: str,
+        ablation: str,
         seed: int,
     ) -> None:
         sites = write_sites(decoder.settings.n_layers)
@@ -80,8 +80,7 @@ class Bench:
         place = (torch.arange(events.tokens.shape[1]) + longer).clamp(0, events.tokens.shape[1] - 1)
         shuffle = Shuffle(donor, place)
         self.base = {
-            site: shuffle(own) if damage == "resample" else own[inside].mean(0).expand_as(own)
-            for site, own in ((site, self.seen.sites[site]) for site in sites)
+            site: stand_in(ablation, self.seen.sites[site], inside, shuffle) for site in sites
         }
         self._carries: dict[tuple[object, ...], Carry] = {}
 
@@ -182,7 +181,7 @@ def tested(
 ) -> pd.DataFrame:
     """Sufficiency and necessity, in units of the scalars and as shares (steps 2 and 3)."""
     rows = Estimates(step, units)
-    _add(rows, _less(bench.clean, bench.damaged), test=WHOLE)
+    _add(rows, less(bench.clean, bench.damaged), test=WHOLE)
 
     def add(
         test: str, run: Callable[[Circuit], Values], control: str, drawn: Sequence[Circuit]
@@ -192,8 +191,8 @@ def tested(
         for measure in units if found else ():
             rows.add_draws(np.stack([one[measure] for one in found]), measure, control, test=test)
 
-    add(SUFFICIENCY, lambda one: _less(bench.kept(one), bench.damaged), RANDOM, randoms)
-    add(NECESSITY, lambda one: _less(bench.clean, bench.without(one)), OTHERS, others)
+    add(SUFFICIENCY, lambda one: less(bench.kept(one), bench.damaged), RANDOM, randoms)
+    add(NECESSITY, lambda one: less(bench.clean, bench.without(one)), OTHERS, others)
     rows.share_of(test=WHOLE)
     return rows.frame().assign(half=CONFIRMATION)
 
@@ -202,11 +201,11 @@ def needed_edges(
     bench: Bench, step: int, units: Mapping[str, str], circuit: Circuit
 ) -> pd.DataFrame:
     """What the circuit has over itself without each edge, by ``source`` and ``target`` (step 4)."""
-    rows, kept = Estimates(step, units, families=1), _less(bench.kept(circuit), bench.damaged)
-    for edge, less in bench.kept_less(circuit).items():
+    rows, kept = Estimates(step, units, families=1), less(bench.kept(circuit), bench.damaged)
+    for edge, without in bench.kept_less(circuit).items():
         named = dict(zip(_EDGE, edge, strict=True))
         _add(rows, kept, **named)
-        _add(rows, _less(less, bench.damaged), WITHOUT, **named)
+        _add(rows, less(without, bench.damaged), WITHOUT, **named)
     rows.excess(WITHOUT)
     return rows.frame().assign(half=CONFIRMATION)
 
@@ -223,9 +222,9 @@ def pruning(
     parts = []
     for half, bench in benches.items():
         rows = Estimates(step, units)
-        _add(rows, _less(bench.clean, bench.damaged), edges=WHOLE)
+        _add(rows, less(bench.clean, bench.damaged), edges=WHOLE)
         for number, one in smaller.items():
-            _add(rows, _less(bench.kept(one), bench.damaged), edges=number)
+            _add(rows, less(bench.kept(one), bench.damaged), edges=number)
         rows.share_of(edges=WHOLE)
         parts.append(rows.frame().assign(half=half))
     found = pd.concat(parts, ignore_index=True)
@@ -270,8 +269,7 @@ def landmarks(
         held[str(split)] = at.groupby("step").apply(lambda one: _meets(one, criteria))
     held[EVERY] = pd.concat(held.values(), axis=1).all(axis=1)
     for split, met in held.items():
-        when = from_then_on(met.index.to_numpy(), met.to_numpy())
-        row = {"measure": ACCEPTED, "unit": "step", "mean": np.nan if when is None else when}
+        row = {"measure": ACCEPTED, "unit": "step", "mean": held_from(met.to_dict())}
         found.append({**row, "split": split, "step": last})
     return estimates(pd.DataFrame(found), half=CONFIRMATION)
 
@@ -296,10 +294,6 @@ def found_circuit(bench: Bench, size: int) -> Circuit:
     """
     found = pruned(whole(bench.seen.decoder.settings), bench.means_less)[:-1]
     return next((one for one in found if len(one.edges) <= size), found[-1])
-
-
-def _less(one: Values, other: Values) -> Values:
-    return {name: values - other[name] for name, values in one.items()}
 
 
 def _add(rows: Estimates, found: Values, against: str = "", **keys: str) -> None:

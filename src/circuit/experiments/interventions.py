@@ -46,19 +46,18 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from circuit.config.recipe import ModelSettings
-from circuit.estimates import EXCESS, SHARE, Estimates, estimates
+from circuit.estimates import Estimates, estimates
 from circuit.evidence import agreed, by_control
 from circuit.experiments.changes import Change, Where, add, keep, remove, replace
 from circuit.experiments.donors import OTHERS, draw_donors, exchanged, of_other_events
 from circuit.experiments.edits import AtSites
 from circuit.experiments.subspaces import Subspace, energy_matched, other_identity
-from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, Trial, Values
-from circuit.landmarks import from_then_on
+from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, Trial, Values, less
+from circuit.landmarks import held_from
 from circuit.model.sites import edit_places, site_axes, stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Measure, Scalar, Seen, margin, pick
 from circuit.scalars.behaviour import answer_logits
-from circuit.statistics import band
 from circuit.task.events import ReadEvents
 
 CONTRAST, CORRECT, DIVERGENCE, APPEARS = "contrast", "correct", "off_target_divergence", "appears"
@@ -194,7 +193,7 @@ def patches(bench: Bench, kind: str, clean: ReadEvents, corrupted: ReadEvents) -
     base, rows = trial.unedited(scalars), bench.estimates("pairs")
     whole = Trial(other.clean._replace(events=clean)).unedited(scalars)
     labels = dict(zip(_KEYS, ("patch", kind, WHOLE, WHOLE, WHOLE), strict=True))
-    _add(rows, _less(base, whole), "", **labels)
+    _add(rows, less(base, whole), "", **labels)
     brought = pick(corrupted.tokens, _changed(clean, corrupted))
     donor = draw_donors(brought, torch.Generator().manual_seed(bench.seed))
 
@@ -216,8 +215,8 @@ def patches(bench: Bench, kind: str, clean: ReadEvents, corrupted: ReadEvents) -
         labels = {"pair": kind, **bench.keys(at, "patch")}
         if at.site == "embedding" and not (differs & ~clean.role_mask(at.role)).any():
             labels["by_construction"] = CORRUPTION
-        _add(rows, _less(base, values), against, **labels)
-    rows.excess(CHANGED, f"{EXCESS} over {CHANGED}")
+        _add(rows, less(base, values), against, **labels)
+    rows.excesses(CHANGED)
     rows.share_of(site=WHOLE)
     return rows.frame()
 
@@ -252,11 +251,10 @@ def replaced(bench: Bench, whats: Sequence[str], events: ReadEvents) -> pd.DataF
                 edits[what, at, against] = at.put(where, made)
     for ((what, at, against), _), values in trial.run(edits, both).items():
         labels = {"pair": "", **bench.keys(at, what)}
-        _add(rows, _less(base, {name: values[name] for name in own}), against, **labels)
+        _add(rows, less(base, {name: values[name] for name in own}), against, **labels)
         if not against:
-            _add(rows, _less(beside, {name: values[_OF + name] for name in own}), OTHERS, **labels)
-    for control in (PLACES, OTHERS):
-        rows.excess(control, f"{EXCESS} over {control}")
+            _add(rows, less(beside, {name: values[_OF + name] for name in own}), OTHERS, **labels)
+    rows.excesses(PLACES, OTHERS)
     return rows.frame()
 
 
@@ -295,7 +293,7 @@ def _ranks_at(
     mean, base, rows = states.mean(0), trial.unedited(scalars), bench.estimates("events")
     ((_, damaged),) = trial.run({ALL: at.put(mask, lambda _: mean)}, scalars).items()
     labels = {"subspace": ALL, "rank": str(shape.d_model), **bench.keys(at, "remove")}
-    _add(rows, _less(base, damaged), "", **labels)
+    _add(rows, less(base, damaged), "", **labels)
 
     def effects(
         bases: Mapping[tuple[str, int, str], Tensor],
@@ -306,18 +304,18 @@ def _ranks_at(
             for edit, change in _CHANGES.items()
         }
         return {
-            label: _less(values, damaged) if label[0] == "keep" else _less(base, values)
+            label: less(values, damaged) if label[0] == "keep" else less(base, values)
             for (label, _), values in trial.run(edits, scalars).items()
         }
 
     for (edit, name, rank, against), found in effects(bases).items():
         labels = {"subspace": name, "rank": str(rank), **bench.keys(at, edit)}
         _add(rows, found, against, **labels)
-    rows.excess(IDENTITY, f"{EXCESS} over {IDENTITY}")
+    rows.excesses(IDENTITY)
     rows.share_of(subspace=ALL)
-    drawn: dict[tuple[str, str, str, str], list[float]] = {}
     generator, about = torch.Generator().manual_seed(bench.seed), states.double() - mean.double()
     spread = about.T @ about / len(about)
+    drawn: dict[tuple[str, str, int], list[Values]] = {}
     for _ in range(draws):
         random = {
             (name, rank, RANDOM): energy_matched(spread, basis, generator)
@@ -325,25 +323,12 @@ def _ranks_at(
             if not against
         }
         for (edit, name, rank, _), found in effects(random).items():
-            for measure, values in found.items():
-                drawn.setdefault((edit, name, str(rank), measure), []).append(values.mean())
-    return _with_bands(rows.frame(), drawn)
-
-
-def _with_bands(
-    rows: pd.DataFrame, drawn: Mapping[tuple[str, str, str, str], Sequence[float]]
-) -> pd.DataFrame:
-    """Rows, and for each that has draws of its control what they show by chance."""
-    keys = ["edit", "subspace", "rank", "measure"]
-    own = rows[(rows["against"] == "") & rows["mean"].notna()]
-    whole = own[own["subspace"] == ALL].set_index("measure")["mean"].replace(0.0, np.nan)
-    labels, means = pd.DataFrame(list(drawn), columns=keys), np.array(list(drawn.values())).T
-    found = []
-    for called, scale in (("", 1.0), (SHARE, whole.loc[labels["measure"]].to_numpy())):
-        numbers = dict(zip(("mean", "low", "high"), band(means / scale), strict=True))
-        found.append(labels.assign(measure=labels["measure"] + called, **numbers))
-    same = own.drop(columns=["mean", "low", "high"]).merge(pd.concat(found), on=keys)
-    return pd.concat([rows, same.assign(against=RANDOM)], ignore_index=True)
+            drawn.setdefault((edit, name, rank), []).append(found)
+    for (edit, name, rank), some in drawn.items():
+        labels = {"subspace": name, "rank": str(rank), **bench.keys(at, edit)}
+        for measure in scalars:
+            rows.add_draws(np.stack([one[measure] for one in some]), measure, RANDOM, **labels)
+    return rows.frame()
 
 
 def doses(
@@ -383,10 +368,9 @@ def doses(
         }
         rows = bench.estimates("pairs")
         for ((dose, against), _), values in trial.run(edits, scalars).items():
-            moved = {**_less({CONTRAST: base[CONTRAST]}, values), DIVERGENCE: values[DIVERGENCE]}
+            moved = {**less({CONTRAST: base[CONTRAST]}, values), DIVERGENCE: values[DIVERGENCE]}
             _add(rows, moved, against, **bench.keys(at, "add"), dose=repr(dose))
-        for control in (DIRECTIONS, PERMUTED):
-            rows.excess(control, f"{EXCESS} over {control}")
+        rows.excesses(DIRECTIONS, PERMUTED)
         parts.append(rows.frame().astype({"dose": float}))
     return pd.concat(parts, ignore_index=True)
 
@@ -466,10 +450,6 @@ def answered_right(seen: Seen) -> Float[Tensor, " E"]:
     return (answer_logits(seen).argmax(-1) == seen.events.answer).double()
 
 
-def _less(one: Values, other: Values) -> Values:
-    return {name: values - other[name] for name, values in one.items()}
-
-
 def _add(rows: Estimates, found: Values, against: str, **keys: str) -> None:
     """Add numbers without their rounding, of which a table of excesses would make effects."""
     for measure, values in found.items():
@@ -489,7 +469,6 @@ def appearance(rows: pd.DataFrame) -> pd.DataFrame:
         best = last.loc[last["mean"].idxmax()]
         here = kind[(kind["site"] == best["site"]) & (kind["role"] == best["role"])]
         held = {step: agreed(by_control(one)) == "shown" for step, one in here.groupby("step")}
-        when = from_then_on(np.array(list(held)), np.array(list(held.values())))
-        found.append({**best[list(_KEYS)], "mean": np.nan if when is None else when})
+        found.append({**best[list(_KEYS)], "mean": held_from(held)})
     table = pd.DataFrame(found, columns=[*_KEYS, "mean"])
     return estimates(table, "step", step=int(rows["step"].max()), measure=APPEARS)

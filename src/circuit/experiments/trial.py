@@ -53,6 +53,11 @@ Edits = TypeVar("Edits", bound=Edit)
 Values = dict[str, Float[np.ndarray, " E"]]
 
 
+def less(one: Values, other: Values) -> Values:
+    """The scalars of one pass minus those of another."""
+    return {name: values - other[name] for name, values in one.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class Trial:
     """Edits of one clean pass, which has the sites that edits and scalars read, those of every

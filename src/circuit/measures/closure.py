@@ -44,7 +44,7 @@ from sklearn.preprocessing import StandardScaler
 
 from circuit.config.benchmark import SplitName
 from circuit.config.scalar import ScalarSettings
-from circuit.estimates import EXCESS, estimates
+from circuit.estimates import EXCESS, estimates, over
 from circuit.measures.margin_change import SLICES, SWITCH, TARGETS, Changes
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.features import Dictionary
@@ -277,7 +277,7 @@ def _against(
     found: list[dict[str, Any]] = []
     numbers = {"": told(own), **{name: told(one) for name, one in controls.items()}}
     for name, one in controls.items():
-        numbers[f"{EXCESS} over {name}"] = told(own - np.maximum(0, one))
+        numbers[over(name)] = told(own - np.maximum(0, one))
     if chance is not None:
         numbers[RANDOM] = tuple(band(chance[:, 0]))
     for against, (mean, low, high) in numbers.items():

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from circuit.errors import AnalysisError
-from circuit.estimates import ALL, CONFIRMATION, EXCESS, FIXED, SELECTION, keys_of
+from circuit.estimates import ALL, CONFIRMATION, EXCESS, FIXED, SELECTION, keys_of, over
 from circuit.evidence import Estimate, Verdict, verdict
 from circuit.reports.document import Number
 from circuit.reports.findings import Criteria, Finding, Says, Sum, Test, Told, When
@@ -180,7 +180,7 @@ def _effect(finding: Finding, rows: pd.DataFrame, context: Context) -> Outcome:
     effect, controls = Said(row), [Said(control) for control in other]
     against, named = [one["against"] for one in other], [_named(one, row) for one in other]
     # Paired differences from the control, or where there are several, from each that has one.
-    pairs = {EXCESS: _ONLY, **{f"{EXCESS} over {one}": one for one in against}}
+    pairs = {EXCESS: _ONLY, **{over(one): one for one in against}}
     paired = {over: _beside(table, row, {"against": name}) for name, over in pairs.items()}
     excesses = {over: Said(one) for over, one in paired.items() if one is not None}
     # The verdict is by the excess where there is one, unpaired where not; all must agree.

@@ -27,7 +27,7 @@ def measure(job: Job[Settings]) -> Measured:
         asked.thresholds,
         asked.ablation,
     )
-    reference = run.steps[-1] if asked.reference == "final" else asked.reference
+    (reference,) = run.at([asked.reference])
     sweep = checkpoint_sweep(run.counted, run.theta, run.steps, inputs, reference)
     return run.measured(
         swept_tables(sweep, asked),

@@ -11,7 +11,7 @@ from circuit.opened import OpenRun
 def measure(job: Job[Settings]) -> Measured:
     """Rows of every part, alone and together with others, at the checkpoints asked for."""
     run, asked = OpenRun(job), job.settings
-    steps = sorted({run.steps[-1] if at == "final" else at for at in asked.checkpoints})
+    steps = run.at(asked.checkpoints)
     rows = component_effects(
         run.counted, run.theta, steps, run.events, run.value_ids,
         asked.neurons, asked.groups, asked.draws, asked.seed,

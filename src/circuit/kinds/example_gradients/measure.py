@@ -19,7 +19,7 @@ def measure(job: Job[Settings]) -> Measured:
     """Estimates by relation and by pair of groups; every read, and all inner products."""
     run, asked = OpenRun(job), job.settings
     last = run.steps[-1]
-    steps = sorted({last if step == "final" else step for step in asked.checkpoints})
+    steps = run.at(asked.checkpoints)
     where = (run.probes(asked.route_split), run.value_ids)
     window = (steps[0], steps[-1])
     context = ScalarContext(run.counted, *where, job.heads, run.theta, window, last)

@@ -21,14 +21,14 @@ from circuit.statistics import halves
 
 
 def measure(job: Job[Settings]) -> Measured:
-    """Rows of tests by split and damage, of single edges, and of the pruned circuit."""
+    """Rows of tests by split and ablation, of single edges, and of the pruned circuit."""
     run, asked = OpenRun(job), job.settings
     heads, shape = (job.heads if asked.heads else {}), run.decoder.settings
-    steps = sorted({run.steps[-1] if at == "final" else at for at in asked.checkpoints})
+    steps = run.at(asked.checkpoints)
     units = {made.OUTCOME: asked.outcome.unit, CORRECT: "share"}
-    first, main = asked.splits[0], asked.damage[0]
+    first, main = asked.splits[0], asked.ablations[0]
 
-    def bench(step: int, split: str, damage: str = main, half: str = CONFIRMATION) -> made.Bench:
+    def bench(step: int, split: str, ablation: str = main, half: str = CONFIRMATION) -> made.Bench:
         every = run.probes(split)
         own = halves(len(every))[half == CONFIRMATION]
         events = every.select(torch.from_numpy(own)).crop()
@@ -41,7 +41,7 @@ def measure(job: Job[Settings]) -> Measured:
             CORRECT: Measure("share", ANSWER, answered_right),
         }
         theta = run.theta(step)
-        return made.Bench(run.counted, theta, events, run.value_ids, scalars, damage, asked.seed)
+        return made.Bench(run.counted, theta, events, run.value_ids, scalars, ablation, asked.seed)
 
     choosing = bench(steps[-1], first, half=SELECTION)
     circuit = (
@@ -53,11 +53,11 @@ def measure(job: Job[Settings]) -> Measured:
     others = other_edges(circuit, shape, asked.other_draws, asked.seed)
     rows: list[pd.DataFrame] = []
     edges: list[pd.DataFrame] = []
-    for step, split, damage in product(steps, asked.splits, asked.damage):
-        here, drawn = bench(step, split, damage), int(damage == main)
+    for step, split, ablation in product(steps, asked.splits, asked.ablations):
+        here, drawn = bench(step, split, ablation), int(ablation == main)
         found = made.tested(here, step, units, circuit, randoms * drawn, others * drawn)
-        rows.append(found.assign(split=split, damage=damage))
-        if (split, damage) == (first, main):
+        rows.append(found.assign(split=split, ablation=ablation))
+        if (split, ablation) == (first, main):
             edges.append(made.needed_edges(here, step, units, circuit))
     halved = {SELECTION: choosing, CONFIRMATION: bench(steps[-1], first)}
     tables = {
@@ -65,9 +65,9 @@ def measure(job: Job[Settings]) -> Measured:
         "edges": pd.concat(edges, ignore_index=True),
         "pruned": made.pruning(halved, steps[-1], units, circuit),
     }
-    own = tables["rows"][tables["rows"]["damage"] == main]
+    own = tables["rows"][tables["rows"]["ablation"] == main]
     marks = made.landmarks(own, tables["edges"], tables["pruned"], asked.criteria)
-    every = pd.concat([tables["rows"], marks.assign(damage=main)], ignore_index=True)
+    every = pd.concat([tables["rows"], marks.assign(ablation=main)], ignore_index=True)
     return run.measured(
         tables={
             "rows": Table(

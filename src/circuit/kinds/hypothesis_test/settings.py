@@ -122,11 +122,11 @@ class Settings(AnalysisSettings):
     """Whether a circuit is sufficient, necessary, special and minimal at some checkpoints.
 
     ``circuit`` is stated, or ``found``: what is left of all edges of the last of ``checkpoints``,
-    pruned to at most ``size`` on the half of the first of ``splits`` that chooses. ``damage`` is
-    what stands in the place of what is damaged; random circuits (``draws``) and damage elsewhere
-    (``other_draws``) go with the first. ``outcome`` is the answer. ``sufficient`` and ``needed``
-    are the shares of it that must be shown for the circuit to be accepted. ``heads`` is the scan
-    whose heads the circuit may name.
+    pruned to at most ``size`` on the half of the first of ``splits`` that chooses. ``ablations``
+    are what stands in the place of what is damaged; random circuits (``draws``) and damage
+    elsewhere (``other_draws``) go with the first. ``outcome`` is the answer. ``sufficient`` and
+    ``needed`` are the shares of it that must be shown for the circuit to be accepted. ``heads`` is
+    the scan whose heads the circuit may name.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "edges", "pruned")
@@ -140,7 +140,7 @@ class Settings(AnalysisSettings):
     size: Count = 24
     checkpoints: Several[FinalOrStep] = ("final",)
     splits: Several[SplitName] = _SPLITS
-    damage: Several[Literal["resample", "mean"]] = ("resample", "mean")
+    ablations: Several[Literal["resample", "mean"]] = ("resample", "mean")
     outcome: ScalarSettings = ScalarSettings(scalar="answer_margin", competitor="mean")
     sufficient: Share = 0.9
     needed: Share = 0.5

@@ -9,11 +9,12 @@ SECTION = MECHANISM
 QUESTION = "Is the circuit enough for the answer, needed for it, special, minimal, and since when?"
 _RANDOM, _OTHERS, _WITHOUT = "random circuits", "as many other edges", "the circuit without it"
 _TOLD = {"half": "confirmation"}
-_MAIN = {**_TOLD, "damage": "$damage[0]"}
+_MAIN = {**_TOLD, "ablation": "$ablations[0]"}
 _LAST = {"step": "last"}
 _SHARE = {"measure": "answer_share"}
 _ENOUGH, _NEEDED = {"test": "sufficiency"}, {"test": "necessity"}
 _BOTH = {"test": ("sufficiency", "necessity")}
+_CALLED = {"special": "more so than random circuits", "here": "more so than as many other edges"}
 _COUNT = "it counts edges that each have a control"
 FINDINGS = (
     When(
@@ -35,7 +36,7 @@ FINDINGS = (
         each=("split",),
         uncontrolled="random circuits and other edges are among the criteria",
         tests=tuple(
-            Test(name, where, above=f"${bound}" if bound else 0.0)
+            Test(_CALLED.get(name, name), where, above=f"${bound}" if bound else 0.0)
             for name, (where, bound) in CRITERIA.items()
         ),
         beside={
@@ -135,7 +136,7 @@ TABLES = (
     Listing(
         "Sufficiency and necessity at step {last}, as shares",
         {**_TOLD, **_LAST, "measure": ("answer_share", "correct_share"), **_BOTH},
-        keys=("split", "test", "damage", "measure"),
+        keys=("split", "test", "ablation", "measure"),
         control=(_RANDOM, _OTHERS),
     ),
     Listing(

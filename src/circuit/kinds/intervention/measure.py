@@ -25,7 +25,7 @@ def measure(job: Job[Settings]) -> Measured:
     run, asked = OpenRun(job), job.settings
     heads = job.heads if asked.heads else {}
     pairs, words = load_pairs(job.given["data_pairs"]), run.benchmark.vocabulary
-    steps = sorted(run.steps[-1] if step == "final" else step for step in asked.checkpoints)
+    steps = run.at(asked.checkpoints)
     shape, programs = run.decoder.settings, run.split(asked.split).head(asked.programs)
     fit = read_events(programs[~programs["sample_id"].isin(pairs["sample_id"])], words, "last")
     every = stages(shape.n_layers)[:-1]

@@ -11,9 +11,9 @@ from circuit.opened import OpenRun
 def measure(job: Job[Settings]) -> Measured:
     """Rows of every source, and of every path from it, at the checkpoints asked for."""
     run, asked = OpenRun(job), job.settings
-    steps = sorted({run.steps[-1] if at == "final" else at for at in asked.checkpoints})
+    steps = run.at(asked.checkpoints)
     rows = mediation(
-        run.counted, run.theta, steps, run.events, run.value_ids, asked.damage, asked.seed
+        run.counted, run.theta, steps, run.events, run.value_ids, asked.ablation, asked.seed
     )
     return run.measured(
         tables={"rows": Table(rows, "one number of one source, or of one path from it")},

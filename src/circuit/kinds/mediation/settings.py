@@ -13,7 +13,7 @@ from circuit.config.marks import FinalOrStep
 class Settings(AnalysisSettings):
     """Path effects of every embedding, head and MLP through every later input.
 
-    ``damage`` is what stands in place of what a source writes: its ``mean``, or another event's
+    ``ablation`` is what stands in place of what a source writes: its ``mean``, or another event's
     write (``resample``). ``seed`` is of the cycle of events and of the random changes. The last of
     ``checkpoints`` is told.
     """
@@ -22,5 +22,5 @@ class Settings(AnalysisSettings):
     kind: Literal["mediation"]
     split: SplitName = "validation_iid"
     checkpoints: Several[FinalOrStep] = ("final",)
-    damage: Literal["mean", "resample"] = "mean"
+    ablation: Literal["mean", "resample"] = "mean"
     seed: Seed = 0

@@ -2,7 +2,7 @@
 
 from circuit.reports.findings import Finding, When
 from circuit.reports.sections import MECHANISM
-from circuit.reports.views import Cells, Curves, Listing
+from circuit.reports.views import Cells, Curves, Listing, Not
 
 SECTION = MECHANISM
 QUESTION = "Through which later queries, keys, values and MLPs does each component act?"
@@ -89,7 +89,7 @@ VIEWS = (
         "when",
         "From which step on each path is beyond its controls",
         caption="When each path joined the circuit. Grey: not beyond both controls to the end.",
-        where={"measure": "appears"},
+        where={"measure": "appears", "receiver": Not("")},
         x="receiver",
         y="source",
     ),

@@ -17,7 +17,7 @@ def measure(job: Job[Settings]) -> Measured:
         run.steps,
         run.events,
         run.value_ids,
-        [run.steps[-1] if step == "final" else step for step in asked.second_order],
+        run.at(asked.second_order),
         asked.top,
         asked.ablation,
     )

@@ -12,7 +12,7 @@ def measure(job: Job[Settings]) -> Measured:
     """The trace of one read, and its numbers beside those of the run's first checkpoint."""
     run, asked = OpenRun(job), job.settings
     first = run.steps[0]
-    step = run.steps[-1] if asked.checkpoint == "final" else asked.checkpoint
+    (step,) = run.at([asked.checkpoint])
     words = run.benchmark.vocabulary
     found, before = (
         trace.prompt_trace(run.counted, run.theta(at), run.events, asked.event, words, asked.top)

@@ -11,7 +11,7 @@ from circuit.opened import OpenRun
 def measure(job: Job[Settings]) -> Measured:
     """Rows of every repair after every source's removal, at the checkpoints asked for."""
     run, asked = OpenRun(job), job.settings
-    steps = sorted({run.steps[-1] if at == "final" else at for at in asked.checkpoints})
+    steps = run.at(asked.checkpoints)
     sources = {
         name: Source((), one.subspace, one.stage, one.role)
         if isinstance(one, Code)

@@ -15,10 +15,7 @@ def measure(job: Job[Settings]) -> Measured:
     run, asked = OpenRun(job), job.settings
     programs = run.split(asked.split).head(asked.programs)
     reads = code_reads(read_events(programs, run.benchmark.vocabulary, "last"), asked.seed)
-    steps, ranked = (
-        sorted(run.steps[-1] if step == "final" else step for step in some)
-        for some in (asked.checkpoints, asked.removed_at)
-    )
+    steps, ranked = run.at(asked.checkpoints), run.at(asked.removed_at)
     every = stages(run.decoder.settings.n_layers)[:-1]
     at, removed = (
         [(site, role) for site in (every if some == "all" else some) for role in asked.roles]

@@ -15,7 +15,7 @@ def measure(job: Job[Settings]) -> Measured:
     run, asked = OpenRun(job), job.settings
     programs = run.split(asked.split).head(asked.programs)
     reads = code_reads(read_events(programs, run.benchmark.vocabulary, "last"), asked.seed)
-    steps = sorted(run.steps[-1] if step == "final" else step for step in asked.checkpoints)
+    steps = run.at(asked.checkpoints)
     rows = value_transfer(
         run.counted, run.theta, steps, reads, run.value_ids, asked.source, asked.target,
         asked.rank, asked.outcomes, asked.outcome, asked.draws, asked.seed,

@@ -20,7 +20,7 @@ from circuit.estimates import EXCESS, Estimates
 from circuit.experiments.donors import OTHERS, require_other_answers
 from circuit.measures.paths.direct import Readout, Targets
 from circuit.scalars.base import Seen, pick
-from circuit.scalars.value import stream_reader, value_logits
+from circuit.scalars.value import stream_reader
 from circuit.task.events import ReadEvents
 
 Named = TypeVar("Named", bound=tuple[str, ...])
@@ -42,10 +42,11 @@ def answer_weights(events: ReadEvents, value_ids: range) -> Float[Tensor, "E 2 V
 
 
 def answers(seen: Seen) -> Float[Tensor, "E 2"]:
-    """The answer, and the mean of other answers, of a pass that has ``final_norm``."""
-    weights = answer_weights(seen.events, seen.value_ids)
-    state = pick(seen.sites["final_norm"], seen.events.prediction)
-    return (weights @ value_logits(seen, state)[:, :, None])[..., 0]
+    """The answer, and the mean of other answers, of a pass that has ``final_norm``; float64."""
+    ids, weights = seen.value_ids, answer_weights(seen.events, seen.value_ids)
+    rows = weights @ seen.params["embedding.token"][ids.start : ids.stop].detach().double()
+    state = pick(seen.sites["final_norm"], seen.events.prediction).to(rows)
+    return (rows @ state[:, :, None])[..., 0]
 
 
 def answer_readout(seen: Seen, weights: Float[Tensor, "E 2 V"]) -> Readout:

@@ -20,16 +20,15 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from circuit.estimates import EXCESS, estimates
+from circuit.estimates import estimates, over
 from circuit.evidence import Estimate, Verdict, agreed, by_control
-from circuit.landmarks import from_then_on
-from circuit.measures.paths.path_numbers import PATH, TOTAL, WHOLE
+from circuit.measures.paths.path_numbers import APPEARS, PATH, TOTAL, WHOLE
+from circuit.model.nodes import ANSWER
 
 NODE, EDGE, FIRST = "node", "edge", "first_edge"
-EFFECT, APPEARS, BEYOND = "effect", "appears", "beyond_controls"
+EFFECT, BEYOND = "effect", "beyond_controls"
 SCHEMA = 2
 _KEYS = ["part", "source", "target", "evidence"]
-_EVIDENCE = {TOTAL: "total effect", WHOLE: "its own value", PATH: "path effect"}
 
 
 class Number(TypedDict):
@@ -83,12 +82,13 @@ def circuit_map(paths: pd.DataFrame) -> pd.DataFrame:
         - ``appears``, at the last step, in steps; missing where it does not. That of the edge that
           is there first (of several the largest) is repeated under the part ``first_edge``.
     """
-    rows = paths[paths["measure"].isin(list(_EVIDENCE))]
+    rows = paths[paths["measure"].isin([TOTAL, WHOLE, PATH, APPEARS])]
+    edge, answer = rows["receiver"] != "", rows["source"] == ANSWER
     rows = rows.assign(
-        part=np.where(rows["measure"] == PATH, EDGE, NODE),
+        part=np.where(edge, EDGE, NODE),
         target=rows["receiver"],
-        evidence=rows["measure"].map(_EVIDENCE),
-        measure=EFFECT,
+        evidence=np.select([edge, answer], ["path effect", "its own value"], "total effect"),
+        measure=rows["measure"].where(rows["measure"] == APPEARS, EFFECT),
     ).drop(columns=["receiver", "path", "input"])
     return pd.concat([rows, _landmarks(rows)], ignore_index=True)
 
@@ -100,9 +100,7 @@ def circuit_record(rows: pd.DataFrame) -> Circuit:
         parts: dict[str, list[Part]] = {NODE: [], EDGE: []}
         for (part, source, target, evidence), one in at.groupby(_KEYS, sort=False):
             by = by_control(one)
-            excesses = {
-                name: f"{EXCESS} over {name}" for name in by if f"{EXCESS} over {name}" in by
-            }
+            excesses = {name: over(name) for name in by if over(name) in by}
             parts[part].append(
                 Part(
                     source=source,
@@ -123,24 +121,19 @@ def _number(one: Estimate) -> Number:
 
 
 def _landmarks(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many are beyond their controls at every step, and when each came to stay (step 5)."""
-    checkpoints = circuit_record(rows)["checkpoints"]
-    steps = np.array([at["step"] for at in checkpoints])
-    counts, born = [], []
-    for part in (NODE, EDGE):
-        by_step = [at["nodes"] if part == NODE else at["edges"] for at in checkpoints]
-        for step, parts in zip(steps, by_step, strict=True):
-            counts.append((part, step, sum(one["verdict"] != "open" for one in parts)))
-        for over_time in zip(*by_step, strict=True):
-            last = over_time[-1]
-            same = [one["verdict"] == last["verdict"] != "open" for one in over_time]
-            when, size = from_then_on(steps, np.array(same)), abs(last["effect"]["mean"])
-            names = last["source"], last["target"], last["evidence"]
-            born.append((part, *names, np.nan if when is None else when, size))
-    every = pd.DataFrame(born, columns=[*_KEYS, "mean", "size"])
-    order = every[every["part"] == EDGE].sort_values(["mean", "size"], ascending=[True, False])
-    appears = pd.concat([every, order.head(1).assign(part=FIRST)])
-    appears = appears.drop(columns="size").assign(step=steps[-1], measure=APPEARS, unit="step")
-    beyond = pd.DataFrame(counts, columns=["part", "step", "mean"])
-    found = pd.concat([appears, beyond.assign(measure=BEYOND, unit="1")], ignore_index=True)
+    """How many are beyond their controls at every step, and the edge that is there first."""
+    counts = [
+        {"part": part, "step": at["step"], "mean": sum(one["verdict"] != "open" for one in some)}
+        for at in circuit_record(rows)["checkpoints"]
+        for part, some in ((NODE, at["nodes"]), (EDGE, at["edges"]))
+    ]
+    keys, last = [*_KEYS, "mean"], rows[rows["step"] == rows["step"].max()]
+    edges = last[last["part"] == EDGE]
+    born = edges.loc[edges["measure"] == APPEARS, keys]
+    sizes = edges.loc[(edges["measure"] == EFFECT) & (edges["against"] == ""), keys]
+    born = born.merge(sizes.assign(size=sizes["mean"].abs()).drop(columns="mean"), on=_KEYS)
+    first = born.sort_values(["mean", "size"], ascending=[True, False]).head(1)
+    first = first.drop(columns="size").assign(part=FIRST, step=rows["step"].max(), measure=APPEARS)
+    beyond = pd.DataFrame(counts).assign(measure=BEYOND, unit="1")
+    found = pd.concat([first.assign(unit="step"), beyond], ignore_index=True)
     return estimates(found.fillna(dict.fromkeys(["source", "target", "evidence"], "")))

@@ -41,9 +41,9 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
-from circuit.estimates import EXCESS, estimates
+from circuit.estimates import estimates, over
 from circuit.experiments.changes import Where
-from circuit.experiments.donors import OTHERS, Shuffle, counterparts, exchanged
+from circuit.experiments.donors import OTHERS, Shuffle, random_cycle, stand_in
 from circuit.experiments.edits import components, removal_sites, replaced, write_places
 from circuit.experiments.trial import Trial
 from circuit.measures.paths.answer import answer_readout, answer_weights, beside_others
@@ -59,7 +59,7 @@ SPLIT = ("effect", "direct", "through_others", "scale")
 SINGLES, INTERACTION, RESIDUAL = "sum_of_singles", "interaction", "residual"
 AGREEMENT = {"sign_agreement": "share", "rank_correlation": "1", "linear_correlation": "1"}
 RANDOM = "random sets"
-BEYOND = f"{EXCESS} over {OTHERS}"
+BEYOND = over(OTHERS)
 TOGETHER = " + "
 NEAREST = 8
 KEYS = ("kind", "part", "one", "other", "ablation")
@@ -115,8 +115,7 @@ def component_effects(
             same answer.
     """
     parts = parts_of(decoder, neurons, groups)
-    donor = exchanged(len(events), seed)
-    shuffle = Shuffle(donor, counterparts(events, donor))
+    shuffle = random_cycle(events, seed)
     layers = decoder.settings.n_layers
     sites = path_sites(layers) | removal_sites(layers) | {"final_norm"}
     tables = []
@@ -196,8 +195,8 @@ def replacements(clean: Seen, shuffle: Shuffle) -> dict[str, dict[str, Tensor]]:
     own = {site: clean.sites[site] for site in every}
     inside = clean.events.causal_prefix
     return {
-        "mean": {site: states[inside].mean(0).expand_as(states) for site, states in own.items()},
-        "resample": {site: shuffle(states) for site, states in own.items()},
+        ablation: {site: stand_in(ablation, one, inside, shuffle) for site, one in own.items()}
+        for ablation in ("mean", "resample")
     }
 
 

@@ -24,24 +24,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from circuit.config.recipe import ModelSettings
-from circuit.estimates import EXCESS, Estimates, estimates
+from circuit.estimates import Estimates, estimates
 from circuit.evidence import agreed, by_control
 from circuit.experiments.changes import Where, add
-from circuit.experiments.donors import OTHERS, Shuffle, counterparts, exchanged
+from circuit.experiments.donors import OTHERS, random_cycle, stand_in
 from circuit.experiments.edits import AtSites
 from circuit.experiments.paths import routed, write_sites
 from circuit.experiments.shapley import Sets, shares
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
-from circuit.landmarks import from_then_on
+from circuit.landmarks import held_from
 from circuit.measures.paths.answer import answers
-from circuit.measures.paths.path_numbers import PATH, TOTAL, WHOLE
+from circuit.measures.paths.path_numbers import APPEARS, PATH, TOTAL, WHOLE
 from circuit.measures.paths.second_order import ARROW
 from circuit.model.nodes import ANSWER, EMBEDDING, every_edge, owner, senders
 from circuit.model.sites import stages
@@ -51,7 +50,7 @@ from circuit.scalars.write import component_write, stage_after
 from circuit.task.events import ReadEvents
 
 INTERACTION, AVERAGED = "interaction", "order_averaged"
-APPEARS, STRONGEST, DIRECT = "appears", "strongest_appears", "the answer"
+STRONGEST, DIRECT = "strongest_appears", "the answer"
 RANDOM = "a random change of the same size"
 KEYS = ("source", "receiver", "path", "input")
 _INPUTS = {"q": "queries", "k": "keys", "v": "values", "": "MLPs"}
@@ -65,13 +64,13 @@ def mediation(
     steps: Sequence[int],
     events: ReadEvents,
     value_ids: range,
-    damage: str,
+    ablation: str,
     seed: int,
 ) -> pd.DataFrame:
     """Effects of all sources at every step, in float64.
 
     Args:
-        damage: ``mean`` or ``resample`` (step 1).
+        ablation: ``mean`` or ``resample`` (step 1).
         seed: of the cycle of events and of the random changes.
 
     Returns:
@@ -83,8 +82,7 @@ def mediation(
         AnalysisError: there are fewer than three events, or all have the same answer.
     """
     sites = write_sites(decoder.settings.n_layers) | frozenset(stages(decoder.settings.n_layers))
-    donor = exchanged(len(events), seed)
-    shuffle = Shuffle(donor, counterparts(events, donor))
+    shuffle = random_cycle(events, seed)
     generator = torch.Generator().manual_seed(seed)
     size = (len(events), *[decoder.settings.d_model] * 2)
     turns = torch.linalg.qr(torch.randn(size, generator=generator, dtype=torch.float64)).Q
@@ -95,8 +93,7 @@ def mediation(
         rows = Estimates(step, units, families=1)
         for source in senders(decoder.settings):
             write = source_write(trial.clean, source)
-            by = {"mean": write[events.causal_prefix].mean(0), "resample": shuffle(write)}[damage]
-            change = by - write
+            change = stand_in(ablation, write, events.causal_prefix, shuffle) - write
             own = path_effects(trial, source, change)
             if step == steps[-1]:
                 own |= averaged(trial.clean, source, change)
@@ -109,8 +106,7 @@ def mediation(
                     rows.add(values[:, column].numpy(), measure, against, **keys)
         for against, values in zip(("", OTHERS), answers(trial.clean).unbind(1), strict=True):
             rows.add(values.numpy(), WHOLE, against, source=ANSWER)
-        for control in (OTHERS, RANDOM):
-            rows.excess(control, f"{EXCESS} over {control}")
+        rows.excesses(OTHERS, RANDOM)
         tables.append(rows.frame())
     rows = pd.concat(tables, ignore_index=True)
     return pd.concat([rows, _appearance(rows)], ignore_index=True)
@@ -189,15 +185,16 @@ def averaged(
 
 
 def _appearance(rows: pd.DataFrame) -> pd.DataFrame:
-    """From which step on every path is beyond both controls as at the last one (step 6)."""
+    """From which step on everything is beyond its controls as at the last one (step 7)."""
     last, found = rows["step"].max(), []
-    for key, path in rows[rows["measure"] == PATH].groupby(list(KEYS), sort=False):
-        held = {step: agreed(by_control(one)) for step, one in path.groupby("step")}
-        same = [one == held[last] != "open" for one in held.values()]
-        when = from_then_on(np.array(list(held)), np.array(same))
-        size = path.loc[(path["step"] == last) & (path["against"] == ""), "mean"].abs().item()
-        found.append((*key, np.nan if when is None else when, size))
-    every = pd.DataFrame(found, columns=[*KEYS, "mean", "size"]).assign(measure=APPEARS)
-    largest = every.loc[every.groupby("input", sort=False)["size"].idxmax()]
-    both = pd.concat([every, largest.assign(measure=STRONGEST)]).drop(columns="size")
-    return estimates(both, "step", step=int(last))
+    asked = rows[rows["measure"].isin([TOTAL, PATH, WHOLE])]
+    for key, one in asked.groupby(["measure", *KEYS], sort=False):
+        came = {step: agreed(by_control(at)) for step, at in one.groupby("step")}
+        when = held_from({step: side == came[last] != "open" for step, side in came.items()})
+        size = one.loc[(one["step"] == last) & (one["against"] == ""), "mean"].abs().item()
+        found.append((*key, when, size))
+    every = pd.DataFrame(found, columns=["measure", *KEYS, "mean", "size"])
+    paths = every[every["measure"] == PATH]
+    largest = paths.loc[paths.groupby("input", sort=False)["size"].idxmax()]
+    both = pd.concat([every.assign(measure=APPEARS), largest.assign(measure=STRONGEST)])
+    return estimates(both.drop(columns="size"), "step", step=int(last))

@@ -1,3 +1,3 @@
 """What the numbers are called that path effects leave and the circuit is made of."""
 
-TOTAL, PATH, WHOLE = "total", "path", "whole"
+TOTAL, PATH, WHOLE, APPEARS = "total", "path", "whole", "appears"

@@ -41,17 +41,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from circuit.estimates import EXCESS, Estimates, estimates
+from circuit.estimates import Estimates, estimates
 from circuit.experiments.changes import Change, Where, add, replace
-from circuit.experiments.donors import OTHERS, Shuffle, counterparts, draw_shuffles, exchanged
+from circuit.experiments.donors import OTHERS, Shuffle, draw_shuffles, random_cycle, stand_in
 from circuit.experiments.edits import AtSites, components, write_places
 from circuit.experiments.shapley import Sets, shares
 from circuit.experiments.subspaces import Subspace, energy_matched
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
-from circuit.measures.paths.answer import answer_weights
+from circuit.measures.paths.answer import answers
 from circuit.model.sites import parse_component, sites, stages
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import Seen, pick
+from circuit.scalars.base import Seen
 from circuit.scalars.write import component_write, stage_after
 from circuit.task.events import ReadEvents
 
@@ -88,27 +88,17 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Damaged:
-    """The clean pass, the damaged one (of which trials go on), and the changes between them.
-
-    Args:
-        rows: what the final states are multiplied by, towards the answer and towards others'.
-    """
+    """The clean pass, the damaged one (of which trials go on), and the changes between them."""
 
     clean: Seen
     trial: Trial
     changes: _Changes
-    rows: Float[Tensor, "E 2 d"]
-
-    def answer(self, seen: Seen) -> Float[Tensor, "E 2"]:
-        """S of a pass, for the right answer and for those of other programs."""
-        state = pick(seen.sites["final_norm"], seen.events.prediction)
-        return (self.rows @ state.to(self.rows)[:, :, None])[..., 0]
 
     def rescued(self, repairs: Mapping[Any, _Changes]) -> dict[Any, Float[Tensor, "E 2"]]:
         """S(repaired) − S(damaged) of every repair."""
-        base = self.answer(self.trial.clean)
+        base = answers(self.trial.clean)
         edits = {label: self._edit(repair) for label, repair in repairs.items()}
-        return {label: self.answer(seen) - base for label, _, seen in self.trial.passes(edits)}
+        return {label: answers(seen) - base for label, _, seen in self.trial.passes(edits)}
 
     def _edit(self, repair: _Changes) -> AtSites:
         """Both changes: of the damage what comes behind the repair's beginning."""
@@ -157,12 +147,12 @@ class Damaged:
         Sets that restore the same of the first components share the pass up to there (``seen``,
         which has what is restored before the ``block``-th stage).
         """
-        settings, base = self.clean.decoder.settings, self.answer(self.trial.clean)
+        settings, base = self.clean.decoder.settings, answers(self.trial.clean)
         seen = self.trial.clean if seen is None else seen
         order = [stage_after(name, settings) for name in parts]
         every = list(dict.fromkeys(order))
         if block == len(every):
-            return dict.fromkeys(sets, self.answer(seen) - base)
+            return dict.fromkeys(sets, answers(seen) - base)
         here, behind = (
             torch.tensor([at in some for at in order])
             for some in (every[block], every[block + 1 :])
@@ -194,7 +184,7 @@ class Damaged:
             if on:
                 found |= self.together(parts, on, left, block + 1)
         for ended, _, left in trial.passes(last):
-            found.update(dict.fromkeys(ended, self.answer(left) - base))
+            found.update(dict.fromkeys(ended, answers(left) - base))
         return found
 
 
@@ -241,10 +231,9 @@ def rescue(
     kept = r".*_(z|q|k|v|neurons|mlp_write|post_attn|post_mlp" + "|pattern" * patterns + ")"
     every = sites(decoder.settings.n_layers)
     wanted = {site for site in every if re.fullmatch(kept, site)} | {"embedding", "final_norm"}
-    donor = exchanged(len(events), asked.seed)
-    cycle = Shuffle(donor, counterparts(events, donor))
+    cycle = random_cycle(events, asked.seed)
     (another,) = draw_shuffles(events, 1, asked.seed)
-    weights, width, tables = answer_weights(events, value_ids), decoder.settings.d_model, []
+    width, tables = decoder.settings.d_model, []
     for step in steps:
         trial = Trial.of(decoder, theta(step), events, value_ids, wanted, LIKE_LENGTHS)
         bases = {
@@ -253,9 +242,9 @@ def rescue(
         }
         for (name, source), ablation in product(sources.items(), ablations):
             changes = source_changes(trial.clean, source, ablation, cycle, bases)
-            hurt = damaged(trial, changes, weights)
+            hurt = damaged(trial, changes)
             table = Estimates(step, {RESCUE: "logit"}, families=len(sources) * len(ablations))
-            whole = hurt.answer(hurt.clean) - hurt.answer(hurt.trial.clean)
+            whole = answers(hurt.clean) - answers(hurt.trial.clean)
             _add(table, whole, "", (WHOLE, "clean state", "", "", ""))
             miss, parts = 0.0, hurt.later(source)
             found = hurt.rescued(_repairs(hurt, parts, another, bases, asked))
@@ -267,8 +256,7 @@ def rescue(
                     miss = max(miss, float((values - due).abs().max()))
             if parts:
                 _groups(table, hurt, whole, parts, asked)
-            for control in (OTHERS, ANOTHER, IDENTITY):
-                table.excess(control, f"{EXCESS} over {control}")
+            table.excesses(OTHERS, ANOTHER, IDENTITY)
             table.share_of(repair=WHOLE, against="")
             _random(table, hurt, bases, asked)
             exact = pd.DataFrame([{"measure": MISS, "mean": miss, "unit": "logit"}])
@@ -278,16 +266,14 @@ def rescue(
     return estimates(rows)
 
 
-def damaged(trial: Trial, changes: _Changes, weights: Float[Tensor, "E 2 V"]) -> Damaged:
+def damaged(trial: Trial, changes: _Changes) -> Damaged:
     """The pass without a source; ``trial`` has what is put back."""
     clean = trial.clean
     wanted = frozenset(
         site for site in clean.sites if not site.endswith(("_pattern", "_q", "_k", "_v"))
     )
     ((_, _, left),) = trial.passes({"": AtSites(changes)}, wanted)
-    ids = clean.value_ids
-    rows = weights @ clean.params["embedding.token"][ids.start : ids.stop].detach().double()
-    return Damaged(clean, Trial(left, trial.parts), changes, rows)
+    return Damaged(clean, Trial(left, trial.parts), changes)
 
 
 def source_changes(
@@ -300,18 +286,14 @@ def source_changes(
     """What stands in a source's place, and where."""
     inside, settings = clean.events.causal_prefix, clean.decoder.settings
 
-    def other(states: Tensor, where: Bool[Tensor, "E T"] = inside) -> Tensor:
-        if ablation == "zero":
-            return torch.zeros_like(states)
-        return cycle(states) if ablation == "resample" else states[where].mean(0)
-
     if source.subspace:
         mask, states = clean.events.role_mask(source.role), clean.sites[source.stage]
-        stand_in = other(states, mask).expand_as(states)
-        return ((Where(source.stage, mask), replace(stand_in, bases[source.subspace])),)
+        instead = stand_in(ablation, states, mask, cycle)
+        return ((Where(source.stage, mask), replace(instead, bases[source.subspace])),)
     plain = [one for one in source.members if not one.endswith(PATTERN)]
     found = [
-        (where, replace(other(clean.sites[where.site]))) for where in write_places(plain, settings)
+        (where, replace(stand_in(ablation, clean.sites[where.site], inside, cycle)))
+        for where in write_places(plain, settings)
     ]
     for one in source.members:
         if one.endswith(PATTERN):
@@ -319,14 +301,14 @@ def source_changes(
             site = f"layer_{layer}_pattern"
             rows = clean.sites[site]
             if ablation == "resample":
-                stand_in = rows[cycle.donor[:, None], :, cycle.position].transpose(1, 2).tril()
-                stand_in = stand_in / stand_in.sum(-1, keepdim=True).clamp(min=_REACHED)
+                instead = rows[cycle.donor[:, None], :, cycle.position].transpose(1, 2).tril()
+                instead = instead / instead.sum(-1, keepdim=True).clamp(min=_REACHED)
             else:
                 count = inside.sum(0).clamp(min=1)[:, None]
-                stand_in = (rows * inside[:, None, :, None]).sum(0) / count
-                stand_in = stand_in * (ablation == "mean")
+                instead = (rows * inside[:, None, :, None]).sum(0) / count
+                instead = instead * (ablation == "mean")
             assert head is not None
-            found.append((Where(site, heads=(head,)), replace(stand_in)))
+            found.append((Where(site, heads=(head,)), replace(instead)))
     return tuple(found)
 
 

@@ -37,12 +37,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuit.errors import AnalysisError
-from circuit.estimates import EXCESS, SHARE, Estimates, estimates
+from circuit.estimates import SHARE, Estimates, estimates, over
 from circuit.evidence import Estimate, agreed, by_control, verdict
 from circuit.experiments.changes import Where, keep, remove, replace
 from circuit.experiments.edits import AtSites
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
-from circuit.landmarks import from_then_on, stays_from
+from circuit.landmarks import held_from, stays_from
 from circuit.measures.states.scatter import group_means
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
@@ -61,7 +61,7 @@ CENTROID, BETWEEN, LENS, LENS_MARGIN = (
 )
 UNITS = {CENTROID: "share", BETWEEN: "share", LENS: "share", LENS_MARGIN: "logit"}
 PERMUTED, WRITE = "permuted labels", "another write"
-OVER_WRITE = f"{EXCESS} over {WRITE}"
+OVER_WRITE = over(WRITE)
 READABLE, RANK, READ = "readable_from", "rank", "readout"
 TOKEN, READOUT = "the token", "the readout"
 """What the key ``by_construction`` says where nothing else could have been found (step 4)."""
@@ -257,7 +257,7 @@ def _read(
                 rows.add(columns[0], measure, **where)
                 rows.add(columns[1], measure, WRITE, **where)
                 rows.add_draws(columns[2:], measure, PERMUTED, **where)
-    rows.excess(WRITE, OVER_WRITE)
+    rows.excesses(WRITE)
     frame = rows.frame()
     exact = frame["measure"].isin((CENTROID, LENS)) & frame["against"].isin(("", WRITE))
     ends = share_ends(frame.loc[exact, "mean"].to_numpy(), len(seen.events))
@@ -272,8 +272,7 @@ def _readable_from(rows: pd.DataFrame) -> pd.DataFrame:
     asked = (rows["measure"] == CENTROID) & (rows["label"] == ANSWER)
     for key, one in rows[asked].groupby(where, sort=False):
         held = {step: agreed(by_control(at), None) == "shown" for step, at in one.groupby("step")}
-        when = from_then_on(np.array(list(held)), np.array(list(held.values())))
-        found.append((*key, np.nan if when is None else when))
+        found.append((*key, held_from(held)))
     table = pd.DataFrame(found, columns=[*where, "mean"])
     return estimates(table, "step", step=int(rows["step"].max()), measure=READABLE)
 

@@ -31,14 +31,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit.estimates import EXCESS, SHARE, Estimates, estimates
+from circuit.estimates import SHARE, Estimates, estimates
 from circuit.evidence import agreed, by_control, verdict
 from circuit.experiments.changes import Where, replace
 from circuit.experiments.edits import AtSites
 from circuit.experiments.interventions import answered_right, centroids
 from circuit.experiments.subspaces import energy_matched
 from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, Trial
-from circuit.landmarks import from_then_on
+from circuit.landmarks import held_from
 from circuit.measures.states.value_code import (
     CENTROID,
     LENS,
@@ -234,11 +234,6 @@ def _add(
         rows.add(values[0], measure, against, variant=variant)
 
 
-def _with_excesses(rows: Estimates) -> None:
-    for control in (WRITE, KEYS):
-        rows.excess(control, f"{EXCESS} over {control}")
-
-
 def _scores(step: int, maps: _Maps) -> pd.DataFrame:
     """Step 3 of the module."""
     rows = Estimates(step, {CENTROID: "share", LENS: "share"}, "programs", families=1)
@@ -248,7 +243,7 @@ def _scores(step: int, maps: _Maps) -> pd.DataFrame:
         named = lens(maps.test, maps.code.states(code)).argmax(-1)
         for measure, guess in ((CENTROID, apart.argmin(-1)), (LENS, named)):
             _add(rows, (guess == right).double().numpy(), measure, variant, against)
-    _with_excesses(rows)
+    rows.excesses(WRITE, KEYS)
     frame = rows.frame()
     exact = frame["against"].isin(("", WRITE, KEYS))
     ends = share_ends(frame.loc[exact, "mean"].to_numpy(), len(right))
@@ -285,7 +280,7 @@ def _rescue(step: int, maps: _Maps, outcomes: Sequence[str]) -> pd.DataFrame:
         _add(rows, explained.numpy(), _CODE, variant, against)
         for name, values in left(code).items():
             _add(rows, values - damaged[name], name, variant, against)
-    _with_excesses(rows)
+    rows.excesses(WRITE, KEYS)
     rows.share_of(variant="whole")
     frame = rows.frame()
     code, whole = frame["measure"].str.startswith(_CODE), frame["variant"] == "whole"
@@ -306,6 +301,5 @@ def _carried_from(rows: pd.DataFrame, told: str) -> pd.DataFrame:
         SUBSPACES
     )  # they say whether it is the code that carries
     held = {at: agreed(by_control(one)) == "shown" for at, one in rows[asked].groupby("step")}
-    when = from_then_on(np.array(list(held)), np.array(list(held.values())))
     table = pd.DataFrame([{"variant": "source", "outcome": told, "measure": CARRIES}])
-    return estimates(table, "step", step=max(held), mean=np.nan if when is None else when)
+    return estimates(table, "step", step=max(held), mean=held_from(held))

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit.estimates import EXCESS, estimates
+from circuit.estimates import estimates, over
 from circuit.measures.weights.spectra import (
     MATRICES,
     Svd,
@@ -56,7 +56,7 @@ MEASURES = {
 UNTRAINED = "untrained"
 EVERY = "all"
 """In place of a kind of matrix: all of them."""
-_SINCE = f"{EXCESS} over previous checkpoint"
+_SINCE = over("previous checkpoint")
 _PRODUCTS = ("W_QK", "W_OV")
 
 Measured = dict[tuple[str, str], Float[np.ndarray, " N"]]

@@ -34,7 +34,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuit.errors import AnalysisError
-from circuit.estimates import EXCESS, estimates, keys_of
+from circuit.estimates import estimates, keys_of, over
 from circuit.experiments.donors import exchanged
 from circuit.experiments.edits import Removed
 from circuit.experiments.trial import Trial
@@ -148,7 +148,7 @@ def follow_writes(
                 for label, values in _measured(seen, name, write, bottom, masks, other)
             }
         beyond = {
-            label._replace(against=f"{EXCESS} over {label.against}"): (
+            label._replace(against=over(label.against)): (
                 found[label._replace(against="")] - values
             )
             for label, values in found.items()
