@@ -37,20 +37,20 @@ def formed(mapped, untrained, planted):
     return mapped(untrained.flat, planted.flat)
 
 
-def seen(rows, folder):
+def seen(rows, folder, **to):
     circuit = circuit_record(rows)
     last = circuit["checkpoints"][-1]
     facts = {"node": len(last["nodes"]), "edge": len(last["edges"])}
     table = {"rows": Table(rows, "one number")}
     return viewed(
-        "circuit_map", table, folder, {"paths": "paths"}, facts, records={"circuit": circuit}
+        "circuit_map", table, folder, {"paths": "paths"}, facts, records={"circuit": circuit}, **to
     )
 
 
 @pytest.fixture(scope="module")
 def drawn(formed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("formed")
-    return seen(formed, folder), folder
+    return seen(formed, folder, draw=True), folder
 
 
 def beyond(rows, step):
@@ -84,7 +84,7 @@ def test_nothing_is_shown_of_untrained_models(mapped, untrained, planted, drawn,
     assert outcome(drawn[0], "edges beyond their controls at the run's start").verdict == "open"
     rows = mapped(untrained.flat, untrained_twin(planted, 1).flat)
     assert beyond(rows, 0) == beyond(rows, 1) == (set(), set())
-    report = seen(rows, tmp_path)
+    report = seen(rows, tmp_path, draw=True)
     assert "no circuit to draw" in report["answer"]
     assert outcome(report, "first edge to stay").verdict == "open"
     assert not re.search("#2166ac|#b2182b", (tmp_path / "circuit_over_training.svg").read_text())
@@ -129,7 +129,7 @@ def test_every_number_in_the_picture_is_its_cell(formed, drawn):
 
 
 def test_the_same_rows_give_the_same_bytes(formed, drawn, tmp_path):
-    seen(formed, tmp_path)
+    seen(formed, tmp_path, draw=True)
     for name in ("circuit.svg", "circuit_over_training.svg"):
         assert (tmp_path / name).read_bytes() == (drawn[1] / name).read_bytes()
 

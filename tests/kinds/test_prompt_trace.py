@@ -25,12 +25,12 @@ def nothing(untrained, planted_events):
     return prompt_trace(untrained.decoder, untrained.flat, planted_events, EVENT, words, 4)
 
 
-def seen(found, step, before, folder):
+def seen(found, step, before, folder, **to):
     """The report of a trace beside that of the run's first checkpoint."""
     facts = {**found.facts, "step": step, "study": "s", "run": "r"}
     tables = {name: Table(getattr(found, name), "one", units) for name, units in UNITS.items()}
     rows = trace_rows([(0, before), (step, found)] if step else [(0, found)])
-    return viewed("prompt_trace", {**tables, "rows": Table(rows, "one")}, folder, facts=facts)
+    return viewed("prompt_trace", {**tables, "rows": Table(rows, "one")}, folder, facts=facts, **to)
 
 
 def test_the_answer_and_what_it_came_from_are_told_beside_the_untrained_model(
@@ -90,7 +90,7 @@ def test_every_sentence_is_whole(lookup, nothing):
 def test_the_page_is_self_contained_and_has_the_program_every_sentence_and_the_figure(
     lookup, nothing, tmp_path
 ):
-    seen(lookup, STEP, nothing, tmp_path)
+    seen(lookup, STEP, nothing, tmp_path, draw=True)
     page = Path(tmp_path / "trace.html").read_text()
     assert page.startswith("<!DOCTYPE html>")
     assert "<script" not in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,8 @@ from circuit.job import Facts
 from circuit.measuring import Table
 from circuit.reports.viewing import view
 
-_CHANGED = "some values changed"
+_DRAWN: set[str] = set()
+"""Rows that were drawn, but for their values (:func:`_structure`)."""
 
 
 class _Outputs(dict[str, str]):
@@ -35,14 +37,16 @@ def viewed(
     settings: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
     records: Mapping[str, Any] | None = None,
+    draw: bool | None = None,
 ) -> dict[str, Any]:
-    """The ``report.json`` of a view; all its figures are drawn in ``folder``.
+    """The ``report.json`` of a view.
 
-    Of rows that :func:`changed` made there are no figures: the test of the rows as they were has
-    drawn them, and drawing is what takes long.
+    Its figures are drawn in ``folder`` unless rows that differ from these in values alone were
+    drawn before: drawing is what takes long.
 
     Args:
         settings: those that have no default, or another value.
+        draw: whether in any case, for a test that looks at a figure; False: never.
     """
     asked = KINDS[kind].model_validate({"kind": kind, **(settings or {})})
     files = {name: str(folder / file) for name, file in KINDS[kind].measured_files().items()}
@@ -57,17 +61,29 @@ def viewed(
     out = _Outputs({name: str(folder / file) for name, file in view_files(kind).items()})
     job = Facts("it", "study", "run", json.dumps(plain), kind, (), (), files, out, 1)
     seen = vars(import_module(f"circuit.kinds.{kind}.view"))
-    if any(table.frame.attrs.get(_CHANGED) for table in tables.values()):
-        seen, out = (
-            {**seen, "VIEWS": ()},
-            {name: out[name] for name in ("report_json", "report_md")},
-        )
+    alike = _structure(kind, tables, plain, facts)
+    if (alike in _DRAWN) if draw is None else not draw:
+        seen = {**seen, "VIEWS": ()}
+        out = {name: out[name] for name in ("report_json", "report_md")}
+    _DRAWN.add(alike)
     view(SimpleNamespace(**seen), job)
     for file in map(Path, out.values()):
         assert file.stat().st_size > 0
         if file.suffix == ".svg":
             _check_picture(file)
     return read_json(out["report_json"])
+
+
+def _structure(kind: str, tables: Mapping[str, Table], *about: object) -> str:
+    """A digest of a view's rows that tells which numbers are missing, but not what they are."""
+    digest = sha256(repr((kind, about)).encode())
+    for name, table in tables.items():
+        frame = table.frame.reset_index(drop=True)
+        floats = frame.select_dtypes("float").columns
+        frame = frame.assign(**{column: frame[column].isna() for column in floats}).astype(str)
+        digest.update(repr((name, [*frame])).encode())
+        digest.update(pd.util.hash_pandas_object(frame).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _check_picture(file: Path) -> None:
@@ -99,5 +115,4 @@ def changed(rows: pd.DataFrame, where: Mapping[str, Any], **to: Any) -> pd.DataF
     found = rows.copy()
     for key, value in to.items():
         found.loc[chosen, key] = value
-    found.attrs[_CHANGED] = True
     return found
