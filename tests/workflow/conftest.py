@@ -11,7 +11,7 @@ from tiny_study import Tree
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """The tiny study, run once from end to end. Tests that change anything take a copy."""
     tree = Tree.new(tmp_path_factory.mktemp("tiny_study") / "tree")
-    tree.run_preloaded("quickstart")
+    tree.run("quickstart", cores=2)
     return tree
 
 

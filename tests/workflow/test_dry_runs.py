@@ -38,7 +38,7 @@ def declared_files(plan: Plan, study: str) -> list[str]:
 
 
 def test_a_finished_study_has_nothing_to_do(finished: Tree) -> None:
-    assert "Nothing to be done" in finished.dry_run()
+    assert "Nothing to be done" in finished.dry_run(typed=True)
 
 
 def test_a_copied_study_has_nothing_to_do(copied: Tree) -> None:
@@ -82,7 +82,7 @@ def test_what_nobody_asked_for_is_no_target(finished: Tree, tmp_path: Path) -> N
         "results/other/seed7/head_scan/report.md",
         "results/quickstart/seed11/replay/000030_000040/trace.parquet",
     ]
-    said = dry_runs([(finished, [target]) for target in targets], tmp_path)
+    said = dry_runs([(finished, [target]) for target in targets])
     for target, text in zip(targets, said, strict=True):
         assert f"No rule to produce {target}" in text, text
         assert "Traceback" not in text
@@ -92,8 +92,6 @@ def test_what_nobody_asked_for_is_no_target(finished: Tree, tmp_path: Path) -> N
 def test_a_workflow_without_the_study_has_no_such_target(tmp_path: Path) -> None:
     config = {**TINY, "studies": {"other": TINY["studies"]["other"]}}
     tree = Tree.new(tmp_path / "tree", config)
-    default, other, gone = dry_runs(
-        [(tree, []), (tree, ["other"]), (tree, ["quickstart"])], tmp_path
-    )
+    default, other, gone = dry_runs([(tree, []), (tree, ["other"]), (tree, ["quickstart"])])
     assert jobs_in(default) == jobs_in(other) != {}
     assert "MissingRuleException" in gone

@@ -261,7 +261,7 @@ def test_a_study_killed_again_and_again_ends_with_the_same_bytes(
     for _ in range(10):
         assert kill(tree, "quickstart", lambda _: True, delay=draw.uniform(4, 16))
         assert tree.call("--unlock").returncode == 0
-    tree.run("quickstart", cores=2, timeout=900)
+    tree.run("quickstart", cores=2)
     for folder in ("data", "results"):
         again, before = snapshot(tree.path(folder)), snapshot(finished.path(folder))
         assert again.keys() == before.keys()

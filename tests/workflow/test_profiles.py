@@ -32,7 +32,7 @@ def test_no_profile_asks_for_conda(profile: dict[str, object]) -> None:
 def test_slurm_profile_plans_the_same_jobs(finished: Tree, tmp_path: Path) -> None:
     slurm = ["--workflow-profile", "profiles/slurm"]
     targets = [["other"], ["other", *slurm], ["quickstart", *slurm]]
-    local, cluster, done = dry_runs([(finished, target) for target in targets], tmp_path)
+    local, cluster, done = dry_runs([(finished, target) for target in targets])
     assert "Using workflow specific profile profiles/slurm" in cluster
     assert jobs_in(cluster) == jobs_in(local) != {}
     assert jobs_in(done) == {}

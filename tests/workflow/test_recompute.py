@@ -514,7 +514,7 @@ def said(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         tree = finished.copy(folder / f"tree{number}")
         change(tree)
         calls.append((tree, []))
-    return dict(zip(CASES, dry_runs(calls, folder / "said"), strict=True))
+    return dict(zip(CASES, dry_runs(calls), strict=True))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -7,16 +7,18 @@ what, and what recomputes them. Every kind of analysis is there once.
 from __future__ import annotations
 
 import copy
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
+import warm
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -410,42 +412,31 @@ class Tree:
         """The caller's environment without settings of Snakemake's own."""
         return {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE_")}
 
-    def call(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        """Call snakemake; stdout and stderr come together, as on a screen."""
-        return self._called(self.command(*arguments), self.environment, timeout)
+    def call(self, *arguments: str, typed: bool = False) -> subprocess.CompletedProcess[str]:
+        """Call snakemake; stdout and stderr come together, as on a screen.
 
-    def _called(
-        self, command: Sequence[str], environment: Mapping[str, str], timeout: float
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        ``typed``: by its command line, instead of by a process that has loaded it (``warm.py``).
+        """
+        with TemporaryFile("w+") as output:
+            if typed:
+                command = self.command(*arguments)
+                where = {"cwd": self.folder, "env": self.environment}
+                status = subprocess.call(command, stdout=output, stderr=output, **where)
+            else:
+                command = ["--nocolor", *arguments]
+                status = warm.call(self.folder, command, self.environment, output)
+            output.seek(0)
+            return subprocess.CompletedProcess(command, status, output.read())
 
-    def run(self, *arguments: str, cores: int = 1, timeout: float = 300) -> str:
+    def run(self, *arguments: str, cores: int = 1) -> str:
         """Call snakemake for real; it must succeed."""
-        done = self.call("--cores", str(cores), *arguments, timeout=timeout)
+        done = self.call("--cores", str(cores), *arguments)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    def run_preloaded(self, target: str) -> None:
-        """Make a target by the project's own library, in a third less time (``preloaded.py``)."""
-        program = "import preloaded; preloaded.main()"
-        path = [str(Path(__file__).parent), self.environment.get("PYTHONPATH", "")]
-        found = {**self.environment, "PYTHONPATH": os.pathsep.join(filter(None, path))}
-        command = [sys.executable, "-c", program, "--nocolor", "--cores", "2", target]
-        done = self._called(command, found, 900)  # a loaded machine takes its time
-        assert done.returncode == 0, done.stdout
-
-    def dry_run(self, *targets: str) -> str:
+    def dry_run(self, *targets: str, typed: bool = False) -> str:
         """What ``snakemake -n`` prints; it must succeed."""
-        done = self.call("-n", *targets)
+        done = self.call("-n", *targets, typed=typed)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
@@ -454,19 +445,10 @@ class Tree:
         return jobs_in(self.dry_run(*targets))
 
 
-def dry_runs(calls: Sequence[tuple[Tree, Sequence[str]]], folder: Path) -> list[str]:
-    """What ``snakemake -n`` prints for each tree and its targets; faster than one by one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    outputs = [folder / f"{number}.txt" for number in range(len(calls))]
-    listed = [
-        (str(tree.folder), ["-n", *targets], str(output))
-        for (tree, targets), output in zip(calls, outputs, strict=True)
-    ]
-    (folder / "calls.json").write_text(json.dumps(listed))
-    program = Path(__file__).with_name("many_calls.py")
-    environment = calls[0][0].environment
-    subprocess.run([sys.executable, program, folder / "calls.json"], env=environment, check=True)
-    return [output.read_text() for output in outputs]
+def dry_runs(calls: Sequence[tuple[Tree, Sequence[str]]]) -> list[str]:
+    """What ``snakemake -n`` prints for each tree and its targets, two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda one: one[0].call("-n", *one[1]).stdout, calls))
 
 
 def jobs_in(text: str) -> dict[str, int]:
