@@ -110,3 +110,10 @@ use rule measure as rescue with:
         unpack(needs(run, probes)),
     output:
         **leaves("rescue"),
+
+
+use rule measure as qk_features with:
+    input:
+        unpack(needs(run, probes, heads, dictionaries)),
+    output:
+        **leaves("qk_features"),

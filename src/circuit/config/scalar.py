@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import Field, StringConstraints
 
 from circuit.config.analysis import RoleName
-from circuit.config.base import Count, Frozen, Name, Several
-from circuit.config.marks import FinalOrStep, Mark, Ref, Stage
+from circuit.config.base import Count, Frozen, Several
+from circuit.config.marks import DictionaryName, FinalOrStep, Mark, Stage
 from circuit.config.terms import SCALAR_UNITS
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ScalarSettings(Frozen):
     )
     part: Literal["whole", "skip", "mlp"] = "whole"
     gradient: Literal["local", "integrated"] = "local"
-    dictionary: Annotated[Name, Ref("shared_features"), Mark("dictionary")] | None = None
+    dictionary: Annotated[DictionaryName, Mark("dictionary")] | None = None
     features: Features | None = None
 
     @property
