@@ -115,6 +115,7 @@ class TestViews:
             "mediation": 1,
             "rescue": 1,
             "hypothesis_test": 1,
+            "qk_features": 1,
             "intervention": 1,
             "value_code": 1,
             "value_transfer": 1,

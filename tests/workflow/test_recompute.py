@@ -45,6 +45,7 @@ SELECTIONS: Jobs = {
     "update_geometry": 1,
     "attention_geometry": 1,
     "hypothesis_test": 1,
+    "qk_features": 1,
     "contextual_geometry": 1,
     "closure": 1,
     "scalar_progress": 1,

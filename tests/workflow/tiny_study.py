@@ -145,6 +145,14 @@ TINY: dict[str, Any] = {
                     "programs": 32,
                     "draws": 20,
                 },
+                "qk_parts": {
+                    "kind": "qk_features",
+                    "runs": ["seed7"],
+                    "heads": "head_scan",
+                    "parts": "neurons",
+                    "members": 2,
+                    "top": 3,
+                },
                 "value_code": {
                     "kind": "value_code",
                     "runs": ["seed7"],

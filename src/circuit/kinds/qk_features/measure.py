@@ -25,7 +25,7 @@ def measure(job: Job[Settings]) -> Measured:
     name = (job.heads if asked.heads else {}).get(asked.head, asked.head)
     dictionary = run.dictionaries[asked.dictionary] if asked.dictionary else None
     looked = Looked(
-        run.counted, run.theta, run.events, run.value_ids,
+        run.counted, run.theta, run.events, run.value_ids, run.benchmark.vocabulary.key_ids,
         parse_head(name, shape.n_layers, shape.n_heads), asked.key, dictionary,
     )  # fmt: skip
     apart = asked.members if asked.parts == "neurons" or dictionary else 0

@@ -17,8 +17,9 @@
 
    u_i parts of the query's state and, as one more, W_Q u = b_Q; v_j parts of the key's state less
    the mean of the same parts over rivals. The terms sum to the head's own score, which is checked.
-3. *Control*: the same terms with queries for other keys, the mean over all events that ask for
-   another key. A term that is as large with these (writes come before reads, say) does not match.
+3. *Control*: the same terms with *queries for other keys*, the same program up to the read with each
+   other key in turn in the place of the one asked for, their mean; what comes before is the same.
+   A term that is as large with these (late writes are preferred, say) does not match.
 4. *Change* between two checkpoints: the score is a function of four things, the query's state, the
    key's state, W_Q (with b_Q) and W_K. Shares are averaged over all orders in which the four change
    (Shapley 1953; :mod:`circuit.experiments.shapley`) and leave no remainder. LayerNorm's gain, bias
@@ -31,7 +32,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -195,21 +196,49 @@ class Looked:
     theta: Callable[[int], Float[Tensor, " P"]]
     events: ReadEvents
     value_ids: range
+    key_ids: range
     head: Head
     role: str = "support_value"
     dictionary: Dictionary | None = None
 
     @torch.no_grad()
-    def states(self, step: int) -> tuple[Seen, State, State]:
-        """A pass in float64, what the head reads as its query, and as the right key over rivals."""
-        theta, layer = self.theta(step).double(), self.head[0]
+    def states(self, step: int) -> tuple[Seen, State, State, State]:
+        """A pass in float64; what the head reads as its query, as queries for other keys, and as
+        the right key over its rivals.
+        """
+        theta, layer, at = self.theta(step).double(), self.head[0], self._mask("prediction")
         sites = wanted(layer, self.dictionary)
-        seen = look(self.decoder, theta, self.events, self.value_ids, sites)
-        query = read_state(seen, layer, self._mask("prediction"), self.dictionary)
+
+        def read(events: ReadEvents) -> tuple[Seen, State]:
+            seen = look(self.decoder, theta, events, self.value_ids, sites)
+            return seen, read_state(seen, layer, at, self.dictionary)
+
+        seen, query = read(self.events)
+        others = [read(events)[1] for events in self.asking_others()]
         key = read_state(seen, layer, self.contrast, self.dictionary)
         # Equal for all keys, so that what is left of it is rounding.
         kept = {name: part for name, part in key.parts.items() if name != LN_BIAS}
-        return seen, query, key._replace(parts=kept)
+        return seen, query, _mean(others), key._replace(parts=kept)
+
+    def asking_others(self) -> Iterator[ReadEvents]:
+        """The events with every other key in turn in the place of the one asked for.
+
+        Raises:
+            AnalysisError: there is no other key.
+        """
+        ids, asked = self.key_ids, self.events.query_key_id
+        if len(ids) < 2:
+            raise AnalysisError(
+                "the benchmark has one key, so there is no other to ask for",
+                where=f"the control: {QUERIES}",
+                expected="at least two keys",
+                do="raise n_keys of the benchmark",
+            )
+        for turn in range(1, len(ids)):
+            other = (asked - ids.start + turn) % len(ids) + ids.start
+            tokens = self.events.tokens.clone()
+            tokens[torch.arange(len(other)), self.events.prediction] = other
+            yield replace(self.events, tokens=tokens)
 
     def _mask(self, role: str) -> Float[Tensor, "E T"]:
         return self.events.role_mask(role).double()
@@ -220,41 +249,22 @@ class Looked:
         rivals = self._mask(RIVALS[self.role])
         return self._mask(self.role) - rivals / rivals.sum(1, keepdim=True)
 
-    @property
-    def others(self) -> Float[Tensor, "E E"]:
-        """Weights of the events whose query is for another key, for every event (step 3).
-
-        Raises:
-            AnalysisError: all events ask for the same key.
-        """
-        asked = self.events.query_key_id
-        differ = (asked[:, None] != asked).double()
-        if not differ.any(1).all():
-            raise AnalysisError(
-                "all events ask for the same key",
-                where=f"the control: {QUERIES}",
-                expected="events that ask for at least two keys",
-                do="raise probes.programs_per_split of the benchmark",
-            )
-        return differ / differ.sum(1, keepdim=True)
-
     @torch.no_grad()
     def sides(
         self, step: int, members: tuple[Members, Members]
-    ) -> tuple[list[str], list[str], Sides]:
-        """Names of the parts of query and key, and their :class:`Sides`.
+    ) -> tuple[list[str], list[str], dict[str, Sides]]:
+        """Names of the parts of query and key, and both sides; those of the control by its name.
 
         Raises:
             AnalysisError: terms do not sum to the head's own score.
         """
-        seen, *both = self.states(step)
-        (queries, query), (keys, key) = (
-            state.apart(told) for state, told in zip(both, members, strict=True)
-        )
+        seen, own, others, right = self.states(step)
+        (queries, query), (_, other) = own.apart(members[0]), others.apart(members[0])
+        keys, key = right.apart(members[1])
         found = Sides(query, key, *self.matrices(seen))
         whole = (prediction_scores(seen, self.head) * self.contrast).sum(1)
         require_sum(found.terms.flatten(1).numpy(), whole.numpy(), f"step {step}, score's terms")
-        return [*queries, QUERY_BIAS], keys, found
+        return [*queries, QUERY_BIAS], keys, {"": found, QUERIES: found._replace(query=other)}
 
     def matrices(self, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
         """W_Q, b_Q and W_K of the head."""
@@ -265,26 +275,44 @@ class Looked:
     @torch.no_grad()
     def members(self, step: int, count: int) -> tuple[Members, Members]:
         """Neurons or features that are told apart on either side (step 5), ``count`` on each."""
-        seen, query, key = self.states(step)
+        seen, query, others, key = self.states(step)
         w_q, _, w_k = self.matrices(seen)
-        asked, found = (state.apart({})[1].sum(1) for state in (query, key))
-        beyond = asked - self.others @ asked  # b_Q is in both
-        towards = found @ w_k.T @ w_q, beyond @ w_q.T @ w_k
+        # What the query has beyond those for other keys, of which b_Q is the same.
+        beyond = State(
+            {name: part - others.parts[name] for name, part in query.parts.items()},
+            [
+                own._replace(amounts=own.amounts - other.amounts)
+                for own, other in zip(query.groups, others.groups, strict=True)
+            ],
+        )
+        asked, found = (state.apart({})[1].sum(1) for state in (beyond, key))
         chosen = halves(len(self.events))[0]
 
-        def told(state: State, other: Tensor, paired: bool) -> Members:
+        def told(state: State, towards: Float[Tensor, "E d"]) -> Members:
             sizes = {}
             for group in state.groups:
-                own = group.amounts - self.others @ group.amounts if paired else group.amounts
-                terms = own * (other @ group.directions.T)
-                sizes |= {(group.name, i): x for i, x in enumerate(terms[chosen].mean(0).abs())}
+                terms = (group.amounts * (towards @ group.directions.T))[chosen].mean(0).abs()
+                sizes |= {(group.name, one): size for one, size in enumerate(terms.tolist())}
             largest = sorted(sizes, key=lambda one: -sizes[one])[:count]
-            return {
-                group.name: sorted(i for name, i in largest if name == group.name)
-                for group in state.groups
-            }
+            names = [group.name for group in state.groups]
+            return {name: sorted(one for of, one in largest if of == name) for name in names}
 
-        return told(query, towards[0], True), told(key, towards[1], False)
+        return told(beyond, found @ w_k.T @ w_q), told(key, asked @ w_q.T @ w_k)
+
+
+def _mean(states: Sequence[State]) -> State:
+    """The mean of states that differ in amounts only."""
+    first = states[0]
+    return State(
+        {
+            name: torch.stack([state.parts[name] for state in states]).mean(0)
+            for name in first.parts
+        },
+        [
+            group._replace(amounts=torch.stack([s.groups[i].amounts for s in states]).mean(0))
+            for i, group in enumerate(first.groups)
+        ],
+    )
 
 
 class Found(NamedTuple):
@@ -317,17 +345,14 @@ def qk_features(looked: Looked, steps: Sequence[int], count: int, top: int) -> F
         - ``changes``: what each interval added, by ``cause``; its end is ``stop``.
 
     Raises:
-        AnalysisError: terms do not sum to the head's own score, or all events ask for one key.
+        AnalysisError: terms do not sum to the head's own score.
     """
     members = looked.members(steps[-1], count)
     queries, keys, last = looked.sides(steps[-1], members)
-    others, chosen = looked.others, halves(len(looked.events))[0]
+    chosen = halves(len(looked.events))[0]
     labels = [(f"{q} × {k}", q, k) for q in queries for k in keys]
 
-    def controlled(sides: Sides) -> dict[str, Sides]:
-        return {"": sides, QUERIES: sides._replace(query=_mixed(others, sides.query))}
-
-    own, control = (one.terms.flatten(1)[chosen].mean(0) for one in controlled(last).values())
+    own, control = (one.terms.flatten(1)[chosen].mean(0) for one in last.values())
     strongest = int((own - control).argmax())
     shown = own.abs().argsort(descending=True, stable=True)[:top].tolist()
     shown = [strongest, *(pair for pair in shown if pair != strongest)]
@@ -347,8 +372,7 @@ def qk_features(looked: Looked, steps: Sequence[int], count: int, top: int) -> F
     growth: dict[str, Tensor] = {}
     before: dict[str, Sides] = {}
     for step, earlier in zip(steps, [None, *steps], strict=False):
-        sides = last if step == steps[-1] else looked.sides(step, members)[2]
-        now = controlled(sides)
+        now = last if step == steps[-1] else looked.sides(step, members)[2]
         rows.append(_terms(step, about, {name: followed(one) for name, one in now.items()}))
         if step in (steps[0], steps[-1]):
             pairs.append(_every_pair(step, labels, now))
@@ -364,10 +388,6 @@ def qk_features(looked: Looked, steps: Sequence[int], count: int, top: int) -> F
         pd.concat(pairs, ignore_index=True),
         pd.concat(changes, ignore_index=True),
     )
-
-
-def _mixed(weights: Float[Tensor, "E E"], parts: Float[Tensor, "E P d"]) -> Float[Tensor, "E P d"]:
-    return (weights @ parts.flatten(1)).view_as(parts)
 
 
 def _causes(
@@ -387,7 +407,9 @@ def _causes(
     return shares(value, len(CAUSES), len(after.query), 0, 0)
 
 
-def _terms(step: int, about: Sequence[Mapping[str, str]], found: Mapping[str, Tensor]) -> pd.DataFrame:
+def _terms(
+    step: int, about: Sequence[Mapping[str, str]], found: Mapping[str, Tensor]
+) -> pd.DataFrame:
     """Rows of what is followed at one step."""
     table = Estimates(step, {"term": "score"}, families=1)
     for against, values in found.items():
