@@ -18,15 +18,16 @@ FINDINGS = (
         control=_BEYOND,
         number="score of {facts[head]} for the right key over its rivals, at step {step}",
         says={
-            "shown": "{facts[head]} scores the right key above its rivals by {effect} at step "
+            "shown": "{facts[head]} separates the right key from its rivals by {effect} at step "
             "{step}, and by {control} where the query asks for another key.",
-            "open": "That {facts[head]} scores the right key by what the query asks for is not "
-            "shown ({effect} at step {step}; queries for other keys {control}).",
+            "open": "That what the query asks for separates the right key from its rivals in "
+            "{facts[head]} is not shown ({effect} at step {step}, and {control} where the query "
+            "asks for another key).",
         },
     ),
     Finding(
         "pair that makes the match",
-        {**_PAIRS, **_LAST},
+        {"measure": "term", "told": "apart", **_LAST},
         table="pairs",
         pick=("pair",),
         control=(*_BEYOND, {"step": "first"}),
@@ -57,12 +58,13 @@ FINDINGS = (
         },
     ),
     Finding(
-        "terms with the dictionary's error",
-        {"measure": "term_share", "pair": "error", **_LAST},
+        "terms with what is left",
+        {"measure": "term_share", "told": "sum", **_LAST},
         table="pairs",
+        each=("pair",),
         control=_BEYOND,
-        number="share of the score in terms that hold the dictionary's error",
-        says="Terms that hold the dictionary's error are {effect} of the score.",
+        number="share of the score in terms that hold {pair}",
+        says="Terms that hold {pair} are {effect} of the score.",
     ),
 )
 VIEWS = (
@@ -95,17 +97,23 @@ VIEWS = (
         y="query",
         control=(_QUERIES,),
     ),
-    Stack(
-        "causes",
-        "What changed between checkpoints: the states that are read, or how they are read",
-        caption="Growth of the score and of the strongest match by cause, averaged over all orders "
-        "of the four. LayerNorm's gain, bias and frozen scale are in the states.",
-        table="changes",
-        where={"told": ("score", "strongest")},
-        panels=("pair",),
-        x="step",
-        parts="cause",
-        total={"cause": "together"},
+    *(
+        Stack(
+            name,
+            title,
+            caption="Growth of the score and of the strongest match by cause, averaged over all "
+            "orders of the four. LayerNorm's gain, bias and frozen scale are in the states.",
+            table="changes",
+            where={"told": ("score", "strongest"), "against": against},
+            panels=("pair",),
+            x="step",
+            parts="cause",
+            total={"cause": "together"},
+        )
+        for name, title, against in (
+            ("causes", "What changed: the states that are read, or how they are read", ""),
+            ("causes_of_match", "The same, beyond queries for other keys", "excess"),
+        )
     ),
 )
 TABLES = (

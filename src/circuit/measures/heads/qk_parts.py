@@ -17,9 +17,9 @@
 
    u_i parts of the query's state and, as one more, W_Q u = b_Q; v_j parts of the key's state less
    the mean of the same parts over rivals. The terms sum to the head's own score, which is checked.
-3. *Control*: the same terms with *queries for other keys*, the same program up to the read with each
-   other key in turn in the place of the one asked for, their mean; what comes before is the same.
-   A term that is as large with these (late writes are preferred, say) does not match.
+3. *Control*: the same terms with *queries for other keys*, the same program with each other key in
+   turn in the place of the one asked for, their mean; what comes before it is the same. A term
+   that is as large with these (late writes are preferred, say) does not match.
 4. *Change* between two checkpoints: the score is a function of four things, the query's state, the
    key's state, W_Q (with b_Q) and W_K. Shares are averaged over all orders in which the four change
    (Shapley 1953; :mod:`circuit.experiments.shapley`) and leave no remainder. LayerNorm's gain, bias
@@ -42,7 +42,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit.errors import AnalysisError, MismatchError
-from circuit.estimates import EXCESS, Estimates, estimates, require_sum
+from circuit.estimates import EXCESS, SHARE, Estimates, estimates, require_sum
 from circuit.evidence import by_control, verdict
 from circuit.experiments.shapley import Sets, shares
 from circuit.landmarks import held_from
@@ -58,8 +58,13 @@ QUERIES = "queries for other keys"
 RIVALS = {"support_value": "value_distractors", "support_key": "key_distractors"}
 CAUSES = ("query's state", "key's state", "W_Q", "W_K")
 TOGETHER, SCORE, OTHERS, ERROR = "together", "score", "all others", "error"
-LN_BIAS, QUERY_BIAS = "ln1.bias", "b_Q"
-STRONGEST, LARGEST = "strongest", "largest"
+LN_BIAS, QUERY_BIAS = "ln1.bias", "attn.b_Q"
+STRONGEST, LARGEST, APART = "strongest", "largest", "apart"
+REST, SHARED = " others", "term" + SHARE
+SUMS: Mapping[str, Callable[[str], bool]] = {
+    "the dictionary's error": ERROR.__eq__,
+    "what is not told apart": lambda part: part.endswith(REST),
+}
 _CHUNK = 16  # events whose features are in memory at once
 
 Members = Mapping[str, Sequence[int]]
@@ -88,7 +93,7 @@ class State(NamedTuple):
             told = list(members.get(group.name, ()))
             kept = group.amounts.clone()
             kept[:, told] = 0
-            named[f"{group.name} others" if told else group.name] = kept @ group.directions
+            named[f"{group.name}{REST}" if told else group.name] = kept @ group.directions
             for one in told:
                 named[f"{group.member}{one}"] = group.amounts[:, [one]] * group.directions[one]
         return list(named), torch.stack(list(named.values()), 1)
@@ -140,8 +145,8 @@ def read_state(
         return State(own | ({} if site == normalised else bias), [group])
     tokens, length = params["embedding.token"][seen.events.tokens], at.shape[1]
     found = {
-        "token_embedding": normed(pooled(tokens)),
-        "position_embedding": normed(frozen @ params["embedding.position"][:length]),
+        "token": normed(pooled(tokens)),
+        "position": normed(frozen @ params["embedding.position"][:length]),
     }
     groups, biases = [], torch.zeros_like(gain)
     for below in range(layer):
@@ -331,14 +336,15 @@ def qk_features(looked: Looked, steps: Sequence[int], count: int, top: int) -> F
         steps: at least two checkpoints, in order.
         count: neurons or features told apart on either side.
         top: pairs followed over all steps: the largest at the last step, and the *strongest* match,
-            farthest above its control; both on the events that choose.
+            farthest above its control of those told apart; both on the events that choose.
 
     Returns:
         Estimates by ``pair`` (of parts ``query`` and ``key``) and ``told``, in score units, whose
         excesses hold all numbers of a table at one step at once:
 
         - ``pairs``, at the first and the last step, in halves: ``term`` and ``term_share`` of every
-          pair, of the score, and of all terms that hold the dictionary's error;
+          pair (``told`` as ``apart`` where neither part is what is left of something), of the
+          score, and of the sums of all terms that hold what is left (``SUMS``);
         - ``rows``: ``term`` of the pairs followed, of all others and of the score at every step;
           ``growth`` from the first to the last step by ``cause``, in halves; and from which step on
           a pair lies above its control (``appears``);
@@ -353,7 +359,8 @@ def qk_features(looked: Looked, steps: Sequence[int], count: int, top: int) -> F
     labels = [(f"{q} × {k}", q, k) for q in queries for k in keys]
 
     own, control = (one.terms.flatten(1)[chosen].mean(0) for one in last.values())
-    strongest = int((own - control).argmax())
+    named = torch.tensor([not any(map(_unnamed, pair)) for _, *pair in labels])
+    strongest = int((own - control).where(named, -math.inf).argmax())
     shown = own.abs().argsort(descending=True, stable=True)[:top].tolist()
     shown = [strongest, *(pair for pair in shown if pair != strongest)]
     about = [
@@ -378,13 +385,14 @@ def qk_features(looked: Looked, steps: Sequence[int], count: int, top: int) -> F
             pairs.append(_every_pair(step, labels, now))
         if earlier is not None:
             parts = {name: _causes(before[name], one, followed) for name, one in now.items()}
-            changes.append(_changed(earlier, about, parts[""]).assign(stop=step))
+            table = Estimates(earlier, {"change": "score"})
+            changes.append(_by_cause(table, "change", about, parts).assign(stop=step))
             growth = {name: growth.get(name, 0) + one for name, one in parts.items()}
         before = now
-    rows.append(_growth(steps[-1], about, growth))
-    table = pd.concat(rows, ignore_index=True).fillna({"cause": ""})
+    table = Estimates(steps[-1], {"growth": "score"}, halves=True, families=1)
+    rows = [*rows, _by_cause(table, "growth", about, growth), _appearance(pd.concat(rows))]
     return Found(
-        pd.concat([table, _appearance(table)], ignore_index=True).fillna({"cause": ""}),
+        pd.concat(rows, ignore_index=True).fillna({"cause": ""}),
         pd.concat(pairs, ignore_index=True),
         pd.concat(changes, ignore_index=True),
     )
@@ -424,51 +432,42 @@ def _every_pair(
 ) -> pd.DataFrame:
     """Rows of all pairs at one step, with sums."""
     table = Estimates(step, {"term": "score"}, halves=True, families=1)
-    missed = [ERROR in pair[1:] for pair in labels]
+    sums = {name: [any(map(of, pair)) for _, *pair in labels] for name, of in SUMS.items()}
     for against, sides in found.items():
         terms = sides.terms.flatten(1)
-        columns = dict(zip(labels, terms.T.numpy(), strict=True))
-        columns[SCORE, "", ""] = terms.sum(1).numpy()
-        if any(missed):
-            columns[ERROR, "", ""] = terms[:, missed].sum(1).numpy()
-        for (pair, query, key), column in columns.items():
-            table.add(column, "term", against, pair=pair, query=query, key=key)
+        columns = {
+            (*label, "" if any(map(_unnamed, label[1:])) else APART): column
+            for label, column in zip(labels, terms.T.numpy(), strict=True)
+        }
+        columns[SCORE, "", "", SCORE] = terms.sum(1).numpy()
+        for name, some in sums.items():
+            if any(some):
+                columns[name, "", "", "sum"] = terms[:, some].sum(1).numpy()
+        for label, column in columns.items():
+            keys = dict(zip(("pair", "query", "key", "told"), label, strict=True))
+            table.add(column, "term", against, **keys)
     table.excess(QUERIES)
     table.share_of(pair=SCORE, against="")
-    rows = table.frame()
-    if not any(missed):
-        nothing = {"pair": ERROR, "query": "", "key": "", "measure": "term_share", "unit": "share"}
-        rows = pd.concat([rows, estimates(pd.DataFrame([nothing]), mean=np.nan, step=step)])
-    return rows
+    none = [name for name, some in sums.items() if not any(some)]
+    nothing = pd.DataFrame({"pair": none, "query": "", "key": "", "told": "sum"})
+    absent = estimates(nothing, "share", measure=SHARED, mean=np.nan, step=step)
+    return pd.concat([table.frame(), absent], ignore_index=True)
+
+
+def _unnamed(part: str) -> bool:
+    """Whether a part is what is left of something: no pair with it is the one looked for."""
+    return part == ERROR or part.endswith(REST)
 
 
 def _by_cause(
-    about: Sequence[Mapping[str, str]], parts: Float[Tensor, "4 E R"]
-) -> Iterator[tuple[dict[str, str], Float[np.ndarray, " E"]]]:
-    whole = torch.cat([parts, parts.sum(0, keepdim=True)])
-    for cause, values in zip((*CAUSES, TOGETHER), whole, strict=True):
-        for keys, column in zip(about, values.T.numpy(), strict=True):
-            yield {**keys, "cause": cause}, column
-
-
-def _changed(
-    step: int, about: Sequence[Mapping[str, str]], parts: Float[Tensor, "4 E R"]
+    table: Estimates, measure: str, about: Sequence[Mapping[str, str]], found: Mapping[str, Tensor]
 ) -> pd.DataFrame:
-    """Rows of what one interval added, by cause."""
-    table = Estimates(step, {"change": "score"})
-    for keys, column in _by_cause(about, parts):
-        table.add(column, "change", **keys)
-    return table.frame()
-
-
-def _growth(
-    step: int, about: Sequence[Mapping[str, str]], parts: Mapping[str, Tensor]
-) -> pd.DataFrame:
-    """Rows of what all intervals added, by cause."""
-    table = Estimates(step, {"growth": "score"}, halves=True, families=1)
-    for against, found in parts.items():
-        for keys, column in _by_cause(about, found):
-            table.add(column, "growth", against, **keys)
+    """Rows of what changed, by cause and together."""
+    for against, parts in found.items():
+        whole = torch.cat([parts, parts.sum(0, keepdim=True)])
+        for cause, values in zip((*CAUSES, TOGETHER), whole, strict=True):
+            for keys, column in zip(about, values.T.numpy(), strict=True):
+                table.add(column, measure, against, **keys, cause=cause)
     table.excess(QUERIES)
     return table.frame()
 
