@@ -42,7 +42,7 @@ FINDINGS = (
         "match appears",
         {"measure": "appears", **_BEST},
         number="from when {pair} matches",
-        says={"shown": "It does so from step {effect.mean:,.0f} on."},
+        says={"shown": "{query:words} × {key:words} matches from step {effect.mean:,.0f} on."},
     ),
     Finding(
         "cause that carried its growth",
@@ -51,8 +51,8 @@ FINDINGS = (
         control=_BEYOND,
         number="growth of {pair} by {cause}",
         says={
-            "shown": "Its growth over these checkpoints is carried most by the change of "
-            "{cause:words}: {effect}, {excess} more than with queries for other keys.",
+            "shown": "Of the four causes of its growth (either state, W_Q, W_K) the change of "
+            "{cause:words} gave most: {effect}, {excess} more than with queries for other keys.",
             "open": "Which of the four causes (either state, W_Q, W_K) carried its growth is not "
             "shown.",
         },

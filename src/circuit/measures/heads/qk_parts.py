@@ -294,7 +294,7 @@ class Looked:
         chosen = halves(len(self.events))[0]
 
         def told(state: State, towards: Float[Tensor, "E d"]) -> Members:
-            sizes = {}
+            sizes: dict[tuple[str, int], float] = {}
             for group in state.groups:
                 terms = (group.amounts * (towards @ group.directions.T))[chosen].mean(0).abs()
                 sizes |= {(group.name, one): size for one, size in enumerate(terms.tolist())}
