@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,6 @@ import torch
 import yaml
 from planted import untrained_twin
 from pydantic import ValidationError
-from viewing import changed as changed_rows
 from viewing import outcome, viewed
 
 from circuit.config.plan import Plan
@@ -88,7 +88,7 @@ def test_terms_sum_to_the_models_own_score_at_every_key(planted, events, parts, 
         seen = look(planted.decoder, flat.double(), events, ids, wanted(layer, dictionary))
         w = seen.params[f"layer_{layer}.attn.W_QKV"][:, h]
         b = seen.params[f"layer_{layer}.attn.b_QKV"][:, h]
-        groups = {"L0MLP": [1, 5], "features": [0, 7]}
+        groups = {"L0MLP": [1, 5], "feature": [0, 7]}
 
         def parts_at(role, seen=seen, groups=groups):
             at = events.role_mask(role).double()
@@ -138,8 +138,9 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("cause", CHANGES)
-@pytest.mark.parametrize("parts", ["neurons", "layer_0_post_mlp"])
+@pytest.mark.parametrize(
+    ("cause", "parts"), [*zip(CHANGES, ("neurons", "layer_0_post_mlp", "neurons"), strict=True)]
+)
 def test_change_splits_without_remainder_into_what_changed(planted, events, cause, parts):
     flat = flat_of(planted, 1)
     flats = (flat, changed(planted, flat, *CHANGES[cause]), flat_of(planted, 2))
@@ -163,13 +164,14 @@ def test_change_splits_without_remainder_into_what_changed(planted, events, caus
     assert change.xs(0, level="step")["together"].abs().max() > 0.1
 
 
-def seen_in(found, folder, head="L1H2"):
+def seen_in(found, folder, draw=True):
     tables = {
         "rows": Table(found.rows, "one"),
         "pairs": Table(found.pairs, "one"),
         "changes": Table(found.changes, "one", {"stop": "step"}),
     }
-    return viewed("qk_features", tables, folder, {"head": head}, {"head": head})
+    named = {"head": "L1H2"}
+    return viewed("qk_features", tables, folder, named, named, draw=draw)
 
 
 def test_queries_for_other_keys_are_those_of_the_same_program(planted, events):
@@ -216,16 +218,10 @@ def test_the_planted_pair_is_named_with_its_cause_and_step(planted, untrained, e
     assert number(found.pairs, **score) == pytest.approx(number(found.rows, **score), rel=1e-12)
 
 
-def undrawn(found, folder):
-    """The report without figures, which the planted pair's test has drawn."""
-    same = {"measure": "appears"}
-    return seen_in(found._replace(rows=changed_rows(found.rows, same, **same)), folder)
-
-
 def test_an_untrained_model_shows_nothing(planted, events, tmp_path):
     flats = [untrained_twin(planted, seed).flat for seed in (10, 0)]
     looked, _ = looked_at(planted, events, *flats)
-    report = undrawn(qk_features(looked, range(2), 0, 3), tmp_path)
+    report = seen_in(qk_features(looked, range(2), 0, 3), tmp_path, draw=False)
     assert {one["verdict"] for one in report["findings"]} == {"open"}
 
 
@@ -235,7 +231,7 @@ def test_untrained_models_show_a_pair_no_more_often_than_chance(planted, events,
     for seed in range(20):
         flats = [untrained_twin(planted, one).flat for one in (seed + 100, seed)]
         looked, _ = looked_at(planted, events, *flats)
-        report = undrawn(qk_features(looked, range(2), 0, 3), tmp_path)
+        report = seen_in(qk_features(looked, range(2), 0, 3), tmp_path, draw=False)
         shown.append(outcome(report, PAIR).verdict != "open")
     assert sum(shown) <= 2
 
@@ -280,10 +276,15 @@ def test_what_cannot_be_measured_is_refused(planted, events, monkeypatch):
         measure(SimpleNamespace(settings=Settings.model_validate(said)))
 
 
+@lru_cache
+def configuration():
+    file = Path(__file__).resolve().parents[2] / "workflow_config.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
 def refused(**settings):
     """The error of the project's configuration with this analysis in its quickstart."""
-    file = Path(__file__).resolve().parents[2] / "workflow_config.yaml"
-    data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    data = configuration()
     study = copy.deepcopy(data["studies"]["quickstart"])
     study["analyses"]["it"] = {"kind": "qk_features", **settings}
     with pytest.raises(ConfigError) as error:

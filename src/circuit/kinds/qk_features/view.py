@@ -42,7 +42,7 @@ FINDINGS = (
         "match appears",
         {"measure": "appears", **_BEST},
         number="from when {pair} matches",
-        says={"shown": "{query:words} × {key:words} matches from step {effect.mean:,.0f} on."},
+        says={"shown": "From step {effect.mean:,.0f} on {pair} matches."},
     ),
     Finding(
         "cause that carried its growth",

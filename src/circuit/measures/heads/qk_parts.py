@@ -6,8 +6,8 @@
        x̂ = Σ_i g ⊙ centre(w_i) / σ + β.
 
    *Parts* are the embeddings, every earlier head's write, every earlier MLP (or some of its neurons
-   and the others together), the output biases together, and β. With a dictionary of what the head
-   reads they are its features f_i d_i, some apart and the others together, its bias, and the
+   and the rest together), the output biases together, and β. With a dictionary of what the head
+   reads they are its features f_i d_i, some apart and the rest together, its bias, and the
    *error*, what it does not reconstruct; so nothing is lost.
 2. The event's *score* is s(prediction, k) less the mean of s(prediction, ·) over the rival keys;
    what is equal for all keys does nothing, so β and b_K on the key side fall out. It is bilinear
@@ -60,7 +60,7 @@ CAUSES = ("query's state", "key's state", "W_Q", "W_K")
 TOGETHER, SCORE, OTHERS, ERROR = "together", "score", "all others", "error"
 LN_BIAS, QUERY_BIAS = "ln1.bias", "attn.b_Q"
 STRONGEST, LARGEST, APART = "strongest", "largest", "apart"
-REST, SHARED = " others", "term" + SHARE
+REST, SHARED = " rest", "term" + SHARE
 SUMS: Mapping[str, Callable[[str], bool]] = {
     "the dictionary's error": ERROR.__eq__,
     "what is not told apart": lambda part: part.endswith(REST),
@@ -87,7 +87,7 @@ class State(NamedTuple):
     groups: Sequence[Group]
 
     def apart(self, members: Members) -> tuple[list[str], Float[Tensor, "E P d"]]:
-        """Names and states of all parts, members told apart from the others of their group."""
+        """Names and states of all parts, members told apart from the rest of their group."""
         named = dict(self.parts)
         for group in self.groups:
             told = list(members.get(group.name, ()))
@@ -141,7 +141,7 @@ def read_state(
         constant = weights.sum(1)[:, None] * dictionary.b_dec.to(amounts)
         missed = norm(whole - amounts @ directions - constant)
         own = {"dictionary bias": norm(constant), ERROR: missed}
-        group = Group("features", "feature ", amounts, norm(directions))
+        group = Group("feature", "feature ", amounts, norm(directions))
         return State(own | ({} if site == normalised else bias), [group])
     tokens, length = params["embedding.token"][seen.events.tokens], at.shape[1]
     found = {
