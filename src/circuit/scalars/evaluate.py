@@ -1,4 +1,9 @@
-"""Values and gradients of several scalars at one θ from one shared forward pass."""
+"""Values of several scalars at one θ, and how they change with θ, from one shared forward pass.
+
+*Reverse mode* gives the gradient of each scalar, a backward pass each, whatever the directions that
+are asked about afterwards. *Forward mode* carries directions in parameter space along with the pass
+(Jacobian-vector products) and gives every scalar's derivative along each, however many scalars.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar, look
@@ -24,6 +30,13 @@ class Evaluation(NamedTuple):
     def means(self) -> Float[Tensor, " S"]:
         """Mean over events of each scalar, float64."""
         return self.values.double().mean(-1)
+
+
+class Slopes(NamedTuple):
+    """``values`` [S, E] per scalar and event; ``slopes`` [S, C] float64, of means, by direction."""
+
+    values: Float[Tensor, "S E"]
+    slopes: Float[Tensor, "S C"]
 
 
 def scalar_values(
@@ -55,6 +68,35 @@ def scalar_gradients(
         for i, v in enumerate(values)
     ]
     return Evaluation(torch.stack([v.detach() for v in values]), torch.stack(gradients))
+
+
+def scalar_slopes(
+    decoder: Decoder,
+    theta: Float[Tensor, " P"],
+    events: ReadEvents,
+    value_ids: range,
+    scalars: Mapping[str, Scalar],
+    directions: Float[Tensor, "C P"],
+) -> Slopes:
+    """Every scalar on every event and ⟨∇ of its mean, direction⟩: one pass that carries them all.
+
+    The same as the products with :func:`scalar_gradients`, at about two forward passes a direction
+    and one for all. The fused attention kernel has no forward mode, so attention runs unfused.
+    """
+    sites = _sites(scalars)
+
+    def values(at: Float[Tensor, " P"]) -> Float[Tensor, "S E"]:
+        seen = look(decoder, at, events, value_ids, sites)
+        return torch.stack([scalar(seen) for scalar in scalars.values()])
+
+    def along(direction: Float[Tensor, " P"]) -> tuple[Tensor, Tensor]:
+        value, moved = torch.func.jvp(values, (theta,), (direction,))
+        return value, moved.double().mean(-1)
+
+    theta = theta.detach()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        found, slopes = torch.vmap(along, out_dims=(None, 1))(directions.to(theta.dtype))
+    return Slopes(found, slopes)
 
 
 def _sites(scalars: Mapping[str, Scalar]) -> frozenset[str]:

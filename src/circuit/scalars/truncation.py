@@ -12,7 +12,7 @@ gradient here divides only by gaps across the cut:
    σ_r = σ_{r+1} the truncation is not unique and has no gradient; asking for it is an error.
 3. Directions outside the frame rotate the kept vectors: the top rows and columns pass unchanged.
 
-The map dW → d[W]_r is its own adjoint, so the backward pass is the same formula.
+The map dW → d[W]_r is its own adjoint, so forward and backward mode are the same formula.
 
 The projector P onto kept eigenvectors of a symmetric matrix A is simpler, being of one size: in A's
 eigenframe dP_ij = dA_ij / (λ_i - λ_j) for i kept and j dropped, the same for j, i, and 0 elsewhere.
@@ -35,21 +35,23 @@ from circuit.errors import AnalysisError
 
 
 class _Truncate(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, rank: int, frame: Frame | None) -> Tensor:
-        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-        chosen = _chosen(u, s, vh.T, rank, frame)
-        ctx.save_for_backward(u, s, vh, chosen)
+    def forward(matrix: Tensor, u: Tensor, s: Tensor, vh: Tensor, chosen: Tensor) -> Tensor:
         kept: Tensor = (u[:, chosen] * s[chosen]) @ vh[chosen]
         return kept
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = gradients
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
+
+    @staticmethod
+    def differential(ctx: Any, change: Tensor) -> Tensor:
         u, s, vh, chosen = ctx.saved_tensors
         kept = _kept(s, chosen, f"truncation to rank {len(chosen)}", "singular values")
-        inside = u.T @ gradient @ vh.T
+        inside = u.T @ change @ vh.T
         across = kept[:, None] != kept[None, :]
         both = (kept[:, None] & kept[None, :]).to(s.dtype)
         # Of a pair across the cut, the value that is kept and the one that is dropped.
@@ -58,34 +60,54 @@ class _Truncate(torch.autograd.Function):
         a = torch.where(across, stays / (stays - goes), both)
         b = torch.where(across, stays / (stays + goes), both)
         frame = 0.5 * (a * (inside + inside.T) + b * (inside - inside.T))
-        outside_left = gradient @ vh.T - u @ inside
-        outside_right = u.T @ gradient - inside @ vh
+        outside_left = change @ vh.T - u @ inside
+        outside_right = u.T @ change - inside @ vh
         result = u @ frame @ vh
-        result = result + outside_left[:, kept] @ vh[kept]
-        return result + u[:, kept] @ outside_right[kept], None, None
+        result = result + outside_left[:, chosen] @ vh[chosen]
+        return result + u[:, chosen] @ outside_right[chosen]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return _Truncate.differential(ctx, gradients[0]), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        return _Truncate.differential(ctx, tangents[0])
 
 
 class _Project(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, rank: int, frame: Frame | None) -> Tensor:
-        values, vectors = (found.flip(-1) for found in torch.linalg.eigh(matrix))
-        chosen = _chosen(vectors, values, vectors, rank, frame)
-        ctx.save_for_backward(values, vectors, chosen)
+    def forward(matrix: Tensor, values: Tensor, vectors: Tensor, chosen: Tensor) -> Tensor:
         kept: Tensor = vectors[:, chosen] @ vectors[:, chosen].T
         return kept
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = gradients
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
+
+    @staticmethod
+    def differential(ctx: Any, change: Tensor) -> Tensor:
         values, vectors, chosen = ctx.saved_tensors
         kept = _kept(values, chosen, f"projection onto {len(chosen)} directions", "eigenvalues")
-        inside = vectors.T @ gradient @ vectors
-        gap = values[kept][:, None] - values[~kept][None, :]
-        frame = torch.zeros_like(inside)
-        across = (kept.nonzero(), (~kept).nonzero().T)
-        frame[across] = 0.5 * (inside + inside.T)[across] / gap
-        return vectors @ (frame + frame.T) @ vectors.T, None, None
+        inside = vectors.T @ change @ vectors
+        across = kept[:, None] != kept[None, :]
+        # Of a pair across the cut, the value that is kept less the one that is dropped.
+        gap = (values[:, None] - values[None, :]) * torch.where(kept[:, None], 1, -1)
+        frame = torch.where(across, 0.5 * (inside + inside.T) / torch.where(across, gap, 1), 0)
+        return vectors @ frame @ vectors.T
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Project.differential(ctx, gradients[0]), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        return _Project.differential(ctx, tangents[0])
 
 
 class Frame(NamedTuple):
@@ -160,7 +182,7 @@ def truncate(
         frame: keep the ``rank`` singular triplets that lie most in it, instead of the top ones.
 
     Raises:
-        AnalysisError: the matrix has no such rank; or, from the backward pass, the cut lies between
+        AnalysisError: the matrix has no such rank; or, as it is differentiated, the cut lies between
             equal singular values.
     """
     if not 1 <= rank <= min(matrix.shape):
@@ -170,7 +192,8 @@ def truncate(
             expected=f"1 to {min(matrix.shape)}",
             do="choose another rank",
         )
-    result: Tensor = _Truncate.apply(matrix, rank, frame)
+    u, s, vh = torch.linalg.svd(matrix.detach(), full_matrices=False)
+    result: Tensor = _Truncate.apply(matrix, u, s, vh, _chosen(u, s, vh.T, rank, frame))
     return result
 
 
@@ -185,7 +208,9 @@ def project(
         frame: as for :func:`truncate`.
 
     Raises:
-        AnalysisError: from the backward pass, the cut lies between equal eigenvalues.
+        AnalysisError: as it is differentiated, the cut lies between equal eigenvalues.
     """
-    result: Tensor = _Project.apply(matrix, rank, frame)
+    values, vectors = (found.flip(-1) for found in torch.linalg.eigh(matrix.detach()))
+    chosen = _chosen(vectors, values, vectors, rank, frame)
+    result: Tensor = _Project.apply(matrix, values, vectors, chosen)
     return result
