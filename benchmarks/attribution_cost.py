@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 
 from circuit.attribution.data_labels import label_programs
-from circuit.attribution.engine import Engine, evaluator
+from circuit.attribution.engine import Engine
 from circuit.attribution.growth import Growth
 from circuit.attribution.observers import AttributionObserver
 from circuit.attribution.products import grouped
@@ -37,6 +37,7 @@ from circuit.attribution.sources import GroupMemory, OptimizerStep, UpdateSource
 from circuit.config.scalar import ScalarSettings
 from circuit.config.study import load_settings
 from circuit.model.transformer import Decoder
+from circuit.scalars.evaluate import Evaluator
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.benchmark import build_benchmark
 from circuit.task.events import token_matrix
@@ -151,7 +152,7 @@ def build(n_events: int) -> tuple[dict[str, Callable[[], object]], dict[str, int
         scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
         engine = Engine(
             decoder.layout,
-            evaluator(decoder, events, benchmark.vocabulary.value_ids),
+            Evaluator(decoder, events, benchmark.vocabulary.value_ids),
             scalars,
             ["trapezoid"],
         )

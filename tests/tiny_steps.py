@@ -8,10 +8,11 @@ import torch
 from scalar_cases import DICTIONARIES, World
 from torch import Tensor
 
-from circuit.attribution.engine import Engine, StepAttribution, evaluator
+from circuit.attribution.engine import Engine, StepAttribution
 from circuit.config.scalar import ScalarSettings
 from circuit.config.terms import COMPARATORS
 from circuit.scalars.base import Scalar
+from circuit.scalars.evaluate import Evaluator
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.events import ReadEvents
 from circuit.training.checkpoints import TrainState, initial_state
@@ -72,7 +73,7 @@ def attribute(
     """Every step attributed by one engine."""
     engine = Engine(
         world.decoder.layout,
-        evaluator(world.decoder, world.events, world.value_ids),
+        Evaluator(world.decoder, world.events, world.value_ids),
         scalars,
         rules,
     )

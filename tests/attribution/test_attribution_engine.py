@@ -4,11 +4,11 @@ import torch
 from scalar_cases import CASES
 from tiny_steps import attribute, scalars_along, updates_of
 
-from circuit.attribution.engine import PATH_RULES, Engine, evaluator
+from circuit.attribution.engine import PATH_RULES, Engine
 from circuit.attribution.products import grouped
 from circuit.config.terms import COMPONENTS, GROUPINGS
 from circuit.scalars.base import Measure
-from circuit.scalars.evaluate import scalar_values
+from circuit.scalars.evaluate import Evaluator, scalar_values
 from circuit.training.checkpoints import initial_state
 from circuit.training.replay import ReplayedStep
 
@@ -24,7 +24,7 @@ def results(world, steps, scalars):
 
 
 def engine_of(world, scalars, rules=RULES, evaluate=None):
-    evaluate = evaluate or evaluator(world.decoder, world.events, world.value_ids)
+    evaluate = evaluate or Evaluator(world.decoder, world.events, world.value_ids)
     return Engine(world.decoder.layout, evaluate, scalars, rules)
 
 
@@ -226,6 +226,83 @@ def test_attributions_join_over_a_window(results, means):
     torch.testing.assert_close(total, means[-1] - means[0], rtol=1e-9, atol=1e-11)
 
 
+# --- Forward mode --------------------------------------------------------------------------------
+
+
+def forward_engine(world, scalars, rules):
+    return Engine(
+        world.decoder.layout,
+        Evaluator(world.decoder, world.events, world.value_ids),
+        scalars,
+        rules,
+        wanted="events",
+    )
+
+
+def test_forward_mode_gives_the_numbers_of_reverse_mode(world, steps, scalars):
+    """Of every scalar, those that choose among them, over consecutive steps and all rules."""
+    rules = ("midpoint", *RULES)
+    engine = forward_engine(world, scalars, rules)
+    expected = attribute(world, steps[:2], scalars, rules)
+    for step, reverse in zip(steps[:2], expected, strict=True):
+        found = engine.step(step.before.theta, step.after.theta, updates_of(step))
+        for rule in rules:
+            for row, name in enumerate(scalars):
+                torch.testing.assert_close(
+                    found.by_rule[rule][row],
+                    reverse.by_rule[rule][row],
+                    rtol=1e-9,
+                    atol=1e-9 * float(reverse.by_rule[rule][row].abs().max()) + 1e-14,
+                    msg=lambda text, name=name, rule=rule: f"{name}, {rule}: {text}",
+                )
+            torch.testing.assert_close(
+                found.by_rule[rule][:, :SUMMANDS].sum(-1)
+                + sum(found.rebound.values())
+                + found.residual(rule, SUMMANDS),
+                found.growth,
+                rtol=1e-12,
+                atol=1e-13,
+            )
+        assert set(found.rebound) == set(reverse.rebound)
+        for term, booked in reverse.rebound.items():
+            torch.testing.assert_close(found.rebound[term], booked, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(found.growth, reverse.growth, rtol=1e-9, atol=1e-12)
+        assert found.atoms.numel() == reverse.events.numel() == 0
+
+
+def test_forward_mode_splits_parts_over_events(world, steps, scalars):
+    """An event's part is that of the scalar on this event alone."""
+    name = "answer_margin fixed_target"
+    step = steps[2]
+    inputs = (step.before.theta, step.after.theta, updates_of(step))
+    found = forward_engine(world, {name: scalars[name]}, ("trapezoid",)).step(*inputs)
+    torch.testing.assert_close(found.events.mean(-1), found.by_rule["trapezoid"])
+    for event in (0, 3):
+        alone = world._replace(events=world.events.select([event]))
+        one = scalars_along(alone, {name: CASES[name]})
+        expected = attribute(alone, [step], one, ("trapezoid",))[0].by_rule["trapezoid"]
+        torch.testing.assert_close(found.events[..., event], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_engine_takes_the_mode_that_costs_less(world, steps, scalars):
+    few = {name: scalars[name] for name in list(scalars)[:3]}
+    score = scalars["score of one feature"]
+    many = {f"feature {number}": score for number in range(500)}
+    for chosen, forward in ((few, False), (many, True)):
+        engine = Engine(
+            world.decoder.layout,
+            Evaluator(world.decoder, world.events, world.value_ids),
+            chosen,
+            ("midpoint",),
+            wanted="sums",
+        )
+        assert engine.forward(SUMMANDS) is forward
+        step = steps[0]
+        found = engine.step(step.before.theta, step.after.theta, updates_of(step))
+        assert (found.atoms.numel() == 0) is forward
+        assert not engine_of(world, chosen, ("midpoint",)).forward(SUMMANDS)
+
+
 # --- Evaluations ---------------------------------------------------------------------------------
 
 
@@ -233,7 +310,8 @@ class Counted:
     """An evaluation that notes which scalars it was asked for, and where."""
 
     def __init__(self, world):
-        self.inner = evaluator(world.decoder, world.events, world.value_ids)
+        self.inner = Evaluator(world.decoder, world.events, world.value_ids)
+        self.values = self.inner.values
         self.calls = []
 
     def __call__(self, theta, scalars):
@@ -249,10 +327,11 @@ class Counted:
         (("trapezoid", "left"), 6),
         (("simpson",), 11),
         (("trapezoid", "left", "simpson"), 11),
+        (("midpoint",), 5),
     ],
 )
 def test_end_points_are_carried_over(world, steps, scalars, rules, expected):
-    """Five steps cost N + 1 evaluations, and 2 N + 1 with the middle."""
+    """Five steps cost N + 1 gradients, 2 N + 1 with the middle, N of the middle alone."""
     count = Counted(world)
     engine = engine_of(world, {"it": scalars["qk_separation"]}, rules, count)
     for step in steps[:5]:

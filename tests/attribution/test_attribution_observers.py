@@ -6,12 +6,13 @@ from scalar_cases import CASES, World
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 from tiny_steps import attribute, scalars_along
 
-from circuit.attribution.engine import Engine, evaluator
+from circuit.attribution.engine import Engine
 from circuit.attribution.growth import WHOLE, Growth
 from circuit.attribution.observers import AttributionObserver, TraceObserver
 from circuit.attribution.products import grouped
 from circuit.attribution.sources import OptimizerStep
 from circuit.config.terms import COMPARATORS, COMPONENTS, TRACE_UNITS
+from circuit.scalars.evaluate import Evaluator
 from circuit.training.replay import replay
 
 RULES = ("trapezoid", "left")
@@ -27,7 +28,7 @@ CHECKPOINTS = (0, 4, 8, 12)
 
 def observer_of(world, scalars, per_step=("head_projection", "module"), summed=("neuron",)):
     layout = world.decoder.layout
-    engine = Engine(layout, evaluator(world.decoder, world.events, world.value_ids), scalars, RULES)
+    engine = Engine(layout, Evaluator(world.decoder, world.events, world.value_ids), scalars, RULES)
     source = OptimizerStep()
     growth = Growth(
         engine,
@@ -179,7 +180,7 @@ def test_a_stretch_cut_in_two_has_the_same_rows(watched, world, steps, chosen):
 def test_intervals_of_many_steps_are_one_part_and_telescope(world, steps, chosen):
     """The difference of distant states, with more nodes, against the growth itself."""
     layout = world.decoder.layout
-    evaluate = evaluator(world.decoder, world.events, world.value_ids)
+    evaluate = Evaluator(world.decoder, world.events, world.value_ids)
     engine = Engine(layout, evaluate, chosen, ("gauss_16", "gauss_8"))
     growth = Growth(engine, WHOLE, 1, grouped(layout, ("head",)), {}, (2, 6, 10))
     for first, last in ((2, 6), (6, 10)):

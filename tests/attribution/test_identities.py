@@ -14,11 +14,11 @@ from tiny_steps import float64_steps, scalars_along, world_of
 
 from circuit.attribution.data_labels import GROUPINGS as DATA
 from circuit.attribution.data_labels import label_programs
-from circuit.attribution.engine import Engine, evaluator
+from circuit.attribution.engine import Engine
 from circuit.attribution.products import grouped
 from circuit.attribution.sources import GroupMemory, OptimizerStep
 from circuit.config.terms import CHECKPOINT_DIFFERENCE, GROUPINGS
-from circuit.scalars.evaluate import scalar_values
+from circuit.scalars.evaluate import Evaluator, scalar_values
 
 RULE = "gauss_8"
 STEP, REMEMBERED = 6, 2  # so there is momentum from data that is remembered, and from before
@@ -54,7 +54,7 @@ class Attributed:
         self.layout = world.decoder.layout
         self.scalars = scalars_along(world, CASES)
         where = (world.decoder, world.events, world.value_ids)
-        engine = Engine(self.layout, evaluator(*where), self.scalars, (RULE,))
+        engine = Engine(self.layout, Evaluator(*where), self.scalars, (RULE,))
         before, after = (world.states[step] for step in (STEP, STEP + length))
         updates = {CHECKPOINT_DIFFERENCE: (after - before)[None]}
         if length == 1:

@@ -13,13 +13,20 @@ For an interval θ → θ' = θ + Δ with Δ = Σ_c Δ_c:
 4. The closure residual S(θ') - S(θ) - Σ_c A_c - Σ terms is kept as a row of its own, so rows sum
    exactly.
 5. A_c splits over parameter groups because the inner product is a sum over parameters.
+
+Steps 1 and 2 have two modes with the same numbers. *Reverse mode* takes gradients and then their
+products. *Forward mode* takes the derivatives of all scalars along every Δ_c at a node, so A_c is
+their weighted mean over nodes: its cost hardly grows with the number of scalars. It shares no node
+between intervals, since Δ is another; it cannot split over parameter groups, but gives A_c of every
+event. The engine takes the mode that costs less of those that give what is wanted
+(:func:`passes_in_reverse`, :func:`passes_in_forward`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,10 +35,8 @@ from torch import Tensor
 
 from circuit.attribution.products import atom_products
 from circuit.model.layout import Layout
-from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
-from circuit.scalars.evaluate import Evaluation, scalar_gradients
-from circuit.task.events import ReadEvents
+from circuit.scalars.evaluate import Evaluation, Evaluator
 
 
 def _gauss(nodes: int) -> dict[float, float]:
@@ -42,6 +47,7 @@ def _gauss(nodes: int) -> dict[float, float]:
 # Nodes on the chord (as fractions) and their weights.
 PATH_RULES: dict[str, dict[float, float]] = {
     "left": {0.0: 1.0},
+    "midpoint": {0.5: 1.0},
     "trapezoid": {0.0: 0.5, 1.0: 0.5},
     "simpson": {0.0: 1 / 6, 0.5: 4 / 6, 1.0: 1 / 6},
     "boole": {0.0: 7 / 90, 0.25: 32 / 90, 0.5: 12 / 90, 0.75: 32 / 90, 1.0: 7 / 90},
@@ -49,19 +55,43 @@ PATH_RULES: dict[str, dict[float, float]] = {
     "gauss_16": _gauss(16),
     "gauss_32": _gauss(32),
 }
-Evaluate = Callable[[Float[Tensor, " P"], Mapping[str, Scalar]], Evaluation]
+_ENDS = {0.0, 1.0}
+# Costs in forward passes over the events, measured on the reference model (docs/architecture.md).
+_BACKWARD, _FORWARD, _DIRECTION = 2.5, 6.0, 2.0
+
+
+def nodes_of(rules: Sequence[str]) -> set[float]:
+    """Every node of some path rules."""
+    return {node for rule in rules for node in PATH_RULES[rule]}
+
+
+def passes_in_reverse(scalars: int, nodes: Collection[float]) -> float:
+    """What an interval costs in reverse mode, in forward passes: a backward pass per scalar.
+
+    The end of one interval is the start of the next.
+    """
+    inner = set(nodes) - _ENDS
+    gradients = len(inner) + bool(_ENDS & set(nodes))
+    return len(inner) + 1 + gradients * _BACKWARD * scalars
+
+
+def passes_in_forward(parts: int, nodes: Collection[float]) -> float:
+    """What it costs in forward mode: at every node a pass that carries all parts along."""
+    return len(nodes) * (_FORWARD + _DIRECTION * parts) + (1.0 not in nodes)
 
 
 class StepAttribution(NamedTuple):
-    """One interval's attributions for scalars S, parts of the update C, atoms A.
+    """One interval's attributions for scalars S, parts of the update C, atoms A, events E.
 
-    ``by_rule``: path rule → [S, C] float64. ``atoms``: the first rule's, [S, C, A]. ``rebound``:
-    term → [S], what binding anew at θ' changed of the mean. ``before`` and ``after`` [S, E]: values
-    at θ and, bound anew, at θ'.
+    ``by_rule``: path rule → [S, C] float64. ``atoms``: the first rule's, [S, C, A], with A = 0 in
+    forward mode. ``events``: the first rule's of every event, [S, C, E], E = 0 in reverse mode.
+    ``rebound``: term → [S], what binding anew at θ' changed of the mean. ``before`` and ``after``
+    [S, E]: values at θ and, bound anew, at θ'.
     """
 
     by_rule: dict[str, Float[Tensor, "S C"]]
     atoms: Float[Tensor, "S C A"]
+    events: Float[Tensor, "S C E"]
     rebound: dict[str, Float[Tensor, " S"]]
     before: Float[Tensor, "S E"]
     after: Float[Tensor, "S E"]
@@ -78,7 +108,7 @@ class StepAttribution(NamedTuple):
 
 
 class _Bound(NamedTuple):
-    """Scalars bound at a state, with their values and gradients there."""
+    """Scalars bound at a state, with their values and, where they are known, gradients there."""
 
     theta: Float[Tensor, " P"]
     scalars: dict[str, Scalar]
@@ -89,30 +119,43 @@ class _Bound(NamedTuple):
 class Engine:
     """Attributes the growth of scalars over consecutive intervals, carrying each end point over.
 
-    ``evaluate`` gives values and gradients of scalars at a θ; of the path rules ``rules``, atoms
-    are split under the first.
+    ``evaluate`` evaluates scalars at a θ. ``wanted`` is what is to be known of every part beside
+    its contribution under the path rules ``rules``: its split over ``atoms`` under the first rule,
+    which takes reverse mode; that over ``events``, which takes forward mode; or neither (``sums``),
+    and then the engine takes the mode that costs less.
     """
 
     layout: Layout
-    evaluate: Evaluate
+    evaluate: Evaluator
     scalars: Mapping[str, Scalar]
     rules: Sequence[str]
+    wanted: Literal["atoms", "events", "sums"] = "atoms"
 
     def __post_init__(self) -> None:
         self._carried: _Bound | None = None
-        nodes = {node for rule in self.rules for node in PATH_RULES[rule]}
-        self._inner = sorted(nodes - {0.0, 1.0})
+        self._nodes = nodes_of(self.rules)
 
-    def start(self, theta: Float[Tensor, " P"]) -> Evaluation:
-        """Values and gradients at an interval's first state.
+    def forward(self, parts: int) -> bool:
+        """Whether an update of so many parts is attributed in forward mode."""
+        if self.wanted != "sums":
+            return self.wanted == "events"
+        reverse = passes_in_reverse(len(self.scalars), self._nodes)
+        return passes_in_forward(parts, self._nodes) < reverse
+
+    def start(self, theta: Float[Tensor, " P"], gradients: bool = True) -> Evaluation:
+        """Values at an interval's first state and, where they are asked for, gradients.
 
         Where it is the last state of the interval before, they are carried over (a replay within a
         tolerance goes on from the recorded state, which is another).
         """
-        if self._carried is None or not torch.equal(self._carried.theta, theta):
+        held = self._carried
+        if held is None or not torch.equal(held.theta, theta):
             bound = {name: scalar.at(theta) for name, scalar in self.scalars.items()}
-            self._carried = _Bound(theta.clone(), bound, self.evaluate(theta, bound))
-        return self._carried.evaluation
+            held = _Bound(theta.clone(), bound, self._evaluate(theta, bound, gradients))
+        elif gradients and not held.evaluation.gradients.numel():
+            held = held._replace(evaluation=self.evaluate(theta, held.scalars))
+        self._carried = held
+        return held.evaluation
 
     def step(
         self,
@@ -121,39 +164,66 @@ class Engine:
         updates: Float[Tensor, "C P"],
     ) -> StepAttribution:
         """Attribute one interval from θ to θ', given parts of Δ (and comparators) in float64."""
-        start = self.start(before)
+        forward = self.forward(len(updates))
+        ends = bool(_ENDS & self._nodes) and not forward
+        start = self.start(before, gradients=ends)
         assert self._carried is not None
         bound = self._carried.scalars
-        nothing = torch.zeros_like(start.gradients, dtype=torch.float64)
-        means = {rule: nothing.clone() for rule in self.rules}
+        means: dict[str, Tensor] = {}
 
-        def weigh(node: float, gradients: Float[Tensor, "S P"]) -> None:
-            """Add one node's gradients to the means of the rules that have it."""
-            for rule, mean in means.items():
+        def weigh(node: float, found: Tensor) -> None:
+            """Add one node's gradients [S, P], or slopes [S, C, E], to the rules that have it."""
+            for rule in self.rules:
                 if node in PATH_RULES[rule]:
-                    mean.add_(gradients, alpha=PATH_RULES[rule][node])
+                    mean = means.setdefault(rule, torch.zeros_like(found, dtype=torch.float64))
+                    mean.add_(found, alpha=PATH_RULES[rule][node])
 
-        weigh(0.0, start.gradients)
-        for node in self._inner:
+        def derivatives(theta: Float[Tensor, " P"]) -> Tensor:
+            """Of the scalars as they are bound: along the parts, or gradients."""
+            if forward:
+                return self.evaluate.along(theta, bound, updates).slopes
+            return self.evaluate(theta, bound).gradients
+
+        if 0.0 in self._nodes:
+            weigh(0.0, derivatives(before) if forward else start.gradients)
+        for node in sorted(self._nodes - _ENDS):
             theta = torch.lerp(before, after, node)
             bound = {name: scalar.along(theta) for name, scalar in bound.items()}
-            weigh(node, self.evaluate(theta, bound).gradients)
-        end, rebound = self._arrive(after, bound)
-        weigh(1.0, end.gradients)
-        atoms = atom_products(self.layout, means[self.rules[0]], updates)
+            weigh(node, derivatives(theta))
+        slopes, rebound = self._arrive(after, bound, ends, updates if forward else None)
+        if 1.0 in self._nodes:
+            weigh(1.0, slopes)
+        first, arrived = means[self.rules[0]], self._carried.evaluation.values
+        nothing = first.new_empty(len(bound), len(updates), 0)
+        if forward:
+            by_rule = {rule: mean.mean(-1) for rule, mean in means.items()}
+            return StepAttribution(by_rule, nothing, first, rebound, start.values, arrived)
+        atoms = atom_products(self.layout, first, updates)
         by_rule = {
             rule: atoms.sum(-1) if rule == self.rules[0] else mean @ updates.T
             for rule, mean in means.items()
         }
-        arrived = self._carried.evaluation.values
-        return StepAttribution(by_rule, atoms, rebound, start.values, arrived)
+        return StepAttribution(by_rule, atoms, nothing, rebound, start.values, arrived)
+
+    def _evaluate(
+        self, theta: Float[Tensor, " P"], scalars: Mapping[str, Scalar], gradients: bool
+    ) -> Evaluation:
+        if gradients:
+            return self.evaluate(theta, scalars)
+        values = self.evaluate.values(theta, scalars)
+        return Evaluation(values, values.new_empty(len(values), 0))
 
     def _arrive(
-        self, theta: Float[Tensor, " P"], bound: Mapping[str, Scalar]
-    ) -> tuple[Evaluation, dict[str, Tensor]]:
+        self,
+        theta: Float[Tensor, " P"],
+        bound: Mapping[str, Scalar],
+        gradients: bool,
+        along: Float[Tensor, "C P"] | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Evaluate scalars as they were bound at an interval's end, and bind them anew there.
 
-        What that changed is returned by term, and carried over to the next interval.
+        Returned are what the path rules weigh there, of the scalars as they were bound, and by term
+        what binding anew changed; what is bound anew is carried over to the next interval.
         """
         chains = {name: scalar.rebind(theta) for name, scalar in bound.items()}
         # A link without a term changes nothing at theta, so it needs no evaluation of its own.
@@ -163,8 +233,15 @@ class Engine:
             for term, scalar in chain
             if term is not None
         }
-        every = self.evaluate(theta, {**bound, **links})
-        place = {name: row for row, name in enumerate((*bound, *links))}
+        named = {**bound, **links}
+        if along is not None and 1.0 in self._nodes:
+            found = self.evaluate.along(theta, named, along)
+            weighed = found.slopes
+            every = Evaluation(found.values, found.values.new_empty(len(named), 0))
+        else:
+            every = self._evaluate(theta, named, gradients)
+            weighed = every.gradients
+        place = {name: row for row, name in enumerate(named)}
         means, last = every.means, []
         terms = dict.fromkeys(term for scalar in bound.values() for term in scalar.terms)
         rebound = {term: means.new_zeros(len(bound)) for term in terms}
@@ -179,9 +256,4 @@ class Engine:
         renewed = {name: chain[-1][1] if chain else bound[name] for name, chain in chains.items()}
         carried = Evaluation(every.values[last], every.gradients[last]) if links else every
         self._carried = _Bound(theta.clone(), renewed, carried)
-        return Evaluation(every.values[: len(bound)], every.gradients[: len(bound)]), rebound
-
-
-def evaluator(decoder: Decoder, events: ReadEvents, value_ids: range) -> Evaluate:
-    """The evaluation that replayed runs use: all scalars on the same read events."""
-    return lambda theta, scalars: scalar_gradients(decoder, theta, events, value_ids, scalars)
+        return weighed[: len(bound)], rebound

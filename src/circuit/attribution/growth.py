@@ -15,11 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.attribution.engine import Engine, StepAttribution, evaluator
+from circuit.attribution.engine import Engine, StepAttribution
 from circuit.attribution.products import Grouping, grouped
 from circuit.config.attribution import Requested
 from circuit.config.terms import CHECKPOINT_DIFFERENCE
 from circuit.scalars.base import Scalar
+from circuit.scalars.evaluate import Evaluator
 from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.statistics import halves
@@ -193,6 +194,6 @@ def growth_of(
         grouped(layout, names, settings.groupings, asked.heads)
         for names in (settings.groups, settings.summed_groups)
     )
-    evaluate = evaluator(record.decoder, asked.events, record.value_ids)
+    evaluate = Evaluator(record.decoder, asked.events, record.value_ids)
     engine = Engine(layout, evaluate, asked.scalars, settings.rules)
     return Growth(engine, parts, summands, per_step, summed, record.manifest.steps)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
 
 from circuit.attribution.growth import Growth, asked_scalars, growth_of
 from circuit.attribution.sources import UpdateSource, update_source
@@ -48,19 +50,22 @@ class AttributionObserver:
 
     def remember(self, step: ReplayedStep) -> None:
         """A step before the stretch."""
-        theta = step.before.theta
-        pushed = self.source.by_gradient
-        self.source.remember(step, self.growth.engine.start(theta).gradients if pushed else None)
+        self.source.remember(step, self._gradients(step))
 
     def see(self, step: ReplayedStep) -> None:
         """Attribute one step."""
-        before, after = step.before.theta, step.after.theta
-        updates = self.source.split(step, self.growth.engine.start(before).gradients)
-        self.growth.attribute((step.step, step.step + 1), before, after, updates)
+        updates = self.source.split(step, self._gradients(step))
+        interval = (step.step, step.step + 1)
+        self.growth.attribute(interval, step.before.theta, step.after.theta, updates)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Those of :class:`circuit.attribution.growth.Growth`."""
         return self.growth.tables()
+
+    def _gradients(self, step: ReplayedStep) -> Float[Tensor, "S P"] | None:
+        """The scalars' gradients at a step's start, where the source asks for them."""
+        engine = self.growth.engine
+        return engine.start(step.before.theta).gradients if self.source.by_gradient else None
 
 
 class TraceObserver:

@@ -58,7 +58,7 @@ class UpdateSource(Protocol):
     def remember(self, step: ReplayedStep, gradients: Float[Tensor, "S P"] | None) -> None: ...
 
     def split(
-        self, step: ReplayedStep, gradients: Float[Tensor, "S P"]
+        self, step: ReplayedStep, gradients: Float[Tensor, "S P"] | None
     ) -> Float[Tensor, "C P"]: ...
 
 
@@ -73,7 +73,9 @@ class OptimizerStep:
     def remember(self, step: ReplayedStep, gradients: Float[Tensor, "S P"] | None) -> None:
         """Nothing: a step holds all that its split needs."""
 
-    def split(self, step: ReplayedStep, gradients: Float[Tensor, "S P"]) -> Float[Tensor, "C P"]:
+    def split(
+        self, step: ReplayedStep, gradients: Float[Tensor, "S P"] | None
+    ) -> Float[Tensor, "C P"]:
         """Components, then comparators; the scalars' gradients play no part."""
         others = [step.comparators[name] for name in COMPARATORS]
         return torch.cat([step.components.stacked(), torch.stack(others)])

@@ -14,7 +14,9 @@ from circuit.config.marks import HeadScanName, Mark
 from circuit.config.parameter_groups import check_lists, check_names
 from circuit.config.scalar import ScalarSettings
 
-PathRule = Literal["left", "trapezoid", "simpson", "boole", "gauss_8", "gauss_16", "gauss_32"]
+PathRule = Literal[
+    "left", "midpoint", "trapezoid", "simpson", "boole", "gauss_8", "gauss_16", "gauss_32"
+]
 
 
 class Requested(Frozen):

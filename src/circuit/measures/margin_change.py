@@ -37,7 +37,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit.attribution.engine import Engine, evaluator
+from circuit.attribution.engine import Engine
 from circuit.errors import AnalysisError
 from circuit.estimates import Estimates, estimates
 from circuit.experiments.donors import OTHERS, require_other_answers
@@ -45,6 +45,7 @@ from circuit.measures.paths.direct import ATTENTION, BIASES, EMBEDDING, MLP, pat
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Branched, Scalar, best_other, centre, look, pick
 from circuit.scalars.behaviour import answer_logits, answer_margin, correct_value_logit, soft_margin
+from circuit.scalars.evaluate import Evaluator
 from circuit.statistics import bootstrap_means, draws, interval_of_found, told
 from circuit.task.events import ReadEvents
 
@@ -390,7 +391,7 @@ def along_parameters(
         "correct_value_logit": correct_value_logit(),
         "soft_margin": soft_margin(),
     }
-    engine = Engine(decoder.layout, evaluator(decoder, events, value_ids), scalars, [rule])
+    engine = Engine(decoder.layout, Evaluator(decoder, events, value_ids), scalars, [rule])
     labels = decoder.layout.groups("head_projection").map(_route)
     names, frames = list(dict.fromkeys(labels)), []
     member = torch.tensor([[label == name for name in names] for label in labels]).double()

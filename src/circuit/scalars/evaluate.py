@@ -8,6 +8,7 @@ are asked about afterwards. *Forward mode* carries directions in parameter space
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -33,10 +34,10 @@ class Evaluation(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """``values`` [S, E] per scalar and event; ``slopes`` [S, C] float64, of means, by direction."""
+    """``values`` [S, E] per scalar and event; ``slopes`` [S, C, E] along each direction."""
 
     values: Float[Tensor, "S E"]
-    slopes: Float[Tensor, "S C"]
+    slopes: Float[Tensor, "S C E"]
 
 
 def scalar_values(
@@ -78,10 +79,10 @@ def scalar_slopes(
     scalars: Mapping[str, Scalar],
     directions: Float[Tensor, "C P"],
 ) -> Slopes:
-    """Every scalar on every event and ⟨∇ of its mean, direction⟩: one pass that carries them all.
+    """Every scalar on every event and its derivative along every direction, from one pass.
 
-    The same as the products with :func:`scalar_gradients`, at about two forward passes a direction
-    and one for all. The fused attention kernel has no forward mode, so attention runs unfused.
+    Their means over events are the products of :func:`scalar_gradients` with the directions. The
+    fused attention kernel has no forward mode, so attention runs unfused.
     """
     sites = _sites(scalars)
 
@@ -90,13 +91,41 @@ def scalar_slopes(
         return torch.stack([scalar(seen) for scalar in scalars.values()])
 
     def along(direction: Float[Tensor, " P"]) -> tuple[Tensor, Tensor]:
-        value, moved = torch.func.jvp(values, (theta,), (direction,))
-        return value, moved.double().mean(-1)
+        found: tuple[Tensor, Tensor] = torch.func.jvp(values, (theta,), (direction,))
+        return found
 
     theta = theta.detach()
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        found, slopes = torch.vmap(along, out_dims=(None, 1))(directions.to(theta.dtype))
-    return Slopes(found, slopes)
+        return Slopes(*torch.vmap(along, out_dims=(None, 1))(directions.to(theta.dtype)))
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates scalars, whichever they are, on the same read events."""
+
+    decoder: Decoder
+    events: ReadEvents
+    value_ids: range
+
+    def values(
+        self, theta: Float[Tensor, " P"], scalars: Mapping[str, Scalar]
+    ) -> Float[Tensor, "S E"]:
+        """:func:`scalar_values`."""
+        return scalar_values(self.decoder, theta, self.events, self.value_ids, scalars)
+
+    def __call__(self, theta: Float[Tensor, " P"], scalars: Mapping[str, Scalar]) -> Evaluation:
+        """:func:`scalar_gradients`."""
+        return scalar_gradients(self.decoder, theta, self.events, self.value_ids, scalars)
+
+    def along(
+        self,
+        theta: Float[Tensor, " P"],
+        scalars: Mapping[str, Scalar],
+        directions: Float[Tensor, "C P"],
+    ) -> Slopes:
+        """:func:`scalar_slopes`."""
+        where = (self.decoder, theta, self.events, self.value_ids)
+        return scalar_slopes(*where, scalars, directions)
 
 
 def _sites(scalars: Mapping[str, Scalar]) -> frozenset[str]:

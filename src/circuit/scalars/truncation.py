@@ -182,8 +182,8 @@ def truncate(
         frame: keep the ``rank`` singular triplets that lie most in it, instead of the top ones.
 
     Raises:
-        AnalysisError: the matrix has no such rank; or, as it is differentiated, the cut lies between
-            equal singular values.
+        AnalysisError: the matrix has no such rank; or, as it is differentiated, the cut lies
+            between equal singular values.
     """
     if not 1 <= rank <= min(matrix.shape):
         raise AnalysisError(
