@@ -19,7 +19,7 @@ from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.events import ReadEvents
 
 _ANSWERS = ["correct_value_logit", "negative_answer_loss", "soft_margin"]
-WITHOUT_HEAD = {*_ANSWERS, "answer_margin", "feature_score"}
+WITHOUT_HEAD = {*_ANSWERS, "answer_margin", "feature_score", "feature_drive"}
 _PLAIN = [*_ANSWERS, "support_attention", "qk_separation"]
 _MARGINS = [
     "answer_margin",
@@ -171,6 +171,18 @@ def _feature_cases() -> dict[str, dict[str, Any]]:
             **base,
             "features": "answer@prediction",
             "role": "causal_prefix",
+        },
+        "drive of a feature": {
+            "scalar": "feature_drive",
+            "dictionary": "shared",
+            "features": [4],
+            "role": "prediction",
+        },
+        "drive of features": {
+            "scalar": "feature_drive",
+            "dictionary": "shared",
+            "features": [0, 3, 7],
+            "role": "value_distractors",
         },
     }
 

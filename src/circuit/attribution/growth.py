@@ -17,11 +17,11 @@ from torch import Tensor
 
 from circuit.attribution.engine import Engine, StepAttribution
 from circuit.attribution.products import Grouping, grouped
-from circuit.config.attribution import Requested
+from circuit.config.attribution import Requested, RequestedOfFeatures
 from circuit.config.terms import CHECKPOINT_DIFFERENCE
 from circuit.scalars.base import Scalar
-from circuit.scalars.evaluate import Evaluator
-from circuit.scalars.features import Dictionary
+from circuit.scalars.evaluate import Evaluator, scalar_values
+from circuit.scalars.features import Dictionary, each_feature
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.statistics import halves
 from circuit.task.events import ReadEvents
@@ -31,6 +31,7 @@ Part = tuple[str, str]
 """Component of an update, and data group; this is empty where no data are told apart."""
 WHOLE: tuple[Part, ...] = ((CHECKPOINT_DIFFERENCE, ""),)
 """The one part of an interval whose steps are not looked at."""
+RESIDUAL, GROWTH = "residual", "growth"
 
 
 @dataclass
@@ -100,7 +101,7 @@ class Growth:
             given = np.stack([s.by_rule[rule].numpy() for s in self._seen])
             rest = np.stack([s.residual(rule, self.summands).numpy() for s in self._seen])
             cube = np.concatenate([given, rest[:, :, None]], axis=2)
-            named = {**axes, "part": [*self.parts, ("residual", "")]}
+            named = {**axes, "part": [*self.parts, (RESIDUAL, "")]}
             rows.append(_long(cube, named).assign(path_rule=rule))
         for number, (name, scalar) in enumerate(self.engine.scalars.items()):
             for term in scalar.terms:
@@ -124,20 +125,87 @@ class Growth:
             found = _long(cube, {**of_stretch, "group": each.groups})
             summed.append(found.assign(grouping=name))
         frames = {"rows": rows, "groups": groups, "summed_groups": summed, "events": self._events}
-        index = pd.MultiIndex.from_product(axes.values(), names=[*axes])
-        columns = {name: numbers.ravel() for name, numbers in values.items()}
+        columns = {name: torch.from_numpy(numbers) for name, numbers in values.items()}
         return {
-            "values": pd.DataFrame(columns, index=index).reset_index(),
+            "values": _tidy(axes, **columns),
             **{name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()},
         }
+
+
+@dataclass
+class StretchSums:
+    """The same summed over a stretch, for so many scalars that rows of every step would be many.
+
+    Args:
+        engine: one that splits parts over events.
+        told: the scalars of which the parts of every event are kept.
+    """
+
+    engine: Engine
+    parts: Sequence[Part]
+    summands: int
+    told: Sequence[str]
+    _span: tuple[int, int] | None = None
+    _sums: dict[str, Tensor] = field(default_factory=dict)
+    _events: Tensor = field(default_factory=lambda: torch.zeros(()))
+    _terms: tuple[str, ...] = ()
+
+    def attribute(
+        self,
+        interval: tuple[int, int],
+        before: Float[Tensor, " P"],
+        after: Float[Tensor, " P"],
+        updates: Float[Tensor, "C P"],
+    ) -> None:
+        """Attribute an interval, whose update has these parts."""
+        result = self.engine.step(before, after, updates)
+        self._span, self._terms = ((self._span or interval)[0], interval[1]), tuple(result.rebound)
+        place = {name: row for row, name in enumerate(self.engine.scalars)}
+        rows = [place[name] for name in self.told]
+        change = result.after.double() - result.before.double()
+        self._events = self._events + torch.cat([result.events, change[:, None]], 1)[rows]
+        for rule in self.engine.rules:
+            rest = result.residual(rule, self.summands)
+            booked = (*result.by_rule[rule].T, *result.rebound.values(), rest, result.growth)
+            found = torch.stack(booked)
+            self._sums[rule] = self._sums.get(rule, 0) + torch.stack([found, found.abs()])
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """``sums``: of every part, term, the residual and growth; ``event_parts`` of told scalars.
+
+        ``attribution`` is a sum over the stretch's intervals, ``sizes`` that of their sizes.
+        """
+        assert self._span is not None
+        span = dict(zip(("step", "stop"), self._span, strict=True))
+        parts = [name for name, _ in self.parts]
+        axes = {
+            "component": [*parts, *self._terms, RESIDUAL, GROWTH],
+            "scalar": list(self.engine.scalars),
+        }
+        sums = [
+            _tidy(axes, attribution=net, sizes=sizes).assign(path_rule=rule)
+            for rule, (net, sizes) in self._sums.items()
+        ]
+        cube = self._events
+        axes = {"scalar": self.told, "component": [*parts, GROWTH], "event": range(cube.shape[-1])}
+        return {
+            "sums": pd.concat(sums, ignore_index=True).assign(**span),
+            "event_parts": _tidy(axes, attribution=cube).assign(**span),
+        }
+
+
+def _tidy(axes: Mapping[str, Sequence[object]], **cubes: Tensor) -> pd.DataFrame:
+    """Tidy rows of arrays whose axes are columns."""
+    index = pd.MultiIndex.from_product(axes.values(), names=[*axes])
+    columns = {name: cube.numpy().ravel() for name, cube in cubes.items()}
+    return pd.DataFrame(columns, index=index).reset_index()
 
 
 def _long(cube: np.ndarray, axes: Mapping[str, Sequence[object]]) -> pd.DataFrame:
     """Attributions as tidy rows: an axis of the array is a column, ``part`` becomes two."""
     parts = axes["part"]
     places = {**axes, "part": range(len(parts))}
-    index = pd.MultiIndex.from_product(places.values(), names=[*places])
-    frame = pd.DataFrame({"attribution": cube.ravel()}, index=index).reset_index()
+    frame = _tidy(places, attribution=torch.from_numpy(cube))
     at = frame.pop("part").to_numpy()
     components, groups = (np.array(column, dtype=object) for column in zip(*parts, strict=True))
     return frame.assign(component=components[at], data_group=groups[at])
@@ -177,7 +245,8 @@ def asked_scalars(
         record.manifest.steps[-1],
         dictionaries,
     )
-    scalars = {name: build_scalar(s, context) for name, s in settings.scalars.items()}
+    every = each_feature(settings.scalars, dictionaries)
+    scalars = {name: build_scalar(s, context) for name, s in every.items()}
     return Asked(scalars, events, heads)
 
 
@@ -197,3 +266,35 @@ def growth_of(
     evaluate = Evaluator(record.decoder, asked.events, record.value_ids)
     engine = Engine(layout, evaluate, asked.scalars, settings.rules)
     return Growth(engine, parts, summands, per_step, summed, record.manifest.steps)
+
+
+def sums_of(
+    settings: RequestedOfFeatures,
+    record: RunRecord,
+    asked: Asked,
+    parts: Sequence[Part],
+    summands: int,
+) -> tuple[StretchSums, Growth]:
+    """What sums up the growth of many scalars, and that of the told ones by parameter groups.
+
+    Told are the ``top`` that grew most over the window on events of the half that chooses; so what
+    is told of them, on the other half, counts no luck.
+    """
+    assert not isinstance(settings.window, str)  # the plan resolves names
+    probes = record.probes(settings.split)
+    choosing, _ = halves(len(probes))
+    events = probes.select(torch.from_numpy(choosing[: settings.events])).crop()
+    first, last = (
+        scalar_values(record.decoder, record.theta(step), events, record.value_ids, asked.scalars)
+        for step in settings.window
+    )
+    grown = (last.double() - first.double()).mean(-1)
+    largest = grown.sort(descending=True, stable=True).indices[: settings.top].tolist()
+    names = list(asked.scalars)
+    told = {names[row]: asked.scalars[names[row]] for row in largest}
+    evaluate = Evaluator(record.decoder, asked.events, record.value_ids)
+    engine = Engine(record.decoder.layout, evaluate, asked.scalars, settings.rules, "events")
+    return (
+        StretchSums(engine, parts, summands, list(told)),
+        growth_of(settings, record, asked._replace(scalars=told), parts, summands),
+    )

@@ -15,9 +15,9 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.attribution.growth import Growth, asked_scalars, growth_of
+from circuit.attribution.growth import Growth, StretchSums, asked_scalars, growth_of, sums_of
 from circuit.attribution.sources import UpdateSource, update_source
-from circuit.config.attribution import Requested, RequestedOfData
+from circuit.config.attribution import Requested, RequestedOfData, RequestedOfFeatures
 from circuit.config.terms import COMPONENTS
 from circuit.scalars.features import Dictionary
 from circuit.training.loop import metrics_row
@@ -68,6 +68,30 @@ class AttributionObserver:
         return engine.start(step.before.theta).gradients if self.source.by_gradient else None
 
 
+@dataclass
+class FeatureObserver:
+    """Sums up the growth of very many scalars, and of the told ones by parameter groups."""
+
+    sums: StretchSums
+    told: Growth
+    source: UpdateSource
+    since: int
+
+    def remember(self, step: ReplayedStep) -> None:
+        """Nothing: a step holds all that its components need."""
+
+    def see(self, step: ReplayedStep) -> None:
+        """Attribute one step."""
+        updates = self.source.split(step, None)
+        for growth in (self.sums, self.told):
+            interval = (step.step, step.step + 1)
+            growth.attribute(interval, step.before.theta, step.after.theta, updates)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Those of :class:`circuit.attribution.growth.StretchSums`, and ``summed_groups``."""
+        return {**self.sums.tables(), "summed_groups": self.told.tables()["summed_groups"]}
+
+
 class TraceObserver:
     """One row a step: loss, rate, gradient, update and component norms; batch rows; top tensors."""
 
@@ -112,6 +136,9 @@ class TraceObserver:
         )
 
 
+_ASKED = {"data_attribution": RequestedOfData, "feature_causes": RequestedOfFeatures}
+
+
 def observers(
     requests: Mapping[str, dict[str, Any]],
     record: RunRecord,
@@ -131,10 +158,13 @@ def observers(
         if request["kind"] == "optimizer_trace":
             found[name] = TraceObserver(start, request["top_parameters"])
             continue
-        of_data = request["kind"] == "data_attribution"
-        settings = (RequestedOfData if of_data else Requested).of(request)
+        settings = _ASKED.get(request["kind"], Requested).of(request)
         source = update_source(settings, record)
         asked = asked_scalars(settings, record, selections[settings.heads], dictionaries)
+        if isinstance(settings, RequestedOfFeatures):
+            both = sums_of(settings, record, asked, source.parts, source.summands)
+            found[name] = FeatureObserver(*both, source, start)
+            continue
         growth = growth_of(settings, record, asked, source.parts, source.summands)
         since = max(request["window"][0], start - source.memory)
         found[name] = AttributionObserver(growth, source, since)

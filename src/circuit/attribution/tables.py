@@ -17,11 +17,16 @@ from circuit.config.terms import TRACE_UNITS, units_of
 _UNITS = {
     **TRACE_UNITS,
     "event": "id",
-    **dict.fromkeys(("attribution", "before", "after", "growth", "value"), "unit of the scalar"),
+    "stop": "step",
+    **dict.fromkeys(
+        ("attribution", "sizes", "before", "after", "growth", "value"), "unit of the scalar"
+    ),
 }
 """Of every column that holds numbers."""
-_INTEGERS = ("step", "row", "rank", "event")
+_INTEGERS = ("step", "stop", "row", "rank", "event")
 _TRACE = ("optimizer_trace",)
+_EVERY_STEP = ("update_attribution", "data_attribution")
+_FEATURES = ("feature_causes",)
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Output:
     table: str
     columns: tuple[str, ...]
     description: str
-    kinds: tuple[str, ...] = ("update_attribution", "data_attribution")
+    kinds: tuple[str, ...] = _EVERY_STEP
 
     @property
     def units(self) -> dict[str, str]:
@@ -101,12 +106,27 @@ OUTPUTS = (
         "summed_groups",
         _GROUPS,
         "one part and parameter group of one scalar's growth over the stretch",
+        (*_EVERY_STEP, *_FEATURES),
     ),
     Output(
         "events",
         "events",
         ("step", "scalar", "event", "value"),
         "one scalar on one event at one checkpoint",
+    ),
+    Output(
+        "sums",
+        "sums",
+        ("step", "stop", "scalar", "component", "path_rule", "attribution", "sizes"),
+        "one part of one scalar's growth over the stretch, or the growth",
+        _FEATURES,
+    ),
+    Output(
+        "event_parts",
+        "event_parts",
+        ("step", "stop", "scalar", "component", "event", "attribution"),
+        "one part of one scalar's growth over the stretch on one event, or the growth",
+        _FEATURES,
     ),
 )
 CHORDS = tuple(output for output in OUTPUTS if "update_attribution" in output.kinds)

@@ -62,7 +62,8 @@ class AnalysisSettings(Frozen):
     ``runs``) or in the study's folder (once, over the runs listed; ``compares_runs`` is False where
     it looks at data only). ``tables``, ``records`` and ``tensors`` name the files that measuring
     leaves. ``torch`` says whether it uses tensors, ``reads_dictionaries`` whether its scalars may
-    name a dictionary of features, ``trains`` whether it replays training itself, which takes the
+    name a dictionary of features, ``takes_every_feature`` whether they may ask for each of its
+    features, ``trains`` whether it replays training itself, which takes the
     run's threads. ``least_heads`` is how many heads a model must have. ``told`` are the settings
     that only its view reads, so that changing one measures nothing anew. ``job_memory_mb`` and
     ``job_minutes`` are what measuring needs at most at reference size, for schedulers.
@@ -75,6 +76,7 @@ class AnalysisSettings(Frozen):
     tensors: ClassVar[tuple[str, ...]] = ()
     torch: ClassVar[bool] = True
     reads_dictionaries: ClassVar[bool] = False
+    takes_every_feature: ClassVar[bool] = False
     trains: ClassVar[bool] = False
     least_heads: ClassVar[int] = 1
     told: ClassVar[frozenset[str]] = frozenset()

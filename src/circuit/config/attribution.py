@@ -64,6 +64,29 @@ class Requested(Frozen):
         return (self.path_rule, *self.comparators)
 
 
+class RequestedOfFeatures(Requested):
+    """The same of a dictionary's features, so many that only sums over stretches are kept.
+
+    A ``feature_drive`` of ``features: every`` stands for one scalar a feature. Of the ``top`` that
+    grew most on the events that do not confirm, jobs keep every event's parts too, and the split
+    over ``groups``, as sums.
+    """
+
+    path_rule: PathRule = "midpoint"
+    comparators: Listed[PathRule] = ()
+    top: Annotated[int, Field(ge=1, le=64)] = 6
+
+    @model_validator(mode="after")
+    def _drives(self) -> Self:
+        for name, scalar in self.scalars.items():
+            if scalar.scalar != "feature_drive":
+                raise ValueError(
+                    f"scalars.{name} is a {scalar.scalar}, and this kind asks about features of a "
+                    "dictionary; name a feature_drive, or use update_attribution"
+                )
+        return self
+
+
 DataGrouping = Literal[
     "token",
     "query_key",

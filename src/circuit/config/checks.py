@@ -236,7 +236,16 @@ def _features(found: Found, at: InStudy) -> None:
     if named is None:
         return  # refused where scalars are built, which says what else is missing
     maker = at.others[named]
-    if isinstance(asked, str):
+    if asked == EVERY:
+        if not at.analysis.takes_every_feature:
+            takers = [kind for kind, settings in KINDS.items() if settings.takes_every_feature]
+            raise ConfigError(
+                what=f"kind {at.analysis.kind!r} takes no scalar for {EVERY} feature",
+                where=found.where,
+                expected=f"numbers of features or a family, or a kind among {', '.join(takers)}",
+                do="name some features",
+            )
+    elif isinstance(asked, str):
         need(asked, maker.family_names, "family", found.where, "correct the name")
     elif max(asked) >= maker.size:
         raise ConfigError(

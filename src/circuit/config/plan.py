@@ -52,6 +52,8 @@ REPLAY_TABLES = (
     "groups",
     "summed_groups",
     "events",
+    "sums",
+    "event_parts",
 )
 CHORD_TABLES = ("components", "values", "groups", "summed_groups", "events")
 """Tables of a replay job, and of a job that attributes differences of checkpoints: the outputs in

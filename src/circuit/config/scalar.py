@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 else:
     ScalarName = Literal[tuple(SCALAR_UNITS)]
 EVERY = "every"
-"""As a head: each head of the model in turn, where a kind of analysis takes several routes."""
+"""As a head: each head of the model in turn, where a kind of analysis takes several routes. As
+features: each of a dictionary's by itself, where a kind takes so many scalars."""
 FOLLOWING = ("functional_write", "rescue")
 """Scalars that follow a component's write to a stage."""
 HEAD_SUBSPACES = ("head_qk_query", "head_qk_key", "head_ov_input", "head_ov_output")
@@ -37,7 +38,9 @@ FamilyName = Annotated[
     str, StringConstraints(pattern=rf"^[a-z_]+@({'|'.join(get_args(RoleName))})$")
 ]
 """Features of a dictionary by what they tell and where, such as ``answer@prediction``."""
-Features = Annotated[FamilyName | Several[FeatureNumber], Mark("features")]
+Features = Annotated[
+    Literal["every"] | FamilyName | Several[FeatureNumber], Mark("features")  # EVERY, spelt out
+]
 
 
 class ScalarSettings(Frozen):
@@ -64,6 +67,8 @@ class ScalarSettings(Frozen):
 
     ``feature_score`` reads at a ``role`` how active ``features`` of a ``dictionary`` (the name of
     an analysis of kind ``shared_features``) are: their numbers, or a family that it found.
+    ``feature_drive`` reads what these activations are the positive part of; some kinds take
+    ``every`` feature, a scalar each.
     """
 
     scalar: ScalarName

@@ -56,6 +56,7 @@ SCALAR_UNITS = {
     "functional_write": "logit",
     "rescue": "logit",
     "feature_score": "activation",
+    "feature_drive": "activation",
 }
 
 METRIC_UNITS = {

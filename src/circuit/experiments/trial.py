@@ -144,7 +144,9 @@ class Trial:
             assert theta is not None
             yield look(decoder, theta, clean.events, clean.value_ids, sites)
             return
-        seen = clean if theta is None else clean._replace(params=decoder.layout.views(theta))
+        seen = (
+            clean if theta is None else clean._replace(params=decoder.layout.views(theta), known={})
+        )
         inside = edits[0].inside(decoder.settings)
         if sites <= (ANSWER if stage == "final_norm" else _READ):
             streams = torch.stack([edit.stream(clean, stage) for edit in edits])
@@ -160,7 +162,8 @@ class Trial:
             if later := behind - {stage}:
                 found |= look_on(seen, stage, x, later, edits=inside)
             before = {site: clean.sites[site] for site in sites - behind}
-            yield seen._replace(sites=before | {site: found[site] for site in behind})
+            sites = before | {site: found[site] for site in behind}
+            yield seen._replace(sites=sites, known={})
 
     def _answers(
         self,

@@ -8,7 +8,7 @@ the role is done better, and knows its unit.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
@@ -22,13 +22,23 @@ from circuit.task.events import ReadEvents
 
 
 class Seen(NamedTuple):
-    """What a scalar may look at: parameters, the sites it asked for, and the events."""
+    """What a scalar may look at: parameters, the sites it asked for, and the events.
+
+    ``known`` is what scalars have derived from the pass, for others that read the same.
+    """
 
     decoder: Decoder
     params: Params
     sites: dict[str, Tensor]
     events: ReadEvents
     value_ids: range
+    known: dict[Hashable, Tensor]
+
+    def once(self, what: Hashable, derive: Callable[[], Tensor]) -> Tensor:
+        """What is derived from the pass, made by the first scalar that asks for it."""
+        if what not in self.known:
+            self.known[what] = derive()
+        return self.known[what]
 
 
 Rebinding = tuple[str | None, "Scalar"]
@@ -166,7 +176,7 @@ def look(
     params = decoder.layout.views(theta)
     if sites:
         decoder.forward(params, events.tokens, tap)
-    return Seen(decoder, params, tap.cache, events, value_ids)
+    return Seen(decoder, params, tap.cache, events, value_ids, {})
 
 
 def look_on(
@@ -197,7 +207,7 @@ def answering(seen: Seen, **states: Float[Tensor, "E d"]) -> Seen:
         site: state.new_zeros(*events.tokens.shape, state.shape[-1]).index_put(rows, state)
         for site, state in states.items()
     }
-    return seen._replace(sites=sites)
+    return seen._replace(sites=sites, known={})
 
 
 def pick(values: Float[Tensor, "E T ..."], position: Int[Tensor, " E"]) -> Float[Tensor, "E ..."]:

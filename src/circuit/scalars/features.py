@@ -13,6 +13,9 @@
 3. ``feature_score`` is the mean activation of chosen features at a role, larger where they fire
    more. It has kinks where a feature begins or ceases to fire; over an interval the features that
    fired at its start are held (:class:`circuit.scalars.base.Branched`).
+4. ``feature_drive`` is their mean pre-activation, larger where they are closer to firing. It is
+   affine in the state, so the drives of all features of a dictionary at a role follow from one
+   product, which the scalars that share a pass share.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from torch import Tensor
 
 from circuit.artifacts import read_tensors, write_tensors
 from circuit.config.recipe import ModelSettings
-from circuit.config.scalar import ScalarSettings, dictionary_names
+from circuit.config.scalar import EVERY, ScalarSettings, dictionary_names
 from circuit.errors import AnalysisError, CheckpointError, MismatchError, nearest
 from circuit.model.sites import state_site
 from circuit.scalars.base import Measure, Seen, masked_mean
@@ -197,6 +200,20 @@ def load_dictionaries(settings: Any, paths: Sequence[str | Path]) -> dict[str, D
     return {name: load_dictionary(path) for name, path in named}
 
 
+def each_feature(
+    scalars: Mapping[str, ScalarSettings], dictionaries: Mapping[str, Dictionary]
+) -> dict[str, ScalarSettings]:
+    """Scalars with one for each feature, such as ``born 12``, where they ask for every one."""
+    found: dict[str, ScalarSettings] = {}
+    for name, settings in scalars.items():
+        if settings.features != EVERY:
+            found[name] = settings
+            continue
+        for number in range(dictionaries[str(settings.dictionary)].size):
+            found[f"{name} {number}"] = settings.model_copy(update={"features": (number,)})
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureScore:
     """Mean activation of features at a role's positions."""
@@ -220,6 +237,20 @@ class FeatureScore:
 
         return Measure("activation", frozenset({self.site}), value)
 
+    def drive(self) -> Measure:
+        """Mean pre-activation: smooth, whether or not the features fire."""
+
+        def every(seen: Seen) -> Float[Tensor, "E F"]:
+            mask = seen.events.role_mask(self.role)
+            state = torch.where(mask[..., None], seen.sites[self.site], 0).sum(1)
+            return self.dictionary.drive(state / mask.sum(1, keepdim=True))
+
+        def value(seen: Seen) -> Float[Tensor, " E"]:
+            drives = seen.once((self.dictionary, self.site, self.role), lambda: every(seen))
+            return drives[:, torch.as_tensor(self.features)].mean(-1)
+
+        return Measure("activation", frozenset({self.site}), value)
+
 
 def settled_score(
     settings: ScalarSettings,
@@ -227,7 +258,7 @@ def settled_score(
     shape: ModelSettings,
     events: ReadEvents,
 ) -> FeatureScore:
-    """The ``feature_score`` that settings describe, of a dictionary of this name.
+    """The ``feature_score``, or ``feature_drive``, that settings describe.
 
     Raises:
         AnalysisError: a choice is missing, or names a dictionary, family, feature or role that is
@@ -237,21 +268,28 @@ def settled_score(
     require_given(settings, "dictionary", "features", "role")
     name, role, numbers = str(settings.dictionary), str(settings.role), settings.features or ()
     if name not in dictionaries:
-        raise _unknown(f"dictionary {name!r}", dictionaries)
+        raise _unknown(settings, f"dictionary {name!r}", dictionaries)
     dictionary = dictionaries[name]
     site = state_site(dictionary.stage, shape.n_layers)
     if dictionary.width != shape.d_model:
         raise MismatchError(
             f"dictionary {name!r} reads states of width {dictionary.width}",
-            where="scalar feature_score",
+            where=f"scalar {settings.scalar}",
             expected=f"width {shape.d_model}, that of the model's states",
             do="name a dictionary that was made for this model",
         )
     require_role(settings.scalar, role, events)
+    if numbers == EVERY:
+        raise refusal(
+            settings.scalar,
+            "is one number, not one of every feature",
+            "numbers of features, or a family",
+            "name some, or use the kind feature_causes",
+        )
     if isinstance(numbers, str):
         families = {family: members for family, members in dictionary.families.items() if members}
         if numbers not in families:
-            raise _unknown(f"family {numbers!r}", families)
+            raise _unknown(settings, f"family {numbers!r}", families)
         numbers = families[numbers]
     beyond = [number for number in numbers if number >= dictionary.size]
     if beyond:
@@ -264,8 +302,8 @@ def settled_score(
     return FeatureScore(site, role, dictionary, numbers)
 
 
-def _unknown(what: str, known: Collection[str]) -> AnalysisError:
+def _unknown(settings: ScalarSettings, what: str, known: Collection[str]) -> AnalysisError:
     guess = nearest(what.split("'")[1], known)
     expected = f"one of {', '.join(known)}" if known else "one; there is none"
     do = f"did you mean {guess!r}?" if guess else "name another one"
-    return refusal("feature_score", f"finds no {what}", expected, do)
+    return refusal(settings.scalar, f"finds no {what}", expected, do)

@@ -27,7 +27,8 @@ _ANSWERS = {
     "negative_answer_loss": behaviour.negative_answer_loss,
     "soft_margin": behaviour.soft_margin,
 }
-_WITHOUT_HEAD = {*_ANSWERS, "answer_margin", "feature_score"}
+_FEATURES = ("feature_score", "feature_drive")
+_WITHOUT_HEAD = {*_ANSWERS, "answer_margin", *_FEATURES}
 # Which scalars take which option; every other combination is refused rather than ignored.
 _IMAGE_MARGINS = {
     "ov_value_margin": value.ov_value_margin,
@@ -37,7 +38,6 @@ _IMAGE_MARGINS = {
 _MARGINS = (*_IMAGE_MARGINS, "head_value_margin_dla", "head_margin_dla_fixed_readout")
 _SUBSPACE = ("subspace_projection",)
 _WRITE = ("functional_write",)
-_FEATURES = ("feature_score",)
 _TAKEN_BY: dict[str, tuple[str, ...]] = {
     "head": tuple(name for name in SCALARS if name not in _WITHOUT_HEAD),
     "rank": ("qk_separation", *_SUBSPACE),
@@ -100,8 +100,10 @@ def build_scalar(settings: ScalarSettings, context: ScalarContext) -> Scalar:
         return write.functional_write(resolve_write(settings, context), shape, settings.part)
     if name == "rescue":
         return write.rescue(*_followed(settings, context), str(settings.role), shape)
-    if name == "feature_score":
+    if name in _FEATURES:
         score = features.settled_score(settings, context.dictionaries, shape, context.events)
+        if name == "feature_drive":
+            return score.drive()
         return Branched(
             score.measure,
             lambda theta: score.active(context.look(theta, frozenset({score.site}))),
