@@ -2,7 +2,7 @@
 
 from circuit.config.needs import attributed, dictionaries, early, heads, joined, looked_at
 from circuit.config.needs import manifests, measured_window, metadata, other, others, pairs, probes
-from circuit.config.needs import requested, requests, run, split, splits, train
+from circuit.config.needs import requested, requests, run, split, splits, summed_up, train
 
 
 def code(script, *loads):

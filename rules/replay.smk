@@ -73,3 +73,10 @@ use rule measure as data_attribution with:
         unpack(needs(run, probes, train, dictionaries, heads, attributed)),
     output:
         **leaves("data_attribution"),
+
+
+use rule measure as feature_causes with:
+    input:
+        unpack(needs(summed_up)),
+    output:
+        **leaves("feature_causes"),

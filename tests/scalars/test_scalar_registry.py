@@ -49,7 +49,9 @@ def test_a_head_is_needed_by_measures_of_one_head_and_refused_by_others(world, n
             "runner_up, bottom or a name such as L1H3 — what to do: add head"
         )
     else:
-        world.build(**(CASES["score of features"] if name == "feature_score" else {"scalar": name}))
+        of_features = name.startswith("feature_")
+        case = CASES["score of features"] | {"scalar": name}
+        world.build(**(case if of_features else {"scalar": name}))
         assert refusal(world, scalar=name, head="winner").startswith(f"scalar {name} takes no head")
 
 
@@ -85,6 +87,7 @@ OPTIONS = {
     "dictionary": "shared",
     "features": [1],
 }
+FEATURES = {"feature_score", "feature_drive"}
 TAKEN = {
     "rank": {"qk_separation", "subspace_projection"},
     "basis": {
@@ -96,11 +99,11 @@ TAKEN = {
     "measure": {"attention_separation"},
     "competitor": {s["scalar"] for s in CASES.values() if "competitor" in s},
     "stage": {"subspace_projection", "functional_write", "rescue"},
-    "role": {"subspace_projection", "functional_write", "feature_score", "rescue"},
+    "role": {"subspace_projection", "functional_write", "rescue", *FEATURES},
     **{name: {"subspace_projection"} for name in ("subspace", "reading")},
     "outcome": {"functional_write", "rescue"},
     **{name: {"functional_write"} for name in ("part", "gradient")},
-    **{name: {"feature_score"} for name in ("dictionary", "features")},
+    **dict.fromkeys(("dictionary", "features"), FEATURES),
 }
 
 
@@ -274,6 +277,11 @@ UNSCORED = {
         {**SCORED, "features": [3, 12]},
         "finds no feature 12 in dictionary 'shared' — where: scalar settings — expected: 0 to 11 — "
         "what to do: choose other features",
+    ),
+    "every feature at once": (
+        {**SCORED, "scalar": "feature_drive", "features": "every"},
+        "is one number, not one of every feature — where: scalar settings — expected: numbers of "
+        "features, or a family — what to do: name some, or use the kind feature_causes",
     ),
     "a role that some events lack": (
         {**SCORED, "role": "prior_answers"},

@@ -269,14 +269,15 @@ def put_back(settings, world, slow):
 
 
 def activation(settings, slow):
-    """``feature_score`` on one event, feature by feature and place by place."""
+    """``feature_score``, or ``feature_drive``, on one event, feature by feature, place by place."""
     it = DICTIONARIES["shared"]
     features = settings["features"]
     if isinstance(features, str):
         features = it.families[features]
     state = slow.run(it.stage)[1][it.stage].numpy()
+    least = 0.0 if settings["scalar"] == "feature_score" else -math.inf
     found = [
-        max(0.0, float((state[at] - it.b_dec.numpy()) @ it.W_enc[:, i].numpy() + it.b_enc[i]))
+        max(least, float((state[at] - it.b_dec.numpy()) @ it.W_enc[:, i].numpy() + it.b_enc[i]))
         for at in slow.places(settings["role"])
         for i in features
     ]
@@ -291,7 +292,7 @@ def by_hand(settings, world, theta, event):
         return followed(settings, world, Slow(world, theta, event))
     if settings["scalar"] == "rescue":
         return put_back(settings, world, Slow(world, theta, event))
-    if settings["scalar"] == "feature_score":
+    if settings["scalar"] in ("feature_score", "feature_drive"):
         return activation(settings, Slow(world, theta, event))
     name, rank = settings["scalar"], settings.get("rank")
     head = parse_head(settings["head"], 2, 2) if "head" in settings else None

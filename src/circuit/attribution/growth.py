@@ -18,7 +18,7 @@ from torch import Tensor
 from circuit.attribution.engine import Engine, StepAttribution
 from circuit.attribution.products import Grouping, grouped
 from circuit.config.attribution import Requested, RequestedOfFeatures
-from circuit.config.terms import CHECKPOINT_DIFFERENCE
+from circuit.config.terms import CHECKPOINT_DIFFERENCE, GROWTH, RESIDUAL
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import Evaluator, scalar_values
 from circuit.scalars.features import Dictionary, each_feature
@@ -31,7 +31,6 @@ Part = tuple[str, str]
 """Component of an update, and data group; this is empty where no data are told apart."""
 WHOLE: tuple[Part, ...] = ((CHECKPOINT_DIFFERENCE, ""),)
 """The one part of an interval whose steps are not looked at."""
-RESIDUAL, GROWTH = "residual", "growth"
 
 
 @dataclass

@@ -28,16 +28,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from circuit.attribution.tables import gather
 from circuit.config.attribution import Attribution
-from circuit.config.terms import BEFORE_WINDOW, COMPARATORS, COMPONENTS, REST
+from circuit.config.terms import BEFORE_WINDOW, COMPARATORS, COMPONENTS, RESIDUAL, REST
 from circuit.estimates import estimates, require_sum
 from circuit.statistics import Mean, bootstrap_mean
 
 WHOLE = "whole"
 """All components of an update together."""
-RESIDUAL = "residual"
 _MEMORIES = ("current_gradient", "momentum")
 SHARES = ("residual_of_movement", "residual_sizes_of_movement")
 FIRST, ALSO, FURTHER = "first", "also", "further"
@@ -130,11 +130,8 @@ class Window:
             net="sum", residual_sizes=lambda each: each.abs().sum()
         )
         of = moved.loc[found.index.get_level_values("scalar")].to_numpy()
-        sizes = (found.pop("net").abs().to_numpy(), found["residual_sizes"].to_numpy())
-        for name, size in zip(SHARES, sizes, strict=True):
-            # Nothing left of no movement is nothing; anything else is without bound.
-            without = np.where(size == 0, 0.0, np.inf)
-            found[name] = np.divide(size, of, out=without, where=of > 0)
+        for name, size in zip(SHARES, (found.pop("net"), found["residual_sizes"]), strict=True):
+            found[name] = of_movement(size.to_numpy(), of)
         keys = ["scalar", "path_rule"]
         rows = found.reset_index().melt(keys, var_name="measure", value_name="mean")
         return rows.assign(unit=rows["measure"].map(dict.fromkeys(SHARES, "share")))
@@ -182,6 +179,17 @@ def _parts(rows: pd.DataFrame) -> pd.DataFrame:
     keys = [name for name in kept if name in rows]
     whole = summed.groupby(keys, sort=False)["mean"].sum().reset_index()
     return pd.concat([rows, whole.assign(component=WHOLE)])
+
+
+def of_movement(
+    left: Float[np.ndarray, "*k"], movement: Float[np.ndarray, "*k"]
+) -> Float[np.ndarray, "*k"]:
+    """The size of what is left as a share of the movement."""
+    size = np.abs(left)
+    # Nothing left of no movement is nothing; anything else is without bound.
+    without = np.where(size == 0, 0.0, np.inf)
+    share: Float[np.ndarray, "*k"] = np.divide(size, movement, out=without, where=movement > 0)
+    return share
 
 
 def sum_groups(every: pd.DataFrame) -> pd.DataFrame:

@@ -109,6 +109,8 @@ def looked_at(*names: str) -> Need:
 
 attributed = looked_at("verification", *CHORD_TABLES)
 """What those jobs attributed, after they compared themselves with recorded checkpoints."""
+summed_up = looked_at("verification", "sums", "event_parts", "summed_groups")
+"""The same of very many scalars."""
 
 
 def requests(plan: Plan, w: Any) -> dict[str, Any]:

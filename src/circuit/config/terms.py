@@ -16,6 +16,9 @@ CHECKPOINT_DIFFERENCE = "checkpoint_difference"
 COMPARATORS = ("raw_sgd", "clipped_sgd")
 """Updates to compare with; never summands."""
 
+RESIDUAL, GROWTH = "residual", "growth"
+"""Beside components: what no part explains, and what all of them sum to."""
+
 GROUPINGS = (
     "whole",
     "layer",
