@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scalar_cases import DICTIONARIES
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 
 from circuit.artifacts import write_rows
@@ -31,6 +32,22 @@ REQUESTS = {
     "bare_trace": {"kind": "optimizer_trace", "window": [0, 12], "top_parameters": 0},
     "growth": ATTRIBUTION,
     "layers": {**ATTRIBUTION, "groups": ["layer"], "comparators": []},
+    "causes": {
+        "kind": "feature_causes",
+        "window": [0, 12],
+        "heads": "scan",
+        "events": 4,
+        "scalars": {
+            "born": {
+                "scalar": "feature_drive",
+                "dictionary": "shared",
+                "features": "every",
+                "role": "support_value",
+            }
+        },
+        "top": 2,
+        "groups": ["module"],
+    },
 }
 KINDS = {name: request["kind"] for name, request in REQUESTS.items()}
 SELECTIONS = {"scan": {"winner": "L1H0", "runner_up": "L0H0", "bottom": "L1H1"}}
@@ -47,7 +64,7 @@ def record(planted_benchmark, tmp_path_factory):
 
 def watched(record, start, stop):
     """The observers' tables of one stretch, by analysis."""
-    watching = observers(REQUESTS, record, SELECTIONS, start, {})
+    watching = observers(REQUESTS, record, SELECTIONS, start, DICTIONARIES)
     for step in replay(record.trajectory, record.manifest, start, stop, lambda _: None):
         for observer in watching.values():
             observer.see(step)
@@ -146,8 +163,10 @@ def test_a_file_holds_the_analyses_of_its_kind_that_have_rows(tables):
     present = {o.name: set(o.collect(tables, KINDS)["analysis"]) for o in OUTPUTS}
     assert present["trace"] == present["batches"] == {"trace", "bare_trace"}
     assert present["top_parameters"] == {"trace"}
-    for name in ("components", "values", "groups", "summed_groups", "events"):
+    for name in ("components", "values", "groups", "events"):
         assert present[name] == {"growth", "layers"}
+    assert present["summed_groups"] == {"growth", "layers", "causes"}
+    assert present["sums"] == present["event_parts"] == {"causes"}
 
 
 @pytest.mark.parametrize(
@@ -191,6 +210,49 @@ def test_three_jobs_give_the_sums_of_one(gathered):
         assert first == second
     # A job notes its first state too, which is the last of the job before.
     assert len(gathered(3, "events", "growth")) == len(gathered(1, "events", "growth")) + 2 * 2 * 4
+
+
+def test_every_feature_of_a_dictionary_is_one_scalar_and_rows_are_few(gathered):
+    """Sums of three jobs are those of one; the rows of a stretch do not grow with its steps."""
+    keys = ["scalar", "component", "path_rule"]
+    one, three = (gathered(jobs, "sums", "causes") for jobs in (1, 3))
+    features = DICTIONARIES["shared"].size
+    assert list(dict.fromkeys(one["scalar"])) == [f"born {n}" for n in range(features)]
+    assert len(three) == 3 * len(one) == 3 * features * 8  # parts, residual, growth
+    assert list(dict.fromkeys(zip(three["step"], three["stop"], strict=True))) == [
+        (0, 4),
+        (4, 8),
+        (8, 12),
+    ]
+    sums = ["attribution", "sizes"]
+    first, second = (table.groupby(keys, sort=False)[sums].sum() for table in (one, three))
+    pd.testing.assert_frame_equal(first, second, rtol=1e-5, atol=1e-7)
+    for jobs in (1, 3):
+        told = gathered(jobs, "event_parts", "causes")
+        assert told.groupby("scalar").ngroups == 2
+        means = told.groupby(["scalar", "component", "step"])["attribution"].mean()
+        whole = gathered(jobs, "sums", "causes").set_index(["scalar", "component", "step"])
+        expected = whole.loc[means.index, "attribution"]
+        pd.testing.assert_series_equal(means, expected, check_names=False, rtol=1e-6, atol=1e-9)
+        groups = gathered(jobs, "summed_groups", "causes")
+        assert set(groups["scalar"]) == set(told["scalar"])
+
+
+def test_told_features_are_those_that_grew_most_on_the_events_that_choose(record, tables):
+    """Their growth on these, by hand; the rest of the dictionary grew less."""
+    it, probes = DICTIONARIES["shared"], record.probes("validation_iid")
+    means = []
+    for step in (0, 12):
+        params, found = record.decoder.layout.views(record.theta(step)), []
+        for event in range(0, 8, 2):
+            tap = record.decoder.tap(["layer_0_post_mlp"])
+            record.decoder.forward(params, probes.tokens[event : event + 1], tap)
+            state = tap.cache["layer_0_post_mlp"][0, int(probes.support_value[event])]
+            found.append((state - it.b_dec.float()) @ it.W_enc.float() + it.b_enc.float())
+        means.append(np.mean([row.detach().numpy() for row in found], axis=0))
+    growth = means[1] - means[0]
+    expected = {f"born {number}" for number in np.argsort(growth)[-2:]}
+    assert set(tables["causes"]["event_parts"]["scalar"]) == expected
 
 
 def test_a_window_of_three_jobs_is_that_of_one(paths):
