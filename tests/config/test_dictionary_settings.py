@@ -17,6 +17,12 @@ SCORE = {
     "features": "query_key@support_value",
     "role": "support_value",
 }
+CAUSES = {
+    "kind": "feature_causes",
+    "window": "formation",
+    "heads": "scan",
+    "scalars": {"born": {**SCORE, "scalar": "feature_drive", "features": "every"}},
+}
 EXAMPLES = {"kind": "example_gradients", "heads": "scan", "routes": {"p": SCORE, "q": SCORE}}
 AT = "configuration: studies.small.analyses"
 SMALL: dict[str, Any] = yaml.safe_load(
@@ -107,7 +113,39 @@ def test_features_of_a_dictionary_may_be_named_by_family_or_number() -> None:
     plan(competition=routes(features=[0, 31]))
 
 
+def test_every_feature_may_be_asked_for_by_a_kind_that_takes_so_many() -> None:
+    settings = plan(causes=CAUSES).analysis("small", "causes")
+    assert settings.rules == ("midpoint",)  # of the rules of its order, the one with one node
+    stretch = plan(causes=CAUSES).requests("small", "one", 10, 20)["causes"]
+    assert stretch["scalars"]["born"]["features"] == "every"
+    assert "residual_bound" not in stretch
+    assert "top_groups" not in stretch
+
+
+def causes(**scalar: Any) -> dict[str, Any]:
+    return {**CAUSES, "scalars": {"born": {**CAUSES["scalars"]["born"], **scalar}}}
+
+
 REFUSED = {
+    "every feature where there is room for few": (
+        {"competition": routes(scalar="feature_drive", features="every")},
+        "kind 'route_competition' takes no scalar for every feature — where: "
+        f"{AT}.competition.routes.fires.features — expected: numbers of features or a family, or a "
+        "kind among feature_causes — what to do: name some features",
+    ),
+    "a feature that there is not, among causes": (
+        {"causes": causes(features=[32])},
+        f"analysis 'features' makes no feature 32 — where: {AT}.causes.scalars.born.features",
+    ),
+    "causes of a dictionary that there is not": (
+        {"causes": causes(dictionary="featurs")},
+        f"analysis 'featurs' does not exist — where: {AT}.causes.scalars.born.dictionary",
+    ),
+    "causes of another scalar": (
+        {"causes": {**CAUSES, "scalars": {"seen": {"scalar": "soft_margin"}}}},
+        "scalars.seen is a soft_margin, and this kind asks about features of a dictionary; name a "
+        "feature_drive, or use update_attribution",
+    ),
     "a dictionary that there is not": (
         {"competition": routes(dictionary="featurs")},
         f"analysis 'featurs' does not exist — where: {AT}.competition.routes.fires.dictionary — "
@@ -140,7 +178,7 @@ REFUSED = {
         {"examples": EXAMPLES},
         f"kind 'example_gradients' reads no dictionary of features — where: {AT}.examples.routes.p."
         "dictionary — expected: a scalar without one, or a kind among closure, "
-        "data_attribution, route_competition, update_attribution — what to do: name another scalar",
+        "data_attribution, feature_causes, route_competition, update_attribution — what to do: name another scalar",
     ),
     "a stage that there is not": (
         {"features": {"stage": "layer_2_post_attn"}},

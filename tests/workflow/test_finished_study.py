@@ -136,6 +136,7 @@ class TestViews:
             "optimizer_trace": 1,
             "update_attribution": 3,
             "data_attribution": 1,
+            "feature_causes": 1,
             "closure": 1,
             "cross_seed": 1,
             "report": 1,

@@ -36,6 +36,7 @@ REPLAYS: Jobs = {
     "optimizer_trace": 1,
     "update_attribution": 2,
     "data_attribution": 1,
+    "feature_causes": 1,
     **SEEDS,
 }
 # One attribution looks at checkpoints alone.
@@ -323,7 +324,8 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     ),
     "features.sparsity": (
         setting(f"{ANALYSIS}.features.sparsity", 0.2),
-        {"shared_features": 1, "chords": 1, "update_attribution": 1, **PAGE},
+        # The replays attribute its features.
+        {"shared_features": 1, "chords": 1, **REPLAYS, "replay": 2, "update_attribution": 2},
     ),
     "early.cutoffs": (setting(f"{ANALYSIS}.early.cutoffs", [0, 20]), EARLY),
     "foretold.threshold": (
@@ -412,7 +414,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     "attribution/sources.py": (formula("attribution/sources.py"), REPLAYS),
     "attribution/window.py": (
         statement("attribution/window.py"),
-        {"update_attribution": 3, "data_attribution": 1, **SEEDS},
+        {"update_attribution": 3, "data_attribution": 1, "feature_causes": 1, **SEEDS},
     ),
     "attribution/removal.py": (
         formula("attribution/removal.py"),

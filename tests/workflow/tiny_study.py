@@ -299,6 +299,23 @@ TINY: dict[str, Any] = {
                     "steps": 40,
                     "draws": 4,
                 },
+                "causes": {
+                    "kind": "feature_causes",
+                    "runs": ["seed7"],
+                    "window": "formation",
+                    "heads": "head_scan",
+                    "scalars": {
+                        "born": {
+                            "scalar": "feature_drive",
+                            "dictionary": "features",
+                            "features": "every",
+                            "role": "prediction",
+                        },
+                    },
+                    "events": 8,
+                    "top": 2,
+                    "groups": ["module"],
+                },
                 "examples": {
                     "kind": "example_gradients",
                     "runs": ["seed7"],
