@@ -100,7 +100,7 @@ def test_the_largest_component_is_told_beside_plain_gradient_steps(report):
     for scalar, component in (("born 3", "momentum"), ("born 0", "current_gradient")):
         most = outcome(report, "largest component", scalar=scalar)
         assert (most.verdict, most.about["component"]) == ("shown", component)
-        assert most.control == "raw sgd; clipped sgd"
+        assert most.control == "clipped sgd"
     assert "momentum gave more to it" in report["answer"]
     assert "Of 4 features, born 3 grew most" in report["answer"]
     numbers = {number["name"]: number for number in report["numbers"]}

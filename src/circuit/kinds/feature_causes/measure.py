@@ -15,6 +15,7 @@ from circuit.estimates import Estimates, estimates, require_sum
 from circuit.kinds.feature_causes.settings import Settings
 from circuit.measuring import Job, Measured, Table
 
+PLAIN = "clipped_sgd"
 _KEYS = {"scalar": "", "component": "", "path_rule": "", "asked": ""}
 
 
@@ -84,8 +85,8 @@ def every_feature(sums: pd.DataFrame, last: int) -> pd.DataFrame:
 def told_features(parts: pd.DataFrame, last: int, path_rule: str) -> pd.DataFrame:
     """Estimates of told features, with intervals over programs, in the order of their growth.
 
-    Every component, and all of them together, stands beside what plain gradient steps from the same
-    states would have given; excesses over that hold all at once.
+    Every component, and all of them together, stands beside what plain steps of the clipped
+    gradient from the same states would have given; excesses over that hold all at once.
     """
     names = list(parts["scalar"].unique())
     table = parts.groupby(["scalar", "component", "event"], sort=False)["attribution"].sum()
@@ -98,7 +99,7 @@ def told_features(parts: pd.DataFrame, last: int, path_rule: str) -> pd.DataFram
         keys = {"scalar": name, "asked": FIRST if name == names[0] else ALSO}
         _add(rows, of, {**keys, "path_rule": path_rule})
         rows.add(of[GROWTH], "growth", component="", path_rule="", **keys)
-    rows.excesses(*COMPARATORS)
+    rows.excess(PLAIN)
     return rows.frame()
 
 
@@ -108,11 +109,10 @@ def _add(
     """The parts of one feature, as rows of every event."""
     booked = {name: of[name] for name in COMPONENTS}
     whole = sum(booked.values(), np.zeros(len(of[GROWTH])))
-    rows.add(of[GROWTH] - whole, "contribution", component=RESIDUAL, **keys)
     for component, values in {**booked, WHOLE: whole}.items():
         rows.add(values, "contribution", component=component, **keys)
-        for plain in COMPARATORS:
-            rows.add(of[plain], "contribution", plain, component=component, **keys)
+        rows.add(of[PLAIN], "contribution", PLAIN, component=component, **keys)
+    rows.add(of[GROWTH] - whole, "contribution", component=RESIDUAL, **keys)
 
 
 def together(every: pd.DataFrame, told: list[str], path_rule: str) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Which part of the updates built the features of a dictionary."""
 
-from circuit.config.terms import COMPARATORS, COMPONENTS
+from circuit.config.terms import COMPONENTS
 from circuit.kinds.update_attribution.view import EXACT, HELD_TO, PARTS
 from circuit.reports.findings import Finding, Sum
 from circuit.reports.sections import UPDATES
@@ -10,7 +10,7 @@ SECTION = UPDATES
 QUESTION = "Which part of the updates built the features of a dictionary?"
 FIRST = {"asked": "first"}
 SPLIT = {"measure": "contribution", "component": Not("whole"), "asked": ("first", "also")}
-PLAIN = tuple({"against": plain} for plain in COMPARATORS)
+PLAIN = "clipped_sgd"
 GROWTH = {"measure": "growth", "path_rule": "", "component": ""}
 FINDINGS = (
     Finding(
@@ -33,19 +33,17 @@ FINDINGS = (
         each=("scalar",),
         spoken=FIRST,
         pick=("component",),
-        control=PLAIN,
+        control=({"against": PLAIN},),
         number="{scalar}, {component:words}",
         says="That {component:words} gave more to it than plain gradient steps from the same "
-        "states would have {is_shown}: {effect}, where those give {control}.",
+        "states would have {is_shown}: {effect} of this, where those give {control}.",
     ),
     Finding(
         "against plain gradient descent",
         {"measure": "contribution", "component": "whole"},
         each=("scalar",),
-        spoken=FIRST,
-        control=PLAIN,
+        control=({"against": PLAIN},),
         number="{scalar}, all components",
-        says="All components together gave {effect}.",
     ),
     Sum(
         "{scalar}",
@@ -104,7 +102,7 @@ TABLES = (
         "Told features: parts of their growth, beside plain gradient steps from the same states",
         {"measure": "contribution", "asked": ("first", "also")},
         keys=("scalar", "component"),
-        control=COMPARATORS,
+        control=(PLAIN, "excess"),
     ),
     Listing(
         "Share of all features that a component gave most to, towards their change",

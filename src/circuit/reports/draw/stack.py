@@ -136,8 +136,9 @@ def _bars(shown: Shown, total: pd.DataFrame, colours: Mapping[Any, Any]) -> None
     columns = min(len(panels), 2)
     tall = [panel.rows["bar"].nunique() for panel in panels]
     high = [0.9 + _LINE * max(tall[i : i + columns]) for i in range(0, len(tall), columns)]
-    # Shares of several wholes have no sum.
-    titles = [p.title if p.unit == "share" else _titled(p, p.rows) for p in panels]
+    # Several wholes, each measured by itself, have no sum; nor have shares of them.
+    apart = "measure" in (view.total or {})
+    titles = [p.title if apart or p.unit == "share" else _titled(p, p.rows) for p in panels]
     with shown.axes(titles, columns, sum(high), notes, handles, height_ratios=high) as axes:
         for ax, panel in zip(axes, panels, strict=True):
             table, part = _table(panel.rows, "bar", view.parts), frame.at(whole, panel.keys)
