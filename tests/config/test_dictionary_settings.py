@@ -178,7 +178,8 @@ REFUSED = {
         {"examples": EXAMPLES},
         f"kind 'example_gradients' reads no dictionary of features — where: {AT}.examples.routes.p."
         "dictionary — expected: a scalar without one, or a kind among closure, "
-        "data_attribution, feature_causes, route_competition, update_attribution — what to do: name another scalar",
+        "data_attribution, feature_causes, route_competition, update_attribution — what to do: "
+        "name another scalar",
     ),
     "a stage that there is not": (
         {"features": {"stage": "layer_2_post_attn"}},
