@@ -9,6 +9,12 @@ machine or a noisy neighbour changes seconds but hardly ratios. Run it with ``ma
     one scalar       ... and one scalar attributed (trapezoid; atoms, all parameter groups)
     six scalars      ... and six scalars attributed from one shared forward pass
     with data        ... and the update split over data groups, through momentum
+    500 features     a replayed step and 500 scalars attributed to 4 components in forward mode
+    feature_causes   what the kind adds: 2 comparators, and groups of the told features
+
+The 500 scalars are drives of random features at the last stage of the residual stream, so their
+pass is as long as it can be. What gradients, and directions carried along, cost in plain passes is
+what the engine chooses its mode by.
 
 Then a process of its own for each of two stretches of different length attributes six scalars to
 data groups, step by step: the ratio of their peak memories says what a longer stretch costs.
@@ -30,14 +36,15 @@ import torch
 
 from circuit.attribution.data_labels import label_programs
 from circuit.attribution.engine import Engine
-from circuit.attribution.growth import Growth
-from circuit.attribution.observers import AttributionObserver
+from circuit.attribution.growth import Growth, StretchSums
+from circuit.attribution.observers import AttributionObserver, FeatureObserver
 from circuit.attribution.products import grouped
 from circuit.attribution.sources import GroupMemory, OptimizerStep, UpdateSource
 from circuit.config.scalar import ScalarSettings
 from circuit.config.study import load_settings
 from circuit.model.transformer import Decoder
 from circuit.scalars.evaluate import Evaluator
+from circuit.scalars.features import Dictionary, each_feature
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.benchmark import build_benchmark
 from circuit.task.events import token_matrix
@@ -60,6 +67,12 @@ GROUPS = "head_projection"
 DATA = "query_key"
 STRETCHES = (3, 12)  # steps whose peak memories are compared
 ONE = {"qk_separation": SIX["qk_separation"]}
+FEATURES = 500
+TOLD = 6
+DRIVES = ScalarSettings(
+    scalar="feature_drive", dictionary="random", features="every", role="prediction"
+)
+COSTED = (1, 9), (1, 6)  # scalars in reverse mode, and directions in forward mode
 
 
 def main() -> None:
@@ -72,7 +85,7 @@ def main() -> None:
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)  # see peak_memory
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    variants, counts = build(options.events)
+    variants, counts, costs = build(options.events)
     if options.peak_of:
         for _ in range(options.peak_of):
             variants["with data"]()
@@ -83,15 +96,17 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(options.rounds):
         for name, run in variants.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(timed(run))
     medians = {name: statistics.median(t) for name, t in times.items()}
     plain = medians["plain"]
     print(f"{options.threads} thread(s), {options.events} probe events, {options.rounds} rounds")
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
     for name, seconds in medians.items():
-        print(f"{name:12s} {seconds * 1e3:8.1f} ms  {seconds / plain:5.2f} × plain")
+        print(f"{name:14s} {seconds * 1e3:8.1f} ms  {seconds / plain:5.2f} × plain")
+    seconds = {name: min(timed(run) for _ in range(options.rounds)) for name, run in costs.items()}
+    in_passes = {name: value / seconds["a pass"] for name, value in seconds.items()}
+    for name, passes in in_passes.items():
+        print(f"{name:28s} {passes:6.2f} passes")
     print(f"plain / products: {plain / medians['products']:.2f}")
     added = (medians["with data"] - medians["six scalars"]) / plain
     print(f"data groups add {added:.2f} plain steps to six scalars")
@@ -107,9 +122,17 @@ def main() -> None:
             "events": options.events,
             "counts": counts,
             "seconds": medians,
+            "passes": in_passes,
             "peak_mb": peaks,
         }
         options.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds that something takes once."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def peak_memory(steps: int, n_events: int) -> float:
@@ -120,8 +143,11 @@ def peak_memory(steps: int, n_events: int) -> float:
     return kilobytes / 1024
 
 
-def build(n_events: int) -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
-    """The variants, each a function that takes one step, and how many there are of what."""
+Runs = dict[str, Callable[[], object]]
+
+
+def build(n_events: int) -> tuple[Runs, dict[str, int], Runs]:
+    """The variants, each a function that takes one step; how many there are of what; passes."""
     settings = load_settings(Path(__file__).parents[1] / "workflow_config.yaml")
     recipe = settings.recipes["reference_formation"]
     benchmark = build_benchmark(settings.benchmarks["symbolic_kv_base"])
@@ -133,6 +159,14 @@ def build(n_events: int) -> tuple[dict[str, Callable[[], object]], dict[str, int
     chosen = probes[probes["split"] == "validation_iid"].head(n_events).reset_index(drop=True)
     events = probe_events(chosen, benchmark.vocabulary).crop()
     state = initial_state(decoder, recipe, 7)
+    width, draw = recipe.model.d_model, torch.Generator().manual_seed(0)
+    random = Dictionary(
+        torch.randn(width, FEATURES, generator=draw),
+        torch.zeros(FEATURES),
+        torch.randn(FEATURES, width, generator=draw),
+        torch.zeros(width),
+        f"layer_{recipe.model.n_layers - 1}_post_mlp",
+    )
     context = ScalarContext(
         decoder=decoder,
         events=events,
@@ -141,6 +175,7 @@ def build(n_events: int) -> tuple[dict[str, Callable[[], object]], dict[str, int
         theta=lambda step: state.theta.clone(),
         window=(0, 0),
         last=0,
+        dictionaries={"random": random},
     )
 
     labels = label_programs(benchmark.splits["train"], benchmark.vocabulary, DATA)
@@ -161,6 +196,45 @@ def build(n_events: int) -> tuple[dict[str, Callable[[], object]], dict[str, int
         own = state.clone()
         return lambda: observer.see(replayed(trajectory, own))
 
+    evaluate = Evaluator(decoder, events, benchmark.vocabulary.value_ids)
+    drives = {
+        name: build_scalar(settings, context)
+        for name, settings in each_feature({"born": DRIVES}, context.dictionaries).items()
+    }
+
+    def summed(told: list[str]) -> StretchSums:
+        engine = Engine(decoder.layout, evaluate, drives, ["midpoint"], "events")
+        return StretchSums(engine, components.parts, components.summands, told)
+
+    def features() -> Callable[[], object]:
+        """500 scalars and 4 components."""
+        own, sums = state.clone(), summed([])
+        sums.parts = components.parts[: components.summands]
+
+        def run() -> None:
+            step = replayed(trajectory, own)
+            ends = step.before.theta, step.after.theta
+            sums.attribute((step.step, step.step + 1), *ends, step.components.stacked())
+
+        return run
+
+    def causes() -> Callable[[], object]:
+        """All that a job does for feature_causes."""
+        told = {name: drives[name] for name in list(drives)[:TOLD]}
+        engine = Engine(decoder.layout, evaluate, told, ["midpoint"])
+        growth = Growth(engine, components.parts, components.summands, groups, {}, [])
+        observer = FeatureObserver(summed(list(told)), growth, components, since=0)
+        own = state.clone()
+        return lambda: observer.see(replayed(trajectory, own))
+
+    few = [dict(list(drives.items())[:n]) for n in COSTED[0]]
+    updates = torch.randn((COSTED[1][1], decoder.layout.size), generator=draw) * 1e-4
+    costs: Runs = {"a pass": lambda: evaluate.values(state.theta, few[0])}
+    for some in few:
+        costs[f"{len(some)} gradients"] = lambda some=some: evaluate(state.theta, some)
+    for n in COSTED[1]:
+        costs[f"{n} directions"] = lambda n=n: evaluate.along(state.theta, drives, updates[:n])
+
     plain, split = state.clone(), state.clone()
     batch = stream.batch(0).tokens
     variants = {
@@ -170,6 +244,8 @@ def build(n_events: int) -> tuple[dict[str, Callable[[], object]], dict[str, int
         "one scalar": observed(ONE, components),
         "six scalars": observed(SIX, components),
         "with data": observed(SIX, memory),
+        f"{FEATURES} features": features(),
+        "feature_causes": causes(),
     }
     counts = {
         "scalars": len(SIX),
@@ -177,7 +253,7 @@ def build(n_events: int) -> tuple[dict[str, Callable[[], object]], dict[str, int
         "components": components.summands,
         "data groups": len(labels.groups),
     }
-    return variants, counts
+    return variants, counts, costs
 
 
 def replayed(trajectory: Trajectory, state: TrainState) -> ReplayedStep:
