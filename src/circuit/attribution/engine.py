@@ -57,7 +57,7 @@ PATH_RULES: dict[str, dict[float, float]] = {
 }
 _ENDS = {0.0, 1.0}
 # Costs in forward passes over the events, measured on the reference model (docs/architecture.md).
-_BACKWARD, _FORWARD, _DIRECTION = 2.5, 6.0, 2.0
+_BACKWARD, _FORWARD, _DIRECTION = 2.0, 2.0, 2.4
 
 
 def nodes_of(rules: Sequence[str]) -> set[float]:

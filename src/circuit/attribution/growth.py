@@ -177,7 +177,7 @@ class StretchSums:
         assert self._span is not None
         span = dict(zip(("step", "stop"), self._span, strict=True))
         parts = [name for name, _ in self.parts]
-        axes = {
+        axes: dict[str, Sequence[object]] = {
             "component": [*parts, *self._terms, RESIDUAL, GROWTH],
             "scalar": list(self.engine.scalars),
         }

@@ -136,7 +136,10 @@ class TraceObserver:
         )
 
 
-_ASKED = {"data_attribution": RequestedOfData, "feature_causes": RequestedOfFeatures}
+_ASKED: Mapping[str, type[Requested]] = {
+    "data_attribution": RequestedOfData,
+    "feature_causes": RequestedOfFeatures,
+}
 
 
 def observers(

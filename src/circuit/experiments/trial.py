@@ -162,8 +162,8 @@ class Trial:
             if later := behind - {stage}:
                 found |= look_on(seen, stage, x, later, edits=inside)
             before = {site: clean.sites[site] for site in sites - behind}
-            sites = before | {site: found[site] for site in behind}
-            yield seen._replace(sites=sites, known={})
+            both = before | {site: found[site] for site in behind}
+            yield seen._replace(sites=both, known={})
 
     def _answers(
         self,

@@ -91,12 +91,14 @@ def scalar_slopes(
         return torch.stack([scalar(seen) for scalar in scalars.values()])
 
     def along(direction: Float[Tensor, " P"]) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = torch.func.jvp(values, (theta,), (direction,))
-        return found
+        found, slope, *_ = torch.func.jvp(values, (theta,), (direction,))
+        return found, slope
 
     theta = theta.detach()
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        return Slopes(*torch.vmap(along, out_dims=(None, 1))(directions.to(theta.dtype)))
+        # The pass itself is made once: no direction changes it.
+        found, slopes = torch.vmap(along)(directions.to(theta.dtype))
+    return Slopes(found[0], slopes.transpose(0, 1))
 
 
 @dataclass(frozen=True)

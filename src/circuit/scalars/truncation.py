@@ -64,7 +64,8 @@ class _Truncate(torch.autograd.Function):
         outside_right = u.T @ change - inside @ vh
         result = u @ frame @ vh
         result = result + outside_left[:, chosen] @ vh[chosen]
-        return result + u[:, chosen] @ outside_right[chosen]
+        found: Tensor = result + u[:, chosen] @ outside_right[chosen]
+        return found
 
     @staticmethod
     @once_differentiable
@@ -98,7 +99,8 @@ class _Project(torch.autograd.Function):
         # Of a pair across the cut, the value that is kept less the one that is dropped.
         gap = (values[:, None] - values[None, :]) * torch.where(kept[:, None], 1, -1)
         frame = torch.where(across, 0.5 * (inside + inside.T) / torch.where(across, gap, 1), 0)
-        return vectors @ frame @ vectors.T
+        found: Tensor = vectors @ frame @ vectors.T
+        return found
 
     @staticmethod
     @once_differentiable
