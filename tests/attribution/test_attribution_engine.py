@@ -267,7 +267,8 @@ def test_forward_mode_gives_the_numbers_of_reverse_mode(world, steps, scalars):
         for term, booked in reverse.rebound.items():
             torch.testing.assert_close(found.rebound[term], booked, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(found.growth, reverse.growth, rtol=1e-9, atol=1e-12)
-        assert found.atoms.numel() == reverse.events.numel() == 0
+        assert torch.equal(found.atoms[..., 0], found.by_rule[rules[0]])
+        assert reverse.events.numel() == 0
 
 
 def test_forward_mode_splits_parts_over_events(world, steps, scalars):
@@ -285,22 +286,23 @@ def test_forward_mode_splits_parts_over_events(world, steps, scalars):
 
 
 def test_the_engine_takes_the_mode_that_costs_less(world, steps, scalars):
-    few = {name: scalars[name] for name in list(scalars)[:3]}
-    score = scalars["score of one feature"]
-    many = {f"feature {number}": score for number in range(500)}
+    """Of few scalars reverse mode, of 500 forward mode, where no atoms are wanted."""
+    few = {name: scalars[name] for name in ("score of one feature", "drive of features")}
+    many = {f"{name} {copy}": scalar for copy in range(250) for name, scalar in few.items()}
+    step = steps[0]
+    inputs = (step.before.theta, step.after.theta, updates_of(step))
+    expected = attribute(world, [step], few, ("midpoint",))[0].by_rule["midpoint"]
     for chosen, forward in ((few, False), (many, True)):
-        engine = Engine(
-            world.decoder.layout,
-            Evaluator(world.decoder, world.events, world.value_ids),
-            chosen,
-            ("midpoint",),
-            wanted="sums",
-        )
+        evaluate = Evaluator(world.decoder, world.events, world.value_ids)
+        engine = Engine(world.decoder.layout, evaluate, chosen, ("midpoint",), wanted="sums")
         assert engine.forward(SUMMANDS) is forward
-        step = steps[0]
-        found = engine.step(step.before.theta, step.after.theta, updates_of(step))
-        assert (found.atoms.numel() == 0) is forward
         assert not engine_of(world, chosen, ("midpoint",)).forward(SUMMANDS)
+        found = engine.step(*inputs)
+        assert (found.events.numel() > 0) is forward
+        times = len(chosen) // len(few)
+        torch.testing.assert_close(
+            found.by_rule["midpoint"], expected.repeat(times, 1), rtol=1e-9, atol=1e-12
+        )
 
 
 # --- Evaluations ---------------------------------------------------------------------------------

@@ -83,8 +83,9 @@ def passes_in_forward(parts: int, nodes: Collection[float]) -> float:
 class StepAttribution(NamedTuple):
     """One interval's attributions for scalars S, parts of the update C, atoms A, events E.
 
-    ``by_rule``: path rule → [S, C] float64. ``atoms``: the first rule's, [S, C, A], with A = 0 in
-    forward mode. ``events``: the first rule's of every event, [S, C, E], E = 0 in reverse mode.
+    ``by_rule``: path rule → [S, C] float64. ``atoms``: the first rule's, [S, C, A]; one for all
+    parameters where they were not wanted. ``events``: the first rule's of every event, [S, C, E],
+    with E = 0 in reverse mode.
     ``rebound``: term → [S], what binding anew at θ' changed of the mean. ``before`` and ``after``
     [S, E]: values at θ and, bound anew, at θ'.
     """
@@ -193,17 +194,19 @@ class Engine:
         slopes, rebound = self._arrive(after, bound, ends, updates if forward else None)
         if 1.0 in self._nodes:
             weigh(1.0, slopes)
-        first, arrived = means[self.rules[0]], self._carried.evaluation.values
-        nothing = first.new_empty(len(bound), len(updates), 0)
-        if forward:
-            by_rule = {rule: mean.mean(-1) for rule, mean in means.items()}
-            return StepAttribution(by_rule, nothing, first, rebound, start.values, arrived)
-        atoms = atom_products(self.layout, first, updates)
-        by_rule = {
-            rule: atoms.sum(-1) if rule == self.rules[0] else mean @ updates.T
-            for rule, mean in means.items()
-        }
-        return StepAttribution(by_rule, atoms, nothing, rebound, start.values, arrived)
+        main = self.rules[0]
+        events = means[main] if forward else updates.new_empty(len(bound), len(updates), 0)
+        atoms, by_rule = None, {}
+        if self.wanted == "atoms":
+            atoms = atom_products(self.layout, means[main], updates)
+            by_rule[main] = atoms.sum(-1)
+            del means[main]
+        for rule, mean in means.items():
+            by_rule[rule] = mean.mean(-1) if forward else mean @ updates.T
+        if atoms is None:
+            atoms = by_rule[main][..., None]
+        arrived = self._carried.evaluation.values
+        return StepAttribution(by_rule, atoms, events, rebound, start.values, arrived)
 
     def _evaluate(
         self, theta: Float[Tensor, " P"], scalars: Mapping[str, Scalar], gradients: bool

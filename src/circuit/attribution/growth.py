@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -263,7 +263,9 @@ def growth_of(
         for names in (settings.groups, settings.summed_groups)
     )
     evaluate = Evaluator(record.decoder, asked.events, record.value_ids)
-    engine = Engine(layout, evaluate, asked.scalars, settings.rules)
+    split = {*settings.groups, *settings.summed_groups} != {"whole"}
+    wanted: Literal["atoms", "sums"] = "atoms" if split else "sums"
+    engine = Engine(layout, evaluate, asked.scalars, settings.rules, wanted)
     return Growth(engine, parts, summands, per_step, summed, record.manifest.steps)
 
 

@@ -87,7 +87,9 @@ class Grouping:
         self._codes = torch.from_numpy(np.asarray(codes))
 
     def sum(self, atoms: Float[Tensor, "... A"]) -> Float[Tensor, "... G"]:
-        """Sum atoms within groups."""
+        """Sum atoms within groups; a single group takes what is summed over all atoms too."""
+        if len(self.groups) == 1:
+            return atoms.sum(-1, keepdim=True)
         out = torch.zeros(*atoms.shape[:-1], len(self.groups), dtype=atoms.dtype)
         return out.index_add_(-1, self._codes, atoms)
 
