@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 import torch
-from scalar_cases import DICTIONARIES, random_dictionary
+from scalar_cases import DICTIONARIES, World, random_dictionary
 from tiny_steps import attribute, updates_of
 
 from circuit.attribution.engine import Engine
@@ -11,8 +11,9 @@ from circuit.attribution.growth import StretchSums
 from circuit.attribution.sources import OptimizerStep
 from circuit.config.scalar import ScalarSettings
 from circuit.config.terms import COMPARATORS, COMPONENTS
+from circuit.model.sites import parse_head
 from circuit.scalars.evaluate import Evaluator
-from circuit.scalars.features import each_feature
+from circuit.scalars.features import Dictionary, each_feature
 from circuit.scalars.registry import ScalarContext, build_scalar
 
 RULES = ("midpoint", "trapezoid")
@@ -107,3 +108,37 @@ def test_of_a_state_that_is_linear_in_the_parameters_parts_are_known_and_nothing
         parts = found.loc[component, "attribution"].to_numpy()
         assert parts == pytest.approx(expected, rel=1e-9, abs=1e-15)
     assert found.loc["residual", "attribution"].abs().max() < 1e-12
+
+
+def test_the_planted_output_map_builds_the_features_of_answers(planted, planted_events):
+    """Restored beside a change of another head's, it is the cause of what each value's gained."""
+    decoder, value_ids = planted.decoder, planted.vocabulary.value_ids
+    rows = planted.views["embedding.token"][value_ids.start : value_ids.stop]
+    none = torch.zeros(len(rows), dtype=rows.dtype)
+    values = Dictionary(rows.T, none, rows, torch.zeros_like(rows[0]), "layer_1_post_attn")
+    events = planted_events.select(range(0, 171, 9))
+    after = planted.flat
+    updates = torch.zeros((2, len(after)), dtype=after.dtype)
+    layer, head = parse_head(planted.matching_head, 3, 4)
+    restored, other = (decoder.layout.views(part)[f"layer_{layer}.attn.W_O"] for part in updates)
+    restored[head] = planted.views[f"layer_{layer}.attn.W_O"][head]
+    other[0] = 0.1
+    before = after - updates.sum(0)
+    world = World(decoder, {0: before, 12: after}, events, value_ids)
+    scalars = drives(world, "prediction", values)
+    evaluate = Evaluator(decoder, events, value_ids)
+    engine = Engine(decoder.layout, evaluate, scalars, ("midpoint",), "events")
+    sums = StretchSums(engine, [("restored", ""), ("other", "")], 2, list(scalars))
+    sums.attribute((0, 12), before, after, updates)
+    tables = sums.tables()
+    booked = tables["sums"].pivot(index="scalar", columns="component", values="attribution")
+    assert booked["residual"].abs().max() < 1e-9  # the state is affine in the output maps
+    parts = tables["event_parts"].pivot(
+        index=["scalar", "event"], columns="component", values="attribution"
+    )
+    number = parts.index.get_level_values("scalar").str.removeprefix("born ").astype(int)
+    answer = events.answer.numpy()[parts.index.get_level_values("event")]
+    right = number + value_ids.start == answer
+    assert parts.loc[right, "restored"].min() > 2
+    assert parts.loc[right, "other"].abs().max() < 0.5
+    assert parts.loc[~right, "restored"].max() < 0.5
