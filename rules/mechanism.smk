@@ -77,11 +77,11 @@ use rule measure as functional_write with:
         **leaves("functional_write"),
 
 
-use rule measure as shared_features with:
+use rule measure as dictionary with:
     input:
         unpack(needs(run, split)),
     output:
-        **leaves("shared_features"),
+        **leaves("dictionary"),
 
 
 use rule measure as intervention with:

@@ -64,7 +64,7 @@ studies:
     windows: {formation: [10, 30]}
     analyses:
       scan: {kind: head_scan}
-      features: {kind: shared_features, stage: layer_0_post_attn, programs: 128, size: 32}
+      features: {kind: dictionary, stage: layer_0_post_attn, programs: 128, size: 32}
       competition:
         kind: route_competition
         window: formation
@@ -154,7 +154,7 @@ REFUSED = {
     "an analysis of another kind": (
         {"competition": routes(dictionary="scan")},
         f"analysis 'scan' is of kind 'head_scan' — where: {AT}.competition.routes.fires.dictionary "
-        "— expected: an analysis of kind 'shared_features' — what to do: name one of features",
+        "— expected: an analysis of kind 'dictionary' — what to do: name one of features",
     ),
     "a dictionary of other runs": (
         {"competition": routes(), "features": {"runs": ["one"]}},

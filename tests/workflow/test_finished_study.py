@@ -127,7 +127,7 @@ class TestViews:
             "contextual_geometry": 1,
             "scalar_progress": 1,
             "functional_write": 1,
-            "shared_features": 1,
+            "dictionary": 1,
             "example_gradients": 1,
             "route_features": 2,
             "foretold": 1,

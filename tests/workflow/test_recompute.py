@@ -75,7 +75,7 @@ PROBED: Jobs = {
     **PAGE,
 }
 EARLY: Jobs = {"route_features": 2, "foretold": 1, **PAGE}
-UNPROBED: Jobs = {"shared_features": 1, "value_code": 1, "value_transfer": 1}
+UNPROBED: Jobs = {"dictionary": 1, "value_code": 1, "value_transfer": 1}
 ANALYSES: Jobs = {"head_scan": 2, **UNPROBED, **SWEEPS, **SELECTIONS, **PROBED, **EARLY}
 TRAININGS: Jobs = {
     "train_quickstart_seed7": 1,
@@ -325,7 +325,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     "features.sparsity": (
         setting(f"{ANALYSIS}.features.sparsity", 0.2),
         # The replays attribute its features.
-        {"shared_features": 1, "chords": 1, **REPLAYS, "replay": 2, "update_attribution": 2},
+        {"dictionary": 1, "chords": 1, **REPLAYS, "replay": 2, "update_attribution": 2},
     ),
     "early.cutoffs": (setting(f"{ANALYSIS}.early.cutoffs", [0, 20]), EARLY),
     "foretold.threshold": (
@@ -403,7 +403,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     # The library
     "scalars/routing.py": (
         formula("scalars/routing.py"),
-        {kind: jobs for kind, jobs in ANALYSES.items() if kind != "shared_features"},
+        {kind: jobs for kind, jobs in ANALYSES.items() if kind != "dictionary"},
     ),
     "measures/closure.py": (
         formula("measures/closure.py"),

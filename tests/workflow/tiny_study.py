@@ -291,7 +291,7 @@ TINY: dict[str, Any] = {
                     "programs": 24,
                 },
                 "features": {
-                    "kind": "shared_features",
+                    "kind": "dictionary",
                     "runs": ["seed7"],
                     "stage": "layer_0_post_attn",
                     "programs": 32,

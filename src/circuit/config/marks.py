@@ -96,7 +96,7 @@ Site = Annotated[str, Mark("site")]
 Neuron = Annotated[str, Mark("neuron")]
 HeadScanName = Annotated[Name, Ref("head_scan")]
 SweepName = Annotated[Name, Ref("checkpoint_sweep")]
-DictionaryName = Annotated[Name, Ref("shared_features")]
+DictionaryName = Annotated[Name, Ref("dictionary")]
 """An analysis that leaves a dictionary of features."""
 MeasuredSplit = Annotated[SplitName, Mark("measured", "sweep")]
 """A split of the sweep that the kind's setting ``sweep`` names."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from circuit.kinds.shared_features.settings import Settings
+from circuit.kinds.dictionary.settings import Settings
 from circuit.measures.features.autoencoder import Weights, _gradient, fit_autoencoder
 
 WIDTH, DIRECTIONS = 12, 20
@@ -13,7 +13,7 @@ WIDTH, DIRECTIONS = 12, 20
 def settings(**changes):
     small = {"size": 24, "steps": 1500, "batch_size": 128, "learning_rate": 1e-2}
     return Settings.model_validate(
-        {"kind": "shared_features", "stage": "embedding", **small, **changes}
+        {"kind": "dictionary", "stage": "embedding", **small, **changes}
     )
 
 

@@ -7,9 +7,9 @@ from planted import untrained_twin
 
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
-from circuit.kinds.shared_features.settings import Settings
+from circuit.kinds.dictionary.settings import Settings
 from circuit.measures.features.families import CONTEXT, OTHERS, SHUFFLED
-from circuit.measures.features.shared import shared_features
+from circuit.measures.features.dictionary import dictionary_of_run
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.model.counting import CountingDecoder
 from circuit.scalars.evaluate import scalar_values
@@ -24,7 +24,7 @@ def found_in(circuit, states, benchmark, decoder=None, **changes):
     """Small dictionaries, fitted in seconds."""
     settings = Settings.model_validate(
         {
-            "kind": "shared_features",
+            "kind": "dictionary",
             "stage": "layer_0_post_attn",
             "size": 96,
             "steps": 600,
@@ -34,7 +34,7 @@ def found_in(circuit, states, benchmark, decoder=None, **changes):
         }
     )
     split = SplitReads(benchmark.splits["train"], benchmark.vocabulary, 160)
-    return shared_features(
+    return dictionary_of_run(
         decoder or circuit.decoder,
         dict(zip(STEPS, states, strict=True)).__getitem__,
         STEPS,

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from circuit.kinds.shared_features.settings import Settings
+from circuit.kinds.dictionary.settings import Settings
 from circuit.measures.features.families import PARTS, event_part, labels_of, told
 from circuit.measures.features.reconstruction import PooledStates
 from circuit.measures.sweep.behaviour import SplitReads
 
-SETTINGS = Settings(kind="shared_features", stage="embedding", draws=5)
+SETTINGS = Settings(kind="dictionary", stage="embedding", draws=5)
 
 
 @pytest.fixture(scope="module")

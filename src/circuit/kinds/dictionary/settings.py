@@ -1,4 +1,4 @@
-"""Settings of the kind ``shared_features``."""
+"""Settings of the kind ``dictionary``."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -27,7 +27,7 @@ class Settings(AnalysisSettings):
     tables: ClassVar[tuple[str, ...]] = ("rows", "features")
     tensors: ClassVar[tuple[str, ...]] = ("dictionary",)
     job_memory_mb: ClassVar[int] = 2000
-    kind: Literal["shared_features"]
+    kind: Literal["dictionary"]
     stage: Stage
     split: SplitName = "train"
     programs: Annotated[int, Field(ge=4), Mark("programs", ("split",))] = 256

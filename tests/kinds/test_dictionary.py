@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from viewing import changed, outcome, viewed
 
-from circuit.kinds.shared_features.measure import landmarks
-from circuit.kinds.shared_features.settings import Settings
+from circuit.kinds.dictionary.measure import landmarks
+from circuit.kinds.dictionary.settings import Settings
 from circuit.measures.features.families import FEATURE_UNITS
-from circuit.measures.features.shared import shared_features
+from circuit.measures.features.dictionary import dictionary_of_run
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.measuring import Table
 
@@ -20,13 +20,13 @@ def found(planted, planted_benchmark):
     last = planted.flat.float()
     before, head = last.clone(), int(planted.previous_token_head[3])
     planted.decoder.layout.views(before)["layer_0.attn.W_O"][head] = 0
-    return shared_features(
+    return dictionary_of_run(
         planted.decoder,
         {0: before, 600: before, 1200: last}.__getitem__,
         (0, 600, 1200),
         SplitReads(planted_benchmark.splits["train"], planted_benchmark.vocabulary, 160),
         planted_benchmark.vocabulary,
-        Settings(kind="shared_features", **SETTINGS),
+        Settings(kind="dictionary", **SETTINGS),
     )
 
 
@@ -35,7 +35,7 @@ def seen(rows, found, folder):
         "rows": Table(landmarks(rows), "one number"),
         "features": Table(found.features, "one feature", FEATURE_UNITS),
     }
-    return viewed("shared_features", tables, folder, SETTINGS)
+    return viewed("dictionary", tables, folder, SETTINGS)
 
 
 def test_what_the_planted_head_writes_is_told_and_what_it_does_not_is_not(found, tmp_path):

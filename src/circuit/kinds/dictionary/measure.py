@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from circuit.estimates import estimates
-from circuit.kinds.shared_features.settings import Settings
+from circuit.kinds.dictionary.settings import Settings
 from circuit.landmarks import from_then_on
 from circuit.measures.features.families import FEATURE_UNITS
-from circuit.measures.features.shared import shared_features
+from circuit.measures.features.dictionary import dictionary_of_run
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.measuring import Job, Measured, Table
 from circuit.opened import OpenRun
@@ -24,7 +24,7 @@ def measure(job: Job[Settings]) -> Measured:
     run, asked = OpenRun(job), job.settings
     words = run.benchmark.vocabulary
     split = SplitReads(run.split(asked.split), words, asked.programs)
-    found = shared_features(run.counted, run.theta, run.steps, split, words, asked)
+    found = dictionary_of_run(run.counted, run.theta, run.steps, split, words, asked)
     made = {
         "settings": asked.model_dump(mode="json", exclude={"runs"}),
         "trajectory": run.manifest.trajectory,

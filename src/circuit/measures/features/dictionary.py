@@ -51,7 +51,7 @@ class Shared(NamedTuple):
 
 
 class DictionaryAsked(Fit, Grouping, Protocol):
-    """Of which states a dictionary is made, and how; the settings of ``shared_features``."""
+    """Of which states a dictionary is made, and how; the settings of ``dictionary``."""
 
     stage: str
     first: int
@@ -59,7 +59,7 @@ class DictionaryAsked(Fit, Grouping, Protocol):
     family: int
 
 
-def shared_features(
+def dictionary_of_run(
     decoder: Decoder,
     theta: Callable[[int], Float[Tensor, " P"]],
     steps: Sequence[int],
@@ -78,7 +78,7 @@ def shared_features(
     if not kept:
         raise AnalysisError(
             what=f"no checkpoint is left from step {settings.first} on",
-            where="shared_features: first",
+            where="dictionary: first",
             expected=f"at most {max(steps)}",
             do="lower first",
         )
