@@ -9,7 +9,8 @@ from typing import Any
 
 from circuit.measuring import Job, Measured, Table
 from circuit.model.counting import CountingDecoder
-from circuit.scalars.features import Dictionary, load_dictionaries
+from circuit.scalars.dictionary_files import load_dictionaries
+from circuit.scalars.features import Dictionary
 from circuit.task.events import ReadEvents
 from circuit.training.records import RunRecord
 
@@ -48,7 +49,8 @@ class OpenRun(RunRecord):
     def dictionaries(self) -> dict[str, Dictionary]:
         """Dictionaries of features that the settings' scalars name."""
         given = self._job.given.get("dictionaries", [])
-        return load_dictionaries(self._job.settings.model_dump(), given)
+        asked = self._job.settings.model_dump()
+        return load_dictionaries(asked, given, self.manifest.trajectory)
 
     def measured(
         self,

@@ -11,7 +11,7 @@ from circuit.attribution.growth import asked_scalars, growth_of
 from circuit.attribution.tables import CHORDS
 from circuit.config.attribution import Requested
 from circuit.job import job
-from circuit.scalars.features import load_dictionaries
+from circuit.scalars.dictionary_files import load_dictionaries
 from circuit.training.records import RunRecord
 
 with job(snakemake) as facts:
@@ -19,7 +19,8 @@ with job(snakemake) as facts:
     request = json.loads(snakemake.params.request)
     settings = Requested.of(request)
     record = RunRecord(snakemake.input.manifest, Path(snakemake.input.metadata).parent)
-    dictionaries = load_dictionaries(settings.model_dump(), snakemake.input.get("dictionaries", []))
+    named, run = snakemake.input.get("dictionaries", []), record.manifest.trajectory
+    dictionaries = load_dictionaries(settings.model_dump(), named, run)
     selection = read_json(snakemake.input.heads)
     growth = growth_of(settings, record, asked_scalars(settings, record, selection, dictionaries))
     first, last = settings.window

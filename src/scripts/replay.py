@@ -11,7 +11,7 @@ from circuit.attribution.observers import observers
 from circuit.attribution.tables import OUTPUTS
 from circuit.config.terms import VERIFICATION_UNITS
 from circuit.job import job
-from circuit.scalars.features import load_dictionaries
+from circuit.scalars.dictionary_files import load_dictionaries
 from circuit.training.records import RunRecord
 from circuit.training.replay import replay
 
@@ -23,7 +23,8 @@ with job(snakemake):
         name: read_json(path) for name, path in zip(p.heads, snakemake.input.heads, strict=True)
     }
     start, stop = int(snakemake.wildcards.start), int(snakemake.wildcards.stop)
-    dictionaries = load_dictionaries(requests, snakemake.input.get("dictionaries", []))
+    named, run = snakemake.input.get("dictionaries", []), record.manifest.trajectory
+    dictionaries = load_dictionaries(requests, named, run)
     watching = observers(requests, record, selections, start, dictionaries)
     since = min(observer.since for observer in watching.values())
     begin = max(step for step in record.manifest.steps if step <= since)

@@ -483,7 +483,23 @@ def _programs(found: Found, at: InRun) -> None:
                 )
 
 
+def _supported(found: Found, at: InRun) -> None:
+    """What a dictionary is fitted to is at most this many states, whatever programs there are."""
+    owner, recipe = found.owner, at.run.recipe
+    kept = sum(step >= owner.first for step in recipe.checkpoint_steps)
+    most = kept * ((owner.programs + 1) // 2) * recipe.model.context
+    if kept and found.value > most:
+        raise ConfigError(
+            what=f"{found.field} {found.value:,} is more than the {most:,} states that half of "
+            f"{owner.programs} programs can have at {kept} checkpoints of run {at.run.name!r}",
+            where=found.where,
+            expected="at most as many features as states that they are fitted to",
+            do=f"lower {found.field}, or raise programs",
+        )
+
+
 _CHOICES: dict[str, Callable[[Found, InRun], None]] = {
+    "supported": _supported,
     "window": _window,
     "step": _step,
     "head": _head,

@@ -38,7 +38,8 @@ class Mark:
     ``detail``; ``confirming``: of events of the half that confirms. ``programs``: of programs of
     each split that a setting in ``detail`` names (``train``: the run's training split). ``within``:
     of something of which the setting ``detail`` says how much there is; ``unlike``: another one
-    than the setting ``detail``.
+    than the setting ``detail``. ``supported``: of features that are fitted to the states of half of
+    ``programs`` at the checkpoints from ``first`` on.
     """
 
     what: Literal[
@@ -69,6 +70,7 @@ class Mark:
         "programs",
         "within",
         "unlike",
+        "supported",
     ]
     detail: Any = None
 

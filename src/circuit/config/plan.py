@@ -278,7 +278,7 @@ class Plan:
     def dictionaries(self, study: str, run: str, settings: Any) -> list[str] | None:
         """Dictionaries of features that scalars anywhere in some settings name, if any."""
         names = dictionary_names(settings)
-        return [self.files(study, run, name)["dictionary"] for name in names] or None
+        return [self.files(study, run, name)["sae_weights"] for name in names] or None
 
     def chords(self, study: str, run: str, name: str) -> str | None:
         """Folder of the tables of an attribution to differences of checkpoints, if it is one."""

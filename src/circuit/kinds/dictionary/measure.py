@@ -1,20 +1,23 @@
 """One dictionary of features for the states of all checkpoints, and what its features tell."""
 
+import shutil
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from circuit.artifacts import digest_json
 from circuit.estimates import estimates
 from circuit.kinds.dictionary.settings import Settings
 from circuit.landmarks import from_then_on
 from circuit.measures.features.families import FEATURE_UNITS
 from circuit.measures.features.dictionary import dictionary_of_run
-from circuit.measures.sweep.behaviour import SplitReads
+from circuit.measures.features.reconstruction import EXPLAINED
 from circuit.measuring import Job, Measured, Table
 from circuit.opened import OpenRun
-from circuit.scalars.features import write_dictionary
+from circuit.scalars.dictionary_files import configuration, write_weights
 
 _HALF = 0.5
 
@@ -22,34 +25,47 @@ _HALF = 0.5
 def measure(job: Job[Settings]) -> Measured:
     """The dictionary, how good it is at every checkpoint, its families, and its features."""
     run, asked = OpenRun(job), job.settings
-    words = run.benchmark.vocabulary
-    split = SplitReads(run.split(asked.split), words, asked.programs)
-    found = dictionary_of_run(run.counted, run.theta, run.steps, split, words, asked)
+    # What unfinished fits go on from: of this code only, and gone once the job is done.
+    code = digest_json(list(job.facts.code))[:16]
+    work = Path(job.facts.output["rows"]).with_name(f".work-{code}")
+    work.mkdir(parents=True, exist_ok=True)
+    found = dictionary_of_run(
+        run.counted,
+        run.theta,
+        run.steps,
+        run.split(asked.split),
+        run.benchmark.vocabulary,
+        asked,
+        work,
+    )
     made = {
+        **found.dictionary.made,
         "settings": asked.model_dump(mode="json", exclude={"runs"}),
         "trajectory": run.manifest.trajectory,
     }
     dictionary = replace(found.dictionary, made=made)
+    shutil.rmtree(work)
     return run.measured(
         tables={
             "rows": Table(landmarks(found.rows), "one number of the dictionary, a family or label"),
             "features": Table(found.features, "one feature", FEATURE_UNITS),
         },
-        files={"dictionary": lambda path: write_dictionary(path, dictionary)},
+        records={"cfg": configuration(dictionary)},
+        files={"sae_weights": lambda path: write_weights(path, dictionary)},
         seeds={"fit and shuffles": asked.seed},
-        events=len(split.tokens),
+        events=asked.programs,
     )
 
 
 def landmarks(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with events in time below them.
 
-    ``explains_half``: from when on R² is at least half. ``rise_begins`` and ``rise_ends``: the
+    ``explains_half``: from when on the explained variance is at least half. ``rise_begins`` and ``rise_ends``: the
     checkpoints between which a family's score rose most; missing where it never rises.
     """
     last, own = int(rows["step"].max()), rows[rows["against"] == ""]
-    r2 = own[own["measure"] == "r2"].sort_values("step")
-    half = from_then_on(r2["step"].to_numpy(), r2["mean"].to_numpy() >= _HALF)
+    good = own[own["measure"] == EXPLAINED].sort_values("step")
+    half = from_then_on(good["step"].to_numpy(), good["mean"].to_numpy() >= _HALF)
     found = [{"measure": "explains_half", "mean": np.nan if half is None else half}]
     scores = own[own["measure"] == "score"].sort_values("step")
     for _, score in scores.groupby("family", sort=False):

@@ -1,13 +1,18 @@
 """States pooled over checkpoints, and how good a dictionary is on programs it was not fitted to.
 
 1. All positions of a program count, up to its ``<eos>``. Programs with even numbers fit, those with
-   odd ones score: what is fitted or chosen on one half is reported on the other.
-2. R² is the share of the states' variance about their own mean at that checkpoint which the
-   reconstruction explains. It is below 0 where the mean alone would do better, as it may where
-   states are small beside those of other checkpoints.
-3. The baseline is PCA of the same pooled states, with as many directions as features are active on
-   the average state of that checkpoint, rounded up: as many numbers, but the same few directions
-   for every state. Its rows are the control, R² minus the baseline's the paired excess.
+   odd ones score: what is fitted or chosen on one half is reported on the other. States lie in a
+   temporary file, float32, mapped into memory: the machine keeps in memory what it has room for,
+   and one checkpoint's states and activations are all that must fit at once.
+2. *Explained variance* is the share of the states' variance about their own mean at that checkpoint
+   which the reconstruction explains, summed in float64. The mean alone has exactly 0, so it is
+   below 0 where the mean would do better, as it may where states are small beside those of other
+   checkpoints.
+3. The baselines are (a) PCA of the same pooled states, with as many directions as features are
+   active on the average state of that checkpoint (L0), rounded up: as many numbers, but the same few
+   directions for every state; (b) a dictionary fitted in the same way whose decoder was frozen at
+   random directions: what an encoder gets without features. Their rows are the controls, explained
+   variance minus theirs the paired excesses.
 4. A feature is *active* at a checkpoint where it fires on a share of at least ``least_rate`` of
    the states, and *dead* there otherwise. It is *born* at the first checkpoint where it is active,
    and *gone* at the one after the last.
@@ -18,9 +23,11 @@ Intervals resample programs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,8 +35,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from circuit.estimates import EXCESS, estimates
+from circuit.estimates import estimates, over
 from circuit.landmarks import stays_from, step_at
+from circuit.measures.features.autoencoder import Rows
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.model.tap import Tap
 from circuit.model.transformer import Decoder
@@ -37,18 +45,28 @@ from circuit.scalars.features import Dictionary
 from circuit.statistics import interval, resamples
 from circuit.task.vocabulary import PAD
 
-COMPONENTS = "principal components"
-UNITS = {"r2": "share", "active_features": "1", "dead_share": "share"}
-_RATIOS = (("r2", ""), ("r2", COMPONENTS), ("r2", EXCESS), ("active_features", ""))
+EXPLAINED = "explained_variance"
+COMPONENTS, FROZEN = "principal components", "frozen decoder"
+UNITS = {EXPLAINED: "share", "active_features": "1", "dead_share": "share"}
+_RATIOS = (
+    *((EXPLAINED, against) for against in ("", COMPONENTS, FROZEN, over(COMPONENTS), over(FROZEN))),
+    ("active_features", ""),
+)
 _TINY = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
 class PooledStates:
-    """n states, one program after the other, by step."""
+    """n states, one program after the other, at every step."""
 
     split: SplitReads
-    states: dict[int, Float[Tensor, "n d"]]
+    steps: Sequence[int]
+    every: Float[Tensor, "S n d"]
+
+    @property
+    def states(self) -> dict[int, Float[Tensor, "n d"]]:
+        """Those of every step."""
+        return dict(zip(self.steps, self.every, strict=True))
 
     @cached_property
     def lengths(self) -> Int[Tensor, " N"]:
@@ -70,9 +88,10 @@ class PooledStates:
         """States of programs with even numbers."""
         return self.program % 2 == 0
 
-    def fitting(self) -> Float[Tensor, "m d"]:
+    @property
+    def fitting(self) -> Rows:
         """The states that fit, of all checkpoints."""
-        return torch.cat([states[self.fits] for states in self.states.values()])
+        return Rows(self.every, self.fits.nonzero()[:, 0])
 
     def place(self, row: Int[Tensor, " k"], position: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
         """Numbers of the states of some programs at some positions."""
@@ -82,52 +101,59 @@ class PooledStates:
 def pool_states(
     decoder: Decoder,
     theta: Callable[[int], Float[Tensor, " P"]],
-    steps: Iterable[int],
+    steps: Sequence[int],
     split: SplitReads,
     site: str,
+    folder: Path | None = None,
     batch: int = 256,
 ) -> PooledStates:
-    """One pass per checkpoint, ended at the site (of states [B, T, d]), over whole programs."""
-    states = {}
+    """One pass per checkpoint, ended at the site (of states [B, T, d]), over whole programs.
+
+    ``folder`` is where the file of states lies; it has no name, and goes with whoever reads it.
+    """
     tap, inside = Tap(capture=(site,), stop=True), split.tokens != PAD
-    for step in steps:
-        params, parts = decoder.layout.views(theta(step)), []
+    shape = (len(steps), int(inside.sum()), decoder.settings.d_model)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        every = torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
+    for at, step in enumerate(steps):
+        params, done = decoder.layout.views(theta(step)), 0
         for start in range(0, len(split.tokens), batch):
             part = slice(start, start + batch)
             with torch.no_grad():
                 decoder.forward(params, split.tokens[part], tap)
-            parts.append(tap.cache[site][inside[part]])
-        states[step] = torch.cat(parts)
-    return PooledStates(split, states)
+            found = tap.cache[site][inside[part]]
+            every[at, done : done + len(found)] = found
+            done += len(found)
+    return PooledStates(split, tuple(steps), every)
 
 
 def reconstruction(
-    dictionary: Dictionary, pooled: PooledStates, least_rate: float
+    dictionary: Dictionary, frozen: Dictionary, pooled: PooledStates, least_rate: float
 ) -> tuple[pd.DataFrame, Float[np.ndarray, "S F"]]:
-    """Measure a dictionary at every checkpoint.
+    """Measure a dictionary at every checkpoint, beside one with a frozen decoder.
 
-    Returned are estimates of r2, active_features and dead_share (of all features, without an
-    interval), and the shares [S, F] of the states on which features fire.
+    Returned are estimates of explained_variance, active_features and dead_share (of all features,
+    without an interval), and the shares [S, F] of the states on which features fire.
     """
     scored, (mean, components) = ~pooled.fits, principal_components(pooled)
     program = pooled.program[scored].unique(return_inverse=True)[1]
     # Filled in place: tables that grew between large temporaries would scatter the memory.
-    rates = np.empty((len(pooled.states), dictionary.size))
-    sums = np.empty((len(pooled.states), int(program.max()) + 1, 5))
-    for i, states in enumerate(pooled.states.values()):
+    rates = np.empty((len(pooled.steps), dictionary.size))
+    sums = np.empty((len(pooled.steps), int(program.max()) + 1, 6))
+    for i, states in enumerate(pooled.every):
         held = states[scored]
         active = dictionary.encode(held)
         rates[i] = (active > 0).double().mean(0).numpy()
         axes = components[:, : math.ceil(rates[i].sum())]
         flat = mean + (held - mean) @ axes @ axes.T
-        # Squared distances to the mean, to what dictionary and baseline make of a state; firing; 1.
-        errors = [
-            (held - x).square().sum(1) for x in (held.mean(0), dictionary.decode(active), flat)
-        ]
-        columns = [*errors, (active > 0).sum(1).to(held), torch.ones_like(held[:, 0])]
+        remade = (dictionary.decode(active), flat, frozen.rebuild(held))
+        exact = held.double()
+        # Squared distances to the mean, to what dictionary and baselines make of a state; firing; 1.
+        errors = [(exact - x).square().sum(1) for x in (exact.mean(0), *remade)]
+        columns = [*errors, (active > 0).sum(1).double(), torch.ones_like(errors[0])]
         into = torch.zeros(sums[i].shape, dtype=torch.float64)
-        sums[i] = into.index_add_(0, program, torch.stack(columns, 1).double()).numpy()
-    steps = list(pooled.states)
+        sums[i] = into.index_add_(0, program, torch.stack(columns, 1)).numpy()
+    steps = list(pooled.steps)
     measure, against = zip(*_RATIOS, strict=True)
     counts = resamples(sums.shape[1], 0)
     drawn = _ratios(np.einsum("rp,spk->rsk", counts, sums)).reshape(len(counts), -1)
@@ -146,26 +172,25 @@ def principal_components(
     pooled: PooledStates,
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Mean of the fitted states of all checkpoints and axes, the largest first; float64 inside."""
-    fits, width = pooled.fits, next(iter(pooled.states.values())).shape[1]
-    count = len(pooled.states) * int(fits.sum())
+    states, width = pooled.fitting, pooled.every.shape[2]
     mean = torch.zeros(width, dtype=torch.float64)
-    for states in pooled.states.values():
-        mean += states[fits].double().sum(0) / count
+    for some in states.chunks():
+        mean += some.double().sum(0) / states.count
     scatter = torch.zeros(width, width, dtype=torch.float64)
-    for states in pooled.states.values():
-        centred = states[fits].double() - mean
+    for some in states.chunks():
+        centred = some.double() - mean
         scatter += centred.T @ centred
     axes = torch.linalg.eigh(scatter).eigenvectors.flip(1)
-    kept = next(iter(pooled.states.values())).dtype
-    return mean.to(kept), axes.to(kept)
+    return mean.to(pooled.every.dtype), axes.to(pooled.every.dtype)
 
 
-def _ratios(sums: Float[np.ndarray, "... 5"]) -> Float[np.ndarray, "... 4"]:
-    """R², the baseline's, their difference, and active features, from sums over states."""
-    total, error, flat_error, firing, count = np.moveaxis(sums, -1, 0)
+def _ratios(sums: Float[np.ndarray, "... 6"]) -> Float[np.ndarray, "... 6"]:
+    """What ``_RATIOS`` names, from sums over states."""
+    total, error, flat, frozen, firing, count = np.moveaxis(sums, -1, 0)
     total = np.maximum(total, _TINY)
-    r2, baseline = 1 - error / total, 1 - flat_error / total
-    return np.stack([r2, baseline, r2 - baseline, firing / count], axis=-1)
+    own, *others = (1 - each / total for each in (error, flat, frozen))
+    parts = [own, *others, *(own - other for other in others), firing / count]
+    return np.stack(parts, axis=-1)
 
 
 def lives(rates: Float[np.ndarray, "S F"], steps: list[int], least_rate: float) -> pd.DataFrame:
