@@ -186,6 +186,17 @@ REFUSED = {
         "unknown site 'layer_2_post_attn' in run 'one' — where: studies.small.analyses.features."
         "stage — expected: ",
     ),
+    "more features active than there are": (
+        {"features": {"architecture": "batchtopk", "k": 33}},
+        f"k 33 is more than size 32 — where: {AT}.features.k — expected: at most 32 — what to do: "
+        "lower k, or raise size",
+    ),
+    "wider than its data supports": (
+        {"features": {"programs": 4, "size": 641, "first": 0}},
+        "size 641 is more than the 640 states that half of 4 programs can have at 5 checkpoints of "
+        "run 'one' — where: studies.small.analyses.features.size — expected: at most as many "
+        "features as states that they are fitted to — what to do: lower size, or raise programs",
+    ),
     "a first checkpoint that is none": (
         {"features": {"first": 12}},
         "run 'one' has no checkpoint at step 12 — where: studies.small.analyses.features.first — ",

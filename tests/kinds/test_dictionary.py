@@ -6,12 +6,19 @@ from viewing import changed, outcome, viewed
 
 from circuit.kinds.dictionary.measure import landmarks
 from circuit.kinds.dictionary.settings import Settings
-from circuit.measures.features.families import FEATURE_UNITS
 from circuit.measures.features.dictionary import dictionary_of_run
-from circuit.measures.sweep.behaviour import SplitReads
+from circuit.measures.features.families import FEATURE_UNITS
 from circuit.measuring import Table
 
-SETTINGS = {"stage": "layer_0_post_attn", "size": 96, "steps": 400, "learning_rate": 1e-2}
+SETTINGS = {
+    "stage": "layer_0_post_attn",
+    "size": 96,
+    "steps": 400,
+    "learning_rate": 1e-2,
+    "seeds": 4,
+    "programs": 160,
+}
+EXPLAINED = {"measure": "explained_variance", "against": ""}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +31,7 @@ def found(planted, planted_benchmark):
         planted.decoder,
         {0: before, 600: before, 1200: last}.__getitem__,
         (0, 600, 1200),
-        SplitReads(planted_benchmark.splits["train"], planted_benchmark.vocabulary, 160),
+        planted_benchmark.splits["train"],
         planted_benchmark.vocabulary,
         Settings(kind="dictionary", **SETTINGS),
     )
@@ -47,6 +54,8 @@ def test_what_the_planted_head_writes_is_told_and_what_it_does_not_is_not(found,
     rose = outcome(report, "how active a family becomes", family="query_key@support_value")
     assert rose.verdict == "shown"
     assert outcome(report, "explains states").verdict == "shown"
+    assert outcome(report, "keeps the answer").verdict != "opposite"
+    assert outcome(report, "found again with another seed").verdict == "shown"
     assert not report["marks"]
     families = "what a family tells that the token names"
     assert outcome(report, families, family="query_key@prediction").verdict == "shown"
@@ -58,7 +67,9 @@ def test_landmarks_are_where_the_score_rises_and_r2_stays(found):
     assert when["query_key@support_value", "rise_begins"] == 600
     assert when["query_key@support_value", "rise_ends"] == 1200
     assert when["", "explains_half"] == 0
-    late = changed(found.rows, {"measure": "r2", "against": "", "step": 600}, mean=0.3)
+    late = changed(
+        found.rows, {"measure": "explained_variance", "against": "", "step": 600}, mean=0.3
+    )
     again = landmarks(late)
     assert again.loc[again["measure"] == "explains_half", "mean"].item() == 1200
 
@@ -67,13 +78,17 @@ def test_landmarks_are_where_the_score_rises_and_r2_stays(found):
 def test_a_dictionary_no_better_than_principal_components_is_said_to_be(
     found, tmp_path, gain, verdict
 ):
-    paired = {"measure": "r2", "against": "excess"}
-    rows = changed(found.rows, paired, mean=gain, low=gain - 0.01, high=gain + 0.01)
+    rows = found.rows
+    for control in ("principal components", "frozen decoder"):
+        paired = {"measure": "explained_variance", "against": f"excess over {control}"}
+        rows = changed(rows, paired, mean=gain, low=gain - 0.01, high=gain + 0.01)
     assert outcome(seen(rows, found, tmp_path), "explains states").verdict == verdict
 
 
 def test_a_dictionary_that_explains_little_is_marked(found, tmp_path):
-    rows = changed(found.rows, {"measure": "r2", "against": "", "step": 1200}, mean=0.3)
+    rows = changed(
+        found.rows, {"measure": "explained_variance", "against": "", "step": 1200}, mean=0.3
+    )
     assert np.isnan(landmarks(rows).query("measure == 'explains_half'")["mean"].item())
     report = seen(rows, found, tmp_path)
     assert outcome(report, "explains half").verdict == "open"

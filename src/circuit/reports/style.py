@@ -67,7 +67,16 @@ SEQUENTIAL = LinearSegmentedColormap.from_list(
 )
 DIVERGING = "RdBu"
 
-_ACRONYMS = {"dla": "DLA", "mlp": "MLP", "ov": "OV", "pca": "PCA", "qk": "QK", "r2": "R²"}
+_ACRONYMS = {
+    "ce": "CE",
+    "dla": "DLA",
+    "kl": "KL",
+    "mlp": "MLP",
+    "ov": "OV",
+    "pca": "PCA",
+    "qk": "QK",
+    "r2": "R²",
+}
 _LONG = re.compile(r"(\.\d\d)\d+")
 _MEASURED, _SHOWN = "'DejaVu Sans'", "'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans'"
 _STYLE: dict[str, Any] = {

@@ -34,6 +34,7 @@ from circuit.scalars.base import Measure, Seen, masked_mean
 from circuit.scalars.options import refusal, require_given, require_role
 from circuit.task.events import ReadEvents
 
+
 @dataclass(frozen=True, eq=False)
 class Dictionary:
     """F features of the states of width d at ``stage``; activations are in units of its own.

@@ -8,9 +8,8 @@ from planted import untrained_twin
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.kinds.dictionary.settings import Settings
-from circuit.measures.features.families import CONTEXT, OTHERS, SHUFFLED
 from circuit.measures.features.dictionary import dictionary_of_run
-from circuit.measures.sweep.behaviour import SplitReads
+from circuit.measures.features.families import CONTEXT, OTHERS, SHUFFLED
 from circuit.model.counting import CountingDecoder
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.registry import ScalarContext, build_scalar
@@ -29,16 +28,17 @@ def found_in(circuit, states, benchmark, decoder=None, **changes):
             "size": 96,
             "steps": 600,
             "learning_rate": 1e-2,
+            "seeds": 1,
+            "programs": 160,
             "family": N_KEYS,
             **changes,
         }
     )
-    split = SplitReads(benchmark.splits["train"], benchmark.vocabulary, 160)
     return dictionary_of_run(
         decoder or circuit.decoder,
         dict(zip(STEPS, states, strict=True)).__getitem__,
         STEPS,
-        split,
+        benchmark.splits["train"],
         benchmark.vocabulary,
         settings,
     )
@@ -62,7 +62,7 @@ def formed(planted, planted_benchmark, passes):
     """The previous-token head begins to write between the last two checkpoints."""
     before = without(planted, planted.previous_token_head)
     states = [before, before, planted.flat.float()]
-    return found_in(planted, states, planted_benchmark, passes)
+    return found_in(planted, states, planted_benchmark, passes, seeds=2)
 
 
 @pytest.fixture(scope="module")
@@ -141,23 +141,54 @@ def test_in_the_untrained_twins_no_features_tell_the_answer(planted, planted_ben
 
 
 def test_the_dictionary_is_judged_at_every_checkpoint(formed):
-    about = formed.rows["measure"].isin(("r2", "active_features", "dead_share"))
+    about = formed.rows["measure"].isin(("explained_variance", "active_features", "dead_share"))
     quality = formed.rows[about]
-    assert len(quality) == len(STEPS) * 5
-    of_r2 = (quality["measure"] == "r2") & (quality["against"] == "")
-    r2 = quality[of_r2].set_index("step")
-    assert (r2["low"] <= r2["mean"]).all()
-    assert (r2["mean"] <= r2["high"]).all()
-    assert (r2["mean"] > 0.5).all()
+    assert len(quality) == len(STEPS) * 7
+    own = (quality["measure"] == "explained_variance") & (quality["against"] == "")
+    explained = quality[own].set_index("step")
+    assert (explained["low"] <= explained["mean"]).all()
+    assert (explained["mean"] <= explained["high"]).all()
+    assert (explained["mean"] > 0.5).all()
     assert formed.dictionary.stage == "layer_0_post_attn"
     assert len(features(formed)) == formed.dictionary.size == 96
     assert features(formed)["feature"].tolist() == list(range(96))
     assert set(features(formed)["born"].dropna()) <= set(STEPS)
 
 
-def test_it_costs_one_pass_per_checkpoint(formed, passes):
+def number(found, measure, against=""):
+    rows = found.rows[(found.rows["measure"] == measure) & (found.rows["against"] == against)]
+    return rows.set_index("step").loc[1200]
+
+
+def test_the_answer_is_recovered_and_more_than_by_as_many_principal_components(formed):
+    """Without any state it is lost; ratios are those of the means beside them."""
+    named = ("", "mean ablation", "zero ablation")
+    own, ablated, zero = (number(formed, "kl", name)["mean"] for name in named)
+    assert 0 < own < ablated
+    recovered = number(formed, "kl_recovered")
+    assert recovered["mean"] == pytest.approx(1 - own / ablated)
+    assert recovered["low"] <= recovered["mean"] <= recovered["high"] <= 1
+    assert number(formed, "kl_recovered", "excess over principal components")["low"] > 0
+    assert number(formed, "explained_variance", "excess over frozen decoder")["low"] > 0
+    assert number(formed, "kl_recovered_of_zero")["mean"] == pytest.approx(1 - own / zero)
+    loss = {n: number(formed, "answer_loss", n)["mean"] for n in ("", "clean", "mean ablation")}
+    ratio = (loss["mean ablation"] - loss[""]) / (loss["mean ablation"] - loss["clean"])
+    assert number(formed, "ce_recovered")["mean"] == pytest.approx(ratio)
+
+
+def test_dictionaries_of_other_seeds_are_nearer_than_random_directions(formed):
+    for measure in ("mean_max_cosine", "matched_cosine"):
+        own, random = (number(formed, measure, name) for name in ("", "random directions"))
+        assert own["mean"] > random["mean"] + 0.2
+        assert (own["count"], own["noun"]) == (1, "dictionary seeds")
+        assert np.isnan(own["low"])  # one seed says nothing of others
+    assert number(formed, "matched_cosine")["mean"] <= number(formed, "mean_max_cosine")["mean"]
+
+
+def test_it_costs_one_pass_per_checkpoint_and_those_of_replaced_states(formed, passes):
     assert formed.rows["step"].nunique() == 3
-    assert passes.passes.programs == 3 * 160
+    assert passes.passes.programs == 3 * 160 + 80  # those that score, once whole
+    assert passes.passes.continued > 0
 
 
 def test_a_familys_score_is_the_scalar_of_its_name(formed, planted, planted_benchmark):

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from circuit.estimates import EXCESS
-from circuit.measures.features.reconstruction import COMPONENTS, PooledStates, lives, reconstruction
+from circuit.estimates import over
+from circuit.measures.features.reconstruction import (
+    COMPONENTS,
+    EXPLAINED,
+    FROZEN,
+    PooledStates,
+    lives,
+    reconstruction,
+)
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.scalars.features import Dictionary
 from circuit.statistics import resamples
@@ -19,13 +26,12 @@ def pooled(planted_benchmark):
     split = SplitReads(planted_benchmark.splits["train"], planted_benchmark.vocabulary, 12)
     rng = np.random.default_rng(0)
     strength = np.array([3.0, 2.0, 0.3, 0.2, 0.1])
-    empty = PooledStates(split, {})
-    n = len(empty.program)
-    states = {
-        step: torch.from_numpy(size * strength * rng.standard_normal((n, WIDTH)) + 1.0)
-        for step, size in ((0, 0.1), (10, 1.0), (20, 2.0))
-    }
-    return PooledStates(split, states)
+    n = len(PooledStates(split, (), torch.zeros(0, 0, WIDTH)).program)
+    states = [
+        torch.from_numpy(size * strength * rng.standard_normal((n, WIDTH)) + 1.0)
+        for size in (0.1, 1.0, 2.0)
+    ]
+    return PooledStates(split, (0, 10, 20), torch.stack(states))
 
 
 def both_ways(width=WIDTH):
@@ -34,6 +40,12 @@ def both_ways(width=WIDTH):
     rows = torch.cat([axes, -axes])
     none = torch.zeros(2 * width, dtype=torch.float64)
     return Dictionary(rows.T, none, rows, torch.ones(width, dtype=torch.float64), "embedding")
+
+
+def silent(pooled, step=2):
+    """No feature ever fires, so it predicts the mean of a checkpoint's states that score."""
+    it, held = both_ways(), pooled.every[step][~pooled.fits]
+    return Dictionary(it.W_enc, it.b_enc - 1e6, it.W_dec, held.mean(0), it.stage)
 
 
 def measured(rows, measure, against=""):
@@ -48,20 +60,31 @@ def test_states_and_their_places_are_those_of_the_programs(pooled):
         assert pooled.token[at] == tokens[row, position]
         assert pooled.program[at] == row
     assert torch.equal(pooled.fits, pooled.program % 2 == 0)
-    assert len(pooled.fitting()) == 3 * int(pooled.fits.sum())
+    assert pooled.fitting.count == 3 * int(pooled.fits.sum())
 
 
 def test_a_dictionary_that_leaves_nothing_over_explains_everything(pooled):
-    rows, rates = reconstruction(both_ways(), pooled, 1e-3)
-    r2 = measured(rows, "r2")
-    np.testing.assert_allclose(r2[["mean", "low", "high"]], 1.0, atol=1e-12)
+    rows, rates = reconstruction(both_ways(), silent(pooled), pooled, 1e-3)
+    explained = measured(rows, EXPLAINED)
+    np.testing.assert_allclose(explained[["mean", "low", "high"]], 1.0, atol=1e-12)
     active = measured(rows, "active_features")
     np.testing.assert_allclose(active["mean"], WIDTH)
-    assert (r2["count"] == int((~pooled.fits).sum())).all()
+    assert (explained["count"] == int((~pooled.fits).sum())).all()
     np.testing.assert_allclose(rates.sum(1), WIDTH)
     assert (measured(rows, "dead_share")["mean"] == 0).all()
     # As many principal components as coordinates leave nothing over either.
-    np.testing.assert_allclose(measured(rows, "r2", EXCESS)["mean"], 0, atol=1e-9)
+    np.testing.assert_allclose(measured(rows, EXPLAINED, over(COMPONENTS))["mean"], 0, atol=1e-9)
+
+
+def test_predicting_the_mean_explains_exactly_nothing(pooled):
+    """0 for all programs; in resamples of them the mean is another one, and explains less."""
+    rows, _ = reconstruction(silent(pooled), both_ways(), pooled, 1e-3)
+    own = measured(rows, EXPLAINED).loc[20]
+    assert own["mean"] == 0.0
+    assert own["high"] <= 1e-12
+    assert measured(rows, EXPLAINED, FROZEN).loc[20, "mean"] == pytest.approx(1)
+    assert measured(rows, EXPLAINED, over(FROZEN)).loc[20, "mean"] == pytest.approx(-1)
+    assert (measured(rows, EXPLAINED)["mean"].loc[[0, 10]] < 0).all()
 
 
 def test_measures_are_numpys(pooled):
@@ -71,7 +94,7 @@ def test_measures_are_numpys(pooled):
     it = Dictionary(
         whole.W_enc[:, kept], whole.b_enc[kept], whole.W_dec[kept], whole.b_dec, whole.stage
     )
-    rows, _ = reconstruction(it, pooled, 1e-3)
+    rows, _ = reconstruction(it, silent(pooled), pooled, 1e-3)
     fits, program = pooled.fits.numpy(), pooled.program.numpy()
     fitted = np.concatenate([x.numpy()[fits] for x in pooled.states.values()])
     mean = fitted.mean(0)
@@ -86,11 +109,13 @@ def test_measures_are_numpys(pooled):
         k = int(np.ceil(active.mean()))
         flat = mean + (x - mean) @ axes[:k].T @ axes[:k]
         expected = {
-            ("r2", ""): 1 - ((x - rebuilt) ** 2).sum() / total,
-            ("r2", COMPONENTS): 1 - ((x - flat) ** 2).sum() / total,
+            (EXPLAINED, ""): 1 - ((x - rebuilt) ** 2).sum() / total,
+            (EXPLAINED, COMPONENTS): 1 - ((x - flat) ** 2).sum() / total,
             ("active_features", ""): active.mean(),
         }
-        expected["r2", EXCESS] = expected["r2", ""] - expected["r2", COMPONENTS]
+        expected[EXPLAINED, over(COMPONENTS)] = (
+            expected[EXPLAINED, ""] - expected[EXPLAINED, COMPONENTS]
+        )
         for names, value in expected.items():
             row = measured(rows, *names).loc[step]
             assert row["mean"] == pytest.approx(value, rel=1e-9), names
@@ -101,7 +126,7 @@ def test_measures_are_numpys(pooled):
         for part in (((x - rebuilt) ** 2).sum(1), ((x - x.mean(0)) ** 2).sum(1))
     ]
     drawn = [1 - counts @ errors[0] / (counts @ errors[1]) for counts in resamples(6, 0)]
-    row = measured(rows, "r2").loc[20]
+    row = measured(rows, EXPLAINED).loc[20]
     np.testing.assert_allclose(
         row[["low", "high"]].astype(float), np.quantile(drawn, [0.025, 0.975])
     )
@@ -110,8 +135,8 @@ def test_measures_are_numpys(pooled):
 def test_a_dictionary_far_off_is_worse_than_the_mean(pooled):
     it = both_ways()
     off = Dictionary(it.W_enc, it.b_enc - 100, it.W_dec, it.b_dec + 3, it.stage)
-    rows, _ = reconstruction(off, pooled, 1e-3)
-    assert (measured(rows, "r2")["mean"] < 0).all()
+    rows, _ = reconstruction(off, silent(pooled), pooled, 1e-3)
+    assert (measured(rows, EXPLAINED)["mean"] < 0).all()
     assert (measured(rows, "dead_share")["mean"] == 1).all()
     assert (measured(rows, "dead_share")["count"] == 10).all()
 

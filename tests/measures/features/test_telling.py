@@ -16,7 +16,7 @@ SETTINGS = Settings(kind="dictionary", stage="embedding", draws=5)
 @pytest.fixture(scope="module")
 def pooled(planted_benchmark):
     split = SplitReads(planted_benchmark.splits["train"], planted_benchmark.vocabulary, 40)
-    return PooledStates(split, {})
+    return PooledStates(split, (), torch.zeros(0, 0, 4))
 
 
 @pytest.fixture(scope="module")

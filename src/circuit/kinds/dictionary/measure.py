@@ -12,8 +12,8 @@ from circuit.artifacts import digest_json
 from circuit.estimates import estimates
 from circuit.kinds.dictionary.settings import Settings
 from circuit.landmarks import from_then_on
-from circuit.measures.features.families import FEATURE_UNITS
 from circuit.measures.features.dictionary import dictionary_of_run
+from circuit.measures.features.families import FEATURE_UNITS
 from circuit.measures.features.reconstruction import EXPLAINED
 from circuit.measuring import Job, Measured, Table
 from circuit.opened import OpenRun
@@ -60,8 +60,9 @@ def measure(job: Job[Settings]) -> Measured:
 def landmarks(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with events in time below them.
 
-    ``explains_half``: from when on the explained variance is at least half. ``rise_begins`` and ``rise_ends``: the
-    checkpoints between which a family's score rose most; missing where it never rises.
+    ``explains_half``: from when on the explained variance is at least half. ``rise_begins`` and
+    ``rise_ends``: the checkpoints between which a family's score rose most; missing where it never
+    rises.
     """
     last, own = int(rows["step"].max()), rows[rows["against"] == ""]
     good = own[own["measure"] == EXPLAINED].sort_values("step")

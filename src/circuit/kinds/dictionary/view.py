@@ -12,6 +12,7 @@ QUESTION = (
     "its features tell?"
 )
 _CONTEXT = {"named_by": "context"}
+_RECOVERED = ("ce_recovered", "kl_recovered", "ce_recovered_of_zero", "kl_recovered_of_zero")
 
 
 def _births(found: Any, path: str) -> None:
@@ -23,11 +24,12 @@ def _births(found: Any, path: str) -> None:
 FINDINGS = (
     Finding(
         "explains states",
-        {"measure": "r2", "step": "last"},
-        control=({"against": "principal components"},),
+        {"measure": "explained_variance", "step": "last"},
+        control=({"against": "principal components"}, {"against": "frozen decoder"}),
         number="variance explained by the dictionary, at step {step}",
         says="That a dictionary of {size} features explains more than as many principal components "
-        "{is_shown}: {effect} of the variance of states at {stage} at step {step}, {excess} more.",
+        "and than random features {is_shown}: {effect} of the variance of states at {stage} at "
+        "step {step}, {excess} more than the components.",
     ),
     When(
         "explains half",
@@ -52,6 +54,31 @@ FINDINGS = (
         {"measure": "dead_share", "step": "last"},
         uncontrolled="a share of all features, counted",
         says="and {effect:short} of them are dead at step {step}.",
+    ),
+    Finding(
+        "keeps the answer",
+        {"measure": "ce_recovered"},
+        control=({"against": "principal components"}, {"against": "frozen decoder"}),
+        number="cross entropy of the answer that the dictionary's states recover, at step {step}",
+        says="That its states keep more of the answer than those of the components and of random "
+        "features {is_shown}: in the place of the states they recover {effect} of the cross "
+        "entropy that is lost when all states are their mean.",
+    ),
+    Finding(
+        "keeps the distribution",
+        {"measure": "kl_recovered"},
+        control=({"against": "principal components"}, {"against": "frozen decoder"}),
+        number="divergence from the clean answers that its states recover, at step {step}",
+    ),
+    Finding(
+        "found again with another seed",
+        {"measure": "matched_cosine"},
+        control=({"against": "random directions"},),
+        bound=None,
+        number="cosine of features with those of other seeds, matched one to one",
+        says="Features of dictionaries that differ in their seed only have a cosine of {effect}, "
+        "matched one to one (random directions {control:short}): what is told of a single feature "
+        "is told of this dictionary.",
     ),
     Finding(
         "what a family tells",
@@ -86,9 +113,22 @@ VIEWS = (
     Curves(
         "reconstruction",
         "What the dictionary explains of states",
-        caption="Variance explained, beside that of as many principal components as are active.",
-        where={"measure": "r2", "against": ("", "principal components")},
+        caption="Variance explained on held-out programs, beside that of as many principal "
+        "components as features are active, and of a dictionary whose decoder is random.",
+        where={
+            "measure": "explained_variance",
+            "against": ("", "principal components", "frozen decoder"),
+        },
         series="against",
+    ),
+    Dots(
+        "recovered",
+        "What the dictionary's states keep of the answer at step {last}",
+        caption="Share recovered of what an ablation of the states costs: of the cross entropy (CE) "
+        "of the answer, and of the divergence (KL) from the clean distribution.",
+        where={"measure": _RECOVERED},
+        y=("measure",),
+        control=("principal components", "frozen decoder"),
     ),
     Curves(
         "activity",
@@ -124,9 +164,15 @@ VIEWS = (
 TABLES = (
     Listing(
         "Variance explained at checkpoints",
-        {"measure": "r2"},
+        {"measure": "explained_variance"},
         keys=("step",),
-        control=("principal components", "excess"),
+        control=("principal components", "frozen decoder"),
+    ),
+    Listing(
+        "The answer at step {last} with other states in the place of the model's",
+        {"measure": ("answer_loss", "kl")},
+        keys=("measure",),
+        control=("clean", "principal components", "frozen decoder", "mean ablation"),
     ),
     Listing(
         "Active and dead features at checkpoints",

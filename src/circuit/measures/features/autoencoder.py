@@ -87,7 +87,9 @@ class Rows(NamedTuple):
 
     def pick(self, numbers: Int[Tensor, " k"]) -> Float[Tensor, "k d"]:
         """Those with these numbers."""
-        return self.states[numbers // len(self.chosen), self.chosen[numbers % len(self.chosen)]]
+        n, width = self.states.shape[1:]
+        place = n * (numbers // len(self.chosen)) + self.chosen[numbers % len(self.chosen)]
+        return self.states.view(-1, width).index_select(0, place)
 
     def chunks(self) -> Iterator[Float[Tensor, "c d"]]:
         """All of them, some thousand at a time."""
@@ -135,7 +137,13 @@ class Progress(NamedTuple):
 
 
 def fit_autoencoder(
-    states: Rows, asked: Fit, seed: int, *, stage: str, frozen: bool = False, keep: Path | None = None
+    states: Rows,
+    asked: Fit,
+    seed: int,
+    *,
+    stage: str,
+    frozen: bool = False,
+    keep: Path | None = None,
 ) -> Dictionary:
     """Fit an autoencoder of ``asked.size`` features to states; the same seed, the same bits.
 
@@ -263,7 +271,9 @@ def _beginning(
     directions = normalize(noise if frozen else rows + _JITTER * noise, dim=1)
     zeros, first = rows.new_zeros, _THRESHOLD if asked.architecture == "jumprelu" else 0.0
     size, width = rows.shape
-    return Weights(directions.T, zeros(size), directions, zeros(width), rows.new_full((size,), first))
+    return Weights(
+        directions.T, zeros(size), directions, zeros(width), rows.new_full((size,), first)
+    )
 
 
 def _views(
@@ -277,9 +287,7 @@ def _views(
     return begun._replace(**learned)
 
 
-def _folded(
-    weights: Weights, mean: Tensor, scale: Tensor, asked: Fit, stage: str
-) -> Dictionary:
+def _folded(weights: Weights, mean: Tensor, scale: Tensor, asked: Fit, stage: str) -> Dictionary:
     """Step 5 of the module: the dictionary of states as they are."""
     thresholds = asked.architecture not in ("relu", "topk")
     plain = Dictionary(
@@ -320,7 +328,7 @@ def _keep(path: Path, key: str, step: int, now: Progress) -> None:
 
 
 def _kept(path: Path | None, key: str, begun: Progress) -> tuple[int, Progress]:
-    """The step to go on with and from what: what was kept of the same fit, or else its beginning."""
+    """The step to go on with, and from what: kept of the same fit, or else its beginning."""
     if path is None or not path.is_file():
         return 0, begun
     tensors, about = read_tensors(path)

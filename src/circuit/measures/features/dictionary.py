@@ -117,9 +117,7 @@ def dictionary_of_run(
 
     def fit(seed: int, name: str, frozen: bool = False) -> Dictionary:
         keep = None if work is None else work / f"{name}.safetensors"
-        return fit_autoencoder(
-            pooled.fitting, settings, seed, stage=site, frozen=frozen, keep=keep
-        )
+        return fit_autoencoder(pooled.fitting, settings, seed, stage=site, frozen=frozen, keep=keep)
 
     dictionary, *others = (fit(settings.seed + i, f"fit_{i}") for i in range(settings.seeds))
     frozen = fit(settings.seed, "fit_frozen", frozen=True)

@@ -9,10 +9,10 @@
    below 0 where the mean would do better, as it may where states are small beside those of other
    checkpoints.
 3. The baselines are (a) PCA of the same pooled states, with as many directions as features are
-   active on the average state of that checkpoint (L0), rounded up: as many numbers, but the same few
-   directions for every state; (b) a dictionary fitted in the same way whose decoder was frozen at
-   random directions: what an encoder gets without features. Their rows are the controls, explained
-   variance minus theirs the paired excesses.
+   active on the average state of that checkpoint (L0), rounded up: as many numbers, but the same
+   few directions for every state; (b) a dictionary fitted in the same way whose decoder was frozen
+   at random directions: what an encoder gets without features. Their rows are the controls,
+   explained variance minus theirs the paired excesses.
 4. A feature is *active* at a checkpoint where it fires on a share of at least ``least_rate`` of
    the states, and *dead* there otherwise. It is *born* at the first checkpoint where it is active,
    and *gone* at the one after the last.
@@ -148,7 +148,7 @@ def reconstruction(
         flat = mean + (held - mean) @ axes @ axes.T
         remade = (dictionary.decode(active), flat, frozen.rebuild(held))
         exact = held.double()
-        # Squared distances to the mean, to what dictionary and baselines make of a state; firing; 1.
+        # Squared distances to the mean, and to what dictionary and baselines make; firing; 1.
         errors = [(exact - x).square().sum(1) for x in (exact.mean(0), *remade)]
         columns = [*errors, (active > 0).sum(1).double(), torch.ones_like(errors[0])]
         into = torch.zeros(sums[i].shape, dtype=torch.float64)
