@@ -124,8 +124,8 @@ VIEWS = (
     Dots(
         "recovered",
         "What the dictionary's states keep of the answer at step {last}",
-        caption="Share recovered of what an ablation of the states costs: of the cross entropy (CE) "
-        "of the answer, and of the divergence (KL) from the clean distribution.",
+        caption="Share recovered of what an ablation of the states costs: cross entropy (CE) of "
+        "the answer, and divergence (KL) from the clean distribution.",
         where={"measure": _RECOVERED},
         y=("measure",),
         control=("principal components", "frozen decoder"),
