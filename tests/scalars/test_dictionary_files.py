@@ -1,5 +1,6 @@
 """Files of dictionaries: what is written comes back, and what is no dictionary is refused."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -9,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from scalar_cases import random_dictionary
 
 from circuit.artifacts import sha256_file
-from circuit.errors import ArtifactError, CheckpointError
+from circuit.errors import AnalysisError, ArtifactError, CheckpointError
+from circuit.model.sites import canonical_site, sites, state_site
 from circuit.scalars.dictionary_files import (
     AXES,
     load_dictionaries,
@@ -23,6 +25,15 @@ RULES = {
     "topk": {"k": 3},
     "jumprelu": {"threshold": torch.linspace(-0.5, 2, 12, dtype=torch.float64)},
 }
+
+
+def state_sites():
+    """Sites of residual states of a model of two layers."""
+    found = []
+    for site in sites(2):
+        with contextlib.suppress(AnalysisError):
+            found.append(state_site(site, 2))
+    return found
 
 
 def tensors(**changes):
@@ -162,6 +173,16 @@ def test_what_saelens_does_differently_is_folded_in_where_it_is_an_identity(tmp_
         {"architecture": "topk", "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 5}}
     )
     assert it.k == 5
+
+
+@pytest.mark.parametrize("site", state_sites())
+def test_every_site_with_a_name_in_transformer_lens_is_read_by_it(tmp_path, site):
+    path = write_dictionary(tmp_path, random_dictionary(WIDTH, stage=site))
+    said = json.loads((tmp_path / "cfg.json").read_text())
+    hook = said["metadata"]["hook_name"]
+    assert hook is None or canonical_site(hook, 2) == site
+    assert (hook is None) == (site.endswith("input") or site == "final_norm")
+    assert load_dictionary(path).stage == site
 
 
 def test_a_dictionary_of_another_run_is_refused(tmp_path):

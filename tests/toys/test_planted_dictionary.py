@@ -24,6 +24,7 @@ def mccs(architecture, seed, steps=800):
         steps=steps,
         learning_rate=1e-2,
     )
+    begun = asked.model_copy(update={"steps": 1})  # a frozen decoder stays as it begins
     states = Rows.of(planted.states)
     fits = [
         fit_autoencoder(states, asked, seed, stage="embedding", frozen=f) for f in (False, True)

@@ -107,16 +107,6 @@ def _aliases(n_layers: int) -> dict[str, str]:
     return aliases
 
 
-def hook_name(site: str) -> str | None:
-    """TransformerLens' name of a site; None where it has none."""
-    match = _LAYER_SITE.match(site)
-    if match:
-        alias = _LAYER_SITES.get(match[2])
-        return f"blocks.{match[1]}.{alias}" if alias else None
-    every = {"embedding": "blocks.0.hook_resid_pre", "final_norm_scale": "ln_final.hook_scale"}
-    return every.get(site)
-
-
 def site_axes(site: str) -> tuple[str, ...]:
     """Names of the axes of a site's tensor, the same in every decoder.
 

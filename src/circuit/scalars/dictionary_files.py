@@ -28,7 +28,7 @@ from torch import Tensor
 from circuit.artifacts import digest_tensors, read_json, read_tensors, write_json, write_tensors
 from circuit.config.scalar import dictionary_names
 from circuit.errors import AnalysisError, CheckpointError
-from circuit.model.sites import canonical_site, hook_name
+from circuit.model.sites import canonical_site
 from circuit.scalars.features import Dictionary
 
 AXES = {"W_enc": "dF", "b_enc": "F", "W_dec": "Fd", "b_dec": "d"}
@@ -72,7 +72,7 @@ def configuration(dictionary: Dictionary) -> dict[str, Any]:
         **(of_topk if dictionary.k is not None else {}),
         "metadata": {
             "sae_lens_version": _VERSION,
-            "hook_name": hook_name(dictionary.stage),
+            "hook_name": _hook(dictionary.stage),
             "scale": dictionary.scale,
             "circuit": about,
         },
@@ -209,6 +209,18 @@ def _stage(path: Path, said: Mapping[str, Any], about: Mapping[str, Any], asked:
             "name a dictionary of that stage, or make one there",
         )
     return str(own or asked)
+
+
+_HOOKS = {"post_attn": "hook_resid_mid", "post_mlp": "hook_resid_post"}
+_HOOKS |= {"attn_write": "hook_attn_out", "mlp_write": "hook_mlp_out"}
+
+
+def _hook(site: str) -> str | None:
+    """TransformerLens' name of a site of residual states; None where it has none."""
+    layer = re.match(r"layer_(\d+)_(\w+)", site)
+    if layer:
+        return f"blocks.{layer[1]}.{_HOOKS[layer[2]]}" if layer[2] in _HOOKS else None
+    return "blocks.0.hook_resid_pre" if site == "embedding" else None
 
 
 def _site(hook: Any) -> str | None:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -67,7 +67,8 @@ _AUX = 1 / 32
 _THRESHOLD, _WINDOW = 0.05, 0.05  # of a jumprelu at first, and around it; in units of step 1
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Rows:
     """Chosen states of every checkpoint, which may lie on disk; numbered checkpoint after
     checkpoint.
     """
@@ -115,13 +116,15 @@ class Weights(NamedTuple):
 class Fit(Protocol):
     """How large a dictionary is, and how it is fitted."""
 
-    architecture: str
     size: int
     sparsity: float
     k: int
     steps: int
     batch_size: int
     learning_rate: float
+
+    @property
+    def architecture(self) -> str: ...
 
 
 class Progress(NamedTuple):
@@ -165,7 +168,7 @@ def fit_autoencoder(
         )
     mean, scale = _centre(states)
     shapes = _shapes(asked, states.states.shape[2], frozen)
-    said = {name: getattr(asked, name) for name in Fit.__annotations__}
+    said = {name: getattr(asked, name) for name in (*Fit.__annotations__, "architecture")}
     said |= {"seed": seed, "frozen": frozen, "mean": mean.tolist(), "scale": float(scale)}
     key = digest_json(said)
     generator = torch.Generator().manual_seed(seed)
