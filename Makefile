@@ -18,6 +18,8 @@ TEST_LOCK  := envs/test.lock
 TEST_STAMP := $(VENV)/.installed-test
 ORACLE := envs/transformer_lens.lock
 ORACLE_STAMP := $(VENV)/.installed-transformer-lens
+SAELENS := envs/sae_lens.lock
+SAELENS_STAMP := $(VENV)/.installed-sae-lens
 PIP   := $(BIN)/python -m pip --disable-pip-version-check
 
 # Jobs that snakemake starts look their tools up in the PATH.
@@ -82,8 +84,14 @@ $(ORACLE_STAMP): $(ORACLE) $(TEST_STAMP)
 	$(PIP) install --quiet --no-deps --requirement $(ORACLE)
 	touch $@
 
+# SAELens wants another version of TransformerLens, so it lies in a folder that one test looks into.
+$(SAELENS_STAMP): $(SAELENS) $(TEST_STAMP)
+	rm -rf $(VENV)/sae_lens
+	$(PIP) install --quiet --no-deps --target $(VENV)/sae_lens --requirement $(SAELENS)
+	touch $@
+
 ## make test-slow  the tests that take minutes, among them a small study from end to end
-test-slow: $(ORACLE_STAMP)
+test-slow: $(ORACLE_STAMP) $(SAELENS_STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
 
 ## make bench      what a dry run, an attribution (on one core and two), patches and a sweep cost

@@ -23,11 +23,12 @@ def names(lock: list[str]) -> set[str]:
 
 
 RUN, TEST, ORACLE = pins("requirements.lock"), pins("test.lock"), pins("transformer_lens.lock")
+SAELENS = pins("sae_lens.lock")  # in a folder of its own, with another transformer-lens
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 EXTRAS = DECLARED["optional-dependencies"]
 
 
-@pytest.mark.parametrize("pin", [*RUN, *TEST, *ORACLE])
+@pytest.mark.parametrize("pin", [*RUN, *TEST, *ORACLE, *SAELENS])
 def test_pin_is_one_public_version(pin: str) -> None:
     """No build tag, no path, no address: anyone's index can serve it."""
     assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", pin)
@@ -62,7 +63,8 @@ def test_each_lock_adds_to_those_before_and_changes_nothing_of_them() -> None:
     assert {"pytest", "mypy", "transformers"} <= names(TEST)
     assert "transformer-lens" in names(ORACLE)
     assert not names(RUN) & names(TEST)
-    assert not (names(RUN) | names(TEST)) & names(ORACLE)
+    for oracle in (ORACLE, SAELENS):
+        assert not (names(RUN) | names(TEST)) & names(oracle)
 
 
 def test_a_study_s_packages_need_none_of_the_tools() -> None:

@@ -401,10 +401,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     ),
     "the order of analyses": (reordered, PAGE),
     # The library
-    "scalars/routing.py": (
-        formula("scalars/routing.py"),
-        {kind: jobs for kind, jobs in ANALYSES.items() if kind != "dictionary"},
-    ),
+    "scalars/routing.py": (formula("scalars/routing.py"), ANALYSES),
     "measures/closure.py": (
         formula("measures/closure.py"),
         {"closure": 1, **PAGE},
