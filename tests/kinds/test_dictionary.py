@@ -13,7 +13,7 @@ from circuit.measuring import Table
 SETTINGS = {
     "stage": "layer_0_post_attn",
     "size": 96,
-    "steps": 400,
+    "steps": 250,
     "learning_rate": 1e-2,
     "seeds": 4,
     "programs": 160,
@@ -93,8 +93,3 @@ def test_a_dictionary_that_explains_little_is_marked(found, tmp_path):
     report = seen(rows, found, tmp_path)
     assert outcome(report, "explains half").verdict == "open"
     assert len(report["marks"]) == 1
-
-
-def test_a_dictionary_of_one_checkpoint_has_a_report(found, tmp_path):
-    rows = found.rows[found.rows["step"] == 1200]
-    assert outcome(seen(rows, found, tmp_path), "explains states").verdict == "shown"

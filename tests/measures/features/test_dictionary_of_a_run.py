@@ -132,7 +132,7 @@ def test_in_the_untrained_twins_no_features_tell_the_answer(planted, planted_ben
     for seed in range(3):
         twin = untrained_twin(planted, seed).flat.float()
         found = found_in(
-            planted, [twin] * 3, planted_benchmark, stage="layer_1_post_attn", first=1200, steps=200
+            planted, [twin] * 3, planted_benchmark, stage="layer_1_post_attn", first=1200, steps=100
         )
         told = family(found, "answer@prediction")
         more.append(told["mean"] - told["shuffled_high"])

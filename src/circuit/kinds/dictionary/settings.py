@@ -41,7 +41,7 @@ class Settings(AnalysisSettings):
     architecture: Literal["relu", "topk", "batchtopk", "jumprelu", "matryoshka"] = "relu"
     size: Annotated[int, Field(ge=2, le=65_536), Mark("supported")] = 256
     sparsity: Annotated[float, Field(ge=0)] = 0.1
-    k: Annotated[int, Field(ge=1)] = 16
+    k: Annotated[int, Field(ge=1, le=65_536)] = 16
     steps: Count = 3000
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
