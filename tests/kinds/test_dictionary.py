@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from viewing import changed, outcome, viewed
 
-from circuit.kinds.dictionary.measure import landmarks
+from circuit.kinds.dictionary.measure import _work, landmarks
 from circuit.kinds.dictionary.settings import Settings
 from circuit.measures.features.dictionary import dictionary_of_run
 from circuit.measures.features.families import FEATURE_UNITS
@@ -93,3 +93,11 @@ def test_a_dictionary_that_explains_little_is_marked(found, tmp_path):
     report = seen(rows, found, tmp_path)
     assert outcome(report, "explains half").verdict == "open"
     assert len(report["marks"]) == 1
+
+
+def test_unfinished_fits_of_other_code_are_thrown_away(tmp_path):
+    kept = _work(tmp_path, ("one",))
+    (kept / "fit_0.safetensors").touch()
+    assert _work(tmp_path, ("one",)) == kept
+    assert (kept / "fit_0.safetensors").exists()
+    assert [_work(tmp_path, ("another",))] == [*tmp_path.iterdir()]

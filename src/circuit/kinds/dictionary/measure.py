@@ -1,6 +1,7 @@
 """One dictionary of features for the states of all checkpoints, and what its features tell."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,10 +26,7 @@ _HALF = 0.5
 def measure(job: Job[Settings]) -> Measured:
     """The dictionary, how good it is at every checkpoint, its families, and its features."""
     run, asked = OpenRun(job), job.settings
-    # What unfinished fits go on from: of this code only, and gone once the job is done.
-    code = digest_json(list(job.facts.code))[:16]
-    work = Path(job.facts.output["rows"]).with_name(f".work-{code}")
-    work.mkdir(parents=True, exist_ok=True)
+    work = _work(Path(job.facts.output["rows"]).parent, job.facts.code)
     found = dictionary_of_run(
         run.counted,
         run.theta,
@@ -55,6 +53,16 @@ def measure(job: Job[Settings]) -> Measured:
         seeds={"fit and shuffles": asked.seed},
         events=asked.programs,
     )
+
+
+def _work(home: Path, code: Sequence[str]) -> Path:
+    """The folder of what unfinished fits go on from, of this code only; it goes as the job ends."""
+    work = home / f".work-{digest_json(list(code))[:16]}"
+    for other in home.glob(".work-*"):
+        if other != work:
+            shutil.rmtree(other)
+    work.mkdir(parents=True, exist_ok=True)
+    return work
 
 
 def landmarks(rows: pd.DataFrame) -> pd.DataFrame:
