@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from circuit.scalars.dictionary_files import (
     load_dictionary,
     write_dictionary,
 )
+from circuit.scalars.features import FeatureScore
 
 WIDTH = 6
 RULES = {
@@ -101,6 +103,29 @@ def test_encoding_and_decoding_are_their_formulas(rule):
     np.testing.assert_allclose(it.decode(active), rebuilt, rtol=1e-12)
     np.testing.assert_allclose(it.rebuild(x), rebuilt, rtol=1e-12)
     assert it.encode(x.float()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_a_score_held_on_its_branch_is_the_score_where_the_branch_was_taken(rule):
+    """Whichever rule says what fires; elsewhere the same features count with their drives."""
+    it = random_dictionary(WIDTH, **rule)
+    score = FeatureScore("layer_0_post_mlp", "all", it, (7, 0, 3))
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    events = SimpleNamespace(role_mask=lambda role: mask)
+
+    def seen(seed):
+        x = torch.from_numpy(np.random.default_rng(seed).standard_normal((2, 3, WIDTH)))
+        return SimpleNamespace(sites={"layer_0_post_mlp": x}, events=events), x
+
+    here, x = seen(1)
+    plain = score.measure(None).function(here)
+    mean = it.encode(x)[..., [7, 0, 3]].mean(-1)
+    torch.testing.assert_close(plain, torch.stack([mean[0, :2].mean(), mean[1, 0]]))
+    held = score.measure(score.active(here))
+    assert torch.equal(held.function(here), plain)
+    there, y = seen(2)
+    drives = torch.where(it.encode(x) > 0, it.drive(y), 0)[..., [7, 0, 3]].mean(-1)
+    torch.testing.assert_close(held.function(there)[1], drives[1, 0])
 
 
 def test_the_files_are_in_saelens_format(tmp_path):
