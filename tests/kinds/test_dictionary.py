@@ -101,3 +101,12 @@ def test_unfinished_fits_of_other_code_are_thrown_away(tmp_path):
     assert _work(tmp_path, ("one",)) == kept
     assert (kept / "fit_0.safetensors").exists()
     assert [_work(tmp_path, ("another",))] == [*tmp_path.iterdir()]
+
+
+def test_where_an_ablation_costs_nothing_there_is_nothing_to_recover(found, tmp_path):
+    """As in an untrained model: nothing is said of it, and the report and all figures are there."""
+    rows = found.rows.copy()
+    rows.loc[rows["measure"].str.contains("_recovered"), ["mean", "low", "high"]] = np.nan
+    told = {one["name"] for one in seen(rows, found, tmp_path)["findings"]}
+    assert "explains states" in told
+    assert "keeps the answer" not in told

@@ -295,8 +295,6 @@ TINY: dict[str, Any] = {
                     "runs": ["seed7"],
                     "stage": "layer_0_post_attn",
                     "programs": 32,
-                    "architecture": "batchtopk",
-                    "k": 4,
                     "size": 16,
                     "steps": 40,
                     "seeds": 2,
