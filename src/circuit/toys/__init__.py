@@ -1,0 +1,1 @@
+"""Small worlds whose truth is known: what tests and docs compare findings with."""
