@@ -19,6 +19,7 @@ from circuit.measures.features.births_of_features import (
     Fitted,
     Inputs,
     birth_rows,
+    contexts,
     curve_rows,
     gather,
     known_of,
@@ -118,6 +119,16 @@ def measure(job: Job[Settings]) -> Measured:
             "features": Table(features, "one feature", {**FEATURE_UNITS, **_STEPS}),
             "curves": Table(
                 curve_rows(first, shown, steps), "one feature at one checkpoint", {"feature": "id"}
+            ),
+            "contexts": Table(
+                contexts(first, inputs, list(shown), words.tokens),
+                "one token of an input on which a feature fires most",
+                {
+                    "feature": "id",
+                    "context": "id",
+                    "position": "position",
+                    "activation": "activation",
+                },
             ),
         },
         records={"about": said},

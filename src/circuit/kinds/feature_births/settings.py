@@ -25,7 +25,7 @@ class Settings(AnalysisSettings):
     Curves are drawn of the ``shown`` features that are told best.
     """
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "features", "curves")
+    tables: ClassVar[tuple[str, ...]] = ("rows", "features", "curves", "contexts")
     tensors: ClassVar[tuple[str, ...]] = ("crosscoder", "dictionary")
     records: ClassVar[tuple[str, ...]] = ("about",)
     job_memory_mb: ClassVar[int] = 3000

@@ -14,7 +14,8 @@
    counts. Both are taken on held-out programs.
 4. A birth is *confirmed* where it is after the first checkpoint, in one step, and neither scaling
    stays above half of its largest from an earlier checkpoint than the one before the birth.
-   Otherwise it is *shrunk* (left over before), *decoupled* (in the states before) or *unsteady*.
+   Otherwise it is *shrunk* (left over before), *decoupled* (in the states before), or the feature
+   has *returned*, since it lived before.
 5. Nulls. *Shuffled time*: the order of checkpoints is drawn anew; a crosscoder knows no order, so
    that is an order of its curves, without another fit. *Untrained models*: a crosscoder of states of
    as many models that were never trained, each initialised by a seed of its own. Copies of one
@@ -51,8 +52,11 @@ from circuit.statistics import told as value_and_ends
 from circuit.task.vocabulary import PAD
 
 HALF = 0.5
-THROUGHOUT, CONFIRMED, SHRUNK, DECOUPLED = "throughout", "born", "shrunk", "decoupled"
-LIVES = (THROUGHOUT, CONFIRMED, SHRUNK, DECOUPLED, "unsteady", "silent")
+CONFIRMED = "born"
+LIVES = ("throughout", "lost", CONFIRMED, "shrunk", "decoupled", "returned", "silent")
+"""What became of a feature: there from the first checkpoint on, to the last or not; a confirmed
+birth; a birth of its norm alone, since it was left over or in the states before; back after it had
+lived before; or it never fires on held-out programs."""
 SHUFFLED, UNTRAINED, EVEN = "shuffled time", "untrained models", "births spread evenly"
 COMPONENTS = "principal components"
 _CHUNK = 2048
@@ -202,6 +206,7 @@ class Lives(NamedTuple):
     one_step: Bool[np.ndarray, "... F"]
     born_left: Int[np.ndarray, "... F"]
     born_there: Int[np.ndarray, "... F"]
+    checkpoints: int
 
     @property
     def confirmed(self) -> Bool[np.ndarray, "... F"]:
@@ -212,9 +217,11 @@ class Lives(NamedTuple):
     @property
     def names(self) -> np.ndarray:
         """One of ``LIVES`` for every feature."""
-        why = [~self.one_step, self.born_left < self.born - 1, self.born_there < self.born - 1]
-        names = ["unsteady", SHRUNK, DECOUPLED]
-        return np.where(self.born == 0, THROUGHOUT, np.select(why, names, CONFIRMED))
+        first = self.born == 0
+        late = [scaled < self.born - 1 for scaled in (self.born_left, self.born_there)]
+        why = [first & (self.gone == self.checkpoints), first, ~self.one_step, *late]
+        names = ["throughout", "lost", "returned", "shrunk", "decoupled"]
+        return np.select(why, names, CONFIRMED)
 
 
 def lives_of(
@@ -226,7 +233,7 @@ def lives_of(
     born, gone = lives(norms)
     before = np.arange(norms.shape[-1]) < born[..., None]
     one_step = ~(_held(norms) & before).any(-1)
-    return Lives(born, gone, one_step, lives(left)[0], lives(there)[0])
+    return Lives(born, gone, one_step, lives(left)[0], lives(there)[0], norms.shape[-1])
 
 
 class Fitted(NamedTuple):
@@ -247,7 +254,9 @@ class Fitted(NamedTuple):
         chosen = self.sums.alive if features is None else features
         square = (weights @ self.sums.square[:, chosen])[..., None]
         parts = (self.sums.left, self.sums.there)
-        drawn = (np.einsum("rp,pcf->rfc", weights, one[..., chosen], optimize=True) for one in parts)
+        drawn = (
+            np.einsum("rp,pcf->rfc", weights, one[..., chosen], optimize=True) for one in parts
+        )
         left, there = (one / np.maximum(square, _TINY) for one in drawn)
         return left, there
 
@@ -319,7 +328,9 @@ def birth_rows(
     alive = int(np.mean([one.sums.alive.sum() for one in fitted]))
     found: list[dict[str, object]] = []
 
-    def add(measure: str, against: str, ends: Float[np.ndarray, "3 k"], step: Sequence[int]) -> None:
+    def add(
+        measure: str, against: str, ends: Float[np.ndarray, "3 k"], step: Sequence[int]
+    ) -> None:
         for at, (mean, low, high) in zip(step, ends.T, strict=True):
             keys = {"measure": measure, "against": against, "step": at}
             found.append({**keys, "mean": mean, "low": low, "high": high, "count": alive})
@@ -343,9 +354,9 @@ def birth_rows(
 UNITS = {
     **dict.fromkeys(("births", "features", "active_features", "told_births"), "1"),
     **dict.fromkeys(("born_share", "born_by_norm", "same_checkpoint", "r2"), "share"),
-    **dict.fromkeys(("dead_share", "norm", "raw_norm"), "share"),
+    **dict.fromkeys(("norm", "raw_norm", "left_over", "in_states"), "1"),
+    "dead_share": "share",
     **dict.fromkeys(("half_born", "told_born"), "step"),
-    **dict.fromkeys(("left_over", "in_states"), "scaling"),
 }
 
 
@@ -370,7 +381,9 @@ def quality_rows(fitted: Fitted, steps: Sequence[int]) -> pd.DataFrame:
     for against, drawn in (("", r2), (COMPONENTS, baseline), (EXCESS, r2 - baseline)):
         mean, low, high = value_and_ends(drawn)
         numbers = {"step": steps, "mean": mean, "low": low, "high": high, "count": count}
-        parts.append(pd.DataFrame({**numbers, "measure": "r2", "against": against, "noun": "states"}))
+        parts.append(
+            pd.DataFrame({**numbers, "measure": "r2", "against": against, "noun": "states"})
+        )
     mean, low, high = value_and_ends(firing / inputs)
     numbers = {"step": steps[-1], "mean": mean, "low": low, "high": high, "count": count}
     parts.append(pd.DataFrame([{**numbers, "measure": "active_features", "noun": "states"}]))
@@ -429,7 +442,9 @@ def told_rows(features: pd.DataFrame, step: int) -> pd.DataFrame:
     """
     own, parts = features[features["against"] == ""], []
     for life in LIVES:
-        parts.append({"life": life, "measure": "features", "mean": int((own["life"] == life).sum())})
+        parts.append(
+            {"life": life, "measure": "features", "mean": int((own["life"] == life).sum())}
+        )
     born = own[(own["told"] == "yes") & (own["life"] == CONFIRMED)]
     for (role, label, by), some in born.groupby(["role", "label", "named_by"], sort=True):
         keys = {"role": role, "label": label, "named_by": by}
@@ -441,9 +456,7 @@ def told_rows(features: pd.DataFrame, step: int) -> pd.DataFrame:
     return estimates(rows.fillna(keys), UNITS, "features", step=step, count=len(own))
 
 
-def curve_rows(
-    fitted: Fitted, shown: Mapping[int, str], steps: Sequence[int]
-) -> pd.DataFrame:
+def curve_rows(fitted: Fitted, shown: Mapping[int, str], steps: Sequence[int]) -> pd.DataFrame:
     """Estimates of every feature's ``norm`` and ``raw_norm``, each as a share of its largest, and
     of both latent scalings of the features ``shown``, by the name under which they are.
     """
@@ -466,3 +479,40 @@ def curve_rows(
     rows = pd.concat(parts, ignore_index=True)
     rows.insert(1, "shown", [names[i] for i in rows["feature"]])
     return estimates(rows.fillna({"count": 0, "noun": ""}), UNITS)
+
+
+def contexts(
+    fitted: Fitted,
+    inputs: Inputs,
+    features: Sequence[int],
+    tokens: Sequence[str],
+    count: int = 4,
+    around: int = 12,
+) -> pd.DataFrame:
+    """Where some features fire most on held-out programs, one input a program.
+
+    One row per token within ``around`` positions: feature, context, position, token, activation
+    (missing where the position is no input), and whether the feature fires most ``here``.
+    """
+    pooled, held, program = inputs.pooled, inputs.held, inputs.program
+    number = torch.full((len(pooled.program),), -1)
+    number[inputs.at] = torch.arange(len(inputs.at))
+    starts = (pooled.lengths.cumsum(0) - pooled.lengths).tolist()
+    parts = []
+    for feature in features:
+        active = fitted.sums.active[:, feature].numpy()
+        order = held[np.argsort(-active[held], kind="stable")]
+        _, first = np.unique(program[order], return_index=True)
+        for context, top in enumerate(order[np.sort(first)[:count]]):
+            start, length = starts[program[top]], int(pooled.lengths[program[top]])
+            at = int(inputs.at[top]) - start
+            positions = np.arange(max(0, at - around), min(length, at + around + 1))
+            places = number[torch.from_numpy(start + positions)].numpy()
+            values = np.where(places >= 0, active[places], np.nan)
+            ids = pooled.token[torch.from_numpy(start + positions)].tolist()
+            keys = {"feature": feature, "context": context, "position": positions}
+            here = np.where(positions == at, "yes", "no")
+            shown = {"token": [tokens[i] for i in ids], "activation": values, "here": here}
+            parts.append(pd.DataFrame({**keys, **shown}))
+    columns = ("feature", "context", "position", "token", "activation", "here")
+    return pd.concat(parts) if parts else pd.DataFrame(columns=list(columns))

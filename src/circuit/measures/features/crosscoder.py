@@ -177,7 +177,9 @@ class Crosscoder:
         """The scaled states that activations stand for."""
         return f @ self.W_dec.flatten(1).to(f) + self.b_dec.flatten().to(f)
 
-    def dictionary(self, at: int, gain: Float[Tensor, " F"], bias: Float[Tensor, " F"]) -> Dictionary:
+    def dictionary(
+        self, at: int, gain: Float[Tensor, " F"], bias: Float[Tensor, " F"]
+    ) -> Dictionary:
         """An ordinary dictionary of checkpoint number ``at``, of states as they are.
 
         Its drive is  gain · W_enc^t x_t + bias,  with the scale folded in; with gains 1 and biases
@@ -309,9 +311,7 @@ def fit_crosscoder(
     return _finished(weights, threshold, scaled)
 
 
-def _first_state(
-    scaled: Scaled, settings: Fit, seed: int, frozen: bool
-) -> _State:
+def _first_state(scaled: Scaled, settings: Fit, seed: int, frozen: bool) -> _State:
     """Step 3 of the module."""
     rng, (_, checkpoints, width) = np.random.default_rng((seed, 0)), scaled.states.shape
     whole = checkpoints * width
