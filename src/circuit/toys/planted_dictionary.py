@@ -5,9 +5,9 @@
 2. At checkpoint t feature i adds  amount · gain[i, t] · direction[i, t], a unit direction; normal
    noise of standard deviation ``noise`` comes to every coordinate.
 3. Features take turns being of one of four sorts. ``constant``: there from the first checkpoint
-   on. ``born``: gain 0 before a checkpoint, 1 from then on; births are spread evenly. ``shrinks``: gain 1
-   at first, a quarter in the last third. ``turns``: there all the time, its direction turns by a
-   right angle from the first checkpoint to the last.
+   on. ``born``: gain 0 before a checkpoint, 1 from then on; births are spread evenly. ``shrinks``:
+   gain 1 at first, a quarter in the last third. ``turns``: there all the time, its direction turns
+   by a right angle from the first checkpoint to the last.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PlantedDictionary(NamedTuple):
     @property
     def decoder(self) -> Float[np.ndarray, "F C d"]:
         """What one unit of every feature adds at every checkpoint."""
-        return self.direction * self.gain[..., None]
+        return np.asarray(self.direction * self.gain[..., None])
 
 
 def planted_dictionary(

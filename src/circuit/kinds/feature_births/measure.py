@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.artifacts import digest_json, digest_tensors, sha256_bytes
+from circuit.artifacts import digest_tensors
+from circuit.config.recipe import RecipeSettings
+from circuit.estimates import FIXED, estimates
 from circuit.kinds.feature_births.settings import Settings
 from circuit.measures.features.births_of_features import (
     CONFIRMED,
@@ -28,7 +30,14 @@ from circuit.measures.features.births_of_features import (
     sums,
     told_rows,
 )
-from circuit.measures.features.crosscoder import AXES, alone, fit_crosscoder, write_crosscoder
+from circuit.measures.features.crosscoder import (
+    AXES,
+    Crosscoder,
+    alone,
+    digest_states,
+    fit_crosscoder,
+    write_crosscoder,
+)
 from circuit.measures.features.families import (
     FEATURE_UNITS,
     choose_families,
@@ -40,31 +49,79 @@ from circuit.measures.features.reconstruction import PooledStates
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.measuring import Job, Measured, Table
 from circuit.model.sites import state_site
+from circuit.model.transformer import Decoder
 from circuit.opened import OpenRun
-from circuit.scalars.features import write_dictionary
+from circuit.scalars.features import Dictionary, write_dictionary
+from circuit.task.vocabulary import Vocabulary
 from circuit.training.checkpoints import initial_state
 
 _STEPS = dict.fromkeys(("born_left_over", "born_in_states", "from", "to"), "step")
 _UNTRAINED = 1_000_003  # seeds of models that were never trained begin after it
+_KEYS = ("life", "role", "label", "named_by")
+Thetas = Sequence[Callable[[], Float[Tensor, " P"]]]
+
+
+class Found(NamedTuple):
+    """The first crosscoder, its tables by name, one checkpoint's dictionary, and digests."""
+
+    crosscoder: Crosscoder
+    dictionary: Dictionary
+    tables: Mapping[str, Table]
+    about: Mapping[str, object]
 
 
 def measure(job: Job[Settings]) -> Measured:
-    """The crosscoder, the births of its features, what they tell, and one checkpoint's dictionary."""
+    """The crosscoder, the births of its features, what they tell, and the last one's dictionary."""
     run, asked = OpenRun(job), job.settings
-    words = run.benchmark.vocabulary
     steps = list(run.steps) if asked.checkpoints == "all" else run.at(asked.checkpoints)
-    site = state_site(asked.stage, run.decoder.settings.n_layers)
-    split = SplitReads(run.split(asked.split), words, asked.programs)
-    pooled = PooledStates(split, {})
+    split = SplitReads(run.split(asked.split), run.benchmark.vocabulary, asked.programs)
+    seeds = [_UNTRAINED + asked.seed + i for i in range(len(steps))] if asked.untrained else []
     # Unfinished work lies beside what is made, where Snakemake does not delete it.
     work = Path(job.facts.output["measured"]).parent / ".unfinished"
+    found = feature_births(
+        run.counted,
+        {step: partial(run.theta, step) for step in steps},
+        [partial(_initial, run.decoder, run.manifest.recipe, seed) for seed in seeds],
+        split,
+        run.benchmark.vocabulary,
+        asked,
+        work,
+        run.manifest.trajectory,
+    )
+    return run.measured(
+        tables=found.tables,
+        records={"about": found.about},
+        files={
+            "crosscoder": lambda path: write_crosscoder(path, found.crosscoder),
+            "dictionary": lambda path: write_dictionary(path, found.dictionary),
+        },
+        seeds={"fits and shuffles": asked.seed, "models never trained": _UNTRAINED + asked.seed},
+        events=len(split.tokens),
+    )
 
-    def fitted(
-        name: str, thetas: Sequence[Callable[[], Float[Tensor, " P"]]], seeds: Sequence[int]
-    ) -> tuple[Inputs, list[Fitted]]:
+
+def feature_births(
+    decoder: Decoder,
+    trained: Mapping[int, Callable[[], Float[Tensor, " P"]]],
+    untrained: Thetas,
+    split: SplitReads,
+    words: Vocabulary,
+    asked: Settings,
+    work: Path,
+    trajectory: str,
+) -> Found:
+    """Fit crosscoders to states of checkpoints, by step, and of models that were never trained.
+
+    Args:
+        untrained: parameters of as many models, or none, for no such null.
+        work: folder of what is unfinished; it is removed at the end.
+    """
+    steps, site = list(trained), state_site(asked.stage, decoder.settings.n_layers)
+    pooled = PooledStates(split, {})
+
+    def fitted(name: str, thetas: Thetas, seeds: Sequence[int]) -> tuple[Inputs, list[Fitted]]:
         """Crosscoders of the states of some models."""
-        states = work / f"{name}.f32"
-        inputs = gather(run.counted, thetas, pooled, site, asked.role, states)
+        inputs = gather(decoder, thetas, pooled, site, asked.role, work / f"{name}.f32")
         found = []
         for seed in seeds:
             saved = work / f"{name}_{seed}.safetensors"
@@ -74,75 +131,66 @@ def measure(job: Job[Settings]) -> Measured:
         return inputs, found
 
     seeds = [asked.seed + i for i in range(asked.fits)]
-    inputs, found = fitted("trained", [partial(run.theta, step) for step in steps], seeds)
-    never = [_UNTRAINED + asked.seed + i for i in range(len(steps))]
-    recipe = run.manifest.recipe
-    others = [lambda s=s: initial_state(run.decoder, recipe, s).theta for s in never]
-    untrained = fitted("untrained", others, seeds[:1])[1][0] if asked.untrained else None
-    first = found[0]
+    inputs, found = fitted("trained", list(trained.values()), seeds)
+    null = fitted("untrained", untrained, seeds[:1])[1][0] if untrained else None
+    first, last = found[0], len(steps) - 1
     known = known_of(first, inputs, labels_of(pooled, words, asked))
-    features = share_rows(features_table(known, life_table(first, steps)), steps[-1])
-    families = choose_families(known, asked.family, asked.least_rate)
-    rows = [
-        quality_rows(first, steps),
-        birth_rows(found, untrained, steps, asked.seed),
-        told_rows(features, steps[-1]),
-    ]
-    keys = ("life", "role", "label", "named_by")
-    every = pd.concat(rows, ignore_index=True)
-    every = every[[*keys, *(c for c in every if c not in keys)]].fillna(dict.fromkeys(keys, ""))
+    features = share_rows(features_table(known, life_table(first, steps)), steps[last])
+    rows = pd.concat(
+        [
+            quality_rows(first, steps),
+            birth_rows(found, null, steps, asked.seed),
+            told_rows(features, steps[last]),
+        ],
+        ignore_index=True,
+    ).fillna(dict.fromkeys(_KEYS, ""))
     shown = chosen(features, asked.shown)
-    made = {
-        "settings": asked.model_dump(mode="json", exclude={"runs"}),
-        "trajectory": run.manifest.trajectory,
-    }
-    about = {"stage": site, "role": asked.role, "steps": tuple(steps), "made": made}
-    crosscoder = replace(first.crosscoder, **about)
-    at = len(steps) - 1
+    settings = asked.model_dump(mode="json", exclude={"runs"})
+    made = {"settings": settings, "trajectory": trajectory}
+    crosscoder = replace(
+        first.crosscoder, stage=site, role=asked.role, steps=tuple(steps), made=made
+    )
+    families = choose_families(known, asked.family, asked.least_rate)
     members = {family.keys["family"]: tuple(family.members.tolist()) for family in families}
-    last = crosscoder.dictionary(at, *alone(crosscoder, inputs.scaled, at))
+    alone_at_last = crosscoder.dictionary(last, *alone(crosscoder, inputs.scaled, last))
     said = {
-        **about,
+        **made,
+        "stage": site,
         "tensors": digest_tensors({name: getattr(crosscoder, name) for name in AXES}),
-        "states": sha256_bytes(np.ascontiguousarray(inputs.scaled.states).data),
+        "states": digest_states(inputs.scaled),
         "inputs": len(inputs.at),
         "scales": dict(zip(map(str, steps), crosscoder.scales.tolist(), strict=True)),
-        "dictionary": {"step": steps[-1], "scale": float(crosscoder.scales[-1])},
-        "fit": digest_json(made),
+        "dictionary": {"step": steps[last], "scale": float(crosscoder.scales[last])},
+    }
+    what = {"feature": "id", "context": "id", "position": "position", "activation": "activation"}
+    tables = {
+        "rows": Table(
+            estimates(rows[[*_KEYS, *FIXED]]),
+            "one number of the crosscoder, or of features of a sort",
+        ),
+        "features": Table(features, "one feature", {**FEATURE_UNITS, **_STEPS}),
+        "curves": Table(
+            curve_rows(first, shown, steps), "one feature at one checkpoint", {"feature": "id"}
+        ),
+        "contexts": Table(
+            contexts(first, inputs, list(shown), words.tokens),
+            "one token around an input on which a feature fires most",
+            what,
+        ),
     }
     for left in work.glob("*"):
         left.unlink()
     work.rmdir()
-    return run.measured(
-        tables={
-            "rows": Table(every, "one number of the crosscoder, or of features of one sort"),
-            "features": Table(features, "one feature", {**FEATURE_UNITS, **_STEPS}),
-            "curves": Table(
-                curve_rows(first, shown, steps), "one feature at one checkpoint", {"feature": "id"}
-            ),
-            "contexts": Table(
-                contexts(first, inputs, list(shown), words.tokens),
-                "one token of an input on which a feature fires most",
-                {
-                    "feature": "id",
-                    "context": "id",
-                    "position": "position",
-                    "activation": "activation",
-                },
-            ),
-        },
-        records={"about": said},
-        files={
-            "crosscoder": lambda path: write_crosscoder(path, crosscoder),
-            "dictionary": lambda path: write_dictionary(path, replace(last, families=members)),
-        },
-        seeds={"fits and shuffles": asked.seed, "models never trained": never[0]},
-        events=len(split.tokens),
-    )
+    return Found(crosscoder, replace(alone_at_last, families=members), tables, said)
+
+
+def _initial(decoder: Decoder, recipe: RecipeSettings, seed: int) -> Float[Tensor, " P"]:
+    """Parameters of a model that was never trained."""
+    return initial_state(decoder, recipe, seed).theta
 
 
 def chosen(features: pd.DataFrame, count: int) -> dict[int, str]:
-    """Names of the features that are drawn: told ones by their excess, those that are born first."""
+    """Names of the features that are drawn: told ones, those born first, by their excess."""
     own = features[features["against"] == ""].set_index("feature")
     shuffled = features[features["against"] != ""].set_index("feature")["mean"]
     order = own.assign(excess=own["mean"] - shuffled, born_late=own["life"] == CONFIRMED)

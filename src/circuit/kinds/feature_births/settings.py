@@ -15,9 +15,9 @@ class Settings(AnalysisSettings):
 
     It has ``size`` features, ``active`` of which fire on an input on average, and is fitted to the
     states of the ``checkpoints`` at all positions of ``programs`` programs, or at one ``role`` of
-    their reads: programs with even numbers fit, those with odd ones score. ``steps``, ``batch_size``
-    and ``learning_rate`` are those of the fit; there are ``fits`` of them, by as many seeds.
-    ``untrained`` has the null of models that were never trained, which is one fit more.
+    their reads: programs with even numbers fit, those with odd ones score. ``steps``,
+    ``batch_size`` and ``learning_rate`` are those of a fit; there are ``fits`` of them, by as many
+    seeds. ``untrained`` has the null of models that were never trained, which is one fit more.
 
     Labels are shuffled ``draws`` times; the ``family`` features that tell most about each of
     ``groups`` at each of ``roles`` are a family by which a ``feature_score`` may name them. A

@@ -35,8 +35,8 @@ FINDINGS = (
         says={
             "shown": "{effect} of live features are born after the first checkpoint, in one step "
             "and confirmed by latent scaling, against {control} in shuffled time.",
-            "open": "That features are born in the order of time is not shown: {effect} are, against "
-            "{control} in shuffled time.",
+            "open": "That features are born in the order of time is not shown: {effect} are, "
+            "against {control} in shuffled time.",
         },
     ),
     When(
@@ -52,8 +52,8 @@ FINDINGS = (
         says={
             "shown": "Births cluster: two of them fall on the same checkpoint with a chance of "
             "{effect}, against {control} were they spread evenly.",
-            "open": "That births cluster is not shown ({effect} fall on the same checkpoint, against "
-            "{control} were they spread evenly).",
+            "open": "That births cluster is not shown ({effect} fall on the same checkpoint, "
+            "against {control} were they spread evenly).",
         },
     ),
     Finding(
@@ -69,8 +69,8 @@ FINDINGS = (
         spoken=_CONTEXT,
         number="step by which half of the births told by {label} at {role} have happened",
         says={
-            "shown": "Of the new features that tell the {label:words} ({role:words}), half are born "
-            "by step {effect.mean:,.0f}."
+            "shown": "Of the new features that tell the {label:words} ({role:words}), half are "
+            "born by step {effect.mean:,.0f}."
         },
     ),
     Finding(
@@ -78,8 +78,8 @@ FINDINGS = (
         {"measure": "r2", **_LAST},
         control=({"against": "principal components"},),
         number="variance explained by the crosscoder, at step {step}",
-        says="That the crosscoder explains more of the states at step {step} than as many principal "
-        "components of all checkpoints {is_shown}: {effect}, {excess} more.",
+        says="That the crosscoder explains more of the states at step {step} than as many "
+        "principal components of all checkpoints {is_shown}: {effect}, {excess} more.",
         marks={
             "opposite": "Principal components explain the last checkpoint's states better: births "
             "say little about them."
@@ -110,9 +110,9 @@ VIEWS = (
     Curves(
         "shown_features",
         "Norms and latent scalings of features that are told",
-        caption="The decoder's norm, and how much of the feature its held-out states have: in what "
-        "other features leave over, and in all. Where these are there before the norm is, the birth "
-        "is the crosscoder's, not the model's.",
+        caption="The decoder's norm, and how much of the feature held-out states have: in what "
+        "other features leave over, and in all. Where these are there before the norm is, the "
+        "birth is the crosscoder's, not the model's.",
         table="curves",
         where={"measure": ("norm", "left_over", "in_states"), "shown": Not("")},
         series="measure",

@@ -17,11 +17,11 @@
    Otherwise it is *shrunk* (left over before), *decoupled* (in the states before), or the feature
    has *returned*, since it lived before.
 5. Nulls. *Shuffled time*: the order of checkpoints is drawn anew; a crosscoder knows no order, so
-   that is an order of its curves, without another fit. *Untrained models*: a crosscoder of states of
-   as many models that were never trained, each initialised by a seed of its own. Copies of one
-   checkpoint have equal norms by construction and therefore no births (tested).
-6. Births *cluster* where two of them fall on the same checkpoint more often than if they were spread
-   evenly over all but the first.
+   that is an order of its curves, without another fit. *Untrained models*: a crosscoder of states
+   of as many models that were never trained, each initialised by a seed of its own. Copies of one
+   checkpoint have equal norms by construction and therefore no births.
+6. Births *cluster* where two of them fall on the same checkpoint more often than if they were
+   spread evenly over all but the first.
 
 Intervals resample held-out programs: latent scalings are taken anew, norms are what they are. With
 several dictionary seeds these are resampled too.
@@ -128,14 +128,14 @@ class Sums(NamedTuple):
     ``left`` and ``there`` hold Σ f d·(what is left over, with the feature's own part) and
     Σ f d·(x_t - b_dec^t); ``square`` Σ f² |d|². ``errors`` hold per checkpoint the squared
     distance of states to their mean, to the reconstruction and to that of principal components;
-    ``count`` inputs and firing features. ``active`` are the activations of all inputs.
+    ``firing`` counts inputs and features that fire. ``active`` are the activations of all inputs.
     """
 
     left: Float[np.ndarray, "P C F"]
     there: Float[np.ndarray, "P C F"]
     square: Float[np.ndarray, "P F"]
     errors: Float[np.ndarray, "P C 3"]
-    count: Float[np.ndarray, "P 2"]
+    firing: Float[np.ndarray, "P 2"]
     active: Float[Tensor, "n F"]
 
     @property
@@ -163,13 +163,13 @@ def sums(crosscoder: Crosscoder, inputs: Inputs) -> Sums:
     left, there = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
     square = torch.zeros(len(programs), crosscoder.size, dtype=torch.float64)
     errors = torch.zeros(len(programs), checkpoints, 3, dtype=torch.float64)
-    count = torch.zeros(len(programs), 2, dtype=torch.float64)
+    firing = torch.zeros(len(programs), 2, dtype=torch.float64)
     for part in np.array_split(np.arange(len(held)), -(-len(held) // _CHUNK)):
         x, f = scaled.rows(held[part]), active[held[part]]
         of = torch.from_numpy(number[part])
         rest = x - crosscoder.decode(f)
         square.index_add_(0, of, f.double().square())
-        count.index_add_(0, of, torch.stack([torch.ones(len(f)), (f > 0).sum(1)], 1).double())
+        firing.index_add_(0, of, torch.stack([torch.ones(len(f)), (f > 0).sum(1)], 1).double())
         flat = x - x @ axes @ axes.T
         distances = [
             one.unflatten(1, (checkpoints, width)).square().sum(2) for one in (x - mean, rest, flat)
@@ -182,8 +182,7 @@ def sums(crosscoder: Crosscoder, inputs: Inputs) -> Sums:
                 into[:, t].index_add_(0, of, product.double())
     left += square[:, None] * own.double()
     square *= longest.double().square().sum(1)
-    found = (part.numpy() for part in (left, there, square, errors, count))
-    return Sums(*found, active)
+    return Sums(left.numpy(), there.numpy(), square.numpy(), errors.numpy(), firing.numpy(), active)
 
 
 def _principal_axes(scaled: Scaled, count: int) -> Float[Tensor, "w k"]:
@@ -192,7 +191,8 @@ def _principal_axes(scaled: Scaled, count: int) -> Float[Tensor, "w k"]:
     scatter = torch.zeros(whole, whole)
     for x in scaled.chunks():
         scatter.addmm_(x.T, x)
-    return torch.linalg.eigh(scatter).eigenvectors[:, -count:]
+    axes: Tensor = torch.linalg.eigh(scatter).eigenvectors[:, -count:]
+    return axes
 
 
 class Lives(NamedTuple):
@@ -232,7 +232,7 @@ def lives_of(
     """Lives by curves of norms and of both latent scalings."""
     born, gone = lives(norms)
     before = np.arange(norms.shape[-1]) < born[..., None]
-    one_step = ~(_held(norms) & before).any(-1)
+    one_step = np.asarray(~(_held(norms) & before).any(-1))
     return Lives(born, gone, one_step, lives(left)[0], lives(there)[0], norms.shape[-1])
 
 
@@ -298,7 +298,7 @@ def _together(counts: Float[np.ndarray, "r C"]) -> Float[np.ndarray, " r"]:
     total = counts.sum(1)
     pairs = total * (total - 1)
     same = (counts * (counts - 1)).sum(1)
-    return np.divide(same, pairs, out=np.full_like(same, np.nan), where=pairs > 0)
+    return np.asarray(np.divide(same, pairs, out=np.full_like(same, np.nan), where=pairs > 0))
 
 
 def _half_born(counts: Float[np.ndarray, "r C"], steps: Sequence[int]) -> Float[np.ndarray, " r"]:
@@ -373,11 +373,11 @@ def _averaged(one_each: Sequence[Births], resample: bool = True) -> Births:
 
 def quality_rows(fitted: Fitted, steps: Sequence[int]) -> pd.DataFrame:
     """Estimates of r2 at every checkpoint, beside principal components, of L0 and dead features."""
-    weights = draws(len(fitted.sums.count))
+    weights = draws(len(fitted.sums.firing))
     errors = np.einsum("rp,pcm->rcm", weights, fitted.sums.errors)
     r2, baseline = (1 - errors[..., i] / np.maximum(errors[..., 0], _TINY) for i in (1, 2))
-    inputs, firing = np.moveaxis(weights @ fitted.sums.count, -1, 0)
-    count, parts = int(fitted.sums.count[:, 0].sum()), []
+    inputs, firing = np.moveaxis(weights @ fitted.sums.firing, -1, 0)
+    count, parts = int(fitted.sums.firing[:, 0].sum()), []
     for against, drawn in (("", r2), (COMPONENTS, baseline), (EXCESS, r2 - baseline)):
         mean, low, high = value_and_ends(drawn)
         numbers = {"step": steps, "mean": mean, "low": low, "high": high, "count": count}

@@ -14,9 +14,9 @@
    part of what dead features leave of the rest (AuxK).
 3. A feature begins as the states of one input drawn at random, encoder and decoder alike, over all
    checkpoints: copies of one checkpoint so have equal norms from the first step to the last.
-4. Adam without weight decay; the learning rate falls to 0 over the last half of the steps. The batch
-   of a step is drawn by seed and step alone, so a fit that was killed goes on from its last saved
-   state and ends with the same bytes.
+4. Adam without weight decay; the learning rate falls to 0 over the last half of the steps. The
+   batch of a step is drawn by seed and step alone, so a fit that was killed goes on from its last
+   saved state and ends with the same bytes.
 5. After the fit a running threshold stands for BatchTopK. Features are brought to
    max_t‖W_dec^t‖ = 1 and numbered by their mean squared activation, the largest first.
 """
@@ -26,7 +26,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -37,7 +38,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from circuit.artifacts import digest_json, read_tensors, sha256_bytes, write_tensors
+from circuit.artifacts import digest_json, read_tensors, write_tensors
 from circuit.config.recipe import OptimizerSettings
 from circuit.errors import AnalysisError, CheckpointError, CircuitError, MismatchError
 from circuit.measures.features.activations import aux_k, batch_top_k, jump_relu, running_threshold
@@ -57,14 +58,14 @@ class Fit(Protocol):
     """How large a crosscoder is, and how it is fitted."""
 
     size: int
-    active: int
+    active: float
     steps: int
     batch_size: int
     learning_rate: float
 
 
 class Scaled(NamedTuple):
-    """Step 1: scaled states [n, C, d], means and scales of every checkpoint, and inputs that fit."""
+    """Step 1: scaled states, means and scales of every checkpoint, and the inputs that fit."""
 
     states: Float[np.ndarray, "n C d"]
     means: Float[Tensor, "C d"]
@@ -79,6 +80,11 @@ class Scaled(NamedTuple):
         """All states that fit, some inputs at a time."""
         for chosen in np.array_split(self.fits, -(-len(self.fits) // _CHUNK)):
             yield self.rows(chosen)
+
+
+def digest_states(scaled: Scaled) -> str:
+    """SHA-256 of all scaled states."""
+    return sha256(scaled.states.data).hexdigest()
 
 
 def mapped_states(path: Path, shape: tuple[int, int, int]) -> Float[np.ndarray, "n C d"]:
@@ -115,8 +121,8 @@ def scale_states(states: Float[np.ndarray, "n C d"], fits: Bool[np.ndarray, " n"
         states[:, t] = (at - mean) / scale
         means.append(mean)
         scales.append(scale)
-    numbers = (torch.from_numpy(np.array(part)).float() for part in (means, scales))
-    return Scaled(states, *numbers, chosen)
+    of_checkpoints = torch.tensor(np.array(means)).float(), torch.tensor(scales).float()
+    return Scaled(states, *of_checkpoints, chosen)
 
 
 AXES = {
@@ -146,6 +152,7 @@ class Crosscoder:
     threshold: Float[Tensor, " F"]
     means: Float[Tensor, "C d"]
     scales: Float[Tensor, " C"]
+    _: KW_ONLY
     steps: tuple[int, ...] = ()
     stage: str = ""
     role: str = ""
@@ -157,8 +164,9 @@ class Crosscoder:
 
     @property
     def norms(self) -> Float[Tensor, "F C"]:
-        """‖W_dec^t‖ of every feature, in the unit of the checkpoint's scaled states; largest is 1."""
-        return self.W_dec.norm(dim=2)
+        """‖W_dec^t‖ of every feature, of scaled states; the largest is 1."""
+        norms: Tensor = torch.linalg.vector_norm(self.W_dec, dim=2)
+        return norms
 
     @property
     def raw_norms(self) -> Float[Tensor, "F C"]:
@@ -217,7 +225,7 @@ def alone(
 
 
 class _State(NamedTuple):
-    """What a fit goes on from: weights and moments by name, the running threshold, silent states."""
+    """What a fit goes on from: weights and moments, running threshold, states without firing."""
 
     weights: dict[str, Tensor]
     moments: dict[str, dict[str, Tensor]]
@@ -238,7 +246,7 @@ def fit_crosscoder(
     """Fit a crosscoder of ``settings.size`` features; the same seed, the same bits.
 
     Args:
-        frozen: random decoders that stay as they are, the baseline of which only the encoder learns.
+        frozen: decoders are random and stay so: the baseline, of which only the encoder learns.
         saved: file of the fit's unfinished state, from which it goes on; removed at the end.
         name: what its progress bar says.
 
@@ -255,8 +263,8 @@ def fit_crosscoder(
         )
     key = digest_json(
         {
-            "states": sha256_bytes(np.ascontiguousarray(scaled.states).data),
-            "fits": sha256_bytes(scaled.fits.data),
+            "states": digest_states(scaled),
+            "fits": sha256(scaled.fits.data).hexdigest(),
             "settings": {field: getattr(settings, field) for field in Fit.__annotations__},
             "seed": seed,
             "frozen": frozen,
@@ -395,9 +403,9 @@ def _read_state(path: Path, key: str) -> _State | None:
 
 def write_crosscoder(path: str | Path, crosscoder: Crosscoder) -> None:
     """Write a crosscoder, whole or not at all."""
-    about = {"stage": crosscoder.stage, "role": crosscoder.role, "steps": list(crosscoder.steps)}
-    about = {"about": json.dumps({**about, "made": dict(crosscoder.made)}, sort_keys=True)}
-    write_tensors(path, {name: getattr(crosscoder, name) for name in AXES}, about)
+    said = {"stage": crosscoder.stage, "role": crosscoder.role, "steps": list(crosscoder.steps)}
+    about = json.dumps({**said, "made": dict(crosscoder.made)}, sort_keys=True)
+    write_tensors(path, {name: getattr(crosscoder, name) for name in AXES}, {"about": about})
 
 
 def load_crosscoder(path: str | Path, trajectory: str) -> Crosscoder:
@@ -431,4 +439,5 @@ def load_crosscoder(path: str | Path, trajectory: str) -> Crosscoder:
             expected=f"one of the trajectory {trajectory[:8]}",
             do="give the file that this run's analysis left",
         )
-    return Crosscoder(**tensors, **{**about, "steps": tuple(about["steps"])})
+    steps = tuple(about.pop("steps"))
+    return Crosscoder(*(tensors[name] for name in AXES), steps=steps, **about)

@@ -24,9 +24,9 @@ _PAGE = """\
 <header>
 <p class="eyebrow">{{ where }}</p>
 <h1>{{ title }}</h1>
-<p class="where">Features that a label tells best; those that are born in training come first. Each \
-with the held-out inputs on which it fires most, one a program, tokens shaded by its activation (outlined: where \
-it is largest), and its decoder's norm at every checkpoint, as bars.</p>
+<p class="where">Features that a label tells best; those that are born in training come first. \
+Each with its decoder's norm at every checkpoint, as bars, and the held-out inputs on which it \
+fires most, one a program: tokens shaded by its activation, outlined where it is largest.</p>
 </header>
 <main>
 {% for one in features %}
@@ -38,8 +38,8 @@ it is largest), and its decoder's norm at every checkpoint, as bars.</p>
 {% endfor %}</div>
 {% for context in one.contexts %}
 <div class="tokens">{% for token in context -%}
-<span style="{{ token.style }}" title="{{ token.title }}"{% if token.here %} class="here"{% endif %}\
->{{ token.text }}</span>
+<span style="{{ token.style }}" title="{{ token.title }}"\
+{% if token.here %} class="here"{% endif %}>{{ token.text }}</span>
 {%- endfor %}</div>
 {% endfor %}
 </section>
