@@ -12,8 +12,8 @@
    activation, ``left_over`` is the least squares β of  β f d ≈ x_t - x̂_t + f W_dec^t,  of what all
    other features leave over; ``in_states`` that of  β f d ≈ x_t - b_dec^t,  where others' part
    counts. Both are taken on held-out programs.
-4. A birth is *confirmed* where it is after the first checkpoint, in one step, and neither scaling
-   stays above half of its largest from an earlier checkpoint than the one before the birth.
+4. A birth is *confirmed* where it is after the first checkpoint, in one step, and by both scalings
+   too, where it may lie one checkpoint earlier, but not at the first.
    Otherwise it is *shrunk* (left over before), *decoupled* (in the states before), or the feature
    has *returned*, since it lived before.
 5. Nulls. *Shuffled time*: the order of checkpoints is drawn anew; a crosscoder knows no order, so
@@ -211,15 +211,19 @@ class Lives(NamedTuple):
     @property
     def confirmed(self) -> Bool[np.ndarray, "... F"]:
         """Births after the first checkpoint, in one step, that no latent scaling contradicts."""
-        least = np.minimum(self.born_left, self.born_there)
-        return np.asarray((self.born > 0) & self.one_step & (least >= self.born - 1))
+        late = ~(self._early(self.born_left) | self._early(self.born_there))
+        return np.asarray((self.born > 0) & self.one_step & late)
+
+    def _early(self, scaled: Int[np.ndarray, "... F"]) -> Bool[np.ndarray, "... F"]:
+        """Where a latent scaling has a feature live before its norm says so."""
+        return np.asarray(scaled < np.maximum(self.born - 1, 1))
 
     @property
     def names(self) -> np.ndarray:
         """One of ``LIVES`` for every feature."""
         first = self.born == 0
-        late = [scaled < self.born - 1 for scaled in (self.born_left, self.born_there)]
-        why = [first & (self.gone == self.checkpoints), first, ~self.one_step, *late]
+        early = self._early(self.born_left), self._early(self.born_there)
+        why = [first & (self.gone == self.checkpoints), first, ~self.one_step, *early]
         names = ["throughout", "lost", "returned", "shrunk", "decoupled"]
         return np.select(why, names, CONFIRMED)
 
