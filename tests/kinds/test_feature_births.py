@@ -1,0 +1,120 @@
+"""Births of features in a 'run' in which the previous-token head begins to write, and its twin."""
+
+import pytest
+import torch
+from viewing import changed, outcome, viewed
+
+from circuit.kinds.feature_births.measure import chosen, feature_births
+from circuit.kinds.feature_births.settings import Settings
+from circuit.measures.features.crosscoder import load_crosscoder, write_crosscoder
+from circuit.measures.sweep.behaviour import SplitReads
+from circuit.scalars.features import load_dictionary, write_dictionary
+
+SETTINGS = {
+    "stage": "layer_0_post_attn",
+    "programs": 32,
+    "size": 48,
+    "active": 6.0,
+    "steps": 200,
+    "batch_size": 128,
+    "learning_rate": 1e-2,
+    "draws": 5,
+    "shown": 3,
+}
+STEPS = tuple(range(0, 1000, 100))
+
+
+def asked(**changes):
+    return Settings.model_validate({"kind": "feature_births", **SETTINGS, **changes})
+
+
+@pytest.fixture(scope="module")
+def found(planted, planted_benchmark, tmp_path_factory):
+    """The head writes at the last five of ten checkpoints; models without training are noise."""
+    last = planted.flat.float()
+    before, head = last.clone(), int(planted.previous_token_head[3])
+    planted.decoder.layout.views(before)["layer_0.attn.W_O"][head] = 0
+    trained = {step: (lambda theta=last if step >= 500 else before: theta) for step in STEPS}
+    generator = torch.Generator().manual_seed(0)
+    noise = [torch.randn(len(last), generator=generator) * 0.02 for _ in STEPS]
+    return feature_births(
+        planted.decoder,
+        trained,
+        [lambda part=part: part for part in noise],
+        SplitReads(planted_benchmark.splits["train"], planted_benchmark.vocabulary, 32),
+        planted_benchmark.vocabulary,
+        asked(),
+        tmp_path_factory.mktemp("work") / "unfinished",
+        "planted",
+    )
+
+
+def seen(found, folder, **tables):
+    made = {**found.tables, **tables}
+    return viewed("feature_births", made, folder, SETTINGS, records={"about": found.about})
+
+
+def test_features_of_what_the_head_begins_to_write_are_born_when_it_does(found, tmp_path):
+    report = seen(found, tmp_path)
+    born = outcome(report, "features that are born")
+    assert born.verdict == "shown"
+    half = outcome(report, "half of the births")
+    assert half.verdict == "shown"
+    rows = found.tables["rows"].frame
+    assert rows.loc[rows["measure"] == "half_born", "mean"].item() == 500
+    own = rows[(rows["measure"] == "births") & (rows["against"] == "")].set_index("step")["mean"]
+    assert own.idxmax() == 500
+    assert own[500] >= 0.8 * own.sum()
+    told = outcome(report, "told features born by", label="query_key", role="support_value")
+    assert told.verdict == "shown"
+    assert "Births cluster" in report["answer"]
+
+
+def test_models_that_were_never_trained_have_no_births(found):
+    rows = found.tables["rows"].frame
+    null = rows[(rows["measure"] == "born_share") & (rows["against"] == "untrained models")]
+    assert null["mean"].item() < 0.1
+
+
+def test_births_no_more_than_in_shuffled_time_are_not_shown(found, tmp_path):
+    rows = found.tables["rows"]
+    where = {"measure": "born_share", "against": ""}
+    fewer = changed(rows.frame, where, mean=0.01, low=0.0, high=0.02)
+    report = seen(found, tmp_path, rows=rows.__class__(fewer, rows.what))
+    assert outcome(report, "features that are born").verdict != "shown"
+
+
+def test_shown_are_told_features_and_those_that_are_born_come_first(found):
+    features = found.tables["features"].frame
+    own = features[features["against"] == ""].set_index("feature")
+    shown = chosen(features, 3)
+    assert set(found.tables["contexts"].frame["feature"]) == set(shown)
+    assert (own.loc[list(shown), "told"] == "yes").all()
+    lives = list(own.loc[list(shown), "life"])
+    assert lives == sorted(lives, key=lambda life: life != "born")
+    assert "born" in lives
+
+
+def test_what_is_left_can_be_read_again_and_nothing_unfinished_is(found, tmp_path):
+    write_crosscoder(tmp_path / "crosscoder.safetensors", found.crosscoder)
+    read = load_crosscoder(tmp_path / "crosscoder.safetensors", "planted")
+    assert (read.steps, read.role) == (STEPS, "everywhere")
+    assert found.about["scales"] == dict(zip(map(str, STEPS), read.scales.tolist(), strict=True))
+    write_dictionary(tmp_path / "dictionary.safetensors", found.dictionary)
+    dictionary = load_dictionary(tmp_path / "dictionary.safetensors")
+    assert dictionary.families == found.dictionary.families
+    assert dictionary.stage == "layer_0_post_attn"
+    assert set(dictionary.families) == set(asked().family_names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checkpoints": ["final"]}, "at least 2 items"),
+        ({"active": 0.0}, "greater than 0"),
+        ({"fits": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_settings_that_make_no_crosscoder_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        asked(**changes)
