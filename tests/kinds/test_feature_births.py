@@ -1,14 +1,24 @@
 """Births of features in a 'run' in which the previous-token head begins to write, and its twin."""
 
+import copy
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from viewing import changed, outcome, viewed
 
+from circuit.config.plan import Plan
+from circuit.config.study import load_settings
+from circuit.errors import ConfigError
 from circuit.kinds.feature_births.measure import chosen, feature_births
 from circuit.kinds.feature_births.settings import Settings
 from circuit.measures.features.crosscoder import load_crosscoder, write_crosscoder
 from circuit.measures.sweep.behaviour import SplitReads
 from circuit.scalars.features import load_dictionary, write_dictionary
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
+from tiny_study import TINY
 
 SETTINGS = {
     "stage": "layer_0_post_attn",
@@ -107,14 +117,19 @@ def test_what_is_left_can_be_read_again_and_nothing_unfinished_is(found, tmp_pat
     assert set(dictionary.families) == set(asked().family_names)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"checkpoints": ["final"]}, "at least 2 items"),
-        ({"active": 0.0}, "greater than 0"),
-        ({"fits": 0}, "greater than or equal to 1"),
-    ],
-)
-def test_settings_that_make_no_crosscoder_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        asked(**changes)
+REFUSED = {
+    "a step without a checkpoint": ({"checkpoints": [0, 15]}, "run 'seed7' has no checkpoint at"),
+    "one checkpoint": ({"checkpoints": ["final"]}, "Value should have at least 2 items"),
+    "more active than there are": ({"active": 32.0}, "active 32.0 is more than size 16"),
+    "a stage that there is not": ({"stage": "layer_9_post_mlp"}, "unknown site 'layer_9_post_mlp'"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_fitted_is_refused_before_anything_runs(changes, message):
+    config = copy.deepcopy(TINY)
+    config["studies"]["quickstart"]["analyses"]["feature_births"].update(changes)
+    with pytest.raises(ConfigError) as caught:
+        Plan(load_settings(config))
+    assert str(caught.value).startswith(message)
+    assert "feature_births." + next(iter(changes)) in str(caught.value)

@@ -157,6 +157,22 @@ def test_the_unfinished_state_of_another_fit_is_not_gone_on_from(small, tmp_path
     assert torch.equal(whole.W_dec, other.W_dec)
 
 
+def test_what_it_encodes_and_decodes_is_the_formula(small):
+    """Written again, checkpoint by checkpoint, in float64."""
+    _, at, fitted = small
+    part = {name: getattr(fitted, name).double().numpy() for name in AXES}
+    x = at.states[:40].astype(np.float64)
+    drive = part["b_enc"] + sum(x[:, t] @ part["W_enc"][t] for t in range(x.shape[1]))
+    active = np.where(drive > part["threshold"], drive, 0) * (drive > 0)
+    found = fitted.encode(torch.from_numpy(x).flatten(1))
+    np.testing.assert_allclose(found, active, atol=1e-12)
+    decoded = fitted.decode(found).unflatten(1, x.shape[1:]).numpy()
+    for t in range(x.shape[1]):
+        mine = active @ part["W_dec"][:, t] + part["b_dec"][t]
+        np.testing.assert_allclose(decoded[:, t], mine, atol=1e-12)
+    assert 0.5 < (active > 0).sum(1).mean() < 4
+
+
 def test_folding_the_scale_into_one_checkpoints_dictionary_changes_nothing(small):
     world, _, fitted = small
     states = torch.from_numpy(world.states[:50]).double()
