@@ -31,7 +31,7 @@ SETTINGS = {
     "draws": 5,
     "shown": 3,
 }
-STEPS = tuple(range(0, 1000, 100))
+STEPS = tuple(range(0, 1200, 100))
 
 
 def asked(**changes):
@@ -40,11 +40,11 @@ def asked(**changes):
 
 @pytest.fixture(scope="module")
 def found(planted, planted_benchmark, tmp_path_factory):
-    """The head writes at the last five of ten checkpoints; models without training are noise."""
+    """The head writes at the last six of twelve checkpoints; models without training are noise."""
     last = planted.flat.float()
     before, head = last.clone(), int(planted.previous_token_head[3])
     planted.decoder.layout.views(before)["layer_0.attn.W_O"][head] = 0
-    trained = {step: (lambda theta=last if step >= 500 else before: theta) for step in STEPS}
+    trained = {step: (lambda theta=last if step >= 600 else before: theta) for step in STEPS}
     generator = torch.Generator().manual_seed(0)
     noise = [torch.randn(len(last), generator=generator) * 0.02 for _ in STEPS]
     return feature_births(
@@ -71,10 +71,10 @@ def test_features_of_what_the_head_begins_to_write_are_born_when_it_does(found, 
     half = outcome(report, "half of the births")
     assert half.verdict == "shown"
     rows = found.tables["rows"].frame
-    assert rows.loc[rows["measure"] == "half_born", "mean"].item() == 500
+    assert rows.loc[rows["measure"] == "half_born", "mean"].item() == 600
     own = rows[(rows["measure"] == "births") & (rows["against"] == "")].set_index("step")["mean"]
-    assert own.idxmax() == 500
-    assert own[500] >= 0.8 * own.sum()
+    assert own.idxmax() == 600
+    assert own[600] >= 0.8 * own.sum()
     told = outcome(report, "told features born by", label="query_key", role="support_value")
     assert told.verdict == "shown"
     assert "Births cluster" in report["answer"]

@@ -1,1 +1,1 @@
-"""Small worlds whose truth is known: what tests and docs compare findings with."""
+"""Small worlds whose answers are known, for docs and tests of what looks at features."""

@@ -21,7 +21,7 @@ from circuit.measures.features.crosscoder import (
     scale_states,
     write_crosscoder,
 )
-from circuit.toys.planted_dictionary import planted_dictionary
+from circuit.toys.planted_births import planted_births
 
 SMALL = {"n": 2400, "checkpoints": 6, "width": 16, "features": 18, "rate": 0.08}
 
@@ -61,7 +61,7 @@ def found_in(world, fitted, at):
 
 @pytest.fixture(scope="module")
 def small():
-    world = planted_dictionary(seed=1, **SMALL)
+    world = planted_births(seed=1, **SMALL)
     at = scaled(world.states)
     return world, at, fit_crosscoder(at, asked(), 0)
 
@@ -82,7 +82,7 @@ def test_five_seeds_find_planted_features_and_births():
     """The bounds that the crosscoder is held to."""
     found, frozen = [], []
     for seed in range(5):
-        world = planted_dictionary(n=6000, seed=seed)
+        world = planted_births(n=6000, seed=seed)
         at = scaled(world.states)
         fit = asked(size=64, active=2.5, steps=3000, batch_size=256)
         found.append(found_in(world, fit_crosscoder(at, fit, seed), at))
@@ -96,7 +96,7 @@ def test_five_seeds_find_planted_features_and_births():
 
 
 def test_copies_of_one_checkpoint_have_equal_norms_and_no_births():
-    world = planted_dictionary(seed=1, **SMALL)
+    world = planted_births(seed=1, **SMALL)
     states = np.repeat(world.states[:, -1:], 5, axis=1)
     fitted = fit_crosscoder(scaled(states), asked(steps=80), 0)
     norms = fitted.norms
@@ -106,7 +106,7 @@ def test_copies_of_one_checkpoint_have_equal_norms_and_no_births():
 
 def test_the_order_of_checkpoints_means_nothing_to_a_crosscoder():
     """So shuffled time is an order of its curves."""
-    world, order = planted_dictionary(seed=1, **SMALL), [3, 0, 5, 1, 4, 2]
+    world, order = planted_births(seed=1, **SMALL), [3, 0, 5, 1, 4, 2]
     slow = {"steps": 30, "learning_rate": 1e-3}
     plain = fit_crosscoder(scaled(world.states), asked(**slow), 0)
     turned = fit_crosscoder(scaled(world.states[:, order]), asked(**slow), 0)
@@ -238,7 +238,7 @@ def test_what_is_no_crosscoder_is_refused(small, tmp_path, damage):
 
 
 def test_bad_states_are_refused_with_one_message_each():
-    states = planted_dictionary(seed=1, **{**SMALL, "n": 20}).states
+    states = planted_births(seed=1, **{**SMALL, "n": 20}).states
     with pytest.raises(AnalysisError) as caught:
         scaled(states[:, :1])
     assert str(caught.value) == (
@@ -264,7 +264,7 @@ def test_bad_states_are_refused_with_one_message_each():
 
 
 def test_a_fit_that_diverges_says_so():
-    states = planted_dictionary(seed=1, **{**SMALL, "n": 200}).states
+    states = planted_births(seed=1, **{**SMALL, "n": 200}).states
     with pytest.raises(AnalysisError, match="the error is not finite at step"):
         fit_crosscoder(scaled(states), asked(learning_rate=1e20, steps=20), 0)
 

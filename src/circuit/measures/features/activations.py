@@ -39,16 +39,15 @@ def top_k(drive: Float[Tensor, "... F"], k: int) -> Float[Tensor, "... F"]:
 def batch_top_k(
     drive: Float[Tensor, "n F"], k: float, weight: Float[Tensor, " F"] | None = None
 ) -> Float[Tensor, "n F"]:
-    """Positive parts of the k · n largest drives of a batch, 0 elsewhere.
+    """Positive parts of the k · n largest drives of a batch, 0 elsewhere; all of equal ones.
 
     ``weight`` ranks a feature by its weight times its drive: norms of decoders that are not 1.
     """
     active = drive.relu()
-    ranked = (active if weight is None else active * weight).flatten()
+    ranked = (active if weight is None else active * weight).detach()
     count = min(round(k * len(drive)), ranked.numel())
-    kept = ranked.topk(count, sorted=False).indices
-    flat = torch.zeros_like(ranked).scatter(0, kept, active.flatten()[kept])
-    return flat.view_as(drive)
+    cut = ranked.flatten().topk(count, sorted=False).values.min()
+    return torch.where(ranked >= cut, active, 0)
 
 
 def jump_relu(
@@ -83,10 +82,10 @@ def running_threshold(
     before: Float[Tensor, ""] | None, active: Float[Tensor, "n F"]
 ) -> Float[Tensor, ""]:
     """The threshold after one more batch of activations; ``before`` is None for the first."""
-    fired = active.detach()[active > 0]
-    if not len(fired):
+    least = torch.where(active > 0, active.detach(), torch.inf).min()
+    if least.isinf():
         return active.new_zeros(()) if before is None else before
-    return fired.min() if before is None else before.lerp(fired.min(), _RUNNING)
+    return least if before is None else before.lerp(least, _RUNNING)
 
 
 def prefixes(size: int, levels: int) -> tuple[int, ...]:

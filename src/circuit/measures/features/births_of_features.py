@@ -16,8 +16,9 @@
    too, where it may lie one checkpoint earlier, but not at the first.
    Otherwise it is *shrunk* (left over before), *decoupled* (in the states before), or the feature
    has *returned*, since it lived before.
-5. Nulls. *Shuffled time*: the order of checkpoints is drawn anew; a crosscoder knows no order, so
-   that is an order of its curves, without another fit. *Untrained models*: a crosscoder of states
+5. Nulls. *Shuffled time*: the order of all checkpoints but the first is drawn anew (what the first
+   one has is not born in any order); a crosscoder knows no order, so that is an order of its
+   curves, without another fit. *Untrained models*: a crosscoder of states
    of as many models that were never trained, each initialised by a seed of its own. Copies of one
    checkpoint have equal norms by construction and therefore no births.
 6. Births *cluster* where two of them fall on the same checkpoint more often than if they were
@@ -321,7 +322,8 @@ def birth_rows(
     ``same_checkpoint`` and ``half_born``; with nulls. Over several dictionary seeds they are means,
     and seeds are resampled with programs.
     """
-    orders = np.stack([shuffled(np.arange(len(steps)), 1, seed + i)[0] for i in range(_ORDERS)])
+    later = shuffled(np.arange(1, len(steps)), _ORDERS, seed)
+    orders = np.concatenate([np.zeros((_ORDERS, 1), dtype=np.int64), later], axis=1)
     own = _averaged([births(one) for one in fitted])
     nulls = {SHUFFLED: _averaged([births(one, orders) for one in fitted], resample=False)}
     if untrained is not None:

@@ -21,7 +21,7 @@ SORTS = ("born", "constant", "born", "turns", "born", "shrinks")
 _SHRUNK, _LATE = 0.25, 2 / 3
 
 
-class PlantedDictionary(NamedTuple):
+class PlantedBirths(NamedTuple):
     """States [n, C, d] in float32, and what they were made of."""
 
     states: Float[np.ndarray, "n C d"]
@@ -37,7 +37,7 @@ class PlantedDictionary(NamedTuple):
         return np.asarray(self.direction * self.gain[..., None])
 
 
-def planted_dictionary(
+def planted_births(
     n: int = 4000,
     checkpoints: int = 8,
     width: int = 24,
@@ -45,7 +45,7 @@ def planted_dictionary(
     rate: float = 0.06,
     noise: float = 0.02,
     seed: int = 0,
-) -> PlantedDictionary:
+) -> PlantedBirths:
     """Draw a world; the same seed, the same bits."""
     rng = np.random.default_rng(seed)
     sort = tuple(SORTS[i % len(SORTS)] for i in range(features))
@@ -67,4 +67,4 @@ def planted_dictionary(
     amount = (rng.random((n, features)) < rate) * rng.uniform(1, 2, (n, features))
     states = np.einsum("nf,fcd->ncd", amount, direction * gain[..., None], optimize=True)
     states += noise * rng.standard_normal(states.shape) + rng.standard_normal((checkpoints, width))
-    return PlantedDictionary(states.astype(np.float32), direction, gain, amount, sort, born)
+    return PlantedBirths(states.astype(np.float32), direction, gain, amount, sort, born)
