@@ -247,7 +247,7 @@ def fit_crosscoder(
 
     Args:
         frozen: decoders are random and stay so: the baseline, of which only the encoder learns.
-        saved: file of the fit's unfinished state, from which it goes on; removed at the end.
+        saved: file of the fit's state, from which it goes on, or which is its end.
         name: what its progress bar says.
 
     Raises:
@@ -314,8 +314,8 @@ def fit_crosscoder(
         now = adam.model_copy(update={"learning_rate": rate})
         for (n, _), gradient in zip(learnt.items(), gradients, strict=True):
             advance(now, weights[n], moments[n], gradient, step)
-    if saved:
-        saved.unlink(missing_ok=True)
+    if saved and begin < settings.steps:  # so that a job of several fits makes none twice
+        _write_state(saved, key, _State(weights, moments, threshold, silent, settings.steps))
     return _finished(weights, threshold, scaled)
 
 
