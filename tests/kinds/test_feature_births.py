@@ -133,3 +133,26 @@ def test_what_cannot_be_fitted_is_refused_before_anything_runs(changes, message)
         Plan(load_settings(config))
     assert str(caught.value).startswith(message)
     assert "feature_births." + next(iter(changes)) in str(caught.value)
+
+
+def test_scalars_may_name_the_last_checkpoints_dictionary():
+    config = copy.deepcopy(TINY)
+    config["studies"]["quickstart"]["analyses"]["looks"] = {
+        "kind": "route_competition",
+        "runs": ["seed7"],
+        "window": "formation",
+        "train_programs": 16,
+        "routes": {
+            "fires": {
+                "scalar": "feature_score",
+                "dictionary": "feature_births",
+                "features": "answer@prediction",
+                "role": "prediction",
+            }
+        },
+    }
+    plan = Plan(load_settings(config))
+    asked = plan.analysis("quickstart", "looks").model_dump()
+    assert plan.dictionaries("quickstart", "seed7", asked) == [
+        "results/quickstart/seed7/feature_births/dictionary.safetensors"
+    ]

@@ -69,6 +69,8 @@ class ScalarSettings(Frozen):
     an analysis of kind ``shared_features``) are: their numbers, or a family that it found.
     ``feature_drive`` reads what these activations are the positive part of; some kinds take
     ``every`` feature, a scalar each.
+    an analysis of kind ``shared_features`` or ``feature_births``) are: their numbers, or a family
+    that it found.
     """
 
     scalar: ScalarName
