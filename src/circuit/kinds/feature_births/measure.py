@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.artifacts import digest_tensors
+from circuit.artifacts import digest_json, digest_tensors
 from circuit.config.recipe import RecipeSettings
 from circuit.estimates import FIXED, estimates
 from circuit.kinds.feature_births.settings import Settings
@@ -76,8 +77,9 @@ def measure(job: Job[Settings]) -> Measured:
     steps = list(run.steps) if asked.checkpoints == "all" else run.at(asked.checkpoints)
     split = SplitReads(run.split(asked.split), run.benchmark.vocabulary, asked.programs)
     seeds = [_UNTRAINED + asked.seed + i for i in range(len(steps))] if asked.untrained else []
-    # Unfinished work lies beside what is made, where Snakemake does not delete it.
-    work = Path(job.facts.output["measured"]).parent / ".unfinished"
+    # What unfinished fits go on from: of this code only, and gone once the job is done.
+    code = digest_json(list(job.facts.code))[:16]
+    work = Path(job.facts.output["measured"]).with_name(f".work-{code}")
     found = feature_births(
         run.counted,
         {step: partial(run.theta, step) for step in steps},
@@ -114,7 +116,7 @@ def feature_births(
 
     Args:
         untrained: parameters of as many models, or none, for no such null.
-        work: folder of what is unfinished; it is removed at the end.
+        work: folder of states and of what unfinished fits go on from; removed at the end.
     """
     steps, site = list(trained), state_site(asked.stage, decoder.settings.n_layers)
     pooled = PooledStates(split, {})
@@ -178,9 +180,7 @@ def feature_births(
             what,
         ),
     }
-    for left in work.glob("*"):
-        left.unlink()
-    work.rmdir()
+    shutil.rmtree(work)
     return Found(crosscoder, replace(alone_at_last, families=members), tables, said)
 
 
