@@ -148,7 +148,7 @@ def feature_births(
     ).fillna(dict.fromkeys(_KEYS, ""))
     shown = chosen(features, asked.shown)
     settings = asked.model_dump(mode="json", exclude={"runs"})
-    made = {"settings": settings, "trajectory": trajectory}
+    made = {"settings": settings, "trajectory": trajectory, "states": len(inputs.scaled.fits)}
     crosscoder = replace(
         first.crosscoder, stage=site, role=asked.role, steps=tuple(steps), made=made
     )
@@ -159,7 +159,7 @@ def feature_births(
         **made,
         "stage": site,
         "tensors": digest_tensors({name: getattr(crosscoder, name) for name in AXES}),
-        "states": digest_states(inputs.scaled),
+        "digest_of_states": digest_states(inputs.scaled),
         "inputs": len(inputs.at),
         "scales": dict(zip(map(str, steps), crosscoder.scales.tolist(), strict=True)),
         "dictionary": {"step": steps[last], "scale": float(crosscoder.scales[last])},

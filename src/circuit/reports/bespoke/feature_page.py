@@ -48,6 +48,18 @@ fires most, one a program: tokens shaded by its activation, outlined where it is
 """
 
 
+_LIVES = {
+    "throughout": "It is there from the first checkpoint on.",
+    "lost": "It is there from the first checkpoint on.",
+    "born": "It is born at step {:,.0f}, confirmed by latent scaling.",
+    "shrunk": "By its norm it is born at step {:,.0f}, but held-out states have it before, and "
+    "other features leave it over.",
+    "decoupled": "By its norm it is born at step {:,.0f}, but held-out states have it before, told "
+    "by other features.",
+    "returned": "It is there before, and again from step {:,.0f} on.",
+}
+
+
 def write_feature_page(material: Context, path: str) -> None:
     """Write the page, whole or not at all."""
     features, contexts = material.tables["features"], material.tables["contexts"]
@@ -72,15 +84,14 @@ def _feature(about: pd.DataFrame, norms: pd.DataFrame, contexts: pd.DataFrame) -
     shuffled = about[about["against"] != ""].iloc[0]
     share = format_number(own["mean"], "share", own["low"], own["high"])
     chance = format_number(shuffled["mean"], "share")
-    life = f"born at step {own['born']:,.0f}" if own["born"] else "there from the first checkpoint"
-    gone = "" if pd.isna(own["gone"]) else f", gone at step {own['gone']:,.0f}"
+    gone = "" if pd.isna(own["gone"]) else f" It is gone at step {own['gone']:,.0f}."
     top = contexts["activation"].max()
     return {
         "feature": own["feature"],
         "label": f"{words(own['label'])} {own['group']} ({words(own['role'])})",
         "told": f"The label explains {share} of its activation's variance (shuffled labels "
         f"{chance}).",
-        "life": f"It is {life}{gone} ({words(own['life'])}).",
+        "life": _LIVES[own["life"]].format(own["born"]) + gone,
         "norms": [
             (f"{mean:.0%}", f"step {step:,}: {mean:.2f}")
             for step, mean in zip(norms["step"], norms["mean"], strict=True)
