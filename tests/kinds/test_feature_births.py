@@ -103,6 +103,8 @@ def test_shown_are_told_features_and_those_that_are_born_come_first(found):
     lives = list(own.loc[list(shown), "life"])
     assert lives == sorted(lives, key=lambda life: life != "born")
     assert "born" in lives
+    untold = chosen(changed(features, {"against": ""}, told="no"), 3)
+    assert all(name.endswith("not told") for name in untold.values())
 
 
 def test_what_is_left_can_be_read_again_and_nothing_unfinished_is(found, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from circuit.errors import AnalysisError
 from circuit.measures.features.births_of_features import (
     EVEN,
     LIVES,
@@ -192,12 +193,22 @@ def test_predicting_the_mean_explains_nothing_and_the_decoder_explains_all(found
     np.testing.assert_allclose(r2.loc[[30, 40, 50], "mean"], 1, atol=1e-6)
     assert (r2.loc[[0, 10, 20], "mean"] < 0.95).all()  # SHRUNK is left over
     mean = torch.from_numpy(inputs.scaled.states[inputs.held].mean(0))
-    blind = replace(
-        fitted.crosscoder, W_dec=fitted.crosscoder.W_dec * 0, b_dec=mean, threshold=torch.ones(6)
-    )
+    decoder = fitted.crosscoder.W_dec * 0
+    blind = replace(fitted.crosscoder, W_dec=decoder, b_dec=mean, b_enc=torch.ones(6))
     rows = quality_rows(Fitted(blind, sums(blind, inputs)), STEPS)
     r2 = rows[(rows["measure"] == "r2") & (rows["against"] == "")]["mean"]
     np.testing.assert_allclose(r2, 0, atol=1e-6)
+
+
+def test_a_crosscoder_of_which_nothing_fires_is_refused(found):
+    fitted, inputs, *_ = found
+    with pytest.raises(AnalysisError) as caught:
+        sums(replace(fitted.crosscoder, threshold=torch.ones(6)), inputs)
+    assert str(caught.value) == (
+        "no feature of 6 fires on 200 held-out inputs — where: temporal crosscoder — expected: "
+        "features that fire, so that there are births to look at — what to do: fit for more steps, "
+        "raise active, or look at more programs"
+    )
 
 
 def test_curves_are_shares_of_their_largest_and_scalings_of_those_shown(found):

@@ -19,6 +19,7 @@ from circuit.estimates import FIXED, estimates
 from circuit.kinds.feature_births.settings import Settings
 from circuit.measures.features.births_of_features import (
     CONFIRMED,
+    SILENT,
     Fitted,
     Inputs,
     birth_rows,
@@ -190,13 +191,12 @@ def _initial(decoder: Decoder, recipe: RecipeSettings, seed: int) -> Float[Tenso
 
 
 def chosen(features: pd.DataFrame, count: int) -> dict[int, str]:
-    """Names of the features that are drawn: told ones, those born first, by their excess."""
+    """Names of the features that are drawn: told ones come first, of these those that are born."""
     own = features[features["against"] == ""].set_index("feature")
     shuffled = features[features["against"] != ""].set_index("feature")["mean"]
-    order = own.assign(excess=own["mean"] - shuffled, born_late=own["life"] == CONFIRMED)
-    order = order[order["told"] == "yes"]
-    order = order.sort_values(["born_late", "excess"], ascending=False, kind="stable")
-    return {
-        int(i): f"{i}: {one['label']} {one['group']}".replace("_", " ")
-        for i, one in order.head(count).iterrows()
-    }
+    order = own.assign(excess=own["mean"] - shuffled, is_born=own["life"] == CONFIRMED)
+    order = order[order["life"] != SILENT]
+    order = order.sort_values(["told", "is_born", "excess"], ascending=False, kind="stable")
+    found = order.head(count)
+    labels = (found["label"] + " " + found["group"]).where(found["told"] == "yes", "not told")
+    return {int(i): f"{i}: {label}".replace("_", " ") for i, label in labels.items()}

@@ -40,6 +40,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from circuit.errors import AnalysisError
 from circuit.estimates import EXCESS, estimates
 from circuit.landmarks import stays_from, step_at
 from circuit.measures.features.crosscoder import Crosscoder, Scaled, mapped_states, scale_states
@@ -53,8 +54,8 @@ from circuit.statistics import told as value_and_ends
 from circuit.task.vocabulary import PAD
 
 HALF = 0.5
-CONFIRMED = "born"
-LIVES = ("throughout", "lost", CONFIRMED, "shrunk", "decoupled", "returned", "silent")
+CONFIRMED, SILENT = "born", "silent"
+LIVES = ("throughout", "lost", CONFIRMED, "shrunk", "decoupled", "returned", SILENT)
 """What became of a feature: there from the first checkpoint on, to the last or not; a confirmed
 birth; a birth of its norm alone, since it was left over or in the states before; back after it had
 lived before; or it never fires on held-out programs."""
@@ -146,13 +147,24 @@ class Sums(NamedTuple):
 
 
 def sums(crosscoder: Crosscoder, inputs: Inputs) -> Sums:
-    """Step 3 of the module, before anything is divided."""
+    """Step 3 of the module, before anything is divided.
+
+    Raises:
+        AnalysisError: no feature fires on held-out programs.
+    """
     scaled, held = inputs.scaled, inputs.held
     checkpoints, width = scaled.states.shape[1:]
     active = torch.cat(
         [crosscoder.encode(scaled.rows(at)) for at in np.array_split(np.arange(len(scaled.states)),
          -(-len(scaled.states) // _CHUNK))]
     )  # fmt: skip
+    if not (active[held] > 0).any():
+        raise AnalysisError(
+            f"no feature of {crosscoder.size} fires on {len(held)} held-out inputs",
+            where="temporal crosscoder",
+            expected="features that fire, so that there are births to look at",
+            do="fit for more steps, raise active, or look at more programs",
+        )
     decoder, bias = crosscoder.W_dec, crosscoder.b_dec.flatten()
     longest = decoder[torch.arange(crosscoder.size), crosscoder.norms.argmax(1)]
     own = torch.einsum("fcd,fd->cf", decoder, longest)
@@ -434,7 +446,7 @@ def life_table(fitted: Fitted, steps: Sequence[int]) -> pd.DataFrame:
     low, high = np.quantile(again, [0.025, 0.975], axis=0, method="nearest")
     never = {"gone": found.gone, "born": found.born, "born_left_over": found.born_left}
     numbers = {**never, "born_in_states": found.born_there, "from": low, "to": high}
-    table = pd.DataFrame({"life": np.full(len(alive), "silent", dtype=object)})
+    table = pd.DataFrame({"life": np.full(len(alive), SILENT, dtype=object)})
     table.loc[alive, "life"] = found.names
     for name, at in numbers.items():
         table[name] = np.nan
