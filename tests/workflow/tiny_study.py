@@ -315,6 +315,7 @@ TINY: dict[str, Any] = {
                     "events": 8,
                     "top": 2,
                     "groups": ["module"],
+                },
                 "feature_births": {
                     "kind": "feature_births",
                     "runs": ["seed7"],
