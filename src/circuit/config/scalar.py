@@ -67,8 +67,8 @@ class ScalarSettings(Frozen):
 
     ``feature_score`` reads at a ``role`` how active ``features`` of a ``dictionary`` (the name of
     an analysis of kind ``shared_features`` or ``feature_births``) are: their numbers, or a family
-    that it found. ``feature_drive`` reads what these activations are the positive part of; some kinds take
-    ``every`` feature, a scalar each.
+    that it found. ``feature_drive`` reads what these activations are the positive part of; some
+    kinds take ``every`` feature, a scalar each.
     """
 
     scalar: ScalarName
