@@ -94,12 +94,13 @@ $(SAELENS_STAMP): $(SAELENS) $(TEST_STAMP)
 test-slow: $(ORACLE_STAMP) $(SAELENS_STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
 
-## make bench      what a dry run, an attribution (on one core and two), patches and a sweep cost
+## make bench      what a dry run, an attribution (on one core and two), patches, a crosscoder and a sweep cost
 bench: $(ORACLE_STAMP)
 	$(BIN)/python benchmarks/dry_run.py
 	$(BIN)/python benchmarks/attribution_cost.py
 	$(BIN)/python benchmarks/segments.py
 	$(BIN)/python benchmarks/patching_cost.py
+	$(BIN)/python benchmarks/crosscoder_cost.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/sweep_cost.py
 
 ## make lock       new exact versions from the ranges in pyproject.toml

@@ -117,3 +117,10 @@ use rule measure as qk_features with:
         unpack(needs(run, probes, heads, dictionaries)),
     output:
         **leaves("qk_features"),
+
+
+use rule measure as feature_births with:
+    input:
+        unpack(needs(run, split)),
+    output:
+        **leaves("feature_births"),

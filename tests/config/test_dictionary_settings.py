@@ -154,7 +154,8 @@ REFUSED = {
     "an analysis of another kind": (
         {"competition": routes(dictionary="scan")},
         f"analysis 'scan' is of kind 'head_scan' — where: {AT}.competition.routes.fires.dictionary "
-        "— expected: an analysis of kind 'dictionary' — what to do: name one of features",
+        "— expected: an analysis of kind 'dictionary' or 'feature_births' — what to do: name "
+        "one of features",
     ),
     "a dictionary of other runs": (
         {"competition": routes(), "features": {"runs": ["one"]}},

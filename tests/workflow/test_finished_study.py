@@ -128,6 +128,7 @@ class TestViews:
             "scalar_progress": 1,
             "functional_write": 1,
             "dictionary": 1,
+            "feature_births": 1,
             "example_gradients": 1,
             "route_features": 2,
             "foretold": 1,

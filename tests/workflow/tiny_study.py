@@ -317,6 +317,18 @@ TINY: dict[str, Any] = {
                     "top": 2,
                     "groups": ["module"],
                 },
+                "feature_births": {
+                    "kind": "feature_births",
+                    "runs": ["seed7"],
+                    "stage": "layer_0_post_attn",
+                    "checkpoints": [0, 20, "final"],
+                    "programs": 16,
+                    "size": 16,
+                    "active": 4.0,
+                    "steps": 30,
+                    "batch_size": 32,
+                    "draws": 4,
+                },
                 "examples": {
                     "kind": "example_gradients",
                     "runs": ["seed7"],

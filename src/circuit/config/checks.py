@@ -185,15 +185,15 @@ def _analysis(found: Found, at: InStudy) -> None:
     _check_reference(found.mark.detail, found.value, found.where, at)
 
 
-def _check_reference(kind: str, named: str, where: str, at: InStudy) -> None:
+def _check_reference(kind: str | tuple[str, ...], named: str, where: str, at: InStudy) -> None:
     need(named, at.others, "analysis", where)
-    other = at.others[named]
-    if other.kind != kind:
-        fitting = [n for n, a in at.others.items() if a.kind == kind]
+    other, kinds = at.others[named], (kind,) if isinstance(kind, str) else kind
+    if other.kind not in kinds:
+        fitting = [n for n, a in at.others.items() if a.kind in kinds]
         raise ConfigError(
             what=f"analysis {named!r} is of kind {other.kind!r}",
             where=where,
-            expected=f"an analysis of kind {kind!r}",
+            expected=f"an analysis of kind {' or '.join(map(repr, kinds))}",
             do=f"name one of {', '.join(fitting)}" if fitting else "add one",
         )
     left_out = [run for run in at.runs(at.analysis) if run not in at.runs(other)]

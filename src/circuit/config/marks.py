@@ -21,7 +21,8 @@ from circuit.config.benchmark import SplitName
 class Mark:
     """What a value is.
 
-    ``analysis``: the name of another analysis, of the kind ``detail``, over at least the same runs.
+    ``analysis``: the name of another analysis, of the kind ``detail`` or one of such kinds, over at
+    least the same runs.
     ``window``: two checkpoint steps, a window of the study, or one that an analysis of the run
     found. ``measured``: a split that the sweep named by the setting ``detail`` measures (None: one
     of one's own). ``head``: a head of the model, or a role of the heads selected; ``scalar_head``
@@ -98,7 +99,7 @@ Site = Annotated[str, Mark("site")]
 Neuron = Annotated[str, Mark("neuron")]
 HeadScanName = Annotated[Name, Ref("head_scan")]
 SweepName = Annotated[Name, Ref("checkpoint_sweep")]
-DictionaryName = Annotated[Name, Ref("dictionary")]
+DictionaryName = Annotated[Name, Ref(("dictionary", "feature_births"))]
 """An analysis that leaves a dictionary of features."""
 MeasuredSplit = Annotated[SplitName, Mark("measured", "sweep")]
 """A split of the sweep that the kind's setting ``sweep`` names."""

@@ -66,9 +66,9 @@ class ScalarSettings(Frozen):
     back into a pass without the write of ``head``.
 
     ``feature_score`` reads at a ``role`` how active ``features`` of a ``dictionary`` (the name of
-    an analysis of kind ``dictionary``) are: their numbers, or a family that it found.
-    ``feature_drive`` reads what these activations are the positive part of; some kinds take
-    ``every`` feature, a scalar each.
+    an analysis of kind ``dictionary`` or ``feature_births``) are: their numbers, or a family
+    that it found. ``feature_drive`` reads what these activations are the positive part of; some
+    kinds take ``every`` feature, a scalar each.
     """
 
     scalar: ScalarName

@@ -1,0 +1,1 @@
+"""When features of a temporal crosscoder are born, and whether they are."""
