@@ -421,3 +421,6 @@ def test_what_only_refuses_makes_no_training_stale() -> None:
     trained = {at.partition("@")[0] for at in fingerprints}
     assert {"torch", "numpy", "circuit/config/benchmark.py"} <= trained
     assert not trained & {"scipy", "circuit/config/feasibility.py", "circuit/config/checks.py"}
+    # Nor does a further scalar, or a further setting of an analysis.
+    assert not {at for at in trained if at.startswith(("circuit/scalars/", "circuit/kinds/"))}
+    assert not trained & {f"circuit/config/{name}.py" for name in ("scalar", "analysis", "marks")}

@@ -9,9 +9,9 @@ import pytest
 from circuit.config.checks import _RULES, check_references
 from circuit.config.recipe import ModelSettings
 from circuit.config.registry import KINDS
-from circuit.config.scalar import ScalarSettings
+from circuit.config.scalar import SCALAR_UNITS, ScalarSettings
 from circuit.config.study import load_settings
-from circuit.config.terms import GROUPINGS, SCALAR_UNITS
+from circuit.config.terms import GROUPINGS
 from circuit.errors import ConfigError
 from circuit.kinds.update_attribution.settings import Settings
 from circuit.model.layout import Layout

@@ -4,8 +4,7 @@ from typing import get_args
 import pytest
 from scalar_cases import CASES, WITHOUT_HEAD, random_dictionary
 
-from circuit.config.scalar import ScalarName, ScalarSettings
-from circuit.config.terms import SCALAR_UNITS
+from circuit.config.scalar import SCALAR_UNITS, ScalarName, ScalarSettings
 from circuit.errors import AnalysisError, MismatchError
 from circuit.scalars.registry import SCALARS, build_scalar
 

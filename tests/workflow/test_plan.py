@@ -20,9 +20,8 @@ from circuit.config.plan import (
     made,
 )
 from circuit.config.registry import KINDS, VIEWS, Analysis, files, view_files
-from circuit.config.scalar import ScalarName
+from circuit.config.scalar import SCALAR_UNITS, ScalarName
 from circuit.config.study import load_settings
-from circuit.config.terms import SCALAR_UNITS
 from circuit.scalars.registry import SCALARS
 from circuit.task.store import TABLES
 

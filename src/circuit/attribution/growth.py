@@ -17,8 +17,8 @@ from torch import Tensor
 
 from circuit.attribution.engine import Engine, StepAttribution
 from circuit.attribution.products import Grouping, grouped
-from circuit.config.attribution import Requested, RequestedOfFeatures
-from circuit.config.terms import CHECKPOINT_DIFFERENCE, GROWTH, RESIDUAL
+from circuit.config.attribution import GROWTH, RESIDUAL, Requested, RequestedOfFeatures
+from circuit.config.terms import CHECKPOINT_DIFFERENCE
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import Evaluator, scalar_values
 from circuit.scalars.features import Dictionary, each_feature

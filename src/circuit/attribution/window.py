@@ -31,8 +31,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from circuit.attribution.tables import gather
-from circuit.config.attribution import Attribution
-from circuit.config.terms import BEFORE_WINDOW, COMPARATORS, COMPONENTS, RESIDUAL, REST
+from circuit.config.attribution import RESIDUAL, Attribution
+from circuit.config.terms import BEFORE_WINDOW, COMPARATORS, COMPONENTS, REST
 from circuit.estimates import estimates, require_sum
 from circuit.statistics import Mean, bootstrap_mean
 

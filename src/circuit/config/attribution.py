@@ -19,6 +19,10 @@ PathRule = Literal[
 ]
 
 
+RESIDUAL, GROWTH = "residual", "growth"
+"""Beside components: what no part explains, and what all of them sum to."""
+
+
 class Requested(Frozen):
     """What an attribution of scalars' growth over a window asks of the jobs that look at it.
 

@@ -10,7 +10,27 @@ from pydantic import Field, StringConstraints
 from circuit.config.analysis import RoleName
 from circuit.config.base import Count, Frozen, Several
 from circuit.config.marks import DictionaryName, FinalOrStep, Mark, Stage
-from circuit.config.terms import SCALAR_UNITS
+
+SCALAR_UNITS = {
+    "qk_separation": "score",
+    "attention_separation": "score",
+    "support_attention": "probability",
+    "ov_value_margin": "logit",
+    "support_mass_ov_value_margin": "logit",
+    "qk_ov_product": "score·logit",
+    "head_value_margin_dla": "logit",
+    "head_margin_dla_fixed_readout": "logit",
+    "correct_value_logit": "logit",
+    "negative_answer_loss": "nat",
+    "answer_margin": "logit",
+    "soft_margin": "logit",
+    "subspace_projection": "squared state unit",
+    "functional_write": "logit",
+    "rescue": "logit",
+    "feature_score": "activation",
+    "feature_drive": "activation",
+}
+"""Units of all scalars; out of the reach of training, which a further one must not make stale."""
 
 if TYPE_CHECKING:
     ScalarName = str

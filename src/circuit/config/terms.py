@@ -16,9 +16,6 @@ CHECKPOINT_DIFFERENCE = "checkpoint_difference"
 COMPARATORS = ("raw_sgd", "clipped_sgd")
 """Updates to compare with; never summands."""
 
-RESIDUAL, GROWTH = "residual", "growth"
-"""Beside components: what no part explains, and what all of them sum to."""
-
 GROUPINGS = (
     "whole",
     "layer",
@@ -41,26 +38,6 @@ NESTED = "/"
 
 REST = "rest"
 """The group of what no other group of a list holds."""
-
-SCALAR_UNITS = {
-    "qk_separation": "score",
-    "attention_separation": "score",
-    "support_attention": "probability",
-    "ov_value_margin": "logit",
-    "support_mass_ov_value_margin": "logit",
-    "qk_ov_product": "score·logit",
-    "head_value_margin_dla": "logit",
-    "head_margin_dla_fixed_readout": "logit",
-    "correct_value_logit": "logit",
-    "negative_answer_loss": "nat",
-    "answer_margin": "logit",
-    "soft_margin": "logit",
-    "subspace_projection": "squared state unit",
-    "functional_write": "logit",
-    "rescue": "logit",
-    "feature_score": "activation",
-    "feature_drive": "activation",
-}
 
 METRIC_UNITS = {
     "step": "step",

@@ -91,3 +91,9 @@ def require_edges(edges: Iterable[Edge], settings: ModelSettings) -> None:
                 expected="a receiver that the model meets after the sender",
                 do="turn it round, or leave it out",
             )
+
+
+def input_sites(layer: int) -> tuple[str, str]:
+    """The two sites of what a layer's heads read: the stream, and its LayerNorm'd state."""
+    stream = f"layer_{layer - 1}_post_mlp" if layer else "embedding"
+    return stream, f"layer_{layer}_attn_input"

@@ -125,12 +125,6 @@ def site_axes(site: str) -> tuple[str, ...]:
     raise unknown_site(site, int(match[1]) + 1 if match else 1)
 
 
-def input_sites(layer: int) -> tuple[str, str]:
-    """The two sites of what a layer's heads read: the stream, and its LayerNorm'd state."""
-    stream = f"layer_{layer - 1}_post_mlp" if layer else "embedding"
-    return stream, f"layer_{layer}_attn_input"
-
-
 def unknown_site(name: str, n_layers: int) -> AnalysisError:
     """Return the error for a name that is no site of a decoder with ``n_layers`` layers."""
     valid = sites(n_layers)

@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from circuit.attribution.tables import gather
 from circuit.attribution.window import ALSO, FIRST, WHOLE, of_movement, sum_groups, top_groups
-from circuit.config.terms import COMPARATORS, COMPONENTS, GROWTH, RESIDUAL
+from circuit.config.attribution import GROWTH, RESIDUAL
+from circuit.config.terms import COMPARATORS, COMPONENTS
 from circuit.estimates import Estimates, estimates, require_sum
 from circuit.kinds.feature_causes.settings import Settings
 from circuit.measuring import Job, Measured, Table

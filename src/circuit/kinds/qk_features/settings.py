@@ -14,7 +14,8 @@ from circuit.config.benchmark import SplitName
 from circuit.config.marks import DictionaryName, FinalOrStep, Head, HeadScanName
 from circuit.config.names import need_scan
 from circuit.errors import AnalysisError, ConfigError
-from circuit.model.sites import canonical_site, input_sites
+from circuit.model.nodes import input_sites
+from circuit.model.sites import canonical_site
 
 _LAYERS = 100  # as many as a recipe may have
 

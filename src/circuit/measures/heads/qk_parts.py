@@ -46,7 +46,8 @@ from circuit.estimates import EXCESS, SHARE, Estimates, estimates, require_sum
 from circuit.evidence import by_control, verdict
 from circuit.experiments.shapley import Sets, shares
 from circuit.landmarks import held_from
-from circuit.model.sites import canonical_site, head_name, input_sites
+from circuit.model.nodes import input_sites
+from circuit.model.sites import canonical_site, head_name
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, centre, look
 from circuit.scalars.features import Dictionary
