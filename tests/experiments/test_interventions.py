@@ -12,6 +12,7 @@ from circuit.estimates import EXCESS
 from circuit.experiments import interventions as made
 from circuit.experiments.interventions import ANOTHER, CHANGED, CONTRAST, DIVERGENCE, RANDOM
 from circuit.experiments.subspaces import Subspace, energy, energy_matched, other_identity
+from circuit.experiments.trial import READOUT
 from circuit.scalars.behaviour import soft_margin
 from circuit.task.events import read_events
 from circuit.task.frozen import pair_events
@@ -117,7 +118,7 @@ def test_the_patch_of_the_planted_variable_moves_the_answer_and_a_distractor_doe
     assert number(patched, role="prediction", site="layer_0_post_attn", **value)["mean"] < 0.01
     late = number(patched, role="prediction", site="layer_1_post_attn", **value)
     assert late["mean"] > 0.99
-    assert late["by_construction"] == made.READOUT
+    assert late["by_construction"] == READOUT
     early = number(patched, role="support_value", site="embedding", **value)
     assert early["by_construction"] == made.CORRUPTION
     null = patched[(patched["pair"] == "distractor") & (patched["measure"] == CONTRAST)]
@@ -176,7 +177,7 @@ def test_values_are_found_at_their_planted_rank_and_keys_where_they_are_asked(ra
     key = number(ranked, edit="remove", rank=3, subspace="keys", role="prediction", **at)
     assert key["mean"] > 0.5
     late = ranked[(ranked["site"] == "layer_1_post_attn") & (ranked["role"] == "prediction")]
-    assert set(late["by_construction"]) == {made.READOUT}
+    assert set(late["by_construction"]) == {READOUT}
 
 
 class Everything(Subspace):

@@ -9,7 +9,7 @@ import torch
 from circuit.config.scalar import ScalarSettings
 from circuit.experiments.changes import Where, freeze, patch, zero
 from circuit.experiments.edits import AtSites, Patched, Removed, Weights, components, weight_parts
-from circuit.experiments.trial import LIKE_LENGTHS, Trial
+from circuit.experiments.trial import LIKE_LENGTHS, Trial, is_readout
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import sites, stages
 from circuit.scalars.base import Measure, pick
@@ -189,3 +189,27 @@ def test_no_gradient_is_kept_and_none_is_turned_off_outside(trial, removals):
     next(passes)
     assert torch.is_grad_enabled()
     assert not answer_logits(next(passes)[2]).requires_grad
+
+
+def test_the_answer_reads_one_position_behind_the_last_attention(planted):
+    """And behind the last MLP the stage is the answer itself."""
+    shape = planted.decoder.settings
+    inside = [stage for stage in stages(2) if is_readout(stage, "prediction", shape)]
+    assert inside == ["layer_1_post_attn", "layer_1_post_mlp", "final_norm"]
+    behind = [stage for stage in inside if is_readout(stage, "query_key", shape, "MLP")]
+    assert behind == inside[1:]
+    for role, site in (
+        ("support_value", inside[0]),
+        ("prediction", "layer_0_post_mlp"),
+        ("prediction", "layer_1_mlp_write"),
+    ):
+        assert not is_readout(site, role, shape)
+
+
+@pytest.mark.parametrize("stage", stages(2)[:-1])
+def test_all_other_positions_matter_up_to_there(planted, trial, events, stage):
+    elsewhere = ~events.role_mask("prediction")
+    gone = AtSites(((Where(stage, elsewhere), zero()),))
+    ((_, found),) = trial.run({"": gone}, OUTCOMES).items()
+    moved = np.abs(found["margin"] - trial.unedited(OUTCOMES)["margin"]).max()
+    assert (moved < 1e-9) == is_readout(stage, "prediction", planted.decoder.settings)

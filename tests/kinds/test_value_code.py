@@ -20,7 +20,7 @@ RANKS = (8, 14, 15, 16)
 @pytest.fixture(scope="module")
 def reads(planted, planted_benchmark):
     programs = planted_benchmark.splits["train"].head(224)
-    return made.code_reads(read_events(programs, planted.vocabulary, "last"), 0)
+    return made.code_reads(programs, planted.vocabulary, 0)
 
 
 @pytest.fixture(scope="module")
@@ -180,17 +180,13 @@ def test_another_write_is_to_another_key_and_halves_share_no_program(reads, plan
 
 
 def test_too_few_programs_are_refused(planted, planted_benchmark):
-    few = read_events(planted_benchmark.splits["train"].head(4), planted.vocabulary, "last")
+    few = planted_benchmark.splits["train"].head(4)
     with pytest.raises(AnalysisError) as error:
-        made.code_reads(few, 0)
+        made.code_reads(few, planted.vocabulary, 0)
+    events = read_events(few, planted.vocabulary, "last")
+    others = events.value_distractors & (events.tokens.roll(1, 1) != events.query_key_id[:, None])
     assert str(error.value) == (
-        f"{len(made_of(few))} of 4 programs write another key before their last read — where: "
-        "programs of a value code — expected: at least 16, half of which fit the code — what to "
-        "do: take more programs, or a split with more active keys"
+        f"{int(others.any(1).sum())} of 4 programs write another key before their last read — "
+        "where: programs of a value code — expected: at least 16, half of which fit the code — "
+        "what to do: take more programs, or a split with more active keys"
     )
-
-
-def made_of(events):
-    """Events before whose read another key was written."""
-    keys = events.tokens.roll(1, 1)
-    return (events.value_distractors & (keys != events.query_key_id[:, None])).any(1).nonzero()

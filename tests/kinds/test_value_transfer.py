@@ -9,7 +9,6 @@ from viewing import changed, outcome, viewed
 from circuit.measures.states import value_transfer as made
 from circuit.measures.states.value_code import CENTROID, LENS, WRITE, code_reads
 from circuit.measuring import Table
-from circuit.task.events import read_events
 
 RANK = 16  # that of the planted values
 SOFT = {"measure": made.RESCUED, "outcome": "soft_margin"}
@@ -18,7 +17,7 @@ SOFT = {"measure": made.RESCUED, "outcome": "soft_margin"}
 @pytest.fixture(scope="module")
 def reads(planted, planted_benchmark):
     programs = planted_benchmark.splits["train"].head(224)
-    return code_reads(read_events(programs, planted.vocabulary, "last"), 0)
+    return code_reads(programs, planted.vocabulary, 0)
 
 
 @pytest.fixture(scope="module")

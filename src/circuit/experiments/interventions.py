@@ -52,7 +52,15 @@ from circuit.experiments.changes import Change, Where, add, keep, remove, replac
 from circuit.experiments.donors import OTHERS, draw_donors, exchanged, of_other_events
 from circuit.experiments.edits import AtSites
 from circuit.experiments.subspaces import Subspace, energy_matched, other_identity
-from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, Trial, Values, less
+from circuit.experiments.trial import (
+    ANSWER,
+    LIKE_LENGTHS,
+    READOUT,
+    Trial,
+    Values,
+    is_readout,
+    less,
+)
 from circuit.landmarks import held_from
 from circuit.model.sites import edit_places, site_axes, stages
 from circuit.model.transformer import Decoder
@@ -67,8 +75,8 @@ _OF = "of others: "
 RANDOM, IDENTITY = "random subspaces of the same energy", "the other identity"
 DIRECTIONS, PERMUTED = "random directions", "permuted values"
 WHOLE, ALL = "whole program", "whole state"
-READOUT, CORRUPTION = "the readout", "the corruption"
-"""What the key ``by_construction`` says where nothing else could have happened (step 5)."""
+CORRUPTION = "the corruption"
+"""What the key ``by_construction`` says, as :data:`READOUT` does, of a check (step 5)."""
 _DECIMALS = 4  # of logits that float32 tells apart
 _KEYS = ("edit", "pair", "site", "role", "by_construction")
 
@@ -165,9 +173,7 @@ class Bench:
 
     def keys(self, at: Place, edit: str) -> dict[str, str]:
         """What rows say of an edit at a place."""
-        last = stages(self.decoder.settings.n_layers)[-3:]
-        read = at.site in last and at.role in ("prediction", "query_key", "causal_prefix")
-        told = READOUT if read else ""
+        told = READOUT if is_readout(at.site, at.role, self.decoder.settings) else ""
         return {"edit": edit, "site": at.name, "role": at.role, "by_construction": told}
 
 

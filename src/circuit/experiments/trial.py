@@ -27,15 +27,16 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit.config.recipe import ModelSettings
 from circuit.experiments.edits import Edit
-from circuit.model.sites import site_axes
+from circuit.model.sites import site_axes, stages
 from circuit.model.sites import sites as all_sites
 from circuit.model.tap import Edit as TapEdit
 from circuit.model.transformer import Decoder
@@ -46,11 +47,27 @@ LIKE_LENGTHS = 8
 """Parts of events of like length: 2.2 times faster at reference size than all at once."""
 ANSWER = frozenset({"final_norm"})
 _READ = ANSWER | {"final_norm_scale"}
+READOUT = "the readout"
+"""What the key ``by_construction`` says where :func:`is_readout`."""
 _TOGETHER = 2**23
 """Numbers in the states that go on as one batch: at most 64 MB of them in float64."""
 Label = TypeVar("Label", bound=Hashable)
 Edits = TypeVar("Edits", bound=Edit)
 Values = dict[str, Float[np.ndarray, " E"]]
+
+
+def is_readout(
+    site: str, role: str, shape: ModelSettings, behind: Literal["attention", "MLP"] = "attention"
+) -> bool:
+    """Whether a site is a stage of which the answer reads the role and nothing else.
+
+    Behind the last attention it reads the prediction position (``query_key`` is the same) alone, so
+    what takes the value out of that state must do harm. ``behind`` the last MLP the state is the
+    answer itself, and the unembedding's rows are identities of values.
+    """
+    last = {"attention": -3, "MLP": -2}[behind]
+    read = role in ("prediction", "query_key", "causal_prefix")
+    return read and site in stages(shape.n_layers)[last:]
 
 
 def less(one: Values, other: Values) -> Values:

@@ -7,14 +7,13 @@ from circuit.measures.states.value_code import code_reads, value_code
 from circuit.measuring import Job, Measured, Table
 from circuit.model.sites import stages
 from circuit.opened import OpenRun
-from circuit.task.events import read_events
 
 
 def measure(job: Job[Settings]) -> Measured:
     """Rows of what can be read at every place, and of what removing and keeping the code does."""
     run, asked = OpenRun(job), job.settings
     programs = run.split(asked.split).head(asked.programs)
-    reads = code_reads(read_events(programs, run.benchmark.vocabulary, "last"), asked.seed)
+    reads = code_reads(programs, run.benchmark.vocabulary, asked.seed)
     steps, ranked = run.at(asked.checkpoints), run.at(asked.removed_at)
     every = stages(run.decoder.settings.n_layers)[:-1]
     at, removed = (

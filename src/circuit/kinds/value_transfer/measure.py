@@ -7,14 +7,13 @@ from circuit.measures.states.value_code import code_reads
 from circuit.measures.states.value_transfer import value_transfer
 from circuit.measuring import Job, Measured, Table
 from circuit.opened import OpenRun
-from circuit.task.events import read_events
 
 
 def measure(job: Job[Settings]) -> Measured:
     """Rows of every map, with its nulls, at the checkpoints asked for."""
     run, asked = OpenRun(job), job.settings
     programs = run.split(asked.split).head(asked.programs)
-    reads = code_reads(read_events(programs, run.benchmark.vocabulary, "last"), asked.seed)
+    reads = code_reads(programs, run.benchmark.vocabulary, asked.seed)
     steps = run.at(asked.checkpoints)
     rows = value_transfer(
         run.counted, run.theta, steps, reads, run.value_ids, asked.source, asked.target,

@@ -47,7 +47,7 @@ from circuit.experiments.donors import OTHERS, Shuffle, draw_shuffles, random_cy
 from circuit.experiments.edits import AtSites, components, write_places
 from circuit.experiments.shapley import Sets, shares
 from circuit.experiments.subspaces import Subspace, energy_matched
-from circuit.experiments.trial import LIKE_LENGTHS, Trial
+from circuit.experiments.trial import LIKE_LENGTHS, Trial, is_readout
 from circuit.measures.paths.answer import answers
 from circuit.model.sites import parse_component, sites, stages
 from circuit.model.transformer import Decoder
@@ -125,9 +125,9 @@ class Damaged:
 
     def construction(self, stage: str, role: str) -> str:
         """What a repair of whole states does by construction (step 5)."""
-        events, last = self.clean.events, stages(self.clean.decoder.settings.n_layers)[-3:]
+        events = self.clean.events
         apart = self.differs(self.clean.sites[stage], self.trial.clean.sites[stage])
-        if stage in last:
+        if is_readout(stage, "prediction", self.clean.decoder.settings):
             apart &= events.role_mask("prediction")
         inside = events.role_mask(role)
         return NONE if not (apart & inside).any() else "" if (apart & ~inside).any() else ALL
@@ -343,7 +343,7 @@ def _repairs(
         write, gone = component_write(clean, name), component_write(hurt.trial.clean, name)
         where = Where(stage_after(name, settings), clean.events.role_mask(role))
         # Of the last layer's writes the answer reads one position.
-        if role == INSIDE or where.site not in stages(settings.n_layers)[-3:]:
+        if role == INSIDE or not is_readout(where.site, INSIDE, settings):
             both = {"": add(write - gone), ANOTHER: add(another(write) - gone)}
             put((WRITE, name, _told(role), "", ""), where, both)
     for name, part in product(parts, "qkv"):

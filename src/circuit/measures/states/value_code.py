@@ -41,7 +41,7 @@ from circuit.estimates import SHARE, Estimates, estimates, over
 from circuit.evidence import Estimate, agreed, by_control, verdict
 from circuit.experiments.changes import Where, keep, remove, replace
 from circuit.experiments.edits import AtSites
-from circuit.experiments.trial import LIKE_LENGTHS, Trial
+from circuit.experiments.trial import LIKE_LENGTHS, READOUT, Trial, is_readout
 from circuit.landmarks import held_from, stays_from
 from circuit.measures.states.scatter import group_means
 from circuit.model.sites import stages
@@ -50,7 +50,8 @@ from circuit.scalars.base import Seen, look, pick
 from circuit.scalars.behaviour import soft_margin
 from circuit.scalars.value import value_logits
 from circuit.statistics import bootstrap_mean, draws, halves, interval_of_found, share_ends, told
-from circuit.task.events import ReadEvents
+from circuit.task.events import ReadEvents, read_events
+from circuit.task.vocabulary import Vocabulary
 
 ANSWER, KEY = "answer", "query_key"
 CENTROID, BETWEEN, LENS, LENS_MARGIN = (
@@ -63,8 +64,8 @@ UNITS = {CENTROID: "share", BETWEEN: "share", LENS: "share", LENS_MARGIN: "logit
 PERMUTED, WRITE = "permuted labels", "another write"
 OVER_WRITE = over(WRITE)
 READABLE, RANK, READ = "readable_from", "rank", "readout"
-TOKEN, READOUT = "the token", "the readout"
-"""What the key ``by_construction`` says where nothing else could have been found (step 4)."""
+TOKEN = "the token"
+"""What the key ``by_construction`` says, as :data:`READOUT` does, of what must be (step 4)."""
 LEVELS = (0.5, 0.9, 0.99)
 _CHANGES = {"remove": remove, "keep": keep}
 
@@ -108,12 +109,13 @@ class Code(NamedTuple):
         return self.mean + coordinates @ self.basis.T
 
 
-def code_reads(events: ReadEvents, seed: int) -> CodeReads:
-    """Those of the events before whose read another key was written, each with such a write.
+def code_reads(programs: pd.DataFrame, vocabulary: Vocabulary, seed: int) -> CodeReads:
+    """The last reads of programs that wrote another key before, each with such a write.
 
     Raises:
         AnalysisError: there are fewer than 16.
     """
+    events = read_events(programs, vocabulary, "last")
     of_key = events.tokens.roll(1, 1) != events.query_key_id[:, None]
     others = events.value_distractors & of_key & (events.tokens != events.answer[:, None])
     drawn = torch.rand(others.shape, generator=torch.Generator().manual_seed(seed))
@@ -232,7 +234,6 @@ def _read(
     step: int, seen: Seen, at: Sequence[tuple[str, str]], labels: Mapping[str, Int[Tensor, "B N"]]
 ) -> pd.DataFrame:
     rows = Estimates(step, UNITS, "programs", families=1)
-    last = stages(seen.decoder.settings.n_layers)[-2]
     for site, role in at:
         states = state(seen, site, role)
         logits = lens(seen, states)
@@ -240,7 +241,7 @@ def _read(
         for label, every in labels.items():
             named = {"prediction": KEY, "support_key": KEY, "support_value": ANSWER}.get(role)
             built = TOKEN if named == label else ""
-            if (site, role) == (last, "prediction") and label == ANSWER:
+            if label == ANSWER and is_readout(site, role, seen.decoder.settings, "MLP"):
                 built = READOUT
             hits, share, values = leave_one_out(states, every)
             spread = share[:, None].expand(hits.shape).clone()
@@ -312,8 +313,7 @@ def _removed(
     rng = np.random.default_rng(seed)
     own = effects(answer)
     drawn = [effects(answer[rng.permutation(len(answer))]) for _ in range(random_draws)]
-    last = stages(clean.decoder.settings.n_layers)[-3:]
-    built = READOUT if site in last and role == "prediction" else ""
+    built = READOUT if is_readout(site, role, clean.decoder.settings) else ""
     rows = Estimates(step, {READ: "logit"}, "programs", families=1)
     for (edit, rank), values in own.items():
         keys = {"edit": edit, "site": site, "role": role, "rank": str(rank), "level": ""}

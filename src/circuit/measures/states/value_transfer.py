@@ -37,12 +37,11 @@ from circuit.experiments.changes import Where, replace
 from circuit.experiments.edits import AtSites
 from circuit.experiments.interventions import answered_right, centroids
 from circuit.experiments.subspaces import energy_matched
-from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, Trial
+from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, READOUT, Trial, is_readout
 from circuit.landmarks import held_from
 from circuit.measures.states.value_code import (
     CENTROID,
     LENS,
-    READOUT,
     WRITE,
     Code,
     CodeReads,
@@ -132,7 +131,8 @@ def value_transfer(
         rows += [_scores(step, maps), _rescue(step, maps, outcomes)]
     frame = pd.concat(rows, ignore_index=True)
     frame = pd.concat([frame, _carried_from(frame, told)]).fillna({"outcome": ""})
-    return estimates(frame.assign(by_construction=READOUT if target in every[-2:] else ""))
+    built = is_readout(target, "prediction", decoder.settings, "MLP")
+    return estimates(frame.assign(by_construction=READOUT if built else ""))
 
 
 class _Maps:
