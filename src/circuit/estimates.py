@@ -182,7 +182,8 @@ class Estimates:
     All columns of a table share one set of bootstrap resamples, so what is paired stays paired.
     ``noun`` is what an event is; ``halves`` gives the events that choose and that confirm, too.
     With ``families``, intervals of excesses hold all of the table at once, and those of so many
-    tables together.
+    tables together. What is added is rounded to ``decimals``, where it holds rounding of a pass
+    that excesses would make effects of.
     """
 
     step: int
@@ -191,6 +192,7 @@ class Estimates:
     halves: bool = False
     seed: int = 0
     families: int = 0
+    decimals: int | None = None
     _columns: list[tuple[dict[str, str], Float[np.ndarray, " E"]]] = field(default_factory=list)
     _drawn: list[tuple[dict[str, str], Float[np.ndarray, "R E"]]] = field(default_factory=list)
     _whole: Mapping[str, str] = field(default_factory=dict)
@@ -199,7 +201,15 @@ class Estimates:
         self, values: Float[np.ndarray, " E"], measure: str, against: str = "", **keys: str
     ) -> None:
         """Add one number: its value on every event."""
-        self._columns.append((dict(keys, measure=measure, against=against), np.asarray(values)))
+        own = values if self.decimals is None else np.round(values, self.decimals)
+        self._columns.append((dict(keys, measure=measure, against=against), np.asarray(own)))
+
+    def add_each(
+        self, found: Mapping[str, Float[np.ndarray, " E"]], against: str = "", **keys: str
+    ) -> None:
+        """Add one number of every measure."""
+        for measure, values in found.items():
+            self.add(values, measure, against, **keys)
 
     def add_draws(
         self, values: Float[np.ndarray, "R E"], measure: str, against: str, **keys: str

@@ -23,6 +23,7 @@ from typing import Literal
 import pandas as pd
 
 from circuit.estimates import EXCESS, over
+from circuit.landmarks import held_from
 
 Verdict = Literal["shown", "opposite", "open"]
 VERDICTS: tuple[Verdict, ...] = ("shown", "opposite", "open")
@@ -84,6 +85,12 @@ def agreed(by: Mapping[str, Estimate], bound: float | None = 0.0) -> Verdict:
     if left or not paired:
         sides.add(verdict(by[""], left, bound=bound))
     return sides.pop() if len(sides) == 1 else "open"
+
+
+def shown_from(rows: pd.DataFrame, bound: float | None = 0.0) -> float:
+    """From which step on a number stays shown beside all its controls; NaN where it does not."""
+    steps = rows.groupby("step")
+    return held_from({step: agreed(by_control(at), bound) == "shown" for step, at in steps})
 
 
 def _side(one: Estimate, ends: Sequence[float]) -> Verdict:

@@ -86,8 +86,10 @@ class Job(Generic[S]):
 
     @cached_property
     def heads(self) -> dict[str, Any]:
-        """The heads that a scan chose: ``winner``, ``runner_up``, ``bottom``, and how."""
-        found: dict[str, Any] = read_json(self.given["heads"])
+        """The heads that a scan chose: ``winner``, ``runner_up``, ``bottom``, and how; none where
+        no scan is named.
+        """
+        found: dict[str, Any] = read_json(self.given["heads"]) if "heads" in self.given else {}
         return found
 
     def chosen(self, head: str) -> str:

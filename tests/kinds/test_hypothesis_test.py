@@ -19,19 +19,12 @@ from circuit.experiments.circuits import (
     random_circuits,
     whole,
 )
-from circuit.experiments.interventions import CORRECT, answered_right
-from circuit.experiments.trial import ANSWER
 from circuit.kinds.hypothesis_test.settings import Settings
 from circuit.measuring import Table
 from circuit.model.nodes import owner
-from circuit.scalars.base import Measure
 from circuit.scalars.behaviour import answer_margin
 
-UNITS = {made.OUTCOME: "logit", CORRECT: "share"}
-SCALARS = {
-    made.OUTCOME: answer_margin("mean"),
-    CORRECT: Measure("share", ANSWER, answered_right),
-}
+SCALARS = {made.OUTCOME: answer_margin("mean"), **made.RIGHT}
 ASKED = Settings(kind="hypothesis_test")
 VALUE = ("embedding", "L1H2.v")
 STATED = Circuit(
@@ -99,11 +92,11 @@ def tables_of(bench, shape, circuits, formed=(True,)):
         for name, circuit in circuits.items():
             randoms = random_circuits(circuit, shape, 20, 0)
             others = other_edges(circuit, shape, 5, 0)
-            found = made.tested(here, step, UNITS, circuit, randoms, others)
+            found = made.tested(here, step, circuit, randoms, others)
             rows.append(found.assign(split=name, ablation="resample"))
-        edges.append(made.needed_edges(here, step, UNITS, next(iter(circuits.values()))))
+        edges.append(made.needed_edges(here, step, next(iter(circuits.values()))))
     halves = {half: bench(half, formed[-1]) for half in (SELECTION, CONFIRMATION)}
-    smaller = made.pruning(halves, len(formed) - 1, UNITS, next(iter(circuits.values())))
+    smaller = made.pruning(halves, len(formed) - 1, next(iter(circuits.values())))
     rows, edges = pd.concat(rows), pd.concat(edges)
     marks = made.landmarks(rows, edges, smaller, ASKED.criteria).assign(ablation="resample")
     rows = pd.concat([rows, marks], ignore_index=True).fillna({"split": "", "test": ""})
@@ -159,7 +152,7 @@ def test_it_keeps_all_of_the_answer_and_takes_away_all_of_it(judged):
 
 @pytest.mark.parametrize("name", MUTILATED)
 def test_a_mutilated_circuit_is_rejected(bench, name):
-    found = shares(made.tested(bench(), 0, UNITS, MUTILATED[name], [], []))
+    found = shares(made.tested(bench(), 0, MUTILATED[name], [], []))
     assert verdict(found["sufficiency"], bound=ASKED.sufficient) == "opposite"
 
 
@@ -167,7 +160,7 @@ def test_an_edge_that_carries_all_that_the_head_reads_is_enough_and_one_directio
     found = {}
     for rank in (16, 1):
         carried = {**STATED.edges, VALUE: Subspace("head_input", rank)}
-        rows = made.tested(bench(), 0, UNITS, replace(STATED, edges=carried), [], [])
+        rows = made.tested(bench(), 0, replace(STATED, edges=carried), [], [])
         found[rank] = shares(rows)["sufficiency"]
     assert found[16].mean >= 0.99
     assert found[1].high < 0.5
@@ -187,7 +180,7 @@ def test_edges_that_are_needed_are_told_from_one_that_is_not(bench, shape):
     idle = replace(
         STATED, edges={**STATED.edges, ("embedding", "L0H3.v"): None, ("L0H3", "answer"): None}
     )
-    rows = made.needed_edges(bench(), 0, UNITS, idle)
+    rows = made.needed_edges(bench(), 0, idle)
     rows = rows[(rows["measure"] == "answer") & (rows["against"] == "excess")].set_index(
         ["source", "target"]
     )
@@ -267,4 +260,4 @@ def test_the_planted_circuit_is_found(bench):
         VALUE,
     }
     assert core <= set(found.edges)
-    assert shares(made.tested(bench(), 0, UNITS, found, [], []))["sufficiency"].mean >= 0.99
+    assert shares(made.tested(bench(), 0, found, [], []))["sufficiency"].mean >= 0.99

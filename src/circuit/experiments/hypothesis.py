@@ -40,19 +40,21 @@ from circuit.experiments.circuits import Subspace as Carried
 from circuit.experiments.donors import Shuffle, exchanged, stand_in
 from circuit.experiments.paths import Carry, Routed, at_role, routed, write_sites
 from circuit.experiments.subspaces import Subspace
-from circuit.experiments.trial import ANSWER, Values, less
+from circuit.experiments.trial import ANSWER, Values, less, values_of
 from circuit.landmarks import held_from
 from circuit.model.nodes import EMBEDDING, Edge, owner
 from circuit.model.sites import parse_component
 from circuit.model.transformer import Decoder
-from circuit.scalars.base import Scalar, Seen, centre, look
+from circuit.scalars.base import Scalar, centre, look
+from circuit.scalars.behaviour import answered_right
 from circuit.task.events import ReadEvents
 
 OUTCOME, WHOLE, SUFFICIENCY, NECESSITY = "answer", "whole", "sufficiency", "necessity"
 MINIMALITY, NEEDED, FEWEST = "minimality", "needed_edges", "fewest_edges"
 ACCEPTED, EVERY = "accepted", "every split"
 RANDOM, OTHERS, WITHOUT = "random circuits", "as many other edges", "the circuit without it"
-_EDGE = ["source", "target"]
+RIGHT: dict[str, Scalar] = {"correct": answered_right()}
+"""Told of, beside the answer."""
 _INPUTS = {"q": "head_qk_query", "k": "head_qk_key", "v": "head_ov_input"}
 READ = "head_input"
 """The subspace that is the one that the receiving head reads: by its W_QK or W_OV."""
@@ -84,10 +86,15 @@ class Bench:
         }
         self._carries: dict[tuple[object, ...], Carry] = {}
 
+    def estimates(self, step: int, families: int = 0) -> Estimates:
+        """An empty table of the scalars."""
+        units = {name: scalar.unit for name, scalar in self.scalars.items()}
+        return Estimates(step, units, families=families)
+
     @cached_property
     def clean(self) -> Values:
         """The scalars of the clean pass."""
-        return self._values(self.seen)
+        return values_of(self.seen, self.scalars)
 
     @cached_property
     def damaged(self) -> Values:
@@ -117,7 +124,7 @@ class Bench:
             behind = circuit.behind(owner(gone[1])) | {EMBEDDING}
             known = {name: one for name, one in written.items() if name not in behind}
             left = {edge: carry for edge, carry in edges.items() if edge != gone}
-            found[gone] = self._values(self._routed(left, known).answering)
+            found[gone] = values_of(self._routed(left, known).answering, self.scalars)
         return found
 
     def means_less(self, circuit: Circuit) -> dict[Edge, float]:
@@ -126,16 +133,13 @@ class Bench:
         return {edge: float(values[OUTCOME].mean()) for edge, values in found.items()}
 
     def _run(self, edges: Mapping[Edge, Carry]) -> Values:
-        return self._values(self._routed(edges).answering)
+        return values_of(self._routed(edges).answering, self.scalars)
 
     def _routed(
         self, edges: Mapping[Edge, Carry], written: Mapping[str, Tensor] | None = None
     ) -> Routed:
         own = {EMBEDDING: self.seen.sites["embedding"]}
         return routed(self.seen, self.base, edges, own, written)
-
-    def _values(self, seen: Seen) -> Values:
-        return {name: scalar(seen).double().numpy() for name, scalar in self.scalars.items()}
 
     def _carry(self, circuit: Circuit, edge: Edge, rest: bool = False) -> Carry:
         """What an edge of a circuit carries, or all but that; inputs alike share one function."""
@@ -155,15 +159,13 @@ class Bench:
 
     def _basis(self, subspace: Carried, reader: str) -> Float[Tensor, "d r"]:
         """An orthonormal basis of a subspace; what a head reads, as it reads it of the stream."""
-        if not reader:
-            return (
-                Subspace(subspace.name).basis(self.seen, self.theta, subspace.rank).to(self.theta)
-            )
-        head = owner(reader)
-        read = Subspace(_INPUTS[reader[-1]], head).basis(self.seen, self.theta, subspace.rank)
+        name, head = (_INPUTS[reader[-1]], owner(reader)) if reader else (subspace.name, None)
+        found = Subspace(name, head).basis(self.seen, self.theta, subspace.rank).to(self.theta)
+        if head is None:
+            return found
         layer, _ = parse_component(head, self.seen.decoder.settings)
         gain = self.seen.params[f"layer_{layer}.ln1.gain"]
-        basis: Tensor = torch.linalg.qr(centre(gain * read.T.to(gain)).T).Q
+        basis: Tensor = torch.linalg.qr(centre(gain * found.T).T).Q
         return basis
 
 
@@ -174,21 +176,20 @@ def _all(states: Tensor) -> Tensor:
 def tested(
     bench: Bench,
     step: int,
-    units: Mapping[str, str],
     circuit: Circuit,
     randoms: Sequence[Circuit],
     others: Sequence[Circuit],
 ) -> pd.DataFrame:
     """Sufficiency and necessity, in units of the scalars and as shares (steps 2 and 3)."""
-    rows = Estimates(step, units)
-    _add(rows, less(bench.clean, bench.damaged), test=WHOLE)
+    rows = bench.estimates(step)
+    rows.add_each(less(bench.clean, bench.damaged), test=WHOLE)
 
     def add(
         test: str, run: Callable[[Circuit], Values], control: str, drawn: Sequence[Circuit]
     ) -> None:
-        _add(rows, run(circuit), test=test)
+        rows.add_each(run(circuit), test=test)
         found = [run(one) for one in drawn]
-        for measure in units if found else ():
+        for measure in bench.scalars if found else ():
             rows.add_draws(np.stack([one[measure] for one in found]), measure, control, test=test)
 
     add(SUFFICIENCY, lambda one: less(bench.kept(one), bench.damaged), RANDOM, randoms)
@@ -197,22 +198,18 @@ def tested(
     return rows.frame().assign(half=CONFIRMATION)
 
 
-def needed_edges(
-    bench: Bench, step: int, units: Mapping[str, str], circuit: Circuit
-) -> pd.DataFrame:
+def needed_edges(bench: Bench, step: int, circuit: Circuit) -> pd.DataFrame:
     """What the circuit has over itself without each edge, by ``source`` and ``target`` (step 4)."""
-    rows, kept = Estimates(step, units, families=1), less(bench.kept(circuit), bench.damaged)
+    rows, kept = bench.estimates(step, families=1), less(bench.kept(circuit), bench.damaged)
     for edge, without in bench.kept_less(circuit).items():
-        named = dict(zip(_EDGE, edge, strict=True))
-        _add(rows, kept, **named)
-        _add(rows, less(without, bench.damaged), WITHOUT, **named)
+        named = dict(zip(("source", "target"), edge, strict=True))
+        rows.add_each(kept, **named)
+        rows.add_each(less(without, bench.damaged), WITHOUT, **named)
     rows.excess(WITHOUT)
     return rows.frame().assign(half=CONFIRMATION)
 
 
-def pruning(
-    benches: Mapping[str, Bench], step: int, units: Mapping[str, str], circuit: Circuit
-) -> pd.DataFrame:
+def pruning(benches: Mapping[str, Bench], step: int, circuit: Circuit) -> pd.DataFrame:
     """Sufficiency of ever smaller circuits, by ``edges``, their number (step 4).
 
     Args:
@@ -221,10 +218,10 @@ def pruning(
     smaller = {str(len(one.edges)): one for one in pruned(circuit, benches[SELECTION].means_less)}
     parts = []
     for half, bench in benches.items():
-        rows = Estimates(step, units)
-        _add(rows, less(bench.clean, bench.damaged), edges=WHOLE)
+        rows = bench.estimates(step)
+        rows.add_each(less(bench.clean, bench.damaged), edges=WHOLE)
         for number, one in smaller.items():
-            _add(rows, less(bench.kept(one), bench.damaged), edges=number)
+            rows.add_each(less(bench.kept(one), bench.damaged), edges=number)
         rows.share_of(edges=WHOLE)
         parts.append(rows.frame().assign(half=half))
     found = pd.concat(parts, ignore_index=True)
@@ -252,39 +249,33 @@ def landmarks(
         which on all criteria stay met, by split and on ``every split``. Missing where there is
         none.
     """
-    found = []
-    own = edges[edges["measure"] == OUTCOME]
+    own, last = edges[edges["measure"] == OUTCOME], rows["step"].max()
+    found: list[dict[str, object]] = []
     for step, at in own.groupby("step"):
-        sides = [_side(one, EXCESS) for _, one in at.groupby(_EDGE)]
-        share = {"measure": NEEDED, "unit": "share", "mean": np.mean([s == "shown" for s in sides])}
+        needed = [_shown(one, EXCESS) for _, one in at.groupby(["source", "target"])]
+        share = {"measure": NEEDED, "unit": "share", "mean": np.mean(needed)}
         found.append({**share, "test": MINIMALITY, "step": step})
-    last, enough = rows["step"].max(), criteria["sufficient"][1]
     kept = smaller[(smaller["measure"] == OUTCOME + SHARE) & (smaller["half"] == SELECTION)]
-    fit = [n for n, one in kept.groupby("edges") if _side(one, bound=enough) == "shown"]
+    enough = criteria["sufficient"][1]
+    fit = [number for number, one in kept.groupby("edges") if _shown(one, bound=enough)]
     fewest = {"measure": FEWEST, "unit": "1", "mean": min(fit, default=np.nan)}
     found.append({**fewest, "test": MINIMALITY, "step": last})
     shares = rows[rows["measure"] == OUTCOME + SHARE]
-    held: dict[str, pd.Series] = {}
-    for split, at in shares.groupby("split", sort=False):
-        held[str(split)] = at.groupby("step").apply(lambda one: _meets(one, criteria))
-    held[EVERY] = pd.concat(held.values(), axis=1).all(axis=1)
-    for split, met in held.items():
-        row = {"measure": ACCEPTED, "unit": "step", "mean": held_from(met.to_dict())}
+    met = shares.groupby(["split", "step"], sort=False).apply(
+        lambda one: all(
+            _shown(one[one["test"] == where["test"]], where.get("against", ""), bound)
+            for where, bound in criteria.values()
+        )
+    )
+    by_split = met.unstack("split")[list(shares["split"].unique())]
+    for split, held in by_split.assign(**{EVERY: by_split.all(axis=1)}).sort_index().items():
+        row = {"measure": ACCEPTED, "unit": "step", "mean": held_from(held.to_dict())}
         found.append({**row, "split": split, "step": last})
     return estimates(pd.DataFrame(found), half=CONFIRMATION)
 
 
-def _meets(rows: pd.DataFrame, criteria: Mapping[str, tuple[Mapping[str, str], float]]) -> bool:
-    """Whether all criteria are shown to be met by the shares of one split and step."""
-    found = (
-        _side(rows[rows["test"] == where["test"]], where.get("against", ""), bound)
-        for where, bound in criteria.values()
-    )
-    return set(found) == {"shown"}
-
-
-def _side(rows: pd.DataFrame, against: str = "", bound: float = 0.0) -> str:
-    return verdict(by_control(rows)[against], bound=bound)
+def _shown(rows: pd.DataFrame, against: str = "", bound: float = 0.0) -> bool:
+    return verdict(by_control(rows)[against], bound=bound) == "shown"
 
 
 def found_circuit(bench: Bench, size: int) -> Circuit:
@@ -294,8 +285,3 @@ def found_circuit(bench: Bench, size: int) -> Circuit:
     """
     found = pruned(whole(bench.seen.decoder.settings), bench.means_less)[:-1]
     return next((one for one in found if len(one.edges) <= size), found[-1])
-
-
-def _add(rows: Estimates, found: Values, against: str = "", **keys: str) -> None:
-    for measure, values in found.items():
-        rows.add(values, measure, against, **keys)

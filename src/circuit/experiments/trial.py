@@ -102,7 +102,7 @@ class Trial:
 
     def unedited(self, scalars: Mapping[str, Scalar]) -> Values:
         """Every scalar's values in the clean pass."""
-        return _values(self.clean, scalars)
+        return values_of(self.clean, scalars)
 
     def run(
         self,
@@ -117,7 +117,7 @@ class Trial:
         """
         sites = frozenset().union(*(scalar.sites for scalar in scalars.values()))
         return {
-            (label, control): _values(seen, scalars)
+            (label, control): values_of(seen, scalars)
             for label, control, seen in self.passes(edits, sites, controls)
         }
 
@@ -224,5 +224,6 @@ def _at_prediction(edit: TapEdit, site: str, events: ReadEvents, value: Tensor) 
     return pick(every.movedim(axis, 1), events.prediction)[:, None].movedim(1, axis)
 
 
-def _values(seen: Seen, scalars: Mapping[str, Scalar]) -> Values:
+def values_of(seen: Seen, scalars: Mapping[str, Scalar]) -> Values:
+    """Every scalar's values in a pass."""
     return {name: scalar(seen).double().numpy() for name, scalar in scalars.items()}

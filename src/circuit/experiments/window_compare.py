@@ -33,7 +33,7 @@ from circuit.experiments.trial import ANSWER, Trial, Values
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Measure, Scalar, Seen, best_other, margin
-from circuit.scalars.behaviour import answer_logits
+from circuit.scalars.behaviour import answer_logits, answered_right
 from circuit.statistics import bootstrap_means
 from circuit.task.events import ReadEvents
 
@@ -110,10 +110,7 @@ def _outcomes(rival: Int[Tensor, " E"]) -> dict[str, Scalar]:
     def over(rival: Int[Tensor, " E"] | None) -> Callable[[Seen], Float[Tensor, " E"]]:
         return lambda seen: margin(answer_logits(seen).double(), seen.events.answer, rival)
 
-    def correct(seen: Seen) -> Float[Tensor, " E"]:
-        return (answer_logits(seen).argmax(-1) == seen.events.answer).double()
-
-    functions = over(None), over(rival), correct
+    functions = over(None), over(rival), answered_right()
     return {
         name: Measure(unit, ANSWER, function)
         for (name, unit), function in zip(MEASURES.items(), functions, strict=True)

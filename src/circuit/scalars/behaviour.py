@@ -35,6 +35,15 @@ def negative_answer_loss() -> Measure:
     )
 
 
+def answered_right() -> Measure:
+    """1 where the right answer has the largest logit of all tokens, else 0."""
+    return Measure(
+        "share",
+        _SITES,
+        lambda seen: (answer_logits(seen).argmax(-1) == right_answer(seen)).double(),
+    )
+
+
 def answer_margin(rival: Rival) -> Measure:
     """Correct logit minus the rival's; with no rival, minus the best wrong logit at each θ."""
     return Measure(
