@@ -96,7 +96,7 @@ def test_of_untrained_models_hardly_any_shows_anything(planted_benchmark):
         theta = decoder.initialise(torch.Generator().manual_seed(seed))
         bench = made.Bench(
             decoder, theta, words.value_ids, 0, where, (), lambda _: {"soft_margin": soft_margin()},
-            {"soft_margin": "logit"}, len(sides) + 1, seed,
+            len(sides) + 1, seed,
         )  # fmt: skip
         patched = pd.concat([made.patches(bench, kind, *pair) for kind, pair in sides.items()])
         keys = ["edit", "pair", "site", "role"]

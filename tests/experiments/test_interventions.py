@@ -46,7 +46,7 @@ def benches(planted):
         inside = made.places(SITES[1:3], ROLES[:2], planted.decoder.settings)
         return made.Bench(
             planted.decoder, flat, planted.vocabulary.value_ids, step, where, inside,
-            lambda events: {"soft_margin": soft_margin()}, {"soft_margin": "logit"}, 13, 0,
+            lambda events: {"soft_margin": soft_margin()}, 13, 0,
         )  # fmt: skip
 
     return bench

@@ -39,23 +39,20 @@ def measured(planted, planted_benchmark):
     inside = where[:2]
 
     def tables(*states):
-        rows, ranks, doses = [], [], []
+        found = {"rows": [], "ranks": [], "doses": []}
         for step, flat in enumerate(states):
             bench = made.Bench(
                 planted.decoder, flat, words.value_ids, step, where, inside,
-                lambda events: {"soft_margin": soft_margin()}, {"soft_margin": "logit"}, 9, 0,
+                lambda events: {"soft_margin": soft_margin()}, 9, 0,
             )  # fmt: skip
-            rows += [made.patches(bench, kind, *sides[kind]) for kind in PAIR_KINDS]
-            rows += [made.replaced(bench, ("mean", "resample"), events)]
-            ranks += [made.ranks(bench, values, 20, events)]
-            doses += [made.doses(bench, (0.25, 0.5), *sides["support_value"], fit)]
-        rows += [made.appearance(pd.concat(rows))]
+            found["rows"] += [made.patches(bench, kind, *sides[kind]) for kind in PAIR_KINDS]
+            found["rows"] += [made.replaced(bench, ("mean", "resample"), events)]
+            found["ranks"] += [made.ranks(bench, values, 20, events)]
+            found["doses"] += [made.doses(bench, (0.25, 0.5), *sides["support_value"], fit)]
+        found["rows"] += [made.appearance(pd.concat(found["rows"]))]
         return {
-            "rows": Table(pd.concat(rows, ignore_index=True), "one edit"),
-            "ranks": Table(pd.concat(ranks, ignore_index=True), "one", {"rank": "1"}),
-            "doses": Table(
-                pd.concat(doses, ignore_index=True), "one", {"dose": "norm of the state"}
-            ),
+            name: Table(pd.concat(found[name], ignore_index=True), *about)
+            for name, about in made.TABLES.items()
         }
 
     return tables

@@ -32,7 +32,7 @@ and controls are for one number.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -47,7 +47,7 @@ from torch.nn.functional import normalize
 
 from circuit.config.recipe import ModelSettings
 from circuit.estimates import Estimates, estimates
-from circuit.evidence import agreed, by_control
+from circuit.evidence import shown_from
 from circuit.experiments.changes import Change, Where, add, keep, remove, replace
 from circuit.experiments.donors import OTHERS, draw_donors, exchanged, of_other_events
 from circuit.experiments.edits import AtSites
@@ -60,12 +60,12 @@ from circuit.experiments.trial import (
     Values,
     is_readout,
     less,
+    values_of,
 )
-from circuit.landmarks import held_from
 from circuit.model.sites import edit_places, site_axes, stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Measure, Scalar, Seen, margin, pick
-from circuit.scalars.behaviour import answer_logits
+from circuit.scalars.behaviour import answer_logits, answered_right
 from circuit.task.events import ReadEvents
 
 CONTRAST, CORRECT, DIVERGENCE, APPEARS = "contrast", "correct", "off_target_divergence", "appears"
@@ -77,6 +77,12 @@ DIRECTIONS, PERMUTED = "random directions", "permuted values"
 WHOLE, ALL = "whole program", "whole state"
 CORRUPTION = "the corruption"
 """What the key ``by_construction`` says, as :data:`READOUT` does, of a check (step 5)."""
+TABLES: dict[str, tuple[str, dict[str, str]]] = {
+    "rows": ("one edit at one place", {}),
+    "ranks": ("one subspace, removed or kept", {"rank": "1"}),
+    "doses": ("one dose of a direction", {"dose": "norm of the state"}),
+}
+"""What a row of each table is, and units of its keys."""
 _DECIMALS = 4  # of logits that float32 tells apart
 _KEYS = ("edit", "pair", "site", "role", "by_construction")
 
@@ -141,8 +147,8 @@ class Bench:
         places: every site with every role, of patches and replaced states.
         stages: the same of subspaces and doses, in the stream.
         outcomes: the scalars that are measured on some events.
-        units: of the outcomes.
         families: tables of estimates made of the checkpoint, whose excesses hold together.
+        seed: of what is drawn.
     """
 
     decoder: Decoder
@@ -152,7 +158,6 @@ class Bench:
     places: Sequence[Place]
     stages: Sequence[Place]
     outcomes: Callable[[ReadEvents], Mapping[str, Scalar]]
-    units: Mapping[str, str]
     families: int
     seed: int
 
@@ -164,12 +169,12 @@ class Bench:
 
     def scalars(self, events: ReadEvents) -> dict[str, Scalar]:
         """The outcomes, and whether the answer is right."""
-        return {**self.outcomes(events), CORRECT: Measure("share", ANSWER, answered_right)}
+        return {**self.outcomes(events), CORRECT: answered_right()}
 
-    def estimates(self, noun: str) -> Estimates:
-        """An empty table."""
-        units = {**self.units, CONTRAST: "logit", CORRECT: "share", DIVERGENCE: "nat"}
-        return Estimates(self.step, units, noun, families=self.families)
+    def estimates(self, scalars: Mapping[str, Scalar], noun: str) -> Estimates:
+        """An empty table of some scalars."""
+        units = {name: scalar.unit for name, scalar in scalars.items()}
+        return Estimates(self.step, units, noun, families=self.families, decimals=_DECIMALS)
 
     def keys(self, at: Place, edit: str) -> dict[str, str]:
         """What rows say of an edit at a place."""
@@ -184,11 +189,11 @@ def places(
     neurons: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[Place]:
     """Every place that the names stand for, with every role; see :func:`edit_places`."""
-    found: dict[str, tuple[Where, ...]] = {}
-    for name in names:
-        for one, spots in edit_places(name, settings, neurons).items():
-            here = (Where(site, heads=heads, entries=entries) for site, heads, entries in spots)
-            found[one] = tuple(here)
+    found = {
+        one: tuple(Where(site, heads=heads, entries=entries) for site, heads, entries in spots)
+        for name in names
+        for one, spots in edit_places(name, settings, neurons).items()
+    }
     return [Place(name, where, role) for name, where in found.items() for role in roles]
 
 
@@ -196,10 +201,10 @@ def patches(bench: Bench, kind: str, clean: ReadEvents, corrupted: ReadEvents) -
     """Step 1 of the module, for the pairs of one kind; ``whole program`` is the corrupted one."""
     trial, other = (bench.trial(events, bench.places) for events in (clean, corrupted))
     scalars = {CONTRAST: contrast(rivals(clean, corrupted)), **bench.scalars(clean)}
-    base, rows = trial.unedited(scalars), bench.estimates("pairs")
-    whole = Trial(other.clean._replace(events=clean)).unedited(scalars)
+    base, rows = trial.unedited(scalars), bench.estimates(scalars, "pairs")
+    whole = values_of(other.clean._replace(events=clean), scalars)
     labels = dict(zip(_KEYS, ("patch", kind, WHOLE, WHOLE, WHOLE), strict=True))
-    _add(rows, less(base, whole), "", **labels)
+    rows.add_each(less(base, whole), **labels)
     brought = pick(corrupted.tokens, _changed(clean, corrupted))
     donor = draw_donors(brought, torch.Generator().manual_seed(bench.seed))
 
@@ -221,7 +226,7 @@ def patches(bench: Bench, kind: str, clean: ReadEvents, corrupted: ReadEvents) -
         labels = {"pair": kind, **bench.keys(at, "patch")}
         if at.site == "embedding" and not (differs & ~clean.role_mask(at.role)).any():
             labels["by_construction"] = CORRUPTION
-        _add(rows, less(base, values), against, **labels)
+        rows.add_each(less(base, values), against, **labels)
     rows.excesses(CHANGED)
     rows.share_of(site=WHOLE)
     return rows.frame()
@@ -233,9 +238,9 @@ def replaced(bench: Bench, whats: Sequence[str], events: ReadEvents) -> pd.DataF
     generator = torch.Generator().manual_seed(bench.seed)
     answer = events.answer[draw_donors(events.answer, generator)]
     others = dataclasses.replace(events, answer=answer)
-    wrong = {name: _about(others, scalar) for name, scalar in bench.scalars(others).items()}
-    rows, base, beside = bench.estimates("events"), trial.unedited(own), trial.unedited(wrong)
-    both = {**own, **{_OF + name: scalar for name, scalar in wrong.items()}}
+    wrong = bench.scalars(others)
+    both = {**own, **{_OF + name: _about(others, scalar) for name, scalar in wrong.items()}}
+    rows, base = bench.estimates(own, "events"), trial.unedited(both)
     donor = exchanged(len(events), bench.seed)
 
     def source(what: str, role: str, mask: Tensor, against: str, where: Where) -> Tensor:
@@ -245,7 +250,9 @@ def replaced(bench: Bench, whats: Sequence[str], events: ReadEvents) -> pd.DataF
         if what == "mean":
             return found[mask].mean(0)
         if against:
-            return found[donor[:, None], _within(mask, events.prediction[donor])]
+            # The position itself, or the last before the donor's prediction.
+            last = events.prediction[donor, None] - 1
+            return found[donor[:, None], torch.arange(mask.shape[1]).minimum(last)]
         return of_other_events(found, events, role, donor)
 
     edits = {}
@@ -257,9 +264,10 @@ def replaced(bench: Bench, whats: Sequence[str], events: ReadEvents) -> pd.DataF
                 edits[what, at, against] = at.put(where, made)
     for ((what, at, against), _), values in trial.run(edits, both).items():
         labels = {"pair": "", **bench.keys(at, what)}
-        _add(rows, less(base, {name: values[name] for name in own}), against, **labels)
+        lost = less(base, values)
+        rows.add_each({name: lost[name] for name in own}, against, **labels)
         if not against:
-            _add(rows, less(beside, {name: values[_OF + name] for name in own}), OTHERS, **labels)
+            rows.add_each({name: lost[_OF + name] for name in own}, OTHERS, **labels)
     rows.excesses(PLACES, OTHERS)
     return rows.frame()
 
@@ -282,7 +290,7 @@ def ranks(
     return pd.concat(found, ignore_index=True).astype({"rank": int})
 
 
-_CHANGES = {"remove": remove, "keep": keep}
+CHANGES = {"remove": remove, "keep": keep}
 
 
 def _ranks_at(
@@ -296,44 +304,38 @@ def _ranks_at(
     clean, shape = trial.clean, bench.decoder.settings
     mask = clean.events.role_mask(at.role)
     states = clean.sites[at.site][mask]
-    mean, base, rows = states.mean(0), trial.unedited(scalars), bench.estimates("events")
+    mean, base, rows = states.mean(0), trial.unedited(scalars), bench.estimates(scalars, "events")
     ((_, damaged),) = trial.run({ALL: at.put(mask, lambda _: mean)}, scalars).items()
     labels = {"subspace": ALL, "rank": str(shape.d_model), **bench.keys(at, "remove")}
-    _add(rows, less(base, damaged), "", **labels)
+    rows.add_each(less(base, damaged), **labels)
 
     def effects(
         bases: Mapping[tuple[str, int, str], Tensor],
-    ) -> dict[tuple[str, str, int, str], Values]:
+    ) -> Iterator[tuple[str, dict[str, str], Values]]:
+        """Control, keys and values of every basis removed and kept."""
         edits = {
             (edit, *label): at.edit(mask, change(basis, mean))
             for label, basis in bases.items()
-            for edit, change in _CHANGES.items()
+            for edit, change in CHANGES.items()
         }
-        return {
-            label: less(values, damaged) if label[0] == "keep" else less(base, values)
-            for (label, _), values in trial.run(edits, scalars).items()
-        }
+        for ((edit, name, rank, against), _), values in trial.run(edits, scalars).items():
+            found = less(values, damaged) if edit == "keep" else less(base, values)
+            yield against, {"subspace": name, "rank": str(rank), **bench.keys(at, edit)}, found
 
-    for (edit, name, rank, against), found in effects(bases).items():
-        labels = {"subspace": name, "rank": str(rank), **bench.keys(at, edit)}
-        _add(rows, found, against, **labels)
+    for against, labels, found in effects(bases):
+        rows.add_each(found, against, **labels)
     rows.excesses(IDENTITY)
     rows.share_of(subspace=ALL)
     generator, about = torch.Generator().manual_seed(bench.seed), states.double() - mean.double()
-    spread = about.T @ about / len(about)
-    drawn: dict[tuple[str, str, int], list[Values]] = {}
-    for _ in range(draws):
-        random = {
-            (name, rank, RANDOM): energy_matched(spread, basis, generator)
-            for (name, rank, against), basis in bases.items()
-            if not against
-        }
-        for (edit, name, rank, _), found in effects(random).items():
-            drawn.setdefault((edit, name, rank), []).append(found)
-    for (edit, name, rank), some in drawn.items():
-        labels = {"subspace": name, "rank": str(rank), **bench.keys(at, edit)}
+    spread, asked = about.T @ about / len(about), [one for one in bases.items() if not one[0][2]]
+    drawn = [
+        list(effects({key: energy_matched(spread, basis, generator) for key, basis in asked}))
+        for _ in range(draws)
+    ]
+    for some in zip(*drawn, strict=True):
         for measure in scalars:
-            rows.add_draws(np.stack([one[measure] for one in some]), measure, RANDOM, **labels)
+            values = np.stack([found[measure] for _, _, found in some])
+            rows.add_draws(values, measure, RANDOM, **some[0][1])
     return rows.frame()
 
 
@@ -372,10 +374,10 @@ def doses(
             for dose in sizes
             for against, way in towards.items()
         }
-        rows = bench.estimates("pairs")
+        rows = bench.estimates(scalars, "pairs")
         for ((dose, against), _), values in trial.run(edits, scalars).items():
             moved = {**less({CONTRAST: base[CONTRAST]}, values), DIVERGENCE: values[DIVERGENCE]}
-            _add(rows, moved, against, **bench.keys(at, "add"), dose=repr(dose))
+            rows.add_each(moved, against, **bench.keys(at, "add"), dose=repr(dose))
         rows.excesses(DIRECTIONS, PERMUTED)
         parts.append(rows.frame().astype({"dose": float}))
     return pd.concat(parts, ignore_index=True)
@@ -441,25 +443,9 @@ def other_positions(
     return free & (order.argsort(1).argsort(1) < mask.sum(1, keepdim=True))
 
 
-def _within(where: Bool[Tensor, "E T"], end: Int[Tensor, " E"]) -> Int[Tensor, "E T"]:
-    """Every position itself, or the last before ``end`` where it lies behind."""
-    return torch.arange(where.shape[1]).minimum(end[:, None] - 1)
-
-
 def _about(events: ReadEvents, scalar: Scalar) -> Measure:
     """The scalar, asked about other events than those of the pass."""
     return Measure(scalar.unit, scalar.sites, lambda seen: scalar(seen._replace(events=events)))
-
-
-def answered_right(seen: Seen) -> Float[Tensor, " E"]:
-    """1 where the right answer has the largest logit of all tokens, else 0."""
-    return (answer_logits(seen).argmax(-1) == seen.events.answer).double()
-
-
-def _add(rows: Estimates, found: Values, against: str, **keys: str) -> None:
-    """Add numbers without their rounding, of which a table of excesses would make effects."""
-    for measure, values in found.items():
-        rows.add(np.round(values, _DECIMALS), measure, against, **keys)
 
 
 def appearance(rows: pd.DataFrame) -> pd.DataFrame:
@@ -474,7 +460,6 @@ def appearance(rows: pd.DataFrame) -> pd.DataFrame:
         last = free[free["step"] == free["step"].max()]
         best = last.loc[last["mean"].idxmax()]
         here = kind[(kind["site"] == best["site"]) & (kind["role"] == best["role"])]
-        held = {step: agreed(by_control(one)) == "shown" for step, one in here.groupby("step")}
-        found.append({**best[list(_KEYS)], "mean": held_from(held)})
+        found.append({**best[list(_KEYS)], "mean": shown_from(here)})
     table = pd.DataFrame(found, columns=[*_KEYS, "mean"])
     return estimates(table, "step", step=int(rows["step"].max()), measure=APPEARS)

@@ -11,7 +11,6 @@ from circuit.measuring import Job, Measured, Table
 from circuit.model.sites import stages
 from circuit.opened import OpenRun
 from circuit.scalars.base import Scalar
-from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.events import ReadEvents, read_events
 from circuit.task.frozen import pair_events
 from circuit.task.store import load_pairs
@@ -23,56 +22,41 @@ STEERED = "support_value"
 def measure(job: Job[Settings]) -> Measured:
     """Rows of patches and replaced states, of subspaces by rank, and of doses."""
     run, asked = OpenRun(job), job.settings
-    heads = job.heads if asked.heads else {}
     pairs, words = load_pairs(job.given["data_pairs"]), run.benchmark.vocabulary
-    steps = run.at(asked.checkpoints)
-    shape, programs = run.decoder.settings, run.split(asked.split).head(asked.programs)
+    steps, shape = run.at(asked.checkpoints), run.decoder.settings
+    programs = run.split(asked.split).head(asked.programs)
     fit = read_events(programs[~programs["sample_id"].isin(pairs["sample_id"])], words, "last")
     every = stages(shape.n_layers)[:-1]
     places = made.places(asked.sites, asked.roles, shape, asked.neurons)
     inside = made.places(every if asked.stages == "all" else asked.stages, asked.roles, shape)
     families = len(asked.pairs) + 1 + 2 * len(inside)
-
-    def outcomes(events: ReadEvents) -> dict[str, Scalar]:
-        context = ScalarContext(
-            run.decoder, events, run.value_ids, heads, run.theta, (steps[0], steps[-1]),
-            run.steps[-1],
-        )  # fmt: skip
-        return {name: build_scalar(one, context) for name, one in asked.outcomes.items()}
-
-    def sides(kind: str) -> tuple[ReadEvents, ReadEvents]:
-        some = pairs[pairs["kind"] == kind]
-        return pair_events(some, words, "clean"), pair_events(some, words, "corrupted")
-
     subspaces = {
-        name: (Subspace(one.subspace, one.head and heads.get(one.head, one.head)), one.ranks)
+        name: (Subspace(one.subspace, one.head and job.heads.get(one.head, one.head)), one.ranks)
         for name, one in asked.subspaces.items()
     }
-    units = {name: one.unit for name, one in asked.outcomes.items()}
-    rows: list[pd.DataFrame] = []
-    ranks: list[pd.DataFrame] = []
-    doses: list[pd.DataFrame] = []
+
+    def sides(kind: str) -> list[ReadEvents]:
+        some = pairs[pairs["kind"] == kind]
+        return [pair_events(some, words, side) for side in ("clean", "corrupted")]
+
+    def outcomes(events: ReadEvents) -> dict[str, Scalar]:
+        return run.scalars(asked.outcomes, events, steps)
+
+    found: dict[str, list[pd.DataFrame]] = {"rows": [], "ranks": [], "doses": []}
     for step in steps:
         bench = made.Bench(
-            run.counted, run.theta(step), run.value_ids, step, places, inside, outcomes, units,
-            families, asked.seed,
+            run.counted, run.theta(step), run.value_ids, step, places, inside, outcomes, families,
+            asked.seed,
         )  # fmt: skip
-        rows += [made.patches(bench, kind, *sides(kind)) for kind in asked.pairs]
-        rows.append(made.replaced(bench, asked.replace, run.events))
-        ranks.append(made.ranks(bench, subspaces, asked.draws, run.events))
-        doses.append(made.doses(bench, asked.doses, *sides(STEERED), fit))
-    rows.append(made.appearance(pd.concat(rows)))
+        found["rows"] += [made.patches(bench, kind, *sides(kind)) for kind in asked.pairs]
+        found["rows"].append(made.replaced(bench, asked.replace, run.events))
+        found["ranks"].append(made.ranks(bench, subspaces, asked.draws, run.events))
+        found["doses"].append(made.doses(bench, asked.doses, *sides(STEERED), fit))
+    found["rows"].append(made.appearance(pd.concat(found["rows"])))
     return run.measured(
         tables={
-            "rows": Table(pd.concat(rows, ignore_index=True), "one edit at one place"),
-            "ranks": Table(
-                pd.concat(ranks, ignore_index=True), "one subspace, removed or kept", {"rank": "1"}
-            ),
-            "doses": Table(
-                pd.concat(doses, ignore_index=True),
-                "one dose of a direction",
-                {"dose": "norm of the state"},
-            ),
+            name: Table(pd.concat(found[name], ignore_index=True), *about)
+            for name, about in made.TABLES.items()
         },
         facts={"last_stage": every[-1]},
         seeds={"controls": asked.seed},
