@@ -6,7 +6,7 @@ import pytest
 
 from circuit.errors import AnalysisError
 from circuit.estimates import EXCESS, FIXED, UNITS, Estimates, estimates, keys_of, with_controls
-from circuit.statistics import bootstrap_mean, halves
+from circuit.statistics import bootstrap_mean, halves, share_ends
 
 VALUES = np.random.default_rng(0).normal(3.0, 2.0, size=(3, 40))
 
@@ -170,3 +170,20 @@ def test_shares_of_excesses_hold_all_at_once_as_excesses_do():
     assert (wide["high"] - wide["low"])[paired].gt((plain["high"] - plain["low"])[paired]).all()
     same = share & ~paired
     assert wide.loc[same, "low"].tolist() == plain.loc[same, "low"].tolist()
+
+
+def test_what_is_added_may_be_rounded_and_shares_of_yes_and_no_are_exact():
+    yes = np.repeat([1.0, 0.0], [20, 4])
+    table = Estimates(1, {"right": "share", "logit": "logit"}, shares=("right",), decimals=1)
+    table.add_each({"right": yes, "logit": np.full(24, 0.04)})
+    table.add_each({"right": 1 - yes, "logit": np.full(24, 0.06)}, "control")
+    table.excess("control")
+    rows = table.frame().set_index(["measure", "against"])
+    assert rows.at[("logit", ""), "mean"] == 0
+    assert rows.at[("logit", EXCESS), "mean"] == pytest.approx(-0.1)
+    for against, share in (("", 20 / 24), ("control", 4 / 24)):
+        low, high = share_ends(np.array([share]), 24)
+        assert rows.at[("right", against), "low"] == low
+        assert rows.at[("right", against), "high"] == high
+    paired = bootstrap_mean(2 * yes - 1)
+    assert rows.at[("right", EXCESS), "low"] == pytest.approx(paired.low)

@@ -25,7 +25,7 @@ A number with unit ``step`` is an event in time: a landmark of a curve.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ from circuit.statistics import (
     halves_and_all,
     interval,
     resamples,
+    share_ends,
     simultaneous_interval,
     told,
 )
@@ -183,7 +184,8 @@ class Estimates:
     ``noun`` is what an event is; ``halves`` gives the events that choose and that confirm, too.
     With ``families``, intervals of excesses hold all of the table at once, and those of so many
     tables together. What is added is rounded to ``decimals``, where it holds rounding of a pass
-    that excesses would make effects of.
+    that excesses would make effects of. Numbers of measures in ``shares`` are yes or no of every
+    event: their intervals, but not those of differences, are exact.
     """
 
     step: int
@@ -193,6 +195,7 @@ class Estimates:
     seed: int = 0
     families: int = 0
     decimals: int | None = None
+    shares: Collection[str] = ()
     _columns: list[tuple[dict[str, str], Float[np.ndarray, " E"]]] = field(default_factory=list)
     _drawn: list[tuple[dict[str, str], Float[np.ndarray, "R E"]]] = field(default_factory=list)
     _whole: Mapping[str, str] = field(default_factory=dict)
@@ -271,6 +274,8 @@ class Estimates:
             drawn = np.vstack([matrix[part].mean(0), again])
             paired = keys["against"].str.startswith(EXCESS).to_numpy()
             mean, low, high = self._told(drawn, paired)
+            exact = keys["measure"].isin(self.shares).to_numpy() & ~paired
+            low[exact], high[exact] = share_ends(mean[exact], len(part))
             fixed = {"step": self.step, "half": half}
             same = keys.assign(**fixed, count=len(part), noun=self.noun)
             parts.append(same.assign(mean=mean, low=low, high=high))

@@ -115,7 +115,7 @@ def test_where_and_when_the_planted_answer_is_readable_is_told(found, tmp_path):
     # Behind the last attention removal does harm by construction: no finding.
     assert not [one for one in report["findings"] if one["name"].startswith("code that")]
     again = seen(found[0], changed(found[1], {}, by_construction=""), tmp_path)
-    code = outcome(again, "code that the readout rests on", role="prediction")
+    code = outcome(again, "code that the readout rests on", edit="remove", role="prediction")
     assert (code.verdict, code.control) == ("shown", "permuted labels")
 
 

@@ -14,41 +14,38 @@ _CHANGED, _ANOTHER = "the change of another pair", "the state of another pair"
 _PATCHES = ({"against": _CHANGED}, {"against": _ANOTHER})
 _PLACES, _OTHERS = "as many other positions", "answers of other programs"
 _RANDOM, _IDENTITY = "random subspaces of the same energy", "the other identity"
-_SUBSPACES = ({"against": _RANDOM}, {"against": _IDENTITY})
 _DIRECTIONS, _PERMUTED = "random directions", "permuted values"
-_DOSES = ({"against": _DIRECTIONS}, {"against": _PERMUTED})
-_PLACE = ("site", "role")
-_NOT_WHOLE = {"subspace": Not("whole state")}
-_RANKS = {"measure": "$outcome", **_NOT_WHOLE}
+_AT = ("site", "role", "by_construction")
+_RANKS = {"measure": "$outcome", "subspace": Not("whole state"), **_LAST}
 _BUILT = (
-    "Behind the last attention, where only the prediction position is read and identities of "
-    "values are the unembedding's own rows (to {facts[last_stage]:words}), edits do what they do "
-    "by construction."
+    "Behind the last attention (to {facts[last_stage]:words}) only the prediction position is "
+    "read, and the unembedding reads off the very directions in which values' embeddings differ: "
+    "what edits do there follows from how the model is built."
 )
 FINDINGS = (
     Finding(
         "patch that moves the answer most",
         {**_PATCH, **_FREE, **_LAST, "pair": _VARIABLES},
         each=("pair",),
-        pick=_PLACE,
+        pick=("site", "role"),
         control=_PATCHES,
         number="patched contrast at {role}, {site}, pairs of {pair:words}",
         says={
-            "shown": "Of pairs that differ in {pair:words}, the corrupted program's state at "
-            "{role:words}, {site:words}, moves the clean one's answer by {effect}, "
-            "against {control} by another pair's change.",
-            "open": "Of pairs that differ in {pair:words}, no state of the corrupted program is "
-            "shown to move the clean one's answer beyond its controls (most at {role:words}, "
-            "{site:words}: {effect}).",
+            "shown": "Between programs that differ in {pair:words} alone, one's state at "
+            "{role:words}, {site:words}, put into the other's pass moves the answer towards its "
+            "own by {effect}; the change of the state in another such pair, by {control}.",
+            "open": "Between programs that differ in {pair:words} alone, no state of one put into "
+            "the other's pass is shown to move the answer towards its own beyond the controls "
+            "(most at {role:words}, {site:words}: {effect}).",
         },
     ),
     Finding(
         "patch of a distractor, the null",
         {**_PATCH, **_FREE, **_LAST, "pair": "distractor"},
-        pick=_PLACE,
+        pick=("site", "role"),
         control=_PATCHES,
         number="patched contrast at {role}, {site}, pairs of a distractor",
-        says={"open": "A changed distractor is nowhere shown to move the answer ({effect})."},
+        says={"open": "A value that nobody asks for is nowhere shown to move it ({effect})."},
         marks={
             "shown": "A changed distractor moves the answer: {effect} at {role:words}, "
             "{site:words}, against {control}."
@@ -63,56 +60,50 @@ FINDINGS = (
     Finding(
         "state that the answer needs most",
         {"edit": "$replace[0]", "measure": "$outcome", **_FREE, **_LAST},
-        pick=_PLACE,
+        pick=("site", "role"),
         control=({"against": _PLACES}, {"against": _OTHERS}),
         number="{measure:words} lost with {edit:words} in place of {role}, {site}",
         says={
-            "shown": "With {edit:words} in place of the states at {role:words}, {site:words}, "
-            "{measure:words} falls by {effect}, {excess} more than at " + _PLACES + ".",
-            "open": "No role's states, replaced ({edit:words}), are shown to cost more than "
-            + _PLACES
-            + ", and more than they cost the "
-            + _OTHERS
-            + ".",
+            "shown": "With their {edit:words} in place of the states at {role:words}, "
+            "{site:words}, {measure:words} falls by {effect}, {excess} more than with as many "
+            "other positions replaced.",
+            "open": "Replacing a role's states ({edit:words}) is nowhere shown to cost the answer "
+            "more than replacing as many other positions, and more than it costs the "
+            f"{_OTHERS}.",
         },
     ),
     Finding(
-        "subspace whose removal costs most",
-        {**_RANKS, **_FREE, **_LAST, "edit": "remove"},
+        "subspace that the answer rests on most",
+        {**_RANKS, **_FREE, "edit": ("remove", "keep")},
         table="ranks",
-        each=("subspace",),
-        pick=(*_PLACE, "rank"),
-        control=_SUBSPACES,
-        number="{measure:words} lost without {subspace:words} ({rank}) at {role}, {site}",
+        each=("edit", "subspace"),
+        spoken={"edit": "remove"},
+        pick=("site", "role", "rank"),
+        control=({"against": _RANDOM}, {"against": _IDENTITY}),
+        number="{measure:words}, {edit} {rank} directions of {subspace:words} at {role}, {site}",
         says={
-            "shown": "Without {rank} directions of {subspace:words} at {role:words}, {site:words}, "
-            "{measure:words} falls by {effect}, against {control} without " + _RANDOM + ".",
-            "open": "That {measure:words} rests on {subspace:words} beyond its controls is not "
-            "shown (most at {role:words}, {site:words}, without {rank} directions: {effect}).",
+            "shown": "With {rank} directions of {subspace:words} removed from the states at "
+            "{role:words}, {site:words}, {measure:words} falls by {effect}, against {control} with "
+            "random directions that hold as much of these states.",
+            "open": "That {measure:words} rests on {subspace:words} more than on random directions "
+            "that hold as much of a state is not shown (most at {role:words}, {site:words}, "
+            "without {rank} directions: {effect}).",
         },
-    ),
-    Finding(
-        "subspace that gives back most",
-        {**_RANKS, **_FREE, **_LAST, "edit": "keep"},
-        table="ranks",
-        each=("subspace",),
-        pick=(*_PLACE, "rank"),
-        control=_SUBSPACES,
-        number="{measure:words} given back by {subspace:words} ({rank}) at {role}, {site}",
     ),
     Finding(
         "dose that moves the answer most",
         {"measure": "contrast", **_FREE, **_LAST},
         table="doses",
-        pick=(*_PLACE, "dose"),
-        control=_DOSES,
+        pick=("site", "role", "dose"),
+        control=({"against": _DIRECTIONS}, {"against": _PERMUTED}),
         number="contrast moved by dose {dose} at {role}, {site}",
         says={
-            "shown": "The direction between two values, {dose} of the state's norm, added at "
-            "{role:words}, {site:words}, moves the answer towards the other value by {effect}, "
-            "against {control} in a random direction.",
-            "open": "No dose of the direction between two values is shown to move the answer "
-            "beyond its controls (at {role:words}, {site:words}: {effect}).",
+            "shown": "The direction from one value's mean state to another's, as long as {dose} of "
+            "the state and added at {role:words}, {site:words}, moves the answer towards the other "
+            "value by {effect}; a random direction as long, by {control}.",
+            "open": "Adding the direction from one value's mean state to another's is nowhere "
+            "shown to move the answer beyond its controls (at {role:words}, {site:words}: "
+            "{effect}).",
         },
     ),
 )
@@ -120,8 +111,10 @@ VIEWS = (
     Dots(
         "patches",
         "What patches of every site and role do to the answer, step {last}",
-        caption="The corrupted program's states put into the clean one; effect on logit(clean "
-        "answer) − logit(corrupted answer). " + _BUILT,
+        caption="States of one program put into the pass of another that differs from it in one "
+        "thing: the value that answers, the key asked for, which write to it is the latest "
+        "(recency), or a value that nobody asks for (distractor). Effect on logit(own answer) − "
+        "logit(the other's answer). " + _BUILT,
         where={**_PATCH, **_LAST, "site": Not("whole program")},
         y=("site",),
         series="role",
@@ -149,9 +142,10 @@ VIEWS = (
         Curves(
             name,
             f"What {doing} the top directions of a subspace {does}, step {{last}}",
-            caption=_BUILT,
+            caption=f"Identities: the directions in which the embeddings of values (or of keys) "
+            f"differ. {_BUILT}",
             table="ranks",
-            where={**_RANKS, **_LAST, "edit": edit, "role": "$drawn"},
+            where={**_RANKS, "edit": edit, "role": "$drawn"},
             x="rank",
             series="site",
             panels=("subspace", "role"),
@@ -165,8 +159,8 @@ VIEWS = (
     Curves(
         "doses",
         "What doses of a value's direction do, step {last}",
-        caption="The direction from the clean to the corrupted answer's value, in norms of the "
-        "state: how far the answer moves, and how far all other tokens do (off target).",
+        caption="The direction from the mean state of the right value to that of another, in norms "
+        "of the state: how far the answer moves, and how far all other tokens do (off target).",
         table="doses",
         where={**_LAST, "role": "$drawn"},
         x="dose",
@@ -177,34 +171,29 @@ VIEWS = (
 )
 TABLES = (
     Listing(
-        "Patches at step {last}",
-        {**_PATCH, **_LAST},
-        keys=("pair", "site", "role", "by_construction"),
+        "Patches at step {last}, in logits and as a share of what the other program does",
+        {"edit": "patch", "measure": ("contrast", "contrast_share"), **_LAST},
+        keys=("pair", *_AT, "measure"),
         control=(_CHANGED, _ANOTHER, f"excess over {_CHANGED}"),
-    ),
-    Listing(
-        "Patches at step {last}, as a share of what the corrupted program does",
-        {"edit": "patch", "measure": "contrast_share", **_LAST},
-        keys=("pair", "site", "role", "by_construction"),
     ),
     Listing(
         "Replaced states at step {last}",
         {"edit": "$replace", "measure": "$outcome", **_LAST},
-        keys=("edit", "site", "role", "by_construction"),
+        keys=("edit", *_AT),
         control=(_PLACES, _OTHERS),
     ),
     Listing(
         "Subspaces at step {last}",
         {"measure": "$outcome", **_LAST},
         table="ranks",
-        keys=("edit", "subspace", "rank", "site", "role", "by_construction"),
+        keys=("edit", "subspace", "rank", *_AT),
         control=(_RANDOM, _IDENTITY),
     ),
     Listing(
         "Doses at step {last}",
         _LAST,
         table="doses",
-        keys=("measure", "dose", "site", "role", "by_construction"),
+        keys=("measure", "dose", *_AT),
         control=(_DIRECTIONS, _PERMUTED),
     ),
 )

@@ -10,10 +10,9 @@ _LAST, _FREE = {"step": "last"}, {"by_construction": ""}
 _ANSWER = {"label": "answer", "role": "prediction", **_FREE, **_LAST}
 _PERMUTED, _WRITE = "permuted labels", "another write"
 _CONTROLS = ({"against": _PERMUTED}, {"against": _WRITE})
-_SHARE = {"measure": "readout_share", "rank": "$rank", **_LAST}
 _BUILT = (
-    "What is read at the last stage of the prediction position ({facts[last_stage]:words}) is the "
-    "model's own answer, and a token names itself: both by construction."
+    "The last stage of the prediction position ({facts[last_stage]:words}) is the model's own "
+    "answer, and a token names itself: both by construction."
 )
 FINDINGS = (
     Finding(
@@ -24,12 +23,12 @@ FINDINGS = (
         bound=None,
         number="accuracy of the nearest centroid of the answer at {role}, {site}",
         says={
-            "shown": "Before the readout the answer is clearest at {site:words} of the prediction "
-            "position. The nearest centroid names it in {effect} of programs, against {control} by "
-            + _PERMUTED
-            + "; values of other writes are named less often.",
-            "open": "Before the readout no state of the prediction position is shown to tell the "
-            "answer from values of other writes (most at {site:words}: {effect}).",
+            "shown": "Before the last stage the answer is clearest at {site:words} of the "
+            "prediction position: the nearest centroid (of the mean states of all answers) names "
+            f"it in {{effect}} of programs, against {{control}} with {_PERMUTED}, and values "
+            "written to other keys less often.",
+            "open": "Before the last stage no state of the prediction position is shown to tell "
+            "the answer from values written to other keys (most at {site:words}: {effect}).",
         },
     ),
     When(
@@ -46,8 +45,9 @@ FINDINGS = (
         bound=None,
         number="accuracy of the logit lens at {role}, {site}",
         says={
-            "shown": "The unembedding itself reads it best at {site:words}: {effect}.",
-            "open": "The unembedding itself is not shown to read it before the last stage.",
+            "shown": "The model's own unembedding (logit lens) reads it best at {site:words}: "
+            "{effect}.",
+            "open": "The model's own unembedding (logit lens) is not shown to read it there.",
         },
     ),
     Finding(
@@ -58,41 +58,36 @@ FINDINGS = (
         bound=None,
         number="accuracy of the nearest centroid of the key at {role}, {site}",
         says={
-            "shown": "The state at the written value knows its key: at {site:words} the nearest "
-            "centroid names it in {effect} of programs, against {control} at the first checkpoint.",
-            "open": "That the state at the written value has come to know its key is not shown.",
+            "shown": "The state at the written value comes to tell its key: at {site:words} the "
+            "nearest centroid names it in {effect} of programs, against {control} at the first "
+            "checkpoint.",
+            "open": "That the state at the written value comes to tell its key is not shown.",
         },
     ),
     Finding(
         "code that the readout rests on",
-        {**_SHARE, "edit": "remove", **_FREE},
+        {"measure": "readout_share", "rank": "$rank", **_LAST, **_FREE},
         table="ranks",
-        each=("site", "role"),
+        each=("edit", "site", "role"),
+        spoken={"edit": "remove"},
         control=({"against": _PERMUTED},),
-        number="readout lost without {rank} directions of the answer's code at {role}, {site}",
+        number="readout, {edit} {rank} directions of the answer's code at {role}, {site}",
         says={
-            "shown": "Without {rank} directions of the answer's code the state at {role:words}, "
-            "{site:words}, loses {effect} of what it gives to the readout, against {control} "
-            "without those of permuted answers.",
-            "open": "That the readout rests on the answer's code at {role:words}, {site:words}, "
-            "more than on directions of permuted answers is not shown ({effect} without {rank}).",
+            "shown": "Of what all of the state at {role:words}, {site:words}, gives to the answer, "
+            "{effect} is lost without the {rank} directions in which mean states of answers differ "
+            "most, against {control} without those of permuted answers.",
+            "open": "At {role:words}, {site:words}, the answer is not shown to rest on the {rank} "
+            "directions in which mean states of answers differ most beyond those of permuted "
+            "answers ({effect} is lost without).",
         },
-    ),
-    Finding(
-        "code that gives the readout back",
-        {**_SHARE, "edit": "keep", **_FREE},
-        table="ranks",
-        each=("site", "role"),
-        control=({"against": _PERMUTED},),
-        number="readout given back by {rank} directions of the answer's code at {role}, {site}",
     ),
 )
 VIEWS = (
     Curves(
         "readable",
         "Where and when the answer can be read off",
-        caption="Accuracy of the nearest centroid (programs left out one by one) and of the logit "
-        "lens, at every stage. " + _BUILT,
+        caption="How often the nearest of all answers' mean states (the program itself left out) "
+        "and the logit lens name the answer. " + _BUILT,
         where={"measure": ("centroid_accuracy", "lens_accuracy"), "label": "answer"},
         series="site",
         panels=("role", "measure"),
@@ -109,8 +104,9 @@ VIEWS = (
     Curves(
         "ranks",
         "What removing and keeping directions of the code does to the readout, step {last}",
-        caption="Shares of what losing the state's whole deviation from its mean costs. Behind the "
-        "last attention removal must do harm at the prediction position, by construction.",
+        caption="The code: directions in which mean states of answers differ most. Shares of what "
+        "losing all that the state deviates from its mean costs. Behind the last attention removal "
+        "at the prediction position must do harm, by construction.",
         table="ranks",
         where={"measure": "readout_share", **_LAST},
         x="rank",
@@ -125,11 +121,6 @@ TABLES = (
         {"measure": Not("readable_from"), **_LAST},
         keys=("measure", "label", "role", "site", "by_construction"),
         control=(_PERMUTED, _WRITE),
-    ),
-    Listing(
-        "From which step on the answer stays readable",
-        {"measure": "readable_from"},
-        keys=("role", "site", "by_construction"),
     ),
     Listing(
         "Fewest directions that take away (remove) or give back (keep) a share of the readout",

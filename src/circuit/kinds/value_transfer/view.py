@@ -13,7 +13,7 @@ _VALUES, _WRITE, _KEYS = "permuted values", "another write", "key code"
 _RANDOM = "random subspaces of the same energy"
 _NULLS = ({"against": _KEYS}, {"against": _WRITE}, {"against": _VALUES})
 _SOURCE = {"variant": "source", **_LAST}
-_FROM = "from {source:words} at the support value to {target:words} at the prediction position"
+_FROM = "from {source:words} at the written value to {target:words} at the prediction position"
 FINDINGS = (
     Finding(
         "answers that the map names",
@@ -21,11 +21,11 @@ FINDINGS = (
         control=_NULLS,
         number="answers named by the nearest centroid of what the map predicts",
         says={
-            "shown": "What a linear map " + _FROM + " predicts is nearest to the answer's centroid "
-            "in {effect} of programs that it was not fitted to, against {control} from the "
-            "directions that tell keys.",
-            "open": "A linear map " + _FROM + " is not shown to name more answers than every null "
-            "({effect}).",
+            "shown": f"A linear map {_FROM} predicts a state nearest to the mean of the right "
+            "answer's in {effect} of programs that it was not fitted to; one from the directions "
+            "that tell keys, in {control}.",
+            "open": f"A linear map {_FROM} is not shown to name more answers than every control "
+            "map ({effect}).",
         },
     ),
     Finding(
@@ -34,10 +34,10 @@ FINDINGS = (
         control=_NULLS,
         number="rescued fraction of {outcome:words}, map from the source",
         says={
-            "shown": "Put in the place of the removed target code, what it predicts rescues "
-            "{effect} of {outcome:words}.",
-            "open": "What it predicts, in the place of the removed target code, is not shown to "
-            "rescue {outcome:words} beyond every null ({effect}).",
+            "shown": "With the {rank} directions that tell the answer removed there, and what the "
+            "map predicts put in, {effect} of the lost {outcome:words} comes back.",
+            "open": "What it predicts, in the place of the {rank} directions that tell the answer, "
+            "is not shown to bring {outcome:words} back beyond every control map ({effect}).",
         },
     ),
     When(
@@ -51,10 +51,10 @@ FINDINGS = (
         control=({"variant": "context"},),
         number="rescued fraction of {outcome:words}, map from both",
         says={
-            "shown": "With the state of the prediction position one stage earlier beside it, the "
-            "source rescues {effect}, against {control} without the source.",
-            "open": "That the source adds to what the prediction position knew one stage earlier "
-            "is not shown ({effect}, against {control} with that alone).",
+            "shown": "A map from the written value and from what the prediction position held one "
+            "stage earlier brings back {effect}, from the latter alone {control}.",
+            "open": "That the written value adds to what the prediction position held one stage "
+            "earlier is not shown ({effect} come back, {control} with the latter alone).",
         },
     ),
     Finding(
@@ -63,26 +63,27 @@ FINDINGS = (
         control=({"against": _RANDOM},),
         number="rescued fraction of {outcome:words}, map from the source, against " + _RANDOM,
         says={
-            "shown": "The source's code carries more than " + _RANDOM + " ({control}).",
-            "open": "Its directions are not shown to carry more than " + _RANDOM + " do "
-            "({control}): the value lies in most of what varies there.",
+            "shown": f"The written value's own directions bring back more than {_RANDOM} "
+            "({control}).",
+            "open": f"Its directions are not shown to bring back more than {_RANDOM} do "
+            "({control}), which need not hold less of the value.",
         },
     ),
     Finding(
         "target is the readout",
         {"measure": "R2", "by_construction": "the readout", **_SOURCE},
         uncontrolled="by construction",
-        marks="At {target:words} directions of values are the unembedding's own rows: removing "
-        "them costs the answer by construction, so the claim rests on earlier targets.",
+        marks="At {target:words} the unembedding reads off the directions of values themselves: "
+        "removing them costs the answer by construction, so take an earlier target.",
     ),
 )
 VIEWS = (
     Curves(
         "carried",
         "When the map carries the value: what it explains, names and rescues",
-        caption="The map from the source's code on programs that it was not fitted to, beside maps "
-        "fitted to nulls. Above 100% of rescue, what is put in tells more of the value than what "
-        "was taken out.",
+        caption="The map from the written value on programs that it was not fitted to, beside "
+        "control maps: values permuted, the value written to another key, directions that tell "
+        "keys. Above 100% of rescue, what is put in tells more of the value than what was taken.",
         where={
             "measure": ("R2", "centroid_accuracy", "rescued"),
             "outcome": ("", "$outcome"),
@@ -95,8 +96,8 @@ VIEWS = (
     Curves(
         "rescued",
         "What is rescued from the source, the prediction position one stage earlier, and both",
-        caption="Beside the maps the answer's mean code (centroid) and the true code, which gives "
-        "back all by construction.",
+        caption="Context: the prediction position one stage earlier. Beside the maps the answer's "
+        "mean code (centroid) and the true code, which gives back all by construction.",
         where={**_RESCUED, "variant": (*_MAPS, "centroid", "true code")},
         series="variant",
     ),
@@ -109,8 +110,8 @@ TABLES = (
         control=(_VALUES, _WRITE, _KEYS, _RANDOM),
     ),
     Listing(
-        "The true code, the answer's mean code and none at step {last}",
-        {**_LAST, "variant": ("true code", "centroid", "mean code")},
+        "The true code and the answer's mean code at step {last}",
+        {**_LAST, "variant": ("true code", "centroid")},
         keys=("measure", "outcome"),
         across="variant",
     ),

@@ -38,18 +38,19 @@ from torch import Tensor
 
 from circuit.errors import AnalysisError
 from circuit.estimates import SHARE, Estimates, estimates, over
-from circuit.evidence import Estimate, agreed, by_control, verdict
-from circuit.experiments.changes import Where, keep, remove, replace
+from circuit.evidence import Estimate, by_control, shown_from, verdict
+from circuit.experiments.changes import Where, replace
 from circuit.experiments.edits import AtSites
+from circuit.experiments.interventions import CHANGES
 from circuit.experiments.trial import LIKE_LENGTHS, READOUT, Trial, is_readout
-from circuit.landmarks import held_from, stays_from
+from circuit.landmarks import stays_from
 from circuit.measures.states.scatter import group_means
 from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, look, pick
 from circuit.scalars.behaviour import soft_margin
 from circuit.scalars.value import value_logits
-from circuit.statistics import bootstrap_mean, draws, halves, interval_of_found, share_ends, told
+from circuit.statistics import bootstrap_mean, draws, halves, interval_of_found, told
 from circuit.task.events import ReadEvents, read_events
 from circuit.task.vocabulary import Vocabulary
 
@@ -67,7 +68,6 @@ READABLE, RANK, READ = "readable_from", "rank", "readout"
 TOKEN = "the token"
 """What the key ``by_construction`` says, as :data:`READOUT` does, of what must be (step 4)."""
 LEVELS = (0.5, 0.9, 0.99)
-_CHANGES = {"remove": remove, "keep": keep}
 
 
 class CodeReads(NamedTuple):
@@ -233,7 +233,7 @@ def lens(seen: Seen, states: Float[Tensor, "E d"]) -> Float[Tensor, "E values"]:
 def _read(
     step: int, seen: Seen, at: Sequence[tuple[str, str]], labels: Mapping[str, Int[Tensor, "B N"]]
 ) -> pd.DataFrame:
-    rows = Estimates(step, UNITS, "programs", families=1)
+    rows = Estimates(step, UNITS, "programs", families=1, shares=(CENTROID, LENS))
     for site, role in at:
         states = state(seen, site, role)
         logits = lens(seen, states)
@@ -259,22 +259,14 @@ def _read(
                 rows.add(columns[1], measure, WRITE, **where)
                 rows.add_draws(columns[2:], measure, PERMUTED, **where)
     rows.excesses(WRITE)
-    frame = rows.frame()
-    exact = frame["measure"].isin((CENTROID, LENS)) & frame["against"].isin(("", WRITE))
-    ends = share_ends(frame.loc[exact, "mean"].to_numpy(), len(seen.events))
-    frame.loc[exact, "low"], frame.loc[exact, "high"] = ends
-    return frame
+    return rows.frame()
 
 
 def _readable_from(rows: pd.DataFrame) -> pd.DataFrame:
     """From which step on the answer stays shown to be readable at every place; missing if never."""
-    found = []
-    where = ["site", "role", "label", "by_construction"]
-    asked = (rows["measure"] == CENTROID) & (rows["label"] == ANSWER)
-    for key, one in rows[asked].groupby(where, sort=False):
-        held = {step: agreed(by_control(at), None) == "shown" for step, at in one.groupby("step")}
-        found.append((*key, held_from(held)))
-    table = pd.DataFrame(found, columns=[*where, "mean"])
+    asked = rows[(rows["measure"] == CENTROID) & (rows["label"] == ANSWER)]
+    places = asked.groupby(["site", "role", "label", "by_construction"], sort=False)
+    table = places.apply(shown_from, None).rename("mean").reset_index()
     return estimates(table, "step", step=int(rows["step"].max()), measure=READABLE)
 
 
@@ -290,25 +282,25 @@ def _removed(
 ) -> pd.DataFrame:
     """Step 3 of the module at one place; ``other`` are the values of other writes."""
     (site, role), clean = place, trial.clean
-    mask, states = clean.events.role_mask(role), state(fit, site, role)
+    where, states = Where(site, clean.events.role_mask(role)), state(fit, site, role)
     answer, scalars = fit.events.answer - fit.value_ids.start, {READ: soft_margin()}
     base = trial.unedited(scalars)[READ]
 
     def effects(label: Int[Tensor, " F"]) -> dict[tuple[str, int], Float[np.ndarray, " E"]]:
         code = Code.of(states, label)
-        edits = {
-            (edit, rank): AtSites(((Where(site, mask), change(code.basis[:, :rank], code.mean)),))
-            for edit, change in _CHANGES.items()
+        changes = {
+            (edit, rank): change(code.basis[:, :rank], code.mean)
+            for edit, change in CHANGES.items()
             for rank in ranks
         }
-        edits["", 0] = AtSites(((Where(site, mask), replace(code.mean)),))
+        changes["remove", 0] = replace(code.mean)
+        edits = {name: AtSites(((where, change),)) for name, change in changes.items()}
         left = {name: values[READ] for (name, _), values in trial.run(edits, scalars).items()}
-        damaged = left.pop(("", 0))
-        found = {
+        damaged = left["remove", 0]
+        return {
             name: values - damaged if name[0] == "keep" else base - values
             for name, values in left.items()
         }
-        return {("remove", 0): base - damaged, **found}
 
     rng = np.random.default_rng(seed)
     own = effects(answer)
@@ -317,7 +309,7 @@ def _removed(
     rows = Estimates(step, {READ: "logit"}, "programs", families=1)
     for (edit, rank), values in own.items():
         keys = {"edit": edit, "site": site, "role": role, "rank": str(rank), "level": ""}
-        keys |= {"by_construction": built}
+        keys["by_construction"] = built
         rows.add(values, READ, **keys)
         if rank:
             rows.add_draws(np.stack([one[edit, rank] for one in drawn]), READ, PERMUTED, **keys)
@@ -327,8 +319,7 @@ def _removed(
     wrong = clean._replace(events=dataclasses.replace(clean.events, answer=other))
     told_apart = bootstrap_mean(base - scalars[READ](wrong).double().numpy())
     lost = by_control(frame[(frame["measure"] == READ) & (frame["rank"] == "0")])[""]
-    needed = lost, Estimate(**dataclasses.asdict(told_apart))
-    if any(verdict(one) != "shown" for one in needed):
+    if not verdict(lost) == verdict(Estimate(**dataclasses.asdict(told_apart))) == "shown":
         shares[["mean", "low", "high"]] = np.nan
     return pd.concat([shares, _ranks(shares, own, ranks)], ignore_index=True).astype({"rank": int})
 
@@ -342,7 +333,7 @@ def _ranks(
     whole, same = own["remove", 0], shares.iloc[0]
     weights, number = draws(len(whole)), np.append(np.array(ranks, dtype=float), np.nan)
     rows = []
-    for edit in _CHANGES:
+    for edit in CHANGES:
         some = weights @ np.stack([own[edit, rank] for rank in ranks], 1)
         for level in LEVELS:
             found: tuple[Any, ...] = (np.nan,) * 3

@@ -32,13 +32,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit.estimates import SHARE, Estimates, estimates
-from circuit.evidence import agreed, by_control, verdict
+from circuit.evidence import by_control, shown_from, verdict
 from circuit.experiments.changes import Where, replace
 from circuit.experiments.edits import AtSites
-from circuit.experiments.interventions import answered_right, centroids
+from circuit.experiments.interventions import centroids
 from circuit.experiments.subspaces import energy_matched
-from circuit.experiments.trial import ANSWER, LIKE_LENGTHS, READOUT, Trial, is_readout
-from circuit.landmarks import held_from
+from circuit.experiments.trial import LIKE_LENGTHS, READOUT, Trial, is_readout
 from circuit.measures.states.value_code import (
     CENTROID,
     LENS,
@@ -54,7 +53,7 @@ from circuit.model.sites import stages
 from circuit.model.transformer import Decoder
 from circuit.scalars import behaviour
 from circuit.scalars.base import Measure, Seen, pick
-from circuit.statistics import halves, share_ends
+from circuit.statistics import halves
 
 VARIANTS = {"source": ("source",), "context": ("context",), "both": ("source", "context")}
 VALUES, SUBSPACES, KEYS = "permuted values", "random subspaces of the same energy", "key code"
@@ -66,7 +65,7 @@ OUTCOMES: dict[str, Measure] = {
     "soft_margin": behaviour.soft_margin(),
     "correct_value_logit": behaviour.correct_value_logit(),
     "negative_answer_loss": behaviour.negative_answer_loss(),
-    "correct": Measure("share", ANSWER, answered_right),
+    "correct": behaviour.answered_right(),
 }
 _CODE = "code"
 
@@ -183,22 +182,19 @@ class _Maps:
         self.centroids = centroids(coordinates[:, None], everywhere, answer, len(fit.value_ids))
         self.predicted: dict[tuple[str, str], Tensor] = {}
         for variant, parts in VARIANTS.items():
-            alone = {"": [around]} if variant == "context" else sources
-            for against, pairs in alone.items():
+            known = {"": sources[""]} if variant == "context" else sources
+            for against, pairs in known.items():
                 if against == SUBSPACES and variant != "source":
                     continue
-                found = []
-                for pair in pairs:
-                    used = {"source": pair, "context": around}
-                    x, new = _joined([used[part] for part in parts])
-                    found.append(ridge(x, coordinates[None], new))
-                    if not against:
-                        self.predicted[variant, VALUES] = ridge(x, permuted, new)
+                used = ({"source": pair, "context": around} for pair in pairs)
+                inputs = [_joined([one[part] for part in parts]) for one in used]
+                if not against:
+                    self.predicted[variant, VALUES] = ridge(inputs[0][0], permuted, inputs[0][1])
+                found = [ridge(x, coordinates[None], new) for x, new in inputs]
                 self.predicted[variant, against] = torch.cat(found)
-        right = self.test.events.answer - first
-        self.predicted[TRUE, ""] = self.truth[None]
-        self.predicted[CENTRE, ""] = self.centroids[right][None]
-        self.predicted[MEAN, ""] = torch.zeros_like(self.truth)[None]
+        right = self.centroids[self.test.events.answer - first]
+        for variant, code in ((TRUE, self.truth), (CENTRE, right), (MEAN, 0 * self.truth)):
+            self.predicted[variant, ""] = code[None]
 
 
 def exchanged_values(answer: Int[Tensor, " E"], draws: int, seed: int) -> Int[Tensor, "draws E"]:
@@ -236,7 +232,8 @@ def _add(
 
 def _scores(step: int, maps: _Maps) -> pd.DataFrame:
     """Step 3 of the module."""
-    rows = Estimates(step, {CENTROID: "share", LENS: "share"}, "programs", families=1)
+    both = {CENTROID: "share", LENS: "share"}
+    rows = Estimates(step, both, "programs", families=1, shares=both)
     right = maps.test.events.answer - maps.test.value_ids.start
     for (variant, against), code in maps.predicted.items():
         apart = torch.cdist(code, maps.centroids.expand(len(code), -1, -1))
@@ -244,31 +241,22 @@ def _scores(step: int, maps: _Maps) -> pd.DataFrame:
         for measure, guess in ((CENTROID, apart.argmin(-1)), (LENS, named)):
             _add(rows, (guess == right).double().numpy(), measure, variant, against)
     rows.excesses(WRITE, KEYS)
-    frame = rows.frame()
-    exact = frame["against"].isin(("", WRITE, KEYS))
-    ends = share_ends(frame.loc[exact, "mean"].to_numpy(), len(right))
-    frame.loc[exact, "low"], frame.loc[exact, "high"] = ends
-    return frame
+    return rows.frame()
 
 
 def _rescue(step: int, maps: _Maps, outcomes: Sequence[str]) -> pd.DataFrame:
     """R² and step 4 of the module; both are ratios of means."""
     trial = Trial(maps.test, LIKE_LENGTHS)
     scalars = {name: OUTCOMES[name] for name in outcomes}
-    mask, basis = maps.test.events.role_mask("prediction"), maps.code.basis
+    where = Where(maps.site, maps.test.events.role_mask("prediction"))
     units = {_CODE: "squared state unit", **{name: one.unit for name, one in scalars.items()}}
     rows = Estimates(step, units, "programs", families=1)
 
     def left(codes: Float[Tensor, "K E r"]) -> dict[str, Float[np.ndarray, "K E"]]:
         """Outcomes with these in the place of the target code."""
-        found: dict[str, list[np.ndarray]] = {name: [] for name in scalars}
-        for code in codes:
-            change = replace(maps.code.states(code)[:, None], within=basis)
-            edit = {"": AtSites(((Where(maps.site, mask), change),))}
-            ((_, values),) = trial.run(edit, scalars).items()
-            for name in scalars:
-                found[name].append(values[name])
-        return {name: np.stack(values) for name, values in found.items()}
+        put = (replace(maps.code.states(code)[:, None], maps.code.basis) for code in codes)
+        found = [trial.run({"": AtSites(((where, one),))}, scalars)["", ""] for one in put]
+        return {name: np.stack([values[name] for values in found]) for name in scalars}
 
     base, damaged = trial.unedited(scalars), left(maps.predicted[MEAN, ""])
     size = maps.truth.square().sum(-1)
@@ -297,9 +285,6 @@ def _rescue(step: int, maps: _Maps, outcomes: Sequence[str]) -> pd.DataFrame:
 def _carried_from(rows: pd.DataFrame, told: str) -> pd.DataFrame:
     """From which step on the rescue from the source stays shown; missing where it does not."""
     asked = (rows["measure"] == RESCUED) & (rows["outcome"] == told) & (rows["variant"] == "source")
-    asked &= ~rows["against"].str.endswith(
-        SUBSPACES
-    )  # they say whether it is the code that carries
-    held = {at: agreed(by_control(one)) == "shown" for at, one in rows[asked].groupby("step")}
+    asked &= ~rows["against"].str.endswith(SUBSPACES)  # of these it is another question
     table = pd.DataFrame([{"variant": "source", "outcome": told, "measure": CARRIES}])
-    return estimates(table, "step", step=max(held), mean=held_from(held))
+    return estimates(table, "step", step=rows["step"].max(), mean=shown_from(rows[asked]))
