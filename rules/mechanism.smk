@@ -107,7 +107,7 @@ use rule measure as value_transfer with:
 
 use rule measure as rescue with:
     input:
-        unpack(needs(run, probes)),
+        unpack(needs(run, probes, heads)),
     output:
         **leaves("rescue"),
 

@@ -92,6 +92,11 @@ class Job(Generic[S]):
         found: dict[str, Any] = read_json(self.given["heads"]) if "heads" in self.given else {}
         return found
 
+    def named(self, head: str) -> str:
+        """The head that ``winner``, … stands for, or the name itself; what follows a dot stays."""
+        role, dot, part = head.partition(".")
+        return f"{self.heads.get(role, role)}{dot}{part}"
+
     def chosen(self, head: str) -> str:
         """``winner``, ``runner_up`` or ``bottom`` where a head is one of them, else empty."""
         return next((role for role in ROLES if self.heads[role] == head), "")

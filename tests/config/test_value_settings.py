@@ -12,6 +12,7 @@ from circuit.config.study import load_settings
 from circuit.errors import ConfigError
 from circuit.kinds.value_transfer.settings import Outcome
 from circuit.measures.states.value_transfer import OUTCOMES
+from circuit.measuring import Job
 
 PROJECT = Path(__file__).resolve().parents[2]
 AT = "studies.quickstart.analyses.it"
@@ -87,3 +88,12 @@ def test_what_no_run_has_is_refused(settings: dict[str, Any], message: str) -> N
     with pytest.raises(ConfigError) as error:
         planned(**settings)
     assert message in str(error.value)
+
+
+def test_a_source_of_rescue_may_be_a_head_that_a_scan_chose() -> None:
+    sources = {"looking": ["winner.pattern"], "both": ["winner", "L0H1"]}
+    plan = planned(kind="rescue", heads="head_scan", sources=sources, runs=["formation_seed0007"])
+    job = Job(plan.analysis("quickstart", "it"), {}, None)
+    job.__dict__["heads"] = {"winner": "L1H3"}
+    assert [job.named(one) for one in sources["both"]] == ["L1H3", "L0H1"]
+    assert job.named("winner.pattern") == "L1H3.pattern"

@@ -28,7 +28,7 @@ def rows(planted, untrained, planted_events):
 
 
 def seen(rows, folder):
-    settings = {"sources": SOURCES, "ablations": ["mean"], "ablation": "mean"}
+    settings = {"sources": SOURCES, "ablations": ["mean"]}
     return viewed("rescue", {"rows": Table(rows, "one")}, folder, settings)
 
 

@@ -346,11 +346,11 @@ BAD_VALUES |= {
         f"{ANALYSIS}.rescue.groups.both — expected: heads and MLPs that all come after a source — "
         "what to do: leave it out, or name an earlier source",
     ),
-    "an ablation that is told and not made": (
-        {f"{ANALYSIS}.rescue.ablation": "mean"},
-        "ablation 'mean' does not exist — where: configuration: "
-        f"{ANALYSIS}.rescue.ablation — expected: one of resample — what to do: correct the name "
-        "or add it",
+    "a source that a scan chooses, and none is named": (
+        {f"{ANALYSIS}.rescue.sources.first": ["winner.pattern"]},
+        "head 'winner' is one that a scan chooses, and none is named — where: configuration: "
+        f"{ANALYSIS}.rescue.sources.first — expected: heads: the name of an analysis of kind "
+        "head_scan — what to do: add heads, or name a head such as L1H3",
     ),
     "a feature named twice": (
         {f"{ANALYSIS}.between.scalars.active.features": [1, 1]},

@@ -362,8 +362,10 @@ def _neuron(found: Found, at: InRun) -> None:
 
 
 def _written(found: Found, at: InRun) -> None:
-    """A head, an MLP, a neuron, or the pattern of a head."""
+    """A head (or a role of one), an MLP, a neuron, or the pattern of a head."""
     shape, name = at.run.recipe.model, found.value.removesuffix(".pattern")
+    if name in HEAD_ROLES:
+        return
     with told_of(at.run.name, found.where):
         if name != found.value:
             parse_head(name, shape.n_layers, shape.n_heads)

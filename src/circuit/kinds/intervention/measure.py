@@ -31,7 +31,7 @@ def measure(job: Job[Settings]) -> Measured:
     inside = made.places(every if asked.stages == "all" else asked.stages, asked.roles, shape)
     families = len(asked.pairs) + 1 + 2 * len(inside)
     subspaces = {
-        name: (Subspace(one.subspace, one.head and job.heads.get(one.head, one.head)), one.ranks)
+        name: (Subspace(one.subspace, one.head and job.named(one.head)), one.ranks)
         for name, one in asked.subspaces.items()
     }
 

@@ -15,7 +15,7 @@ def measure(job: Job[Settings]) -> Measured:
     sources = {
         name: Source((), one.subspace, one.stage, one.role)
         if isinstance(one, Code)
-        else Source(one)
+        else Source(tuple(map(job.named, one)))
         for name, one in asked.sources.items()
     }
     again = Asked(asked.roles, asked.subspaces, asked.groups, asked.draws, asked.orders, asked.seed)

@@ -10,8 +10,8 @@ from pydantic import Field, StringConstraints
 from circuit.config.analysis import AnalysisSettings, RoleName, Study
 from circuit.config.base import Frozen, Listed, Name, Seed, Several
 from circuit.config.benchmark import SplitName
-from circuit.config.marks import FinalOrStep, Mark, StreamStage
-from circuit.config.names import need
+from circuit.config.marks import FinalOrStep, HeadScanName, Mark, StreamStage
+from circuit.config.names import need_scan
 from circuit.errors import ConfigError
 
 Identity = Literal["embedding_value_identity", "embedding_key_identity"]
@@ -34,28 +34,29 @@ class Settings(AnalysisSettings):
     state at a stage and role; ``ablations`` what stands in for them. Put back are states and writes
     at ``roles``, identities of ``subspaces`` in these states, all later components in every pair
     and in ``groups``. ``draws`` random subspaces and groups are controls, ``orders`` are drawn for
-    more than eight later components. ``ablation`` is the one that the answer and the figures speak
-    of.
+    more than eight later components. The first of ``ablations`` is told. ``heads`` is the scan
+    whose heads (``winner``, ``winner.pattern``) sources may name.
     """
 
-    told: ClassVar[frozenset[str]] = frozenset({"ablation"})
     job_memory_mb: ClassVar[int] = 4000
     kind: Literal["rescue"]
     sources: Annotated[dict[Name, Several[Written] | Code], Field(min_length=1)]
     split: SplitName = "validation_iid"
     checkpoints: Several[FinalOrStep] = ("final",)
     ablations: Several[Literal["mean", "resample", "zero"]] = ("resample",)
-    ablation: Literal["mean", "resample", "zero"] = "resample"
     roles: Several[RoleName] = ("prediction", "support_value")
     subspaces: Listed[Identity] = ()
     groups: dict[Name, Annotated[Listed[Later], Field(min_length=2)]] = Field(default_factory=dict)
     draws: Annotated[int, Field(ge=20, le=1000)] = 20
     orders: Annotated[int, Field(ge=1, le=1000)] = 8
+    heads: HeadScanName | None = None
     seed: Seed = 0
 
     def check(self, study: Study, where: str) -> None:
-        """What is told is measured, and every group comes after some source."""
-        need(self.ablation, self.ablations, "ablation", f"{where}.ablation")
+        """Heads that a scan chooses have a scan, and every group comes after some source."""
+        for name, source in self.sources.items():
+            for member in _names(source):
+                need_scan(member.removesuffix(".pattern"), self.heads, f"{where}.sources.{name}")
         first = min(min(map(_place, _names(source))) for source in self.sources.values())
         for name, group in self.groups.items():
             early = [member for member in group if _place(member) <= first]

@@ -8,35 +8,40 @@ from circuit.reports.views import Cells, Curves, Listing, Not, Where
 
 SECTION = MECHANISM
 QUESTION = "Where does what the answer lacks without a component enter again?"
+_TOLD = {"ablation": "$ablations[0]"}
 _SHARE = {"measure": "rescue_share", "step": "last"}
-_TOLD = {"ablation": "$ablation"}
+_LAST = {**_SHARE, **_TOLD}
 _EACH: dict[str, Any] = {"each": ("source", "ablation"), "spoken": _TOLD}
-_EVERYWHERE = {"role": "all positions"}
 _FREE = {"by_construction": ""}
+_WRITE = {"repair": "write", "role": "all positions"}
 _OTHERS, _ANOTHER = "answers of other programs", "states of another event"
 _ALIKE, _RANDOM = "other groups of as many", "random subspaces of the same energy"
-_BY_OTHERS = ({"against": _OTHERS},)
-_CLEAN = (*_BY_OTHERS, {"against": _ANOTHER})
-_SUBSPACES = (*_CLEAN, {"against": "the other identity"}, {"against": _RANDOM})
-_SETS = Not("all later components")
 _OF = " where {source:words} is gone ({ablation}), at step {step}"
 
 
-def _share(name: str, where: Where, says: Says, of: str = "{what}", **more: Any) -> Finding:
+def _share(
+    name: str,
+    where: Where,
+    says: Says,
+    of: str = "{what}",
+    controls: tuple[str, ...] = (_ANOTHER,),
+    pick: tuple[str, ...] = ("what",),
+    **more: Any,
+) -> Finding:
     """A finding about the share that something brings back, of several the most."""
-    control = more.pop("control", _CLEAN)
-    number, pick = f"share brought back by {of}{_OF}", more.pop("pick", ("what",))
-    where = {**_SHARE, **where}
+    control = tuple({"against": one} for one in (_OTHERS, *controls))
+    number, where = f"share brought back by {of}{_OF}", {**_SHARE, **where}
     return Finding(
         name, where, pick=pick, control=control, number=number, says=says, **_EACH, **more
     )
 
 
+_SETS = {"what": Not("all later components")}
 FINDINGS = (
     Finding(
         "what is lost",
         {"repair": "whole", "measure": "rescue", "step": "last"},
-        control=_BY_OTHERS,
+        control=({"against": _OTHERS},),
         number="answer lost" + _OF,
         says={
             "shown": "Without {source:words} the answer loses {effect} at step {step}.",
@@ -49,40 +54,41 @@ FINDINGS = (
         "state that brings back most",
         {"repair": "state", **_FREE},
         {
-            "shown": "Of what is lost without {source:words} the clean state at {role:words}, "
-            "{what:words}, brings back {effect}.",
-            "open": "No single role's clean state is shown to bring back what is lost without "
-            "{source:words}.",
+            "shown": "Of what is lost without {source:words}, {effect} comes back as the state at "
+            "{role:words}, {what:words}, alone is put back as it was.",
+            "open": "No state of a single role, put back as it was, is shown to bring back what is "
+            "lost without {source:words}.",
         },
         "the state at {role}, {what},",
         pick=("what", "role"),
     ),
     _share(
         "later write that brings back most",
-        {"repair": "write", **_EVERYWHERE},
+        _WRITE,
         {
-            "shown": "Of {of} components behind {source:words} the clean write of {what} brings "
-            "back most: {effect}.",
-            "open": "No clean write behind {source:words} is shown to bring any of it back.",
+            "shown": "Of what {of} components behind {source:words} write, that of {what}, put "
+            "back as it was, brings back most: {effect}.",
+            "open": "No single write behind {source:words}, put back as it was, is shown to bring "
+            "any of it back.",
         },
     ),
     _share(
         "later write that had made good most",
-        {"repair": "write", **_EVERYWHERE},
+        _WRITE,
         {
             "opposite": "Without {source:words}, {what} writes otherwise than before and makes "
-            "part of the loss good: its clean write put back brings {effect}.",
+            "part of the loss good: put back as it was, its write brings {effect}.",
         },
         "{what} (smallest)",
+        (),
         rank="smallest",
-        control=_BY_OTHERS,
     ),
     _share(
         "input of a later head that brings back most",
         {"repair": "input"},
         {
-            "shown": "Of single inputs of heads behind {source:words}, {what} brings back most: "
-            "{effect}."
+            "shown": "Of single queries (q), keys (k) and values (v) of heads behind "
+            "{source:words}, {what} brings back most: {effect}."
         },
     ),
     _share(
@@ -95,41 +101,33 @@ FINDINGS = (
             "than its controls.",
         },
         "{subspace:words} at {role}, {what},",
-        pick=("what", "role", "subspace"),
-        control=_SUBSPACES,
+        (_ANOTHER, "the other identity", _RANDOM),
+        ("what", "role", "subspace"),
     ),
     _share(
         "group that brings back most",
-        {"repair": "group", "what": _SETS},
+        {"repair": "group", **_SETS},
         {
-            "shown": "Without {source:words}, {what:words} together bring back {effect}, more than "
-            + f"{_ALIKE}.",
-            "open": "Without {source:words}, no group is shown to bring back more than "
-            + f"{_ALIKE}.",
+            "shown": "Without {source:words}, the writes of {what:words} together bring back "
+            f"{{effect}}, more than those of {_ALIKE}.",
+            "open": "Without {source:words}, no group's writes are shown to bring back more than "
+            f"those of {_ALIKE}.",
         },
-        control=(*_BY_OTHERS, {"against": _ALIKE}),
+        controls=(_ALIKE,),
     ),
     _share(
-        "components whose repairs overlap most",
-        {"repair": "interaction", "what": _SETS},
+        "components whose repairs depend on each other most",
+        {"repair": "interaction", **_SETS},
         {
-            "opposite": "{what:words} stand in for each other behind {source:words}, or are links "
-            "of one chain: together they bring back {effect} beyond the sum of what each does "
-            "alone.",
+            "shown": "Behind {source:words}, {what:words} need each other most: together they "
+            "bring back {effect} more than the sum of what each brings alone.",
+            "opposite": "Behind {source:words}, {what:words} stand in for each other most, or are "
+            "links of one chain: what they bring back together differs from the sum of what each "
+            "brings alone by {effect}.",
         },
-        "{what} beyond their single ones (smallest)",
-        rank="smallest",
-        control=_BY_OTHERS,
-    ),
-    _share(
-        "components whose repairs need each other most",
-        {"repair": "interaction", "what": _SETS},
-        {
-            "shown": "Behind {source:words}, {what:words} need each other most: {effect} beyond "
-            "the sum of what each does alone."
-        },
-        "{what} beyond their single ones (largest)",
-        control=_BY_OTHERS,
+        "{what} beyond their single ones",
+        (),
+        rank="size",
     ),
     Sum(
         "order-averaged shares",
@@ -137,8 +135,8 @@ FINDINGS = (
         parts="what",
         uncontrolled="parts of what is lost",
         number="order-averaged share" + _OF,
-        says="Over all orders in which components come back, what is lost without {source:words} "
-        "is shared out as {raised}; against it: {lowered}.",
+        says="Put back one after another, averaged over all orders, the later writes share out "
+        "what is lost without {source:words} as {raised}; against it: {lowered}.",
         **_EACH,
     ),
     Finding(
@@ -155,10 +153,11 @@ VIEWS = (
     Cells(
         "states",
         "Share of what is lost that a clean state brings back, step {last}",
-        caption="A source is gone, and the clean state of one stage and role is put back. Stages "
-        "that the loss has not reached are blank. Behind the last attention the prediction "
+        caption="A source (a panel each) is gone, and the clean state of one stage and role is put "
+        "back: how much of the right value's logit, over the mean of all other values', returns. "
+        "Stages that the loss has not reached are blank. Behind the last attention the prediction "
         "position is all that is read, so there the share is 1 by construction.",
-        where={**_SHARE, "repair": "state", "role": "$roles", **_TOLD},
+        where={**_LAST, "repair": "state", "role": "$roles"},
         x="role",
         y="what",
         panels=("source",),
@@ -169,13 +168,12 @@ VIEWS = (
         "Share of what is lost that a later component's clean write brings back, over training",
         caption="Where a share is missing, no loss is shown that could be shared out. Shares of "
         "single writes need not sum to 1; below 0 a component had made part of the loss good.",
-        where={"measure": "rescue_share", "repair": "write", **_EVERYWHERE, **_TOLD},
+        where={"measure": "rescue_share", **_WRITE, **_TOLD},
         series="what",
         panels=("source",),
         control=(_OTHERS,),
     ),
 )
-_LAST = {**_SHARE, **_TOLD}
 TABLES = (
     Listing(
         "What brings back most at step {last}: states, identities, writes and inputs",
@@ -192,15 +190,5 @@ TABLES = (
         sort=True,
         control=(_OTHERS, _ALIKE),
         top=24,
-    ),
-    Listing(
-        "Order-averaged shares of later components at step {last}",
-        {**_LAST, "repair": "order_averaged"},
-        keys=("source", "what"),
-    ),
-    Listing(
-        "By construction at step {last}: whole stages, and the position that is read",
-        {**_LAST, "repair": "state", "by_construction": Not("")},
-        keys=("source", "what", "role", "by_construction"),
     ),
 )

@@ -63,13 +63,24 @@ ANOTHER, ALIKE = "states of another event", "other groups of as many"
 RANDOM, IDENTITY = "random subspaces of the same energy", "the other identity"
 NONE, ALL = "none of the damage", "all of the damage"
 PATTERN = ".pattern"
-KEYS = ("source", "ablation", "repair", "what", "role", "subspace", "by_construction")
 INSIDE, EVERYWHERE = "causal_prefix", "all positions"
 IDENTITIES = ("embedding_value_identity", "embedding_key_identity")
 _REACHED = 1e-5  # of the largest entry of a state: far above what a batch's rounding changes
 _DECIMALS = 4  # of logits that float32 tells apart
 _Changes = tuple[tuple[Where, Change], ...]
-_Key = tuple[str, ...]
+
+
+class Repair(NamedTuple):
+    """What is put back."""
+
+    repair: str
+    what: str
+    role: str = EVERYWHERE
+    subspace: str = ""
+    by_construction: str = ""
+
+
+KEYS = ("source", "ablation", *Repair._fields)
 
 
 class Source(NamedTuple):
@@ -132,12 +143,13 @@ class Damaged:
         inside = events.role_mask(role)
         return NONE if not (apart & inside).any() else "" if (apart & ~inside).any() else ALL
 
-    def places(self, asked: Asked) -> Iterator[tuple[str, str, str]]:
-        """Stages, roles and identities where some of the damage is."""
+    def places(self, asked: Asked) -> Iterator[tuple[Repair, Where, Float[Tensor, "E T d"]]]:
+        """Identities in states where some of the damage is: where that is, and the clean state."""
         every = stages(self.clean.decoder.settings.n_layers)[:-1]
         for stage, role, name in product(every, asked.roles, asked.subspaces):
-            if self.construction(stage, role) != NONE:
-                yield stage, role, name
+            if (built := self.construction(stage, role)) != NONE:
+                where = Where(stage, self.clean.events.role_mask(role))
+                yield Repair(SUBSPACE, stage, role, name, built), where, self.clean.sites[stage]
 
     def together(
         self, parts: Sequence[str], sets: Sets, seen: Seen | None = None, block: int = 0
@@ -241,18 +253,17 @@ def rescue(
             for name in IDENTITIES
         }
         for (name, source), ablation in product(sources.items(), ablations):
-            changes = source_changes(trial.clean, source, ablation, cycle, bases)
-            hurt = damaged(trial, changes)
-            table = Estimates(step, {RESCUE: "logit"}, families=len(sources) * len(ablations))
+            hurt = damaged(trial, source_changes(trial.clean, source, ablation, cycle, bases))
+            families = len(sources) * len(ablations)
+            table = Estimates(step, {RESCUE: "logit"}, families=families, decimals=_DECIMALS)
             whole = answers(hurt.clean) - answers(hurt.trial.clean)
-            _add(table, whole, "", (WHOLE, "clean state", "", "", ""))
+            _add(table, whole, Repair(WHOLE, "clean state", ""))
             miss, parts = 0.0, hurt.later(source)
             found = hurt.rescued(_repairs(hurt, parts, another, bases, asked))
-            for (*keys, against), values in found.items():
-                label = tuple(keys)
-                _add(table, values, against, label)
-                if (label[0], label[2], against) == (STATE, EVERYWHERE, ""):
-                    due = whole if label[-1] == ALL else torch.zeros_like(whole)
+            for (one, against), values in found.items():
+                _add(table, values, one, against)
+                if (one.repair, one.role, against) == (STATE, EVERYWHERE, ""):
+                    due = whole * (one.by_construction == ALL)
                     miss = max(miss, float((values - due).abs().max()))
             if parts:
                 _groups(table, hurt, whole, parts, asked)
@@ -285,7 +296,6 @@ def source_changes(
 ) -> _Changes:
     """What stands in a source's place, and where."""
     inside, settings = clean.events.causal_prefix, clean.decoder.settings
-
     if source.subspace:
         mask, states = clean.events.role_mask(source.role), clean.sites[source.stage]
         instead = stand_in(ablation, states, mask, cycle)
@@ -318,40 +328,40 @@ def _repairs(
     another: Shuffle,
     bases: Mapping[str, Float[Tensor, "d r"]],
     asked: Asked,
-) -> dict[_Key, _Changes]:
-    """Repairs of states, identities, writes and inputs, by label and control."""
+) -> dict[tuple[Repair, str], _Changes]:
+    """Repairs of states, identities, writes and inputs, beside the controls of each."""
     clean, settings = hurt.clean, hurt.clean.decoder.settings
-    found: dict[_Key, _Changes] = {}
+    found: dict[tuple[Repair, str], _Changes] = {}
 
-    def put(label: _Key, where: Where, states: Mapping[str, Change]) -> None:
-        found.update({(*label, against): ((where, one),) for against, one in states.items()})
+    def put(one: Repair, where: Where, changes: Mapping[str, Change]) -> None:
+        found.update({(one, against): ((where, change),) for against, change in changes.items()})
 
     def clean_or(own: Tensor, basis: Float[Tensor, "d r"] | None = None) -> dict[str, Change]:
         return {"": replace(own, basis), ANOTHER: replace(another(own), basis)}
 
-    for stage, role in product(stages(settings.n_layers)[:-1], (*asked.roles, INSIDE)):
-        built, own = hurt.construction(stage, role), clean.sites[stage]
-        where = Where(stage, clean.events.role_mask(role))
+    roles = {role: clean.events.role_mask(role) for role in (*asked.roles, INSIDE)}
+    for stage, role in product(stages(settings.n_layers)[:-1], roles):
+        built = hurt.construction(stage, role)
         if role == INSIDE or built != NONE:
-            put((STATE, stage, _told(role), "", built), where, clean_or(own))
-    for stage, role, name in hurt.places(asked):
-        (other,), own = {*IDENTITIES} - {name}, clean.sites[stage]
-        both = {**clean_or(own, bases[name]), IDENTITY: replace(own, bases[other])}
-        where = Where(stage, clean.events.role_mask(role))
-        put((SUBSPACE, stage, role, name, hurt.construction(stage, role)), where, both)
-    for name, role in product(parts, (*asked.roles, INSIDE)):
+            one = Repair(STATE, stage, _told(role), "", built)
+            put(one, Where(stage, roles[role]), clean_or(clean.sites[stage]))
+    for one, where, own in hurt.places(asked):
+        (other,) = {*IDENTITIES} - {one.subspace}
+        put(
+            one, where, {**clean_or(own, bases[one.subspace]), IDENTITY: replace(own, bases[other])}
+        )
+    for name, role in product(parts, roles):
         write, gone = component_write(clean, name), component_write(hurt.trial.clean, name)
-        where = Where(stage_after(name, settings), clean.events.role_mask(role))
+        where = Where(stage_after(name, settings), roles[role])
         # Of the last layer's writes the answer reads one position.
         if role == INSIDE or not is_readout(where.site, INSIDE, settings):
             both = {"": add(write - gone), ANOTHER: add(another(write) - gone)}
-            put((WRITE, name, _told(role), "", ""), where, both)
+            put(Repair(WRITE, name, _told(role)), where, both)
     for name, part in product(parts, "qkv"):
         layer, head = parse_component(name, settings)
         if head is not None:
-            where = Where(f"layer_{layer}_{part}", clean.events.causal_prefix, (head,))
-            both = clean_or(clean.sites[where.site])
-            put((INPUT, f"{name}.{part}", EVERYWHERE, "", ""), where, both)
+            where = Where(f"layer_{layer}_{part}", roles[INSIDE], (head,))
+            put(Repair(INPUT, f"{name}.{part}"), where, clean_or(clean.sites[where.site]))
     return found
 
 
@@ -375,8 +385,8 @@ def _groups(
 
     averaged = shares(value, n, count, asked.orders, asked.seed)
     for name, share in zip(parts, averaged, strict=True):
-        _add(table, share, "", (AVERAGED, name, EVERYWHERE, "", ""))
-    _add(table, whole - averaged.sum(0), "", (AVERAGED, DIRECT, EVERYWHERE, "", ""))
+        _add(table, share, Repair(AVERAGED, name))
+    _add(table, whole - averaged.sum(0), Repair(AVERAGED, DIRECT))
     named = {TOGETHER.join(pair): members(pair) for pair in combinations(parts, 2)}
     named |= {name: members(some) for name, some in asked.groups.items() if set(some) <= {*parts}}
     named[EVERY] = members(parts)
@@ -386,16 +396,13 @@ def _groups(
     wanted |= set(named.values())
     value({one: torch.tensor(one).bool().expand(count, n) for one in sorted(wanted - {*known})})
     for name, held in named.items():
-        label = (GROUP, name, EVERYWHERE, "", "")
-        _add(table, known[held], "", label)
+        _add(table, known[held], Repair(GROUP, name))
         alike = [one for one in known if len(one) == n and sum(one) == sum(held) and one != held]
         if alike:
-            drawn = torch.stack([known[one][:, 0] for one in alike]).numpy()
-            table.add_draws(drawn, RESCUE, ALIKE, **dict(zip(KEYS[2:], label, strict=True)))
+            _add_draws(table, [known[one] for one in alike], ALIKE, Repair(GROUP, name))
         if n > 1:
             single = [known[members((part,))] for part, has in zip(parts, held, strict=True) if has]
-            beyond = known[held] - torch.stack(single).sum(0)
-            _add(table, beyond, "", (INTERACTION, name, EVERYWHERE, "", ""))
+            _add(table, known[held] - torch.stack(single).sum(0), Repair(INTERACTION, name))
 
 
 def _random(
@@ -403,28 +410,27 @@ def _random(
 ) -> None:
     """Add what random subspaces of the same energy give back."""
     generator = torch.Generator().manual_seed(asked.seed)
-    for stage, role, name in hurt.places(asked):
-        own, mask = hurt.clean.sites[stage], hurt.clean.events.role_mask(role)
-        spread = own[mask].double().T.cov(correction=0)
+    for one, where, own in hurt.places(asked):
+        assert where.positions is not None
+        spread, basis = own[where.positions].double().T.cov(correction=0), bases[one.subspace]
         repairs = {
-            i: ((Where(stage, mask), replace(own, energy_matched(spread, bases[name], generator))),)
+            i: ((where, replace(own, energy_matched(spread, basis, generator))),)
             for i in range(asked.draws)
         }
-        drawn = torch.stack([values[:, 0] for values in hurt.rescued(repairs).values()]).numpy()
-        label = (SUBSPACE, stage, role, name, hurt.construction(stage, role))
-        table.add_draws(drawn, RESCUE, RANDOM, **dict(zip(KEYS[2:], label, strict=True)))
+        _add_draws(table, [*hurt.rescued(repairs).values()], RANDOM, one)
 
 
 def _told(role: str) -> str:
     return EVERYWHERE if role == INSIDE else role
 
 
-def _add(
-    table: Estimates, values: Float[Tensor, "E 2"], against: str, label: Sequence[str]
+def _add(table: Estimates, values: Float[Tensor, "E 2"], one: Repair, against: str = "") -> None:
+    """Add a number and, of one that is no control, the same for the answers of others."""
+    for name, column in {against: 0, **({} if against else {OTHERS: 1})}.items():
+        table.add(values[:, column].numpy(), RESCUE, name, **one._asdict())
+
+
+def _add_draws(
+    table: Estimates, values: Sequence[Float[Tensor, "E 2"]], against: str, one: Repair
 ) -> None:
-    """Add numbers without their rounding, of which a table of excesses would make effects."""
-    keys = dict(zip(KEYS[2:], label, strict=True))
-    own, others = np.round(values.numpy(), _DECIMALS).T
-    table.add(own, RESCUE, against, **keys)
-    if not against:
-        table.add(others, RESCUE, OTHERS, **keys)
+    table.add_draws(torch.stack([*values])[..., 0].numpy(), RESCUE, against, **one._asdict())
