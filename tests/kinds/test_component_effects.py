@@ -6,6 +6,7 @@ import torch
 from planted import untrained_twin
 from viewing import changed, outcome, viewed
 
+from circuit.estimates import over
 from circuit.measures.paths.component_effects import BEYOND, RANDOM, component_effects
 from circuit.measuring import Table
 
@@ -127,13 +128,13 @@ def test_untrained_models_show_nothing(planted, planted_events, redundant_rows, 
 
 
 def test_a_set_must_cost_more_than_random_sets_do(redundant_rows, tmp_path):
-    where = {"part": "both", "measure": "effect", "against": RANDOM}
-    less = changed(redundant_rows, where, mean=0.1, low=-0.5, high=0.5)
-    told = outcome(seen(less, tmp_path), "sets", part="both", ablation="mean")
+    where = {"part": "both", "measure": "effect", "against": over(RANDOM)}
+    more = changed(redundant_rows, where, mean=5.0, low=0.5, high=9.5)
+    told = outcome(seen(more, tmp_path), "sets", part="both", ablation="mean")
     assert told.verdict == "shown"
     assert RANDOM in told.control
-    more = changed(redundant_rows, where, mean=8.0, low=-0.5, high=9.5)
-    assert outcome(seen(more, tmp_path), "sets", part="both", ablation="mean").verdict == "open"
+    less = changed(redundant_rows, where, mean=5.0, low=-0.5, high=9.5)
+    assert outcome(seen(less, tmp_path), "sets", part="both", ablation="mean").verdict == "open"
 
 
 def test_a_sum_that_misses_the_answer_is_marked(redundant_rows, tmp_path):

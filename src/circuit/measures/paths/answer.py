@@ -8,22 +8,16 @@ raises values that are frequent, whichever is right, leaves no excess over it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
-
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.estimates import EXCESS, Estimates
+from circuit.estimates import Estimates
 from circuit.experiments.donors import OTHERS, require_other_answers
 from circuit.measures.paths.direct import Readout, Targets
 from circuit.scalars.base import Seen, pick
 from circuit.scalars.value import stream_reader
 from circuit.task.events import ReadEvents
-
-Named = TypeVar("Named", bound=tuple[str, ...])
 
 
 def answer_weights(events: ReadEvents, value_ids: range) -> Float[Tensor, "E 2 V"]:
@@ -68,24 +62,9 @@ def answer_readout(seen: Seen, weights: Float[Tensor, "E 2 V"]) -> Readout:
     )
 
 
-def beside_others(
-    step: int,
-    found: Mapping[Named, Float[Tensor, "E 2"]],
-    columns: Sequence[str],
-    excess: str = EXCESS,
-) -> pd.DataFrame:
-    """Estimates in logits of one checkpoint, with controls, and excesses that hold all at once.
-
-    Args:
-        found: for the right answer and for others, by keys whose names are ``columns``, ``measure``
-            among them.
-        excess: what the paired difference is called.
-    """
-    labels = [dict(zip(columns, key, strict=True)) for key in found]
-    units = {label["measure"]: "logit" for label in labels}
-    rows = Estimates(step, units, families=1)
-    for place, against in enumerate(("", OTHERS)):
-        for label, values in zip(labels, found.values(), strict=True):
-            rows.add(values[:, place].double().numpy(), against=against, **label)
-    rows.excess(OTHERS, excess)
-    return rows.frame()
+def add_beside_others(
+    rows: Estimates, values: Float[Tensor, "E 2"], measure: str, **keys: str
+) -> None:
+    """Add a number for the right answer and, as its control, the same for the others."""
+    for against, own in zip(("", OTHERS), values.double().unbind(1), strict=True):
+        rows.add(own.numpy(), measure, against, **keys)

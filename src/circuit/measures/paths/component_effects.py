@@ -22,7 +22,7 @@
 5. Controls: the same number for the answers of other programs, as for every such answer, with
    intervals of excesses that hold for all numbers of a checkpoint at once. Sets have random sets
    too: each member exchanged for one of its kind (a neuron: of its layer) that is not in the set,
-   one of the ``NEAREST`` by norm of write; their interval is that of the draws.
+   one of the ``NEAREST`` by norm of write, as a band of draws.
 6. *Agreement* of direct attribution and causal effect over heads and MLPs: share of equal signs,
    rank and linear correlation of their means, over resampled events.
 """
@@ -41,17 +41,17 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
-from circuit.estimates import estimates, over
+from circuit.estimates import Estimates, estimates, over
 from circuit.experiments.changes import Where
 from circuit.experiments.donors import OTHERS, Shuffle, random_cycle, stand_in
 from circuit.experiments.edits import components, removal_sites, replaced, write_places
 from circuit.experiments.trial import Trial
-from circuit.measures.paths.answer import answer_readout, answer_weights, beside_others
+from circuit.measures.paths.answer import add_beside_others, answer_readout, answer_weights
 from circuit.measures.paths.direct import Readout, direct_paths, path_sites
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen, pick
 from circuit.scalars.write import removed_write
-from circuit.statistics import TINY, band, correlations, draws, told
+from circuit.statistics import TINY, correlations, draws, told
 from circuit.task.events import ReadEvents
 
 HEAD, MLP, NEURONS, PAIR, GROUP, EVERY = "head", "MLP", "neurons", "pair", "group", "components"
@@ -67,7 +67,6 @@ _SCALE = "final_norm_scale"
 
 Members = Mapping[str, Sequence[str]]
 """Heads, MLPs and neurons by the name of the set that they make up."""
-Key = tuple[str, ...]
 
 
 class Part(NamedTuple):
@@ -123,7 +122,7 @@ def component_effects(
         trial = Trial.of(decoder, theta(step).double(), events, value_ids, sites)
         rng = np.random.default_rng([seed, step])
         with torch.no_grad():
-            tables.append(_at(trial, parts, shuffle, random_draws, rng).assign(step=step))
+            tables.append(_at(step, trial, parts, shuffle, random_draws, rng))
     rows = pd.concat(tables, ignore_index=True).fillna(dict.fromkeys(KEYS, ""))
     return estimates(rows)
 
@@ -142,6 +141,7 @@ def parts_of(decoder: Decoder, neurons: Members, groups: Members) -> dict[str, P
 
 
 def _at(
+    step: int,
     trial: Trial,
     parts: Mapping[str, Part],
     shuffle: Shuffle,
@@ -155,34 +155,30 @@ def _at(
     norms = write_norms(clean) if wide else {}
     randoms = {name: random_sets(sets[name], norms, random_draws, rng) for name in wide}
     alone = [name for name, part in parts.items() if part.kind in (HEAD, MLP)]
-    found: dict[Key, Float[Tensor, "E 2"]] = {}
-    control, tables = [], []
+    units = dict.fromkeys((*SPLIT, SINGLES, INTERACTION), "logit")
+    rows, tables = Estimates(step, units, families=1), []
     for ablation, states in replacements(clean, shuffle).items():
         split = effects(trial, read, sets, states)
         for name, part in parts.items():
             pair = part.singles if part.kind == PAIR else ("", "")
-            key = (part.kind, name, *pair, ablation)
-            told_of = ("effect",) if part.kind == PAIR else SPLIT
-            found |= {(*key, measure): split[name][measure] for measure in told_of}
+            keys = dict(zip(KEYS, (part.kind, name, *pair, ablation), strict=True))
+            numbers = split[name] if part.kind != PAIR else {"effect": split[name]["effect"]}
             if part.singles:
                 singles = torch.stack([split[one]["effect"] for one in part.singles]).sum(0)
-                found[*key, SINGLES] = singles
-                found[*key, INTERACTION] = split[name]["effect"] - singles
+                together = {SINGLES: singles, INTERACTION: split[name]["effect"] - singles}
+                numbers = {**numbers, **together}
+            for measure, values in numbers.items():
+                add_beside_others(rows, values, measure, **keys)
             if drawn := effects(trial, read, dict(enumerate(randoms.get(name, ()))), states):
-                values = torch.stack([one["effect"][:, 0].mean() for one in drawn.values()])
-                control.append((*key, "effect", *band(values.numpy()), len(drawn)))
-        tables.append(_agreement([split[name] for name in alone]).assign(ablation=ablation))
-    columns = [*KEYS, "measure"]
-    bands = pd.DataFrame(control, columns=[*columns, "mean", "low", "high", "count"])
+                random = torch.stack([one["effect"][:, 0] for one in drawn.values()])
+                rows.add_draws(random.numpy(), "effect", RANDOM, **keys)
+        found = _agreement([split[name] for name in alone]).assign(ablation=ablation)
+        tables.append(estimates(found, noun="events", step=step, count=len(clean.events)))
+    rows.excesses(OTHERS)
     missed = float((direct_paths(clean, read).values.sum(-1) - read.whole).abs().max())
     exact = pd.DataFrame([{"kind": EVERY, "measure": RESIDUAL, "mean": missed}])
-    every = [
-        *(estimates(table, noun="events", step=0, count=len(clean.events)) for table in tables),
-        beside_others(0, found, columns, BEYOND),
-        estimates(bands, "logit", RANDOM, step=0, against=RANDOM),
-        estimates(exact, "logit", step=0),
-    ]
-    return pd.concat(every, ignore_index=True)
+    tables += [rows.frame(), estimates(exact, "logit", step=step)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def replacements(clean: Seen, shuffle: Shuffle) -> dict[str, dict[str, Tensor]]:

@@ -39,7 +39,7 @@ from circuit.experiments.paths import routed, write_sites
 from circuit.experiments.shapley import Sets, shares
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
 from circuit.landmarks import held_from
-from circuit.measures.paths.answer import answers
+from circuit.measures.paths.answer import add_beside_others, answers
 from circuit.measures.paths.path_numbers import APPEARS, PATH, TOTAL, WHOLE
 from circuit.measures.paths.second_order import ARROW
 from circuit.model.nodes import ANSWER, EMBEDDING, every_edge, owner, senders
@@ -98,14 +98,14 @@ def mediation(
             if step == steps[-1]:
                 own |= averaged(trial.clean, source, change)
             random = path_effects(trial, source, change @ turns)
-            columns = {"": (own, 0), OTHERS: (own, 1), RANDOM: (random, 0)}
-            for against, (found, column) in columns.items():
-                for (measure, receiver, kind), values in found.items():
-                    path = f"{source}{ARROW}{receiver}" if receiver else ""
-                    keys = dict(zip(KEYS, (source, receiver, path, kind), strict=True))
-                    rows.add(values[:, column].numpy(), measure, against, **keys)
-        for against, values in zip(("", OTHERS), answers(trial.clean).unbind(1), strict=True):
-            rows.add(values.numpy(), WHOLE, against, source=ANSWER)
+            for label, values in own.items():
+                measure, receiver, kind = label
+                path = f"{source}{ARROW}{receiver}" if receiver else ""
+                keys = dict(zip(KEYS, (source, receiver, path, kind), strict=True))
+                add_beside_others(rows, values, measure, **keys)
+                if label in random:
+                    rows.add(random[label][:, 0].numpy(), measure, RANDOM, **keys)
+        add_beside_others(rows, answers(trial.clean), WHOLE, source=ANSWER)
         rows.excesses(OTHERS, RANDOM)
         tables.append(rows.frame())
     rows = pd.concat(tables, ignore_index=True)

@@ -48,7 +48,7 @@ from circuit.experiments.edits import AtSites, components, write_places
 from circuit.experiments.shapley import Sets, shares
 from circuit.experiments.subspaces import Subspace, energy_matched
 from circuit.experiments.trial import LIKE_LENGTHS, Trial, is_readout
-from circuit.measures.paths.answer import answers
+from circuit.measures.paths.answer import add_beside_others, answers
 from circuit.model.sites import parse_component, sites, stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen
@@ -426,8 +426,10 @@ def _told(role: str) -> str:
 
 def _add(table: Estimates, values: Float[Tensor, "E 2"], one: Repair, against: str = "") -> None:
     """Add a number and, of one that is no control, the same for the answers of others."""
-    for name, column in {against: 0, **({} if against else {OTHERS: 1})}.items():
-        table.add(values[:, column].numpy(), RESCUE, name, **one._asdict())
+    if against:
+        table.add(values[:, 0].numpy(), RESCUE, against, **one._asdict())
+    else:
+        add_beside_others(table, values, RESCUE, **one._asdict())
 
 
 def _add_draws(
