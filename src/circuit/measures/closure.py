@@ -39,7 +39,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
 
 from circuit.config.benchmark import SplitName
@@ -49,7 +48,7 @@ from circuit.measures.margin_change import SLICES, SWITCH, TARGETS, Changes
 from circuit.scalars.evaluate import scalar_values
 from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
-from circuit.statistics import band, draws, interval, resamples, simultaneous_interval, told
+from circuit.statistics import band, draws, interval, simultaneous_interval, told
 from circuit.training.records import RunRecord
 
 CONTROL, WRITE, STATE = "control:", "write:", "state:"
@@ -69,11 +68,10 @@ DRAWS = 40
 """Of random routes: a 95% band has its ends at the first and the last of so many."""
 PREDICTED, ROWS = "prediction of the routes", "share of the rows"
 _RIDGE = 1e-12  # of columns with variance 1: only what others give exactly is held by it
-_PER_ROUTE = "outcome per route unit"
 EVENT_UNITS = {
     "event": "id",
     **dict.fromkeys(("start", "stop"), "step"),
-    **dict.fromkeys(("actual", "predicted", "predicted_within"), "unit of the outcome"),
+    **dict.fromkeys(("actual", "predicted"), "unit of the outcome"),
 }
 
 
@@ -81,11 +79,10 @@ class Explained(NamedTuple):
     """What the columns predict, and what is left.
 
     Attributes:
-        rows: estimates of r2 and gain (by outcome, compared, family), coefficient (by outcome,
-            route), left_by_part (by outcome, part) and left_by_slice (by outcome, among).
-        intervals: of the mean actual, predicted and residual change of every interval.
-        events: every event's actual and cross-validated changes from all routes
-            (``predicted_within`` with an intercept per interval).
+        rows: estimates of r2 and gain (by outcome, compared, family), left_by_part (by outcome,
+            part) and left_by_slice (by outcome, among).
+        intervals: of the mean actual and predicted change of every interval.
+        events: every event's actual and cross-validated change from all routes, pooled.
     """
 
     rows: pd.DataFrame
@@ -182,53 +179,33 @@ def explain(settings: Question, table: pd.DataFrame, changes: Changes | None = N
             are any; events are numbered from 0, and every interval has all of them.
         changes: the identity on the same rows, of whose parts what is left is made.
     """
-    routes, outcomes = list(settings.routes), list(settings.outcomes)
-    control = of_bottom(routes, table)
     groups = families(settings, table)
-    shuffled = shuffled_events(table, [*groups.values()][-1], settings.seed)
-    fitted, events, left = [], [], []
-    for against, data, columns in (
-        ("", table, routes),
-        (BOTTOM, table, control),
-        (SHUFFLED, shuffled, routes),
-    ):
-        each = [
-            fit(table, outcomes, data[columns], settings.folds, how) for how in (POOLED, WITHIN)
-        ]
-        for place, outcome in enumerate(outcomes):
-            about = table[["event", "start", "stop"]].assign(outcome=outcome, against=against)
-            predicted = {"predicted": each[0][:, place], "predicted_within": each[1][:, place]}
-            events.append(about.assign(actual=table[outcome], **predicted))
-            if against != SHUFFLED:
-                found = coefficients(data, outcome, columns, settings.seed)
-                found["route"] = found["route"].str.removeprefix(CONTROL)
-                same = {"measure": "coefficient", "unit": _PER_ROUTE, "compared": POOLED}
-                fitted.append(found.assign(outcome=outcome, against=against, **same))
-            if against == "" and changes is not None:
-                spec = settings.outcomes[outcome]
-                left.append(_left(spec, events[-1], changes).assign(outcome=outcome))
-    scores = _scores(settings, table, shuffled, groups).assign(unit="1")
-    rows = pd.concat([scores, *fitted, *left], ignore_index=True)
-    for key in ("against", "compared", "family", "route", "part", "among"):
+    predicted = fit(table, [*settings.outcomes], table[[*settings.routes]], settings.folds)
+    events, found = [], [_scores(settings, table, groups).assign(unit="1")]
+    for (outcome, spec), values in zip(settings.outcomes.items(), predicted.T, strict=True):
+        about = table[["event", "start", "stop"]].assign(outcome=outcome)
+        events.append(about.assign(actual=table[outcome], predicted=values))
+        if changes is not None:
+            found.append(_left(spec, events[-1], changes).assign(outcome=outcome))
+    rows, per_event = (pd.concat(parts, ignore_index=True) for parts in (found, events))
+    for key in ("against", "compared", "family", "part", "among"):
         rows[key] = rows[key].fillna("") if key in rows else ""
     rows["count"] = table["event"].nunique()
-    per_event = pd.concat(events, ignore_index=True)
     return Explained(
         estimates(rows, noun="events", step=int(table["stop"].max())),
-        _intervals(settings, per_event[per_event["against"] == ""]),
+        _intervals(settings, per_event),
         per_event,
     )
 
 
-def _scores(
-    settings: Question, table: pd.DataFrame, shuffled: pd.DataFrame, groups: dict[str, list[str]]
-) -> pd.DataFrame:
+def _scores(settings: Question, table: pd.DataFrame, groups: dict[str, list[str]]) -> pd.DataFrame:
     """R² of every family beside its controls, and its gain over the one inside it (step 5).
 
     All share their resamples.
     """
     outcomes, rng = list(settings.outcomes), np.random.default_rng(settings.seed)
     state = table.filter(regex=f"^{STATE}").to_numpy()
+    shuffled = shuffled_events(table, [*groups.values()][-1], settings.seed)
     found: list[dict[str, Any]] = []
 
     def score(compared: str, *parts: pd.DataFrame) -> Float[np.ndarray, "r+1 k"]:
@@ -346,11 +323,10 @@ def _identity(spec: ScalarSettings, changes: Changes) -> Float[np.ndarray, "I*E 
 
 
 def _intervals(settings: Question, events: pd.DataFrame) -> pd.DataFrame:
-    """Mean change of every interval: actual, predicted on unseen events, and what is left."""
-    left = events.assign(residual=events["actual"] - events["predicted"])
-    groups = left.groupby(["outcome", "start", "stop"], sort=False)
-    long = groups[["actual", "predicted", "residual"]].mean().stack().rename("mean").reset_index()
-    long["count"] = groups.size().repeat(3).to_numpy()
+    """Mean change of every interval: actual, and predicted on unseen events."""
+    groups = events.groupby(["outcome", "start", "stop"], sort=False)
+    long = groups[["actual", "predicted"]].mean().stack().rename("mean").reset_index()
+    long["count"] = groups.size().repeat(2).to_numpy()
     long["unit"] = [settings.outcomes[name].unit for name in long["outcome"]]
     long = long.rename(columns={"start": "step", "level_3": "measure"})
     return estimates(long, noun="events")
@@ -402,28 +378,6 @@ def fit(
     slopes = np.linalg.solve(gram + _RIDGE * len(x) * np.eye(design.shape[1]), cross)
     found: Float[np.ndarray, "N k"] = np.einsum("np,npk->nk", design, slopes[cell])
     return found
-
-
-def coefficients(
-    table: pd.DataFrame, outcome: str, routes: Sequence[str], seed: int
-) -> pd.DataFrame:
-    """Coefficients of the fit to all rows by route, with bootstrap intervals over events."""
-    scaler = StandardScaler()
-    x, y = scaler.fit_transform(table[list(routes)].to_numpy()), table[outcome].to_numpy()
-    design = np.column_stack([x, np.ones(len(x))])
-    # Normal equations per event: a bootstrap fit is then a weighted sum of small matrices.
-    events = table["event"].to_numpy()
-    count = events.max() + 1
-    gram = np.zeros((count, design.shape[1], design.shape[1]))
-    cross = np.zeros((count, design.shape[1]))
-    np.add.at(gram, events, design[:, :, None] * design[:, None, :])
-    np.add.at(cross, events, design * y[:, None])
-    weights = resamples(count, seed)
-    sums = ((np.tensordot(w, gram, 1), np.tensordot(w, cross, 1)) for w in weights)
-    drawn = np.stack([np.linalg.lstsq(*both, rcond=None)[0][:-1] for both in sums])
-    point = LinearRegression().fit(x, y).coef_
-    ends = {"mean": point, "low": interval(drawn)[0], "high": interval(drawn)[1]}
-    return pd.DataFrame({"route": list(routes), **{n: e / scaler.scale_ for n, e in ends.items()}})
 
 
 def r_squared(

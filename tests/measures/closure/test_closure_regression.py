@@ -14,7 +14,6 @@ from circuit.measures.closure import (
     SHUFFLED,
     UNSEEN,
     WITHIN,
-    coefficients,
     explain,
     shuffled_events,
 )
@@ -115,8 +114,8 @@ def test_a_relation_between_intervals_only_explains_nothing_within_them():
 
 def test_a_relation_within_intervals_is_found_behind_an_opposite_one_between_them():
     frame = table(noise=0.5, slopes=(1.0, 1.0), between=5.0, between_slopes=(-1.0, -1.0))
-    coefficient = coefficients(frame, "y", ROUTES, 0).set_index("route")["mean"]
-    assert (coefficient < 0).all()
+    slopes = np.linalg.lstsq(np.column_stack([frame[[*ROUTES]], frame["y"] * 0 + 1]), frame["y"])
+    assert (slopes[0][:2] < 0).all()
     assert scored(frame, within=True)[0] == pytest.approx(2 / 2.25, abs=0.05)
 
 
@@ -229,19 +228,8 @@ def test_the_interval_of_r_squared_is_a_bootstrap_over_events():
     np.testing.assert_allclose([low, high], expected, atol=0.1 * (high - low))
 
 
-def test_coefficients_are_those_of_least_squares():
-    frame = table(noise=1.0)
-    found = coefficients(frame, "y", ROUTES, 0)
-    design = np.column_stack([frame[list(ROUTES)], np.ones(len(frame))])
-    expected = np.linalg.lstsq(design, frame["y"], rcond=None)[0]
-    assert found["route"].tolist() == list(ROUTES)
-    np.testing.assert_allclose(found["mean"], expected[:2], rtol=1e-9)
-    assert (found["low"] < found["mean"]).all()
-    assert (found["mean"] < found["high"]).all()
-
-
 @pytest.mark.parametrize("unit", [3e-7, 1e-12, 1e9])
-def test_a_routes_unit_changes_neither_what_is_explained_nor_its_effect(unit):
+def test_a_routes_unit_does_not_change_what_is_explained(unit):
     """Least squares of raw columns drop one that is a millionth of the largest."""
     plain = table(noise=0.1)
     other = plain.assign(a=unit * plain["a"])
@@ -249,30 +237,6 @@ def test_a_routes_unit_changes_neither_what_is_explained_nor_its_effect(unit):
         np.testing.assert_allclose(
             fit(other, "y", ROUTES, 5, within), fit(plain, "y", ROUTES, 5, within), rtol=1e-6
         )
-    found, expected = (coefficients(frame, "y", ROUTES, 0) for frame in (other, plain))
-    numbers = ["mean", "low", "high"]
-    scale = np.array([[1 / unit], [1.0]])
-    np.testing.assert_allclose(found[numbers], scale * expected[numbers], rtol=1e-6)
-    assert expected["mean"].tolist() == pytest.approx([2.0, -3.0], abs=0.05)
-
-
-def test_intervals_of_coefficients_cover_the_truth_although_events_repeat_themselves():
-    """An event's deviation is the same in all its intervals, so rows are not independent.
-
-    The nominal coverage is 95%; in 60 tables 51 is more than three standard errors below it.
-    Intervals that took rows for independent would cover in about seven of ten.
-    """
-    covered = as_rows = 0
-    for seed in range(60):
-        frame = table(seed, noise=0.3, slopes=(0.0, 1.0), between=0.0, persistent=4.0)
-        row = coefficients(frame, "y", ROUTES, seed).iloc[0]
-        covered += row["low"] <= 0 <= row["high"]
-        design = np.column_stack([frame[list(ROUTES)], np.ones(len(frame))])
-        weights, squares = np.linalg.lstsq(design, frame["y"], rcond=None)[:2]
-        variance = squares[0] / len(frame) * np.linalg.inv(design.T @ design)[0, 0]
-        as_rows += abs(weights[0]) <= 1.96 * np.sqrt(variance)
-    assert covered >= 51
-    assert as_rows < 48
 
 
 @pytest.fixture(scope="module")
@@ -299,46 +263,42 @@ def explained():
 
 def test_routes_explain_what_follows_them_and_controls_do_not(explained):
     _, found = explained
-    at = found.rows.set_index(["outcome", "compared", "measure", "route", "against"])
-    y = at.loc["y", "within", "r2", ""]
+    at = found.rows.set_index(["outcome", "compared", "measure", "against"]).sort_index()
+    y = at.loc["y", "within", "r2"]
     assert y.loc["", "low"] > 0.95
     assert y.loc[[BOTTOM, SHUFFLED], "high"].max() < 0.1
     assert (at.loc["z", ["low", "high"]].xs("r2", level="measure")["high"] < 0.1).all()
-    for route, truth in (("a", 2.0), ("b", -3.0)):
-        row = at.loc[("y", POOLED, "coefficient", route, "")]
-        assert row["low"] < truth < row["high"]
-        assert row["high"] - row["low"] < 0.5
-        control = at.loc[("y", POOLED, "coefficient", route, BOTTOM)]
-        assert control["low"] < 0 < control["high"]
 
 
-def test_every_outcome_control_event_and_interval_is_there_once(explained):
+def test_every_outcome_event_and_interval_is_there_once(explained):
     frame, found = explained
     events, rows = found.events, found.rows
-    assert len(events) == 2 * 3 * len(frame)
-    assert not events.duplicated(["outcome", "against", "event", "start"]).any()
+    assert len(events) == 2 * len(frame)
+    assert not events.duplicated(["outcome", "event", "start"]).any()
     for outcome, part in events.groupby("outcome"):
-        for _, model in part.groupby("against"):
-            assert model["actual"].tolist() == frame[outcome].tolist()
+        assert part["actual"].tolist() == frame[outcome].tolist()
     assert len(rows[rows["measure"] == "r2"]) == 2 * 3 * 5
-    fitted = rows[rows["measure"] == "coefficient"]
-    assert len(fitted) == 2 * 2 * len(ROUTES)
-    assert set(fitted["against"]) == {"", BOTTOM}
 
 
-def test_scores_are_those_of_the_events(explained):
-    _, found = explained
+def test_scores_are_those_of_every_row_predicted(explained):
+    frame, found = explained
     scores = found.rows[
         (found.rows["measure"] == "r2") & ~found.rows["against"].str.startswith(EXCESS)
     ]
+    columns = {
+        "": frame[[*ROUTES]],
+        BOTTOM: frame[[CONTROL + name for name in ROUTES]],
+        SHUFFLED: shuffled_events(frame, ROUTES, 3)[[*ROUTES]],
+    }
+    assert set(scores["against"]) == set(columns)
     for score in scores[scores["compared"] != UNSEEN].itertuples():
-        part = found.events[
-            (found.events["outcome"] == score.outcome) & (found.events["against"] == score.against)
-        ]
-        within = score.compared == WITHIN
-        values = part[["actual", "predicted_within" if within else "predicted"]]
-        if within:
-            values = values - values.groupby(part["start"]).transform("mean")
+        predicted = fit_all(frame, [score.outcome], columns[score.against], 4, score.compared)
+        values = pd.DataFrame({"actual": frame[score.outcome], "predicted": predicted[:, 0]})
+        if score.compared == WITHIN:
+            values = values - values.groupby(frame["start"]).transform("mean")
+        elif score.against == "":
+            own = found.events[found.events["outcome"] == score.outcome]
+            np.testing.assert_allclose(own["predicted"], values["predicted"], rtol=1e-9)
         assert score.mean == pytest.approx(r2_score(*values.to_numpy().T))
 
 
@@ -355,13 +315,14 @@ def test_an_excess_is_over_a_control_or_over_the_mean(explained):
             assert excess["low"] <= excess["mean"] <= excess["high"]
 
 
-def test_intervals_hold_the_mean_change_and_what_the_prediction_leaves(explained):
+def test_intervals_hold_the_mean_change_and_what_is_predicted(explained):
     frame, found = explained
     wide = found.intervals.pivot_table(
         index=["outcome", "step", "stop"], columns="measure", values="mean"
     )
     assert wide.loc["y"].index.tolist() == [(100 * i, 100 * i + 100) for i in range(INTERVALS)]
-    np.testing.assert_allclose(wide["residual"], wide["actual"] - wide["predicted"])
+    predicted = found.events[found.events["outcome"] == "y"].groupby("start")["predicted"]
+    np.testing.assert_allclose(wide.loc["y", "predicted"], predicted.mean())
     np.testing.assert_allclose(wide.loc["y", "actual"], frame.groupby("start")["y"].mean())
     assert (found.intervals["count"] == EVENTS).all()
     assert (found.intervals["unit"] == "logit").all()

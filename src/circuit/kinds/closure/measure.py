@@ -27,7 +27,7 @@ from circuit.opened import OpenRun
 
 
 def measure(job: Job[Settings]) -> Measured:
-    """The identities and the line integral; then R², gains and coefficients, and what is left."""
+    """The identities and the line integral; then R² and gains, and what is left."""
     run, asked, heads = OpenRun(job), job.settings, job.heads
     first, last = job.window
     steps = [step for step in run.steps if first <= step <= last]

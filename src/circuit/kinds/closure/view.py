@@ -18,7 +18,7 @@ _OTHERS = "answers of other programs"
 _ROWS = "share of the rows"
 _MARGIN = {"outcome": "answer_margin"}
 _PART, _CHANGE, _INTEGRAL = {"measure": "part"}, {"measure": "change"}, {"measure": "line_integral"}
-_R2, _GAIN, _COEFFICIENTS = {"measure": "r2"}, {"measure": "gain"}, {"measure": "coefficient"}
+_R2, _GAIN = {"measure": "r2"}, {"measure": "gain"}
 _JOINT = {**_R2, "family": "joint"}
 _BRANCHES = (
     "moving", "fixed_source", "switch_at_target", "fixed_target", "switch_at_source", "soft",
@@ -48,13 +48,14 @@ FINDINGS = (
         control=({"against": _OTHERS},),
         number="what {part} added to the margin's change",
         says={
-            "shown": "With nothing fitted, the answer margin's change is the sum of what every "
-            "part's direct write, the readout, the final LayerNorm's scale and switches of the "
-            "rival added: of {of} parts {part} added most beyond what it added to answers of other "
-            "programs, {excess} ({effect.short} against {control:short}).",
-            "open": "With nothing fitted, the answer margin's change is the sum of {of} parts; "
-            "that any of them added more to it than to answers of other programs is not shown "
-            "(the largest is {part}, {effect}).",
+            "shown": "With nothing fitted, the change of the answer margin (the right logit over "
+            "the best wrong one, the rival) is the sum of what each part writes, of how the "
+            "unembedding reads it, of the final LayerNorm's scale and of changes of the rival. Of "
+            "{of} parts {part} added most beyond what it added to answers of other programs, "
+            "{excess} ({effect.short} against {control:short}).",
+            "open": "With nothing fitted, the change of the answer margin is the sum of {of} "
+            f"parts; that any of them added more to it than to {_OTHERS} is not shown (the largest "
+            "is {part}, {effect}).",
         },
     ),
     Finding(
@@ -63,9 +64,9 @@ FINDINGS = (
         uncontrolled="never positive, and 0 where no rival switches",
         number="margin over its own rival less that over the interval's first, per interval",
         says={
-            "opposite": "Per interval, the margin over its own best rival changed by {effect} "
-            "against that over the interval's first rival, which others overtake.",
-            "open": "That other rivals overtake the first of an interval is not shown.",
+            "opposite": "Other rivals overtook the first one: between checkpoints the margin over "
+            "its best rival gained less than that over the first, by {effect}.",
+            "open": "That other rivals overtook the first one between checkpoints is not shown.",
         },
     ),
     Finding(
@@ -73,8 +74,8 @@ FINDINGS = (
         {"measure": "line_integral_of_head", "chosen": "winner", **_MARGIN},
         control=({"chosen": "bottom"},),
         number="line integral of the margin over {head}'s parameters",
-        says="Along the checkpoints, the parameters of {head} moved the margin by {effect} (bottom "
-        "head {control:short}).",
+        says="Integrated from checkpoint to checkpoint, changes of {head}'s own parameters moved "
+        "the margin by {effect} (bottom head {control:short}).",
     ),
     Finding(
         "what parameters moved most",
@@ -109,11 +110,13 @@ FINDINGS = (
             "{outcome:words} than others is not shown",
         },
         says={
-            "shown": f"Fitted, changes of {{facts[winner]}}'s route scalars predict {_HOW}, on "
-            "events the fit never saw: R² {effect}, {excess} more than the bottom head "
-            "{facts[bottom]} or the mean predicts, and beyond shuffled events and random routes.",
-            "open": f"That changes of {{facts[winner]}}'s route scalars explain {_HOW} is not "
-            "shown: R² {effect}, bottom head {facts[bottom]} {control:short}.",
+            "shown": f"Fitted, changes of {{facts[winner]}}'s route (where it looks and what it "
+            f"writes) predict {_HOW}, on events the fit never saw: R² {{effect}}, {{excess}} more "
+            "than the bottom head {facts[bottom]} or the mean predicts, and beyond shuffled events "
+            "and random routes.",
+            "open": "That changes of {facts[winner]}'s route (where it looks and what it writes) "
+            f"predict {_HOW} is not shown: R² {{effect}}, bottom head {{facts[bottom]}} "
+            "{control:short}.",
         },
         marks={
             "open": "{outcome}: that the routes explain more than the mean, the bottom head, "
@@ -147,8 +150,9 @@ VIEWS = (
     Stack(
         "what_changed",
         "What changed the answer",
-        caption="Direct writes under a readout and a LayerNorm scale frozen midway, the readout's "
-        "own change, the scale's, and switches of the rival; nothing is fitted.",
+        caption="What each part writes, read by an unembedding and a LayerNorm scale frozen midway "
+        "between checkpoints; the change of that reading (readout) and scale; and switches of the "
+        "rival. They sum exactly; nothing is fitted.",
         table="intervals",
         where=_PART,
         panels=("outcome",),
@@ -169,8 +173,9 @@ VIEWS = (
     Dots(
         "branches",
         "Mean change per interval of margins over one rival and another",
-        caption="Moving is fixed source plus the switch at target, and fixed target plus the "
-        "switch at source; the soft margin has no rival.",
+        caption="The margin over the best rival (moving) changes as that over an interval's first "
+        "rival (fixed source) plus the switch at its end, and as that over its last (fixed target) "
+        "plus the switch at its beginning; the soft margin has no rival.",
         where={"measure": _BRANCHES},
         panels=("among",),
         y=("measure",),
@@ -189,30 +194,13 @@ VIEWS = (
     Dots(
         "closure",
         "Change of behaviour predicted by nested families of routes",
-        caption="R² on events that the fit never saw: of all changes (pooled), of differences "
-        "between the events of one interval (within), and of intervals never seen either.",
+        caption="Each family of columns has all of the one above it. R² on events that the fit "
+        "never saw: of all changes (pooled), of differences between the events of one interval "
+        "(within), and of intervals never seen either.",
         where=_R2,
         panels=("compared",),
         y=("outcome", "family"),
         control=_CONTROLS,
-    ),
-    Dots(
-        "gains",
-        "Gain in R² of each family over the one inside it",
-        caption="Beside what shuffled or random columns in place of the family's own gain.",
-        where=_GAIN,
-        panels=("compared",),
-        y=("outcome", "family"),
-        control=(_SHUFFLED, _RANDOM),
-    ),
-    Dots(
-        "coefficients",
-        "Coefficients of the fit to all changes",
-        caption="What a unit more of a route's change adds to the outcome's, other routes alike.",
-        where=_COEFFICIENTS,
-        panels=("outcome",),
-        y=("route",),
-        control=(_BOTTOM,),
     ),
     Curves(
         "interval_means",
@@ -230,18 +218,11 @@ VIEWS = (
         draw=_predictions,
     ),
     Dots(
-        "left_parts",
-        "Which parts carry what the routes leave",
-        caption="Share of the squares left by the pooled fit that each summand of the identity "
-        "carries; the prediction itself is the last.",
-        where={"measure": "left_by_part"},
-        panels=("outcome",),
-        y=("part",),
-    ),
-    Dots(
         "left",
         "Which rows hold what the routes leave",
-        caption="Share of the squares left by the pooled fit, beside the share of the rows.",
+        caption="Share of the squares left by the pooled fit, beside the share of the rows: by "
+        "whether the rival stays, by what it is, by how long ago the value was written, and by how "
+        "many keys there are.",
         where={"measure": "left_by_slice"},
         panels=("outcome",),
         y=("among",),
@@ -279,24 +260,12 @@ TABLES = (
         control=(_SHUFFLED, _RANDOM),
     ),
     Listing(
-        "Coefficients with bootstrap intervals over events",
-        {**_COEFFICIENTS, "against": ("", _BOTTOM)},
-        keys=("outcome", "route", "against"),
-    ),
-    Listing(
-        "Mean change per interval: actual, cross-validated prediction, residual",
-        {"measure": ("actual", "predicted", "residual")},
-        table="intervals",
-        keys=("outcome", "step", "stop"),
-        across="measure",
-    ),
-    Listing(
-        "What is left of the pooled fit: share that each part of the identity carries",
+        "Share of the squares left by the pooled fit that each part of the exact sum carries",
         {"measure": "left_by_part"},
         keys=("outcome", "part"),
     ),
     Listing(
-        "What is left of the pooled fit: share by rows, beside their share of all rows",
+        "Share of the squares left by the pooled fit in some rows, beside their share of all",
         {"measure": "left_by_slice"},
         keys=("outcome", "among"),
         control=(_ROWS, "excess"),

@@ -1,8 +1,10 @@
 """Which components the answer rests on, which act through others, what single ablation misses."""
 
-from circuit.reports.findings import Finding
+from typing import Any
+
+from circuit.reports.findings import Finding, Says
 from circuit.reports.sections import MECHANISM
-from circuit.reports.views import Cells, Dots, Listing, Scatter
+from circuit.reports.views import Cells, Dots, Listing, Scatter, Where
 
 SECTION = MECHANISM
 QUESTION = "What does each component do to the answer, by itself, through others and together?"
@@ -10,156 +12,114 @@ _ALONE = {"kind": ("head", "MLP")}
 _SETS = {"kind": ("neurons", "group")}
 _LAST = {"step": "last", "ablation": ("mean", "resample")}
 _MEAN = {"ablation": "mean"}
-_EACH = ("ablation",)
-_OTHERS = {"against": "answers of other programs"}
-_RANDOM = {"against": "random sets"}
-_PARTS = ("direct", "through_others", "scale")
-_TOGETHER = ("sum_of_singles", "effect", "interaction")
-_AGREEMENT = "{measure:words} of direct attribution and causal effect, {ablation}, at step {step}"
-_START = ({"step": "first"},)
+_OTHERS, _RANDOM = "answers of other programs", "random sets"
+_PARTS = ("effect", "direct", "through_others", "scale")
+_AGREEMENT = ("sign_agreement", "linear_correlation", "rank_correlation")
+_ANSWER = "the answer (the right value's logit over the mean of all other values')"
+
+
+def _part(name: str, where: Where, number: str, says: Says, **more: Any) -> Finding:
+    """A finding about one part, of several the most, with the mean or another event's write in its
+    place.
+    """
+    about = {"each": ("ablation",), "pick": ("part",), "control": ({"against": _OTHERS},), **more}
+    number = f"{number}, {{ablation}}, at step {{step}}"
+    return Finding(name, {**where, **_LAST}, spoken=_MEAN, number=number, says=says, **about)
+
+
+_THROUGH = {**_ALONE, "measure": "through_others"}
+_PAIRS = {"kind": "pair", "measure": "interaction"}
 FINDINGS = (
-    Finding(
+    _part(
         "component that the answer rests on most",
-        {**_ALONE, **_LAST, "measure": "effect"},
-        each=_EACH,
-        spoken=_MEAN,
-        pick=("part",),
-        rank="size",
-        control=(_OTHERS,),
-        number="causal effect of {part} on the answer, {ablation}, at step {step}",
-        says={
-            "shown": "Of {of} heads and MLPs the answer rests most on {part}, whose removal costs "
-            "{effect} at step {step}.",
+        {**_ALONE, "measure": "effect"},
+        "causal effect of {part} on the answer",
+        {
+            "shown": f"Of {{of}} heads and MLPs {_ANSWER} rests most on {{part}}: with the mean of "
+            "what it writes in its place, it falls by {effect} at step {step}.",
             "opposite": "Removing {part} changes the answer most, and raises it: {effect}.",
             "open": "No head or MLP is shown to matter by itself: removing {part} changes most, "
             "{effect}.",
         },
+        rank="size",
     ),
-    Finding(
+    _part(
         "component that acts through others most",
-        {**_ALONE, **_LAST, "measure": "through_others"},
-        each=_EACH,
-        spoken=_MEAN,
-        pick=("part",),
-        control=(_OTHERS,),
-        number="effect of {part} through later components, {ablation}, at step {step}",
-        says={
+        _THROUGH,
+        "effect of {part} through later components",
+        {
             "shown": "{part} acts most through others: what later components write without it "
             "costs {effect}.",
             "open": "No component is shown to act through others.",
         },
     ),
-    Finding(
+    _part(
         "component whose loss is made good most",
-        {**_ALONE, **_LAST, "measure": "through_others"},
-        each=_EACH,
-        spoken=_MEAN,
-        pick=("part",),
-        rank="smallest",
-        control=(_OTHERS,),
-        number="effect of {part} through later components, {ablation}, at step {step}",
-        says={
+        _THROUGH,
+        "effect of {part} through later components",
+        {
             "opposite": "Without {part} later components write more towards the answer, which "
             "takes most from what its removal costs: {effect}.",
         },
-    ),
-    Finding(
-        "component that the final scale makes good most",
-        {**_ALONE, **_LAST, "measure": "scale"},
-        each=_EACH,
-        spoken=_MEAN,
-        pick=("part",),
         rank="smallest",
-        control=(_OTHERS,),
-        number="effect of {part} through the final LayerNorm's scale, {ablation}, at step {step}",
-        says={
-            "opposite": "The final LayerNorm, whose scale shrinks with the stream, takes most "
-            "from that of {part}: {effect}.",
-        },
     ),
-    Finding(
+    _part(
         "pair that single ablation understates most",
-        {"kind": "pair", **_LAST, "measure": "interaction"},
-        each=_EACH,
-        spoken=_MEAN,
-        pick=("part",),
-        control=(_OTHERS,),
-        number="interaction of {part}, {ablation}, at step {step}",
-        says={
+        _PAIRS,
+        "interaction of {part}",
+        {
             "shown": "Single ablation understates: removing {part} together costs {effect} beyond "
             "the sum of their single effects.",
             "open": "No pair is shown to cost more together than the sum of its single effects.",
         },
     ),
-    Finding(
+    _part(
         "pair that single ablation overstates most",
-        {"kind": "pair", **_LAST, "measure": "interaction"},
-        each=_EACH,
-        spoken=_MEAN,
-        pick=("part",),
-        rank="smallest",
-        control=(_OTHERS,),
-        number="interaction of {part}, {ablation}, at step {step}",
-        says={
-            "opposite": "It overstates most for {part}, which need each other ({effect}).",
+        _PAIRS,
+        "interaction of {part}",
+        {
+            "opposite": "It overstates most for {part}: what removing both costs differs from the "
+            "sum of their single effects by {effect}.",
         },
+        rank="smallest",
     ),
-    Finding(
+    _part(
         "sets",
-        {**_SETS, **_LAST, "measure": "effect"},
-        each=("part", "ablation"),
-        spoken=_MEAN,
-        control=(_OTHERS, _RANDOM),
-        number="causal effect of {part}, {ablation}, at step {step}",
-        says={
+        {**_SETS, "measure": "effect"},
+        "causal effect of {part}",
+        {
             "shown": "Removing {part:words} costs {effect}, more than random sets like it.",
             "opposite": "Removing {part:words} raises the answer, more than random sets like it: "
             "{effect}.",
             "open": "Removing {part:words} is not shown to cost more than random sets like it: "
             "{effect}.",
         },
-    ),
-    Finding(
-        "interaction within a group",
-        {"kind": "group", **_LAST, "measure": "interaction"},
         each=("part", "ablation"),
-        spoken=_MEAN,
-        control=(_OTHERS,),
-        number="interaction within {part}, {ablation}, at step {step}",
-        says={
+        pick=(),
+        control=({"against": _OTHERS}, {"against": _RANDOM}),
+    ),
+    _part(
+        "interaction within a group",
+        {"kind": "group", "measure": "interaction"},
+        "interaction within {part}",
+        {
             "shown": "Within {part:words} single ablations understate by {effect}.",
             "opposite": "Within {part:words} single ablations overstate ({effect}).",
         },
+        each=("part", "ablation"),
+        pick=(),
     ),
     Finding(
-        "signs that agree",
-        {**_LAST, "measure": "sign_agreement"},
-        each=_EACH,
-        spoken=_MEAN,
-        control=_START,
+        "agreement",
+        {"measure": _AGREEMENT, **_LAST},
+        each=("measure", "ablation"),
+        spoken={**_MEAN, "measure": "linear_correlation"},
+        control=({"step": "first"},),
         bound=None,
-        number=_AGREEMENT,
-        says="Direct attribution and causal effect of heads and MLPs have the same sign in "
-        "{effect} of cases,",
-    ),
-    Finding(
-        "linear correlation",
-        {**_LAST, "measure": "linear_correlation"},
-        each=_EACH,
-        spoken=_MEAN,
-        control=_START,
-        bound=None,
-        number=_AGREEMENT,
-        says="and correlate by {effect}.",
-    ),
-    Finding(
-        "rank correlation",
-        {**_LAST, "measure": "rank_correlation"},
-        each=_EACH,
-        spoken=_MEAN,
-        control=_START,
-        bound=None,
-        number=_AGREEMENT,
+        number="{measure:words} of direct attribution and causal effect, {ablation}, at step "
+        "{step}",
+        says="Over heads and MLPs, what each writes towards the answer by itself (direct "
+        "attribution) and what its removal costs correlate by {effect}.",
     ),
     Finding(
         "miss of the sum",
@@ -186,26 +146,16 @@ VIEWS = (
         series="kind",
         note="Mean in the place of what is removed.",
     ),
-    Scatter(
-        "direct_and_causal_by_ablation",
-        "The same at step {last}, with the mean or another event's write in its place",
-        where={"kind": ("head", "MLP", "neurons"), **_LAST},
-        x={"measure": "direct"},
-        y={"measure": "effect"},
-        each=("part",),
-        panels=("ablation",),
-        series="kind",
-    ),
     Dots(
         "parts_of_the_effect",
         "What a component's removal costs, by itself and through others, at step {last}",
         caption="The causal effect and the three parts that it is the sum of: the write itself "
         "under the clean final scale, what later components write otherwise, and what the final "
-        "scale changes by.",
-        where={**_ALONE, "step": "last", "measure": ("effect", *_PARTS), **_MEAN},
+        "LayerNorm's scale changes by.",
+        where={**_ALONE, "step": "last", "measure": _PARTS, **_MEAN},
         panels=("measure",),
         y=("part",),
-        control=("answers of other programs",),
+        control=(_OTHERS,),
     ),
     Cells(
         "interactions",
@@ -213,24 +163,25 @@ VIEWS = (
         caption="What removing two together costs beyond the sum of their single effects. Above 0 "
         "they stand in for each other, or one makes good what the other loses; below, they need "
         "each other.",
-        where={"kind": "pair", "step": "last", "measure": "interaction", **_MEAN},
+        where={**_PAIRS, "step": "last", **_MEAN},
         x="other",
         y="one",
     ),
 )
+_BESIDE = (_OTHERS, f"excess over {_OTHERS}")
 TABLES = (
     Listing(
         "Heads, MLPs and sets at step {last}: causal effect and what it consists of",
-        {"kind": ("head", "MLP", "neurons", "group"), **_LAST, "measure": ("effect", *_PARTS)},
+        {"kind": ("head", "MLP", "neurons", "group"), **_LAST, "measure": _PARTS},
         keys=("part", "ablation"),
         across="measure",
     ),
     Listing(
         "Components that act through others at step {last}, the largest first",
-        {**_ALONE, **_LAST, "measure": "through_others"},
+        {**_THROUGH, **_LAST},
         keys=("part", "ablation"),
         sort=True,
-        control=("answers of other programs", "excess over answers of other programs"),
+        control=_BESIDE,
         top=12,
     ),
     Listing(
@@ -238,24 +189,12 @@ TABLES = (
         {"kind": ("pair", "group"), **_LAST, "measure": "interaction"},
         keys=("part", "ablation"),
         sort=True,
-        control=("answers of other programs", "excess over answers of other programs"),
+        control=_BESIDE,
         top=12,
     ),
     Listing(
-        "Groups at step {last}: sum of single effects, effect together, interaction",
-        {"kind": "group", **_LAST, "measure": _TOGETHER},
-        keys=("part", "ablation"),
-        across="measure",
-    ),
-    Listing(
-        "Causal effects of sets, beside random sets, at step {last}",
-        {**_SETS, **_LAST, "measure": "effect"},
-        keys=("part", "ablation"),
-        control=("answers of other programs", "random sets"),
-    ),
-    Listing(
         "Agreement of direct attribution and causal effect",
-        {"measure": ("sign_agreement", "rank_correlation", "linear_correlation")},
+        {"measure": _AGREEMENT},
         keys=("step", "ablation", "measure"),
     ),
 )

@@ -14,9 +14,9 @@ def predictions(events: pd.DataFrame, path: str) -> None:
     """Draw a panel for every outcome.
 
     Args:
-        events: outcome, against, event, start, actual, predicted; controls are not drawn.
+        events: outcome, event, start, actual, predicted.
     """
-    fitted = events[events["against"] == ""].sort_values(["start", "event"])
+    fitted = events.sort_values(["start", "event"])
     outcomes = list(dict.fromkeys(events["outcome"]))
     per = fitted[fitted["outcome"] == outcomes[0]]
     thin = "" if len(per) <= POINTS else f", {POINTS:,} of them drawn"
