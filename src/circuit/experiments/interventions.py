@@ -17,16 +17,13 @@
    added, as long as a dose times the state's norm. It is fitted to other programs. Controls: a
    random direction for each pair, and the direction between two other values (values permuted). The
    off-target divergence is KL(clean ‖ edited) of the tokens that are neither of the two answers.
-
-5. *By construction.* Behind the last attention the prediction position is all that the answer is
-   read from, and identities of values are the unembedding's own rows (``the readout``); embeddings
-   at a role that holds all that the corruption changes are the corrupted program (``the
-   corruption``). What edits do there is a check and no finding.
+5. *By construction* edits do what they do where the answer reads nothing else
+   (:func:`circuit.experiments.trial.is_readout`), and where embeddings at a role are all that the
+   corruption changes (``the corruption``): checks and no findings.
 
 Effect = S(clean) − S(edited) for damage, S(edited) − S(damaged) for repair: larger = what is edited
-matters more. Units are programs: a program gives one pair of a kind, or one event. Shares are
-ratios of means. Intervals of excesses hold all numbers of a checkpoint at once; those of effects
-and controls are for one number.
+matters more. Units are programs, shares ratios of means. Intervals of excesses hold all numbers of
+a checkpoint at once; those of effects and controls are for one number.
 """
 
 from __future__ import annotations

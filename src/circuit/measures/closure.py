@@ -16,8 +16,7 @@ Here it is asked what a few scalars know of it.
    changed explains nothing (``within``); or from a fit that saw neither the event nor the interval
    (``unseen intervals``).
 4. R² = 1 - Σ(actual - predicted)² / Σ(actual - mean)², with a bootstrap interval over events (the
-   predictions stay as they are). Below 0, the columns predict worse than the mean. The *gain* of a
-   family is its R² less that of the one inside it.
+   predictions stay as they are). The *gain* of a family is its R² less that of the one inside it.
 5. Controls: the same routes of the bottom head; all columns with events shuffled within each
    interval (that keeps the relation between intervals, so only its ``within`` R² is about 0); and
    as many random routes, the final state's change along random directions, refitted, where they
@@ -26,8 +25,6 @@ Here it is asked what a few scalars know of it.
 6. *What is left* of the pooled prediction of all routes: the share of its squares that each part of
    the identity carries, cov(part, left) / var(left), which sum to 1 with the prediction's own; and
    the share of them in every slice of the rows beside that slice's share of the rows.
-
-Forward passes: two per checkpoint interval and set of scalars, plus one per fixed competitor.
 """
 
 from __future__ import annotations
@@ -68,11 +65,6 @@ DRAWS = 40
 """Of random routes: a 95% band has its ends at the first and the last of so many."""
 PREDICTED, ROWS = "prediction of the routes", "share of the rows"
 _RIDGE = 1e-12  # of columns with variance 1: only what others give exactly is held by it
-EVENT_UNITS = {
-    "event": "id",
-    **dict.fromkeys(("start", "stop"), "step"),
-    **dict.fromkeys(("actual", "predicted"), "unit of the outcome"),
-}
 
 
 class Explained(NamedTuple):
@@ -81,13 +73,11 @@ class Explained(NamedTuple):
     Attributes:
         rows: estimates of r2 and gain (by outcome, compared, family), left_by_part (by outcome,
             part) and left_by_slice (by outcome, among).
-        intervals: of the mean actual and predicted change of every interval.
-        events: every event's actual and cross-validated change from all routes, pooled.
+        intervals: of the mean actual and predicted (all routes, pooled) change of every interval.
     """
 
     rows: pd.DataFrame
     intervals: pd.DataFrame
-    events: pd.DataFrame
 
 
 class Question(Protocol):
@@ -187,14 +177,13 @@ def explain(settings: Question, table: pd.DataFrame, changes: Changes | None = N
         events.append(about.assign(actual=table[outcome], predicted=values))
         if changes is not None:
             found.append(_left(spec, events[-1], changes).assign(outcome=outcome))
-    rows, per_event = (pd.concat(parts, ignore_index=True) for parts in (found, events))
+    rows = pd.concat(found, ignore_index=True)
     for key in ("against", "compared", "family", "part", "among"):
         rows[key] = rows[key].fillna("") if key in rows else ""
     rows["count"] = table["event"].nunique()
     return Explained(
         estimates(rows, noun="events", step=int(table["stop"].max())),
-        _intervals(settings, per_event),
-        per_event,
+        _intervals(settings, pd.concat(events, ignore_index=True)),
     )
 
 
@@ -297,15 +286,11 @@ def _left(spec: ScalarSettings, events: pd.DataFrame, changes: Changes) -> pd.Da
     carried = shares(member * error[:, None] ** 2, error**2)
     rows = shares(member, np.ones(len(error)))
     for against, drawn in {"": carried, ROWS: rows, EXCESS: carried - rows}.items():
-        ends_ = (
-            simultaneous_interval(drawn[0], drawn[1:]) if against == EXCESS else interval(drawn[1:])
-        )
-        about = {
-            "among": [name for _, name in names],
-            "measure": "left_by_slice",
-            "against": against,
-        }
-        frames.append(pd.DataFrame({**about, "mean": drawn[0], "low": ends_[0], "high": ends_[1]}))
+        at_once = simultaneous_interval(drawn[0], drawn[1:])
+        low, high = at_once if against == EXCESS else interval(drawn[1:])
+        one = pd.DataFrame({"mean": drawn[0], "low": low, "high": high})
+        one = one.assign(among=[name for _, name in names], measure="left_by_slice")
+        frames.append(one.assign(against=against))
     return pd.concat(frames, ignore_index=True).assign(unit="share")
 
 

@@ -7,13 +7,7 @@ import pandas as pd
 
 from circuit.estimates import estimates, keys_of
 from circuit.kinds.closure.settings import Settings
-from circuit.measures.closure import (
-    EVENT_UNITS,
-    Explained,
-    explain,
-    interval_changes,
-    with_components,
-)
+from circuit.measures.closure import Explained, explain, interval_changes, with_components
 from circuit.measures.margin_change import (
     Changes,
     along_parameters,
@@ -51,11 +45,9 @@ def closure_tables(
     rows["chosen"] = rows["head"].map(chosen).fillna("")
     intervals = _joined(interval_rows(exact, heads["winner"]), found.intervals)
     about = "one part of a mean change over an interval"
-    one = "one event's change over one checkpoint interval"
     return {
         "rows": Table(rows, "one number of the change, or of one outcome's fit"),
         "intervals": Table(intervals, about, {"stop": "step"}),
-        "events": Table(found.events, one, EVENT_UNITS),
     }
 
 

@@ -23,7 +23,7 @@ class Settings(AnalysisSettings):
     families, to the change of ``outcomes``; none of them may be an outcome itself.
     """
 
-    tables: ClassVar[tuple[str, ...]] = ("rows", "intervals", "events")
+    tables: ClassVar[tuple[str, ...]] = ("rows", "intervals")
     told: ClassVar[frozenset[str]] = frozenset({"residual_bound"})
     reads_dictionaries: ClassVar[bool] = True
     kind: Literal["closure"]

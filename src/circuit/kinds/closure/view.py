@@ -1,10 +1,8 @@
 """What changed the answer, exactly; then whether the route's change explains it."""
 
-from typing import Any
-
 from circuit.reports.findings import Finding
 from circuit.reports.sections import EXPLAINED
-from circuit.reports.views import Curves, Dots, Drawn, Listing, Not, Stack
+from circuit.reports.views import Curves, Dots, Listing, Not, Stack
 
 SECTION = EXPLAINED
 QUESTION = (
@@ -25,12 +23,6 @@ _BRANCHES = (
 )  # fmt: skip
 _HOW = "how the change of {outcome:words} differs between events of one checkpoint interval"
 _EXACT = "an exact sum over the parameters of one trajectory"
-
-
-def _predictions(found: Any, path: str) -> None:
-    from circuit.reports.bespoke.predictions import predictions
-
-    predictions(found.tables["events"], path)
 
 
 FINDINGS = (
@@ -211,11 +203,6 @@ VIEWS = (
         where={"measure": ("actual", "predicted")},
         panels=("outcome",),
         series="measure",
-    ),
-    Drawn(
-        "predictions",
-        "Predicted (cross-validated) against actual change, by event and interval",
-        draw=_predictions,
     ),
     Dots(
         "left",

@@ -8,14 +8,13 @@
 2. The *repaired* pass is the damaged one with one thing more put back as it was in the clean pass:
    the ``state`` at a stage and role, the part of it in a ``subspace``, the ``write`` of one later
    head or MLP at a role, the ``input`` (query, key, value) of one later head, or the writes of a
-   ``group`` of later components. *Rescue* is S(repaired) − S(damaged); its *share*, the rescue
-   fraction, is of S(clean) − S(damaged), as a ratio of means. S is the right value's logit minus
-   the mean of all other values' (:mod:`circuit.measures.paths.answer`).
+   ``group`` of later components. *Rescue* is S(repaired) − S(damaged); its *share* is of S(clean) −
+   S(damaged), as a ratio of means, and missing where the interval of that holds 0. S is the answer
+   of :mod:`circuit.measures.paths.answer`, and events are programs.
 3. ``order_averaged`` shares (:mod:`circuit.experiments.shapley`) of all later components, restored
    together; what is left of the damage is what the source does by itself, ``DIRECT``. They sum to
    the damage. ``interaction`` of a group is its rescue minus the sum of its members' single ones.
-   Below 0 they stand in for each other: one alone brings back what the others would bring. Above 0
-   they need each other.
+   Below 0 one alone brings back what the others would bring. Above 0 they need each other.
 4. Controls: the same for the answers of other programs; states and writes of another event put back
    (another answer's, the place alike); for groups all other groups of as many components, a band;
    for identities of values those of keys and the other way round, and random subspaces of the same
@@ -23,8 +22,6 @@
 5. *By construction*: a state that the damage has not reached gives 0, and one with all of the
    damage (every position that the answer is read from) gives 1. ``miss`` is the largest distance of
    the second from the clean answer: a check, no finding.
-
-Units are programs (an event each). Shares are missing where the damage's interval holds 0.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The value code: what a state says about the value to be answered, and in how many directions.
 
-1. *Events* are the last reads of some programs, so an event is a program (:func:`code_reads`). The
-   support value is the answer, so there are two labels: the answer and the key asked for. Every
-   event has *another write*, drawn from those to other keys, whose value and key are the control
-   that knows the program but not the read.
+1. *Events* are the last reads of some programs (:func:`code_reads`). The support value is the
+   answer, so there are two labels: the answer and the key asked for. Every event has *another
+   write*, drawn from those to other keys, whose value and key are the control that knows the
+   program but not the read.
 2. *Read*, at every stage and role: accuracy of the nearest centroid (by Euclidean distance; the
    event's program is left out of its own centroid), the share of centred variance that lies
    between centroids, and of the logit lens (the state through the final LayerNorm and the
@@ -14,14 +14,13 @@
    even numbers: eigenvectors of the scatter between centroids less what is there by chance, which
    is (groups − 1) / (programs − groups) of the scatter within. Without that, few programs an answer
    make directions of whatever varies most. On the other programs the top r of them are removed, or
-   nothing else is kept, of the state's deviation from the fitted mean, and the model goes on. The
-   readout is the soft margin. A *share* of it is of what losing the whole deviation costs, the
-   *rank* the fewest directions (of those asked) from which on it stays at a level. Control: codes
-   of permuted answers. There is nothing to share out where that loss is not shown to cost any, or
-   the model's readout not to be larger for the answer than for the value of another write.
-4. *By construction*: the token at a role names its label itself; what is read at the last stage of
-   the prediction position is the model's own answer; and behind the last attention nothing else is
-   read, and identities of values are the unembedding's own rows, so removing them must do harm.
+   nothing else is kept, of the state's deviation from the fitted mean, and the model goes on. A
+   *share* of the readout (the soft margin) is of what losing the whole deviation costs, the *rank*
+   the fewest directions (of those asked) from which on it stays at a level. Control: codes of
+   permuted answers. There is nothing to share out where that loss is not shown to cost any, or the
+   model's readout not to be larger for the answer than for the value of another write.
+4. *By construction*: the token at a role names its label itself; the last stage of the prediction
+   position is the model's own answer; behind the last attention removal must do harm.
 """
 
 from __future__ import annotations
