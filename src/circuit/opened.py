@@ -7,13 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from circuit.config.scalar import ScalarSettings
 from circuit.measuring import Job, Measured, Table
 from circuit.model.counting import CountingDecoder
-from circuit.scalars.base import Scalar
 from circuit.scalars.dictionary_files import load_dictionaries
 from circuit.scalars.features import Dictionary
-from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.events import ReadEvents
 from circuit.training.records import RunRecord
 
@@ -54,14 +51,6 @@ class OpenRun(RunRecord):
         given = self._job.given.get("dictionaries", [])
         asked = self._job.settings.model_dump()
         return load_dictionaries(asked, given, self.manifest.trajectory)
-
-    def scalars(
-        self, asked: Mapping[str, ScalarSettings], events: ReadEvents, steps: Sequence[int]
-    ) -> dict[str, Scalar]:
-        """Scalars about events, with the heads that the job's scan chose, bound over ``steps``."""
-        ends, heads = (steps[0], steps[-1]), self._job.heads
-        about = (self.decoder, events, self.value_ids, heads, self.theta, ends, self.steps[-1])
-        return {name: build_scalar(one, ScalarContext(*about)) for name, one in asked.items()}
 
     def measured(
         self,

@@ -110,7 +110,7 @@ def _outcomes(rival: Int[Tensor, " E"]) -> dict[str, Scalar]:
     def over(rival: Int[Tensor, " E"] | None) -> Callable[[Seen], Float[Tensor, " E"]]:
         return lambda seen: margin(answer_logits(seen).double(), seen.events.answer, rival)
 
-    functions = over(None), over(rival), answered_right()
+    functions: list[Callable[[Seen], Tensor]] = [over(None), over(rival), answered_right()]
     return {
         name: Measure(unit, ANSWER, function)
         for (name, unit), function in zip(MEASURES.items(), functions, strict=True)

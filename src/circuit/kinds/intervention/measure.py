@@ -11,6 +11,7 @@ from circuit.measuring import Job, Measured, Table
 from circuit.model.sites import stages
 from circuit.opened import OpenRun
 from circuit.scalars.base import Scalar
+from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.events import ReadEvents, read_events
 from circuit.task.frozen import pair_events
 from circuit.task.store import load_pairs
@@ -35,12 +36,14 @@ def measure(job: Job[Settings]) -> Measured:
         for name, one in asked.subspaces.items()
     }
 
-    def sides(kind: str) -> list[ReadEvents]:
+    def sides(kind: str) -> tuple[ReadEvents, ReadEvents]:
         some = pairs[pairs["kind"] == kind]
-        return [pair_events(some, words, side) for side in ("clean", "corrupted")]
+        return pair_events(some, words, "clean"), pair_events(some, words, "corrupted")
 
     def outcomes(events: ReadEvents) -> dict[str, Scalar]:
-        return run.scalars(asked.outcomes, events, steps)
+        about = (run.decoder, events, run.value_ids, job.heads, run.theta)
+        context = ScalarContext(*about, (steps[0], steps[-1]), run.steps[-1])
+        return {name: build_scalar(one, context) for name, one in asked.outcomes.items()}
 
     found: dict[str, list[pd.DataFrame]] = {"rows": [], "ranks": [], "doses": []}
     for step in steps:
