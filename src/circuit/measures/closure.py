@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -65,19 +65,6 @@ DRAWS = 40
 """Of random routes: a 95% band has its ends at the first and the last of so many."""
 PREDICTED, ROWS = "prediction of the routes", "share of the rows"
 _RIDGE = 1e-12  # of columns with variance 1: only what others give exactly is held by it
-
-
-class Explained(NamedTuple):
-    """What the columns predict, and what is left.
-
-    Attributes:
-        rows: estimates of r2 and gain (by outcome, compared, family), left_by_part (by outcome,
-            part) and left_by_slice (by outcome, among).
-        intervals: of the mean actual and predicted (all routes, pooled) change of every interval.
-    """
-
-    rows: pd.DataFrame
-    intervals: pd.DataFrame
 
 
 class Question(Protocol):
@@ -161,30 +148,32 @@ def of_bottom(routes: Sequence[str], table: pd.DataFrame) -> list[str]:
     return [CONTROL + name if CONTROL + name in table else name for name in routes]
 
 
-def explain(settings: Question, table: pd.DataFrame, changes: Changes | None = None) -> Explained:
+def explain(
+    settings: Question, table: pd.DataFrame, changes: Changes | None = None
+) -> pd.DataFrame:
     """Fit every outcome under all families and controls, and say what is left.
 
     Args:
         table: of :func:`interval_changes`, with the columns of :func:`with_components` if there
             are any; events are numbered from 0, and every interval has all of them.
         changes: the identity on the same rows, of whose parts what is left is made.
+
+    Returns:
+        Estimates of ``r2`` and ``gain`` by outcome, compared and family, of ``left_by_part`` by
+        outcome and part, and of ``left_by_slice`` by outcome and among.
     """
-    groups = families(settings, table)
-    predicted = fit(table, [*settings.outcomes], table[[*settings.routes]], settings.folds)
-    events, found = [], [_scores(settings, table, groups).assign(unit="1")]
-    for (outcome, spec), values in zip(settings.outcomes.items(), predicted.T, strict=True):
-        about = table[["event", "start", "stop"]].assign(outcome=outcome)
-        events.append(about.assign(actual=table[outcome], predicted=values))
-        if changes is not None:
-            found.append(_left(spec, events[-1], changes).assign(outcome=outcome))
+    found = [_scores(settings, table, families(settings, table)).assign(unit="1")]
+    if changes is not None:
+        predicted = fit(table, [*settings.outcomes], table[[*settings.routes]], settings.folds)
+        found += [
+            _left(spec, table, outcome, values, changes).assign(outcome=outcome)
+            for (outcome, spec), values in zip(settings.outcomes.items(), predicted.T, strict=True)
+        ]
     rows = pd.concat(found, ignore_index=True)
     for key in ("against", "compared", "family", "part", "among"):
         rows[key] = rows[key].fillna("") if key in rows else ""
     rows["count"] = table["event"].nunique()
-    return Explained(
-        estimates(rows, noun="events", step=int(table["stop"].max())),
-        _intervals(settings, pd.concat(events, ignore_index=True)),
-    )
+    return estimates(rows, noun="events", step=int(table["stop"].max()))
 
 
 def _scores(settings: Question, table: pd.DataFrame, groups: dict[str, list[str]]) -> pd.DataFrame:
@@ -253,14 +242,20 @@ def _against(
     return found
 
 
-def _left(spec: ScalarSettings, events: pd.DataFrame, changes: Changes) -> pd.DataFrame:
+def _left(
+    spec: ScalarSettings,
+    table: pd.DataFrame,
+    outcome: str,
+    predicted: Float[np.ndarray, " N"],
+    changes: Changes,
+) -> pd.DataFrame:
     """What carries what the routes leave (step 6), of one outcome.
 
     Its parts are known where the outcome is one of the identity's: the right logit, or a margin
     over a moving rival or over that of the interval's first state.
     """
-    error = (events["actual"] - events["predicted"]).to_numpy()
-    event, count = events["event"].to_numpy(), events["event"].nunique()
+    error = table[outcome].to_numpy() - predicted
+    event, count = table["event"].to_numpy(), table["event"].nunique()
     weights = draws(count)
 
     def shares(columns: Float[np.ndarray, "N k"], whole: Float[np.ndarray, " N"]) -> np.ndarray:
@@ -273,7 +268,7 @@ def _left(spec: ScalarSettings, events: pd.DataFrame, changes: Changes) -> pd.Da
     frames = []
     if _known(spec):
         parts = dict(zip(changes.parts, _identity(spec, changes).T, strict=True))
-        parts[PREDICTED] = -events["predicted"].to_numpy()
+        parts[PREDICTED] = -predicted
         centred = error - error.mean()
         each = np.column_stack(list(parts.values()))
         found = shares((each - each.mean(0)) * centred[:, None], centred**2)
@@ -305,16 +300,6 @@ def _identity(spec: ScalarSettings, changes: Changes) -> Float[np.ndarray, "I*E 
     if spec.competitor == "fixed_source":
         parts[..., changes.parts.index(SWITCH)] = 0
     return parts.reshape(-1, parts.shape[-1])
-
-
-def _intervals(settings: Question, events: pd.DataFrame) -> pd.DataFrame:
-    """Mean change of every interval: actual, and predicted on unseen events."""
-    groups = events.groupby(["outcome", "start", "stop"], sort=False)
-    long = groups[["actual", "predicted"]].mean().stack().rename("mean").reset_index()
-    long["count"] = groups.size().repeat(2).to_numpy()
-    long["unit"] = [settings.outcomes[name].unit for name in long["outcome"]]
-    long = long.rename(columns={"start": "step", "level_3": "measure"})
-    return estimates(long, noun="events")
 
 
 def shuffled_events(table: pd.DataFrame, columns: Sequence[str], seed: int) -> pd.DataFrame:

@@ -46,7 +46,7 @@ from circuit.model.transformer import Decoder
 from circuit.scalars.base import Branched, Scalar, best_other, centre, look, pick
 from circuit.scalars.behaviour import answer_logits, answer_margin, correct_value_logit, soft_margin
 from circuit.scalars.evaluate import Evaluator
-from circuit.statistics import bootstrap_means, draws, interval_of_found, told
+from circuit.statistics import draws, interval_of_found, told
 from circuit.task.events import ReadEvents
 
 TARGETS = ("answer_margin", "correct_value_logit")
@@ -325,15 +325,14 @@ def interval_rows(changes: Changes, lead: str) -> pd.DataFrame:
     names = list(dict.fromkeys(called))
     member = np.array([[name == one for one in names] for name in called], dtype=np.float64)
     frames = []
-    for ends, each in zip(pairwise(changes.steps), changes.values, strict=True):
+    for (start, stop), each in zip(pairwise(changes.steps), changes.values, strict=True):
+        rows = Estimates(start, {PART: "logit", CHANGE: "logit"})
         for target, values in zip(TARGETS, each[:, :, 0].swapaxes(0, 1), strict=True):
-            columns = np.column_stack([values @ member, values.sum(1)])
-            numbers = dict(zip(("mean", "low", "high"), bootstrap_means(columns), strict=True))
-            both = pd.DataFrame({"part": [*names, ""], "measure": PART, **numbers})
-            both.loc[both["part"] == "", "measure"] = CHANGE
-            about = {"step": ends[0], "stop": ends[1], "count": len(values)}
-            frames.append(both.assign(outcome=target, **about))
-    return estimates(pd.concat(frames, ignore_index=True), unit="logit", noun="events")
+            for part, column in zip(names, (values @ member).T, strict=True):
+                rows.add(column, PART, outcome=target, part=part)
+            rows.add(values.sum(1), CHANGE, outcome=target, part="")
+        frames.append(rows.frame().assign(stop=stop))
+    return estimates(pd.concat(frames))
 
 
 def branch_rows(changes: Changes) -> pd.DataFrame:

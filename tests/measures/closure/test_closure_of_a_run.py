@@ -144,14 +144,13 @@ def test_what_is_its_own_route_is_explained_wholly(record):
     settings = closure(routes={**ROUTES, "itself": OUTCOMES["correct_value_logit"]})
     changes = interval_changes(settings, record, SELECTION, (3, 30))
     found = explain(settings, changes)
-    joint = found.rows[(found.rows["family"] == "joint") & (found.rows["measure"] == "r2")]
+    joint = found[(found["family"] == "joint") & (found["measure"] == "r2")]
     at = joint.set_index(["outcome", "against", "compared"])["mean"]
     for compared in (POOLED, WITHIN):
         assert at["correct_value_logit", "", compared] > 0.9999
         assert at["answer_margin", "", compared] < at["correct_value_logit", "", compared]
     # Its events shuffled, it explains nothing but when.
     assert at["correct_value_logit", SHUFFLED, WITHIN] < 0.1
-    assert np.isfinite(found.intervals["mean"]).all()
 
 
 def test_a_head_that_the_model_lacks_is_refused(record):

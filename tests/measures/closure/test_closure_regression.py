@@ -263,7 +263,7 @@ def explained():
 
 def test_routes_explain_what_follows_them_and_controls_do_not(explained):
     _, found = explained
-    at = found.rows.set_index(["outcome", "compared", "measure", "against"]).sort_index()
+    at = found.set_index(["outcome", "compared", "measure", "against"]).sort_index()
     y = at.loc["y", "within", "r2"]
     assert y.loc["", "low"] > 0.95
     assert y.loc[[BOTTOM, SHUFFLED], "high"].max() < 0.1
@@ -272,9 +272,7 @@ def test_routes_explain_what_follows_them_and_controls_do_not(explained):
 
 def test_scores_are_those_of_every_row_predicted(explained):
     frame, found = explained
-    scores = found.rows[
-        (found.rows["measure"] == "r2") & ~found.rows["against"].str.startswith(EXCESS)
-    ]
+    scores = found[(found["measure"] == "r2") & ~found["against"].str.startswith(EXCESS)]
     columns = {
         "": frame[[*ROUTES]],
         BOTTOM: frame[[CONTROL + name for name in ROUTES]],
@@ -287,17 +285,12 @@ def test_scores_are_those_of_every_row_predicted(explained):
         values = pd.DataFrame({"actual": frame[score.outcome], "predicted": predicted[:, 0]})
         if score.compared == WITHIN:
             values = values - values.groupby(frame["start"]).transform("mean")
-        elif score.against == "":
-            mean = values["predicted"].groupby(frame["start"]).mean()
-            own = found.intervals[found.intervals["outcome"] == score.outcome]
-            own = own[own["measure"] == "predicted"].set_index("step")["mean"]
-            np.testing.assert_allclose(own, mean, rtol=1e-9)
         assert score.mean == pytest.approx(r2_score(*values.to_numpy().T))
 
 
 def test_an_excess_is_over_a_control_or_over_the_mean(explained):
     """In every resample; over a mean that explains nothing where the control explains less."""
-    rows = explained[1].rows.query("measure == 'r2'")
+    rows = explained[1].query("measure == 'r2'")
     for _, part in rows.groupby(["outcome", "compared"]):
         at = part.set_index("against")
         for control in (BOTTOM, SHUFFLED):
@@ -306,14 +299,3 @@ def test_an_excess_is_over_a_control_or_over_the_mean(explained):
             assert excess["mean"] == pytest.approx(at.loc["", "mean"] - best)
             assert excess["high"] <= at.loc["", "high"] + 1e-12
             assert excess["low"] <= excess["mean"] <= excess["high"]
-
-
-def test_intervals_hold_the_mean_change_and_what_is_predicted(explained):
-    frame, found = explained
-    wide = found.intervals.pivot_table(
-        index=["outcome", "step", "stop"], columns="measure", values="mean"
-    )
-    assert wide.loc["y"].index.tolist() == [(100 * i, 100 * i + 100) for i in range(INTERVALS)]
-    np.testing.assert_allclose(wide.loc["y", "actual"], frame.groupby("start")["y"].mean())
-    assert (found.intervals["count"] == EVENTS).all()
-    assert (found.intervals["unit"] == "logit").all()

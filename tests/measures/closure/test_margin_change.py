@@ -256,7 +256,7 @@ def fitted(formed):
         copy={"scalar": "ov_value_margin", "head": "winner"},
     )
     table = with_components(table, formed)
-    return asked, table, explain(asked, table, formed).rows
+    return asked, table, explain(asked, table, formed)
 
 
 def test_families_are_nested_and_hold_no_outcome(fitted):

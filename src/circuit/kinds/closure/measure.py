@@ -7,7 +7,7 @@ import pandas as pd
 
 from circuit.estimates import estimates, keys_of
 from circuit.kinds.closure.settings import Settings
-from circuit.measures.closure import Explained, explain, interval_changes, with_components
+from circuit.measures.closure import explain, interval_changes, with_components
 from circuit.measures.margin_change import (
     Changes,
     along_parameters,
@@ -37,21 +37,16 @@ def measure(job: Job[Settings]) -> Measured:
 
 
 def closure_tables(
-    exact: Changes, path: pd.DataFrame, found: Explained, heads: Mapping[str, Any]
+    exact: Changes, path: pd.DataFrame, fitted: pd.DataFrame, heads: Mapping[str, Any]
 ) -> dict[str, Table]:
     """The kind's tables: of both identities, of the line integral, and of the fits."""
-    rows = _joined(part_rows(exact), branch_rows(exact), path, found.rows)
+    rows = pd.concat([part_rows(exact), branch_rows(exact), path, fitted], ignore_index=True)
+    rows = estimates(rows.fillna(dict.fromkeys(keys_of(rows), "")))
     chosen = {heads[role]: role for role in reversed(ROLES)}
     rows["chosen"] = rows["head"].map(chosen).fillna("")
-    intervals = _joined(interval_rows(exact, heads["winner"]), found.intervals)
+    intervals = interval_rows(exact, heads["winner"])
     about = "one part of a mean change over an interval"
     return {
         "rows": Table(rows, "one number of the change, or of one outcome's fit"),
         "intervals": Table(intervals, about, {"stop": "step"}),
     }
-
-
-def _joined(*tables: pd.DataFrame) -> pd.DataFrame:
-    """Tables of estimates below one another; keys that one lacks are empty."""
-    rows = pd.concat(tables, ignore_index=True)
-    return estimates(rows.fillna(dict.fromkeys(keys_of(rows), "")))

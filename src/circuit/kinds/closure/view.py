@@ -2,7 +2,7 @@
 
 from circuit.reports.findings import Finding
 from circuit.reports.sections import EXPLAINED
-from circuit.reports.views import Curves, Dots, Listing, Not, Stack
+from circuit.reports.views import Dots, Listing, Not, Stack
 
 SECTION = EXPLAINED
 QUESTION = (
@@ -163,16 +163,6 @@ VIEWS = (
         control=(_OTHERS,),
     ),
     Dots(
-        "branches",
-        "Mean change per interval of margins over one rival and another",
-        caption="The margin over the best rival (moving) changes as that over an interval's first "
-        "rival (fixed source) plus the switch at its end, and as that over its last (fixed target) "
-        "plus the switch at its beginning; the soft margin has no rival.",
-        where={"measure": _BRANCHES},
-        panels=("among",),
-        y=("measure",),
-    ),
-    Dots(
         "parameters",
         "Line integral of the answer's change over parameters",
         caption="What the parameters of every head's W_QK and W_OV and of all other modules moved "
@@ -194,16 +184,6 @@ VIEWS = (
         y=("outcome", "family"),
         control=_CONTROLS,
     ),
-    Curves(
-        "interval_means",
-        "Mean change per interval, actual and predicted",
-        caption="Where, over training, the routes' change and behaviour's part; an interval stands "
-        "at its first step.",
-        table="intervals",
-        where={"measure": ("actual", "predicted")},
-        panels=("outcome",),
-        series="measure",
-    ),
     Dots(
         "left",
         "Which rows hold what the routes leave",
@@ -224,7 +204,8 @@ TABLES = (
         control=(_OTHERS, "excess"),
     ),
     Listing(
-        "Margins over one rival and another: mean change per interval, and share of the rows",
+        "Mean change per interval of margins over the best rival (moving), and over an interval's "
+        "first (fixed source) or last one (fixed target), with what switches make between them",
         {"measure": (*_BRANCHES, "rows")},
         keys=("among", "measure"),
     ),
