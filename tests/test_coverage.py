@@ -15,6 +15,7 @@ from circuit.config.recipe import ModelSettings
 from circuit.estimates import EXCESS, Estimates
 from circuit.evidence import agreed, by_control
 from circuit.experiments import interventions as made
+from circuit.experiments.subspaces import Subspace
 from circuit.measures.paths.component_effects import KEYS, component_effects
 from circuit.model.transformer import Decoder
 from circuit.scalars.behaviour import soft_margin
@@ -27,6 +28,11 @@ pytestmark = pytest.mark.slow
 EXPERIMENTS = 2000
 FRACTION, MORE = 0.6, 0.02
 MODELS = 200
+STAGES = ("embedding", "layer_0_post_attn", "layer_0_post_mlp")
+IDENTITIES = {
+    "values": (Subspace("embedding_value_identity"), (1, 4)),
+    "keys": (Subspace("embedding_key_identity"), (1, 3)),
+}
 CHANCE = 0.05
 
 
@@ -74,7 +80,7 @@ def shown(rows: pd.DataFrame, keys: list[str]) -> int:
         for _, one in rows.groupby([*keys, "measure"])
         if one["against"].str.startswith(EXCESS).any()
     ]
-    assert len(verdicts) > 20
+    assert len(verdicts) > 10
     return verdicts.count("shown")
 
 
@@ -90,19 +96,28 @@ def test_of_untrained_models_hardly_any_shows_anything(planted_benchmark):
         for kind, some in pairs.groupby("kind")
     }
     events = read_events(planted_benchmark.splits["validation_iid"], words, "last")
-    where = made.places(("stages", "heads.z"), ("prediction", "support_value"), shape)
-    told = {"patches": 0, "replaced": 0, "component_effects": 0}
+    fit = read_events(planted_benchmark.splits["train"], words, "last")
+    roles = ("prediction", "support_value")
+    where, inside = (made.places(at, roles, shape) for at in (("stages", "heads.z"), STAGES))
+    told = {"patches": 0, "replaced": 0, "ranks": 0, "doses": 0, "component_effects": 0}
     for seed in range(MODELS):
         theta = decoder.initialise(torch.Generator().manual_seed(seed))
         bench = made.Bench(
-            decoder, theta, words.value_ids, 0, where, (), lambda _: {"soft_margin": soft_margin()},
-            len(sides) + 1, seed,
+            decoder, theta, words.value_ids, 0, where, inside,
+            lambda _: {"soft_margin": soft_margin()}, len(sides) + 1 + 2 * len(inside), seed,
         )  # fmt: skip
         patched = pd.concat([made.patches(bench, kind, *pair) for kind, pair in sides.items()])
         keys = ["edit", "pair", "site", "role"]
         told["patches"] += shown(patched[patched["by_construction"] == ""], keys) > 0
         replaced = made.replaced(bench, ("mean", "resample"), events)
         told["replaced"] += shown(replaced[replaced["by_construction"] == ""], keys) > 0
+        ranks = made.ranks(bench, IDENTITIES, 20, events)
+        places = ["site", "role"]
+        free = ranks[(ranks["by_construction"] == "") & (ranks["subspace"] != made.ALL)]
+        told["ranks"] += shown(free, ["edit", "subspace", "rank", *places]) > 0
+        doses = made.doses(bench, (-0.5, 0.5, 1.0), *sides["support_value"], fit)
+        free = doses[(doses["by_construction"] == "") & (doses["measure"] == made.CONTRAST)]
+        told["doses"] += shown(free, ["dose", *places]) > 0
         effects = component_effects(
             decoder, lambda _, theta=theta: theta, [0], events, words.value_ids,
             {"some": ("L0N1", "L1N3")}, {}, 20, seed,

@@ -73,15 +73,15 @@ class Finding(Told):
             rows have halves it is picked on the one that chooses and told on the other; where
             they have none, intervals of the rows must hold for all of them at once.
         rank: which one: by the mean of the paired excess where rows hold one, else of the effect.
-        control: what to put in place of conditions of the row told to find a control, such as
-            ``{"against": "shuffled labels"}`` or ``{"chosen": "bottom"}``; several of these.
+        control: values of ``against``, or what else to put in place of conditions of the row told
+            to find a control, such as ``{"chosen": "bottom"}``.
         bound: what the effect must lie beyond, a number or ``$setting``; None where its 0 means
             nothing.
     """
 
     pick: tuple[str, ...] = ()
     rank: Literal["largest", "smallest", "size"] = "largest"
-    control: Sequence[Where] = ()
+    control: Sequence[str | Where] = ()
     bound: float | str | None = 0.0
 
 

@@ -175,7 +175,8 @@ def _name(finding: Told, fields: Mapping[str, Any], context: Context) -> str:
 def _effect(finding: Finding, rows: pd.DataFrame, context: Context) -> Outcome:
     table = context.tables[finding.table]
     row, again, compared = _picked(finding, rows, table)
-    asked = (_beside(table, row, control) for control in finding.control)
+    changes = ({"against": c} if isinstance(c, str) else c for c in finding.control)
+    asked = (_beside(table, row, change) for change in changes)
     other = [control for control in asked if control is not None]
     effect, controls = Said(row), [Said(control) for control in other]
     against, named = [one["against"] for one in other], [_named(one, row) for one in other]

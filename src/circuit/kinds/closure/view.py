@@ -11,7 +11,6 @@ QUESTION = (
 )
 _BOTTOM, _SHUFFLED, _RANDOM = "bottom head", "shuffled events", "random routes"
 _CONTROLS = (_BOTTOM, _SHUFFLED, _RANDOM)
-_BESIDE = tuple({"against": name} for name in _CONTROLS)
 _OTHERS = "answers of other programs"
 _ROWS = "share of the rows"
 _MARGIN = {"outcome": "answer_margin"}
@@ -30,14 +29,14 @@ FINDINGS = (
         "change of the answer",
         _CHANGE,
         each=("outcome",),
-        control=({"against": _OTHERS},),
+        control=(_OTHERS,),
         number="change of {outcome}",
     ),
     Finding(
         "what changed the margin",
         {**_PART, **_MARGIN},
         pick=("part",),
-        control=({"against": _OTHERS},),
+        control=(_OTHERS,),
         number="what {part} added to the margin's change",
         says={
             "shown": "With nothing fitted, the change of the answer margin (the right logit over "
@@ -92,7 +91,7 @@ FINDINGS = (
         "explained within intervals",
         {**_JOINT, "compared": "within"},
         each=("outcome",),
-        control=_BESIDE,
+        control=_CONTROLS,
         number="R² of {outcome}, within",
         key="R² of the change of {outcome:words}, read by read",
         clause={
@@ -119,14 +118,14 @@ FINDINGS = (
         "explained over all intervals",
         {**_JOINT, "compared": "pooled"},
         each=("outcome",),
-        control=_BESIDE,
+        control=_CONTROLS,
         number="R² of {outcome}, pooled",
     ),
     Finding(
         "gain within intervals",
         {**_GAIN, "compared": "within"},
         each=("outcome", "family"),
-        control=_BESIDE,
+        control=_CONTROLS,
         number="gain of {family} over the family inside it, {outcome}, within",
     ),
     Finding(
@@ -134,7 +133,7 @@ FINDINGS = (
         {"measure": "left_by_slice"},
         each=("outcome",),
         pick=("among",),
-        control=({"against": _ROWS},),
+        control=(_ROWS,),
         number="share of what is left of {outcome} where: {among}",
     ),
 )

@@ -22,7 +22,7 @@ def _part(name: str, where: Where, number: str, says: Says, **more: Any) -> Find
     """A finding about one part, of several the most, with the mean or another event's write in its
     place.
     """
-    about = {"each": ("ablation",), "pick": ("part",), "control": ({"against": _OTHERS},), **more}
+    about = {"each": ("ablation",), "pick": ("part",), "control": (_OTHERS,), **more}
     number = f"{number}, {{ablation}}, at step {{step}}"
     return Finding(name, {**where, **_LAST}, spoken=_MEAN, number=number, says=says, **about)
 
@@ -96,7 +96,7 @@ FINDINGS = (
         },
         each=("part", "ablation"),
         pick=(),
-        control=({"against": _OTHERS}, {"against": _RANDOM}),
+        control=(_OTHERS, _RANDOM),
     ),
     _part(
         "interaction within a group",

@@ -25,9 +25,11 @@ FINDINGS = (
         number="from when the circuit is accepted on {split}",
         says={
             "shown": "The circuit of {facts[edges]} edges between the embedding, {facts[nodes]} "
-            "and the answer is accepted on every split from {effect:short} on.",
+            "and the answer is accepted (enough, needed, and more so than random ones) on every "
+            "split from {effect:short} on.",
             "open": "The circuit of {facts[edges]} edges between the embedding, {facts[nodes]} and "
-            "the answer is not accepted on every split at step {step}.",
+            "the answer is not accepted (enough, needed, and more so than random ones) on every "
+            "split at step {step}.",
         },
     ),
     Criteria(
@@ -66,7 +68,7 @@ FINDINGS = (
     Finding(
         "answer that the circuit keeps",
         {**_MAIN, **_LAST, **_SHARE, **_ENOUGH, "split": "$splits[0]"},
-        control=({"against": _RANDOM},),
+        control=(_RANDOM,),
         number="share of the answer that the circuit keeps on {split}, at step {step}",
         key="answer kept by {facts[edges]} edges, all else damaged",
     ),
@@ -88,7 +90,8 @@ FINDINGS = (
         uncontrolled=_COUNT,
         number="share of its edges shown to be needed, at step {step}",
         says={
-            "shown": "Of its edges {effect} are each shown to be needed.",
+            "shown": "Of its edges {effect} are each shown to be needed: without that one alone it "
+            "keeps less.",
             "open": "None of its edges is by itself shown to be needed.",
         },
     ),
@@ -98,7 +101,8 @@ FINDINGS = (
         uncontrolled=_COUNT,
         number="fewest edges shown to be sufficient on the half that prunes",
         says={
-            "shown": "Pruned, it is still sufficient with {effect:short} of its {facts[edges]}.",
+            "shown": "Pruned further, it is still shown to keep enough with {effect:short} of its "
+            "{facts[edges]} edges, on the half of the programs that pruned it.",
         },
     ),
 )
@@ -137,12 +141,6 @@ TABLES = (
         "Sufficiency and necessity at step {last}, as shares",
         {**_TOLD, **_LAST, "measure": ("answer_share", "correct_share"), **_BOTH},
         keys=("split", "test", "ablation", "measure"),
-        control=(_RANDOM, _OTHERS),
-    ),
-    Listing(
-        "Sufficiency and necessity over training, on {splits[0]}",
-        {**_MAIN, **_SHARE, **_BOTH, "split": "$splits[0]"},
-        keys=("test", "step"),
         control=(_RANDOM, _OTHERS),
     ),
     Listing(

@@ -11,7 +11,6 @@ _FREE = {"by_construction": ""}
 _LAST = {"step": "last"}
 _VARIABLES = ("support_value", "query_key", "recency")
 _CHANGED, _ANOTHER = "the change of another pair", "the state of another pair"
-_PATCHES = ({"against": _CHANGED}, {"against": _ANOTHER})
 _PLACES, _OTHERS = "as many other positions", "answers of other programs"
 _RANDOM, _IDENTITY = "random subspaces of the same energy", "the other identity"
 _DIRECTIONS, _PERMUTED = "random directions", "permuted values"
@@ -28,7 +27,7 @@ FINDINGS = (
         {**_PATCH, **_FREE, **_LAST, "pair": _VARIABLES},
         each=("pair",),
         pick=("site", "role"),
-        control=_PATCHES,
+        control=(_CHANGED, _ANOTHER),
         number="patched contrast at {role}, {site}, pairs of {pair:words}",
         says={
             "shown": "Between programs that differ in {pair:words} alone, one's state at "
@@ -43,7 +42,7 @@ FINDINGS = (
         "patch of a distractor, the null",
         {**_PATCH, **_FREE, **_LAST, "pair": "distractor"},
         pick=("site", "role"),
-        control=_PATCHES,
+        control=(_CHANGED, _ANOTHER),
         number="patched contrast at {role}, {site}, pairs of a distractor",
         says={"open": "A value that nobody asks for is nowhere shown to move it ({effect})."},
         marks={
@@ -61,7 +60,7 @@ FINDINGS = (
         "state that the answer needs most",
         {"edit": "$replace[0]", "measure": "$outcome", **_FREE, **_LAST},
         pick=("site", "role"),
-        control=({"against": _PLACES}, {"against": _OTHERS}),
+        control=(_PLACES, _OTHERS),
         number="{measure:words} lost with {edit:words} in place of {role}, {site}",
         says={
             "shown": "With their {edit:words} in place of the states at {role:words}, "
@@ -79,7 +78,7 @@ FINDINGS = (
         each=("edit", "subspace"),
         spoken={"edit": "remove"},
         pick=("site", "role", "rank"),
-        control=({"against": _RANDOM}, {"against": _IDENTITY}),
+        control=(_RANDOM, _IDENTITY),
         number="{measure:words}, {edit} {rank} directions of {subspace:words} at {role}, {site}",
         says={
             "shown": "With {rank} directions of {subspace:words} removed from the states at "
@@ -95,7 +94,7 @@ FINDINGS = (
         {"measure": "contrast", **_FREE, **_LAST},
         table="doses",
         pick=("site", "role", "dose"),
-        control=({"against": _DIRECTIONS}, {"against": _PERMUTED}),
+        control=(_DIRECTIONS, _PERMUTED),
         number="contrast moved by dose {dose} at {role}, {site}",
         says={
             "shown": "The direction from one value's mean state to another's, as long as {dose} of "

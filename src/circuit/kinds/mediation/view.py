@@ -6,8 +6,7 @@ from circuit.reports.views import Cells, Curves, Listing, Not
 
 SECTION = MECHANISM
 QUESTION = "Through which later queries, keys, values and MLPs does each component act?"
-_OTHERS, _RANDOM = "answers of other programs", "a random change of the same size"
-_CONTROLS = ({"against": _OTHERS}, {"against": _RANDOM})
+_CONTROLS = ("answers of other programs", "a random change of the same size")
 _PATH, _LAST = {"measure": "path"}, {"step": "last"}
 _INTERACTION = {"measure": "interaction", **_LAST}
 _BY_INPUT = {"measure": "order_averaged", **_LAST}
@@ -21,11 +20,11 @@ FINDINGS = (
         control=_CONTROLS,
         number="path effect of {path} on the answer, at step {step}",
         says={
-            "shown": "Into {input:words} the largest path is {path}: damaged there alone, {source} "
-            "costs the answer {effect}.",
+            "shown": "Into {input:words} the largest path is {path}: with {source} damaged for "
+            "that reader alone, the answer loses {effect}.",
             "opposite": "Into {input:words} the largest path is {path}, and lowers the answer: "
             "{effect}.",
-            "open": "No path into {input:words} alone is shown to carry the answer (largest "
+            "open": "No single path into {input:words} is shown to carry the answer (largest "
             "{path}: {effect}).",
         },
     ),
@@ -43,7 +42,7 @@ FINDINGS = (
         number="interaction of the paths from {source}, at step {step}",
         says={
             "shown": "Single paths understate {source}, and stand in for each other: its damage "
-            "costs more than they sum to, by {effect}.",
+            "for all readers costs {effect} more than they sum to.",
             "open": "Of no source single paths are shown to understate the effect.",
         },
     ),
@@ -55,8 +54,8 @@ FINDINGS = (
         control=_CONTROLS,
         number="interaction of the paths from {source}, at step {step}",
         says={
-            "opposite": "They overstate {source}, whose paths need each other: its damage costs "
-            "less than they sum to, by {effect}.",
+            "opposite": "They overstate {source}, whose paths need each other: what its damage for "
+            "all readers costs differs from their sum by {effect}.",
         },
     ),
 )
@@ -66,7 +65,8 @@ VIEWS = (
         "What each source does through each later input alone, at step {last}",
         caption="The source is damaged for one reader alone: a head's query (q), key (k) or value "
         "(v), an MLP, or the answer itself, the direct path; what that reader then writes goes on. "
-        "Above 0 the path carries the answer; a reader that comes before the source has no cell.",
+        "Above 0 the path carries the answer (the right value's logit over the mean of all other "
+        "values'); a reader that comes before the source has no cell.",
         where={**_PATH, **_LAST},
         x="receiver",
         y="source",
@@ -78,7 +78,7 @@ VIEWS = (
             where={**_PATH, "input": inputs},
             series="path",
             panels=("input",),
-            control=(_OTHERS, _RANDOM),
+            control=_CONTROLS,
         )
         for name, told, inputs in (
             ("of_looking", "queries and keys", ("queries", "keys")),
@@ -101,7 +101,7 @@ VIEWS = (
         where=_BY_INPUT,
         x="input",
         y="source",
-        control=(_OTHERS,),
+        control=_CONTROLS[:1],
     ),
 )
 TABLES = (
@@ -109,20 +109,20 @@ TABLES = (
         "Sources at step {last}: total effect, and what no single path explains",
         {"measure": ("total", "interaction"), **_LAST},
         keys=("source", "measure"),
-        control=(_OTHERS, _RANDOM),
+        control=_CONTROLS,
     ),
     Listing(
         "Largest paths at step {last}",
         {**_PATH, **_LAST},
         keys=("path",),
         sort=True,
-        control=(_OTHERS, _RANDOM),
+        control=_CONTROLS,
         top=24,
     ),
     Listing(
         "Total effect by kind of input at step {last}, averaged over orders",
         _BY_INPUT,
         keys=("source", "input"),
-        control=(_OTHERS,),
+        control=_CONTROLS[:1],
     ),
 )

@@ -29,8 +29,8 @@ def _share(
     **more: Any,
 ) -> Finding:
     """A finding about the share that something brings back, of several the most."""
-    control = tuple({"against": one} for one in (_OTHERS, *controls))
     number, where = f"share brought back by {of}{_OF}", {**_SHARE, **where}
+    control = (_OTHERS, *controls)
     return Finding(
         name, where, pick=pick, control=control, number=number, says=says, **_EACH, **more
     )
@@ -41,7 +41,7 @@ FINDINGS = (
     Finding(
         "what is lost",
         {"repair": "whole", "measure": "rescue", "step": "last"},
-        control=({"against": _OTHERS},),
+        control=(_OTHERS,),
         number="answer lost" + _OF,
         says={
             "shown": "Without {source:words} the answer loses {effect} at step {step}.",

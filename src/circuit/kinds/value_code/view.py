@@ -9,7 +9,6 @@ QUESTION = "Where and when can the value to be answered be read off, and in how 
 _LAST, _FREE = {"step": "last"}, {"by_construction": ""}
 _ANSWER = {"label": "answer", "role": "prediction", **_FREE, **_LAST}
 _PERMUTED, _WRITE = "permuted labels", "another write"
-_CONTROLS = ({"against": _PERMUTED}, {"against": _WRITE})
 _BUILT = (
     "The last stage of the prediction position ({facts[last_stage]:words}) is the model's own "
     "answer, and a token names itself: both by construction."
@@ -19,7 +18,7 @@ FINDINGS = (
         "stage where the answer is clearest",
         {"measure": "centroid_accuracy", **_ANSWER},
         pick=("site",),
-        control=_CONTROLS,
+        control=(_PERMUTED, _WRITE),
         bound=None,
         number="accuracy of the nearest centroid of the answer at {role}, {site}",
         says={
@@ -41,7 +40,7 @@ FINDINGS = (
         "stage where the unembedding reads the answer best",
         {"measure": "lens_accuracy", **_ANSWER},
         pick=("site",),
-        control=_CONTROLS,
+        control=(_PERMUTED, _WRITE),
         bound=None,
         number="accuracy of the logit lens at {role}, {site}",
         says={
@@ -54,7 +53,7 @@ FINDINGS = (
         "stage where a value knows its key best",
         {"measure": "centroid_accuracy", "label": "query_key", "role": "support_value", **_LAST},
         pick=("site",),
-        control=({"step": "first"}, {"against": _PERMUTED}),
+        control=({"step": "first"}, _PERMUTED),
         bound=None,
         number="accuracy of the nearest centroid of the key at {role}, {site}",
         says={
@@ -70,7 +69,7 @@ FINDINGS = (
         table="ranks",
         each=("edit", "site", "role"),
         spoken={"edit": "remove"},
-        control=({"against": _PERMUTED},),
+        control=(_PERMUTED,),
         number="readout, {edit} {rank} directions of the answer's code at {role}, {site}",
         says={
             "shown": "Of what all of the state at {role:words}, {site:words}, gives to the answer, "

@@ -11,14 +11,13 @@ _LAST = {"step": "last"}
 _RESCUED = {"measure": "rescued", "outcome": "$outcome"}
 _VALUES, _WRITE, _KEYS = "permuted values", "another write", "key code"
 _RANDOM = "random subspaces of the same energy"
-_NULLS = ({"against": _KEYS}, {"against": _WRITE}, {"against": _VALUES})
 _SOURCE = {"variant": "source", **_LAST}
 _FROM = "from {source:words} at the written value to {target:words} at the prediction position"
 FINDINGS = (
     Finding(
         "answers that the map names",
         {"measure": "centroid_accuracy", **_SOURCE},
-        control=_NULLS,
+        control=(_KEYS, _WRITE, _VALUES),
         number="answers named by the nearest centroid of what the map predicts",
         says={
             "shown": f"A linear map {_FROM} predicts a state nearest to the mean of the right "
@@ -31,7 +30,7 @@ FINDINGS = (
     Finding(
         "what the map rescues",
         {**_RESCUED, **_SOURCE},
-        control=_NULLS,
+        control=(_KEYS, _WRITE, _VALUES),
         number="rescued fraction of {outcome:words}, map from the source",
         says={
             "shown": "With the {rank} directions that tell the answer removed there, and what the "
@@ -60,7 +59,7 @@ FINDINGS = (
     Finding(
         "directions of the code against others",
         {**_RESCUED, **_SOURCE},
-        control=({"against": _RANDOM},),
+        control=(_RANDOM,),
         number="rescued fraction of {outcome:words}, map from the source, against " + _RANDOM,
         says={
             "shown": f"The written value's own directions bring back more than {_RANDOM} "
