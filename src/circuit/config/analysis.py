@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConstraints
 
-from circuit.config.base import Frozen, Name, Steps, differ
-from circuit.config.marks import Mark
+from circuit.config.base import Frozen, Name, Seed, Several, Steps, differ
+from circuit.config.benchmark import SplitName
+from circuit.config.marks import FinalOrStep, Mark
 
 
 def _known_beforehand(window: Any) -> Any:
@@ -111,6 +112,17 @@ class AnalysisSettings(Frozen):
             **{tensor: f"{tensor}.safetensors" for tensor in cls.tensors},
             "measured": "measured.json",
         }
+
+
+class AtCheckpoints(AnalysisSettings):
+    """Settings of a kind that looks at events of one split at some checkpoints, the last of which
+    is told; what it draws at random, it draws from ``seed``.
+    """
+
+    job_memory_mb: ClassVar[int] = 4000
+    split: SplitName = "validation_iid"
+    checkpoints: Several[FinalOrStep] = ("final",)
+    seed: Seed = 0
 
 
 def finder(window: Any) -> str | None:

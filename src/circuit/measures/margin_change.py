@@ -131,19 +131,18 @@ def margin_changes(
     require_other_answers(events)
     with torch.no_grad():
         states = (_state(decoder, theta(step), events, value_ids) for step in steps)
-        found = [_interval(*ends, events, value_ids) for ends in pairwise(states)]
-    names, kinds = found[0].names, found[0].kinds
-    values = np.stack([one.values.numpy() for one in found])
-    branches = [one.branches.assign(start=a, stop=b) for one, (a, b) in zip(
-        found, pairwise(steps), strict=True)]  # fmt: skip
+        found = [
+            _interval(ends, *two, events, value_ids)
+            for ends, two in zip(pairwise(steps), pairwise(states), strict=True)
+        ]
     return Changes(
         tuple(steps),
-        names,
-        kinds,
-        values,
-        pd.concat(branches, ignore_index=True),
-        np.stack([one.writes.numpy() for one in found]),
-        np.stack([one.state.numpy() for one in found]),
+        found[0].parts,
+        found[0].kinds,
+        np.concatenate([one.values for one in found]),
+        pd.concat([one.branches for one in found], ignore_index=True),
+        np.concatenate([one.writes for one in found]),
+        np.concatenate([one.state for one in found]),
         max(one.missed for one in found),
     )
 
@@ -168,17 +167,10 @@ def _state(
     )
 
 
-class _Interval(NamedTuple):
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
-    values: Float[Tensor, "E 2 2 N"]
-    branches: pd.DataFrame
-    writes: Float[Tensor, "E C"]
-    state: Float[Tensor, "E d"]
-    missed: float
-
-
-def _interval(first: _State, last: _State, events: ReadEvents, value_ids: range) -> _Interval:
+def _interval(
+    steps: tuple[int, int], first: _State, last: _State, events: ReadEvents, value_ids: range
+) -> Changes:
+    """The changes of one interval."""
     width = first.logits.shape[1]
     one = torch.eye(width, dtype=torch.float64)
     right, none = one[events.answer], torch.zeros_like(first.logits)
@@ -227,13 +219,15 @@ def _interval(first: _State, last: _State, events: ReadEvents, value_ids: range)
     towards = right - (value - right) / (len(value_ids) - 1)
     before = first.read(towards[:, None])[:, 0] * first.inverse[:, None]
     writes = torch.einsum("ed,epd->ep", before, (last.writes - first.writes)[:, keep])
-    return _Interval(
+    rows = _branches(first, last, [best[:, 0] for best, _ in rivals], events, value_ids)
+    return Changes(
+        steps,
         (*(first.names[place] for place in keep), *sums, *parts),
         (*(first.kinds[place] for place in keep), *sums, *parts),
-        values.unflatten(1, (2, 2)),
-        _branches(first, last, [best[:, 0] for best, _ in rivals], events, value_ids),
-        writes,
-        wholes[1] - wholes[0],
+        values.unflatten(1, (2, 2))[None].numpy(),
+        rows.assign(start=steps[0], stop=steps[1]),
+        writes[None].numpy(),
+        (wholes[1] - wholes[0])[None].numpy(),
         missed,
     )
 

@@ -2,7 +2,7 @@
 
 from circuit.reports.findings import Finding
 from circuit.reports.sections import EXPLAINED
-from circuit.reports.views import Dots, Listing, Not, Stack
+from circuit.reports.views import Dots, Listing, Stack
 
 SECTION = EXPLAINED
 QUESTION = (
@@ -21,7 +21,6 @@ _BRANCHES = (
     "moving", "fixed_source", "switch_at_target", "fixed_target", "switch_at_source", "soft",
 )  # fmt: skip
 _HOW = "how the change of {outcome:words} differs between events of one checkpoint interval"
-_EXACT = "an exact sum over the parameters of one trajectory"
 
 
 FINDINGS = (
@@ -67,13 +66,6 @@ FINDINGS = (
         number="line integral of the margin over {head}'s parameters",
         says="Integrated from checkpoint to checkpoint, changes of {head}'s own parameters moved "
         "the margin by {effect} (bottom head {control:short}).",
-    ),
-    Finding(
-        "what parameters moved most",
-        {**_INTEGRAL, **_MARGIN, "part": Not("residual", "branch switch")},
-        pick=("head", "part"),
-        uncontrolled=_EXACT,
-        number="line integral of the margin over {head} {part}",
     ),
     Finding(
         "what the quadrature missed",

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from circuit.config.analysis import AnalysisSettings, Study
-from circuit.config.base import Listed, Name, Seed, Several
-from circuit.config.benchmark import SplitName
-from circuit.config.marks import FinalOrStep, Mark, Neuron
+from circuit.config.analysis import AtCheckpoints, Study
+from circuit.config.base import Listed, Name, Several
+from circuit.config.marks import Mark, Neuron
 from circuit.errors import ConfigError
 
 Member = Annotated[str, Mark("component", "neurons")]
 
 
-class Settings(AnalysisSettings):
+class Settings(AtCheckpoints):
     """Causal effect of every head, MLP and neuron set, beside direct attribution.
 
     ``neurons`` names sets of neurons, ``groups`` sets of heads, MLPs and of these; both are also
@@ -24,14 +23,10 @@ class Settings(AnalysisSettings):
     measured. The last of ``checkpoints`` is told.
     """
 
-    job_memory_mb: ClassVar[int] = 4000
     kind: Literal["component_effects"]
-    split: SplitName = "validation_iid"
-    checkpoints: Several[FinalOrStep] = ("final",)
     neurons: dict[Name, Several[Neuron]] = Field(default_factory=dict)
     groups: dict[Name, Annotated[Listed[Member], Field(min_length=2)]] = Field(default_factory=dict)
     draws: Annotated[int, Field(ge=20, le=1000)] = 40
-    seed: Seed = 0
 
     def check(self, study: Study, where: str) -> None:
         """No name means two things, and no group holds a neuron twice."""

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from circuit.config.analysis import AnalysisSettings, RoleName, Study
-from circuit.config.base import Count, Frozen, Name, Seed, Several
-from circuit.config.benchmark import PairKind, SplitName
-from circuit.config.marks import FinalOrStep, Head, HeadScanName, Mark, Neuron, Site, Stage
+from circuit.config.analysis import AtCheckpoints, RoleName, Study
+from circuit.config.base import Count, Frozen, Name, Several
+from circuit.config.benchmark import PairKind
+from circuit.config.marks import Head, HeadScanName, Mark, Neuron, Site, Stage
 from circuit.config.names import need, need_scan
 from circuit.config.scalar import ScalarSettings
 from circuit.errors import ConfigError
@@ -39,7 +39,7 @@ _SUBSPACES = {
 _OUTCOMES = {name: ScalarSettings(scalar=name) for name in ("answer_margin", "soft_margin")}
 
 
-class Settings(AnalysisSettings):
+class Settings(AtCheckpoints):
     """What edits of states do to the answer at some checkpoints, each beside its controls.
 
     ``pairs`` are the causal variables that are patched, at ``sites`` (``stages``, ``heads.z``,
@@ -55,9 +55,7 @@ class Settings(AnalysisSettings):
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "ranks", "doses")
     told: ClassVar[frozenset[str]] = frozenset({"outcome", "drawn"})
-    job_memory_mb: ClassVar[int] = 4000
     kind: Literal["intervention"]
-    checkpoints: Several[FinalOrStep] = ("final",)
     pairs: Several[PairKind] = ("support_value", "query_key", "recency", "distractor")
     sites: Several[Site] = ("stages",)
     neurons: dict[Name, Several[Neuron]] = Field(default_factory=dict)
@@ -69,11 +67,9 @@ class Settings(AnalysisSettings):
     outcomes: Annotated[dict[Name, ScalarSettings], Field(min_length=1)] = _OUTCOMES
     outcome: Name = "soft_margin"
     drawn: Several[RoleName] = ("prediction", "support_value")
-    split: SplitName = "validation_iid"
     programs: Annotated[int, Field(ge=16), Mark("programs", ("split",))] = 512
     draws: Annotated[int, Field(ge=20, le=10_000)] = 40
     heads: HeadScanName | None = None
-    seed: Seed = 0
 
     def check(self, study: Study, where: str) -> None:
         """What is told is measured, and a head's subspace names a head that is known."""

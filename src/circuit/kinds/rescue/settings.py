@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from circuit.config.analysis import AnalysisSettings, RoleName, Study
-from circuit.config.base import Frozen, Listed, Name, Seed, Several
-from circuit.config.benchmark import SplitName
-from circuit.config.marks import FinalOrStep, HeadScanName, Mark, StreamStage
+from circuit.config.analysis import AtCheckpoints, RoleName, Study
+from circuit.config.base import Frozen, Listed, Name, Several
+from circuit.config.marks import HeadScanName, Mark, StreamStage
 from circuit.config.names import need_scan
 from circuit.errors import ConfigError
 
@@ -27,7 +26,7 @@ class Code(Frozen):
     role: RoleName
 
 
-class Settings(AnalysisSettings):
+class Settings(AtCheckpoints):
     """Which clean states and writes bring back what the answer loses with a source.
 
     ``sources`` are heads, MLPs, neurons, patterns of heads (``L1H3.pattern``) or an identity in the
@@ -38,11 +37,8 @@ class Settings(AnalysisSettings):
     whose heads (``winner``, ``winner.pattern``) sources may name.
     """
 
-    job_memory_mb: ClassVar[int] = 4000
     kind: Literal["rescue"]
     sources: Annotated[dict[Name, Several[Written] | Code], Field(min_length=1)]
-    split: SplitName = "validation_iid"
-    checkpoints: Several[FinalOrStep] = ("final",)
     ablations: Several[Literal["mean", "resample", "zero"]] = ("resample",)
     roles: Several[RoleName] = ("prediction", "support_value")
     subspaces: Listed[Identity] = ()
@@ -50,7 +46,6 @@ class Settings(AnalysisSettings):
     draws: Annotated[int, Field(ge=20, le=1000)] = 20
     orders: Annotated[int, Field(ge=1, le=1000)] = 8
     heads: HeadScanName | None = None
-    seed: Seed = 0
 
     def check(self, study: Study, where: str) -> None:
         """Heads that a scan chooses have a scan, and every group comes after some source."""

@@ -6,14 +6,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from circuit.config.analysis import AnalysisSettings, StateRole, Study
-from circuit.config.base import Count, Seed, Several
-from circuit.config.benchmark import SplitName
+from circuit.config.analysis import AtCheckpoints, StateRole, Study
+from circuit.config.base import Count, Several
 from circuit.config.marks import FinalOrStep, Mark, StreamStage
 from circuit.config.names import need
 
 
-class Settings(AnalysisSettings):
+class Settings(AtCheckpoints):
     """What states tell of the value to be answered, at stages × roles × checkpoints.
 
     Codes are read at ``checkpoints``; at the steps ``removed_at`` and the stages ``removed`` the
@@ -24,20 +23,16 @@ class Settings(AnalysisSettings):
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "ranks")
     told: ClassVar[frozenset[str]] = frozenset({"rank"})
-    job_memory_mb: ClassVar[int] = 4000
     subspace: ClassVar[str] = "value_code"
     kind: Literal["value_code"]
-    checkpoints: Several[FinalOrStep] = ("final",)
     stages: Literal["all"] | Several[StreamStage] = "all"
     roles: Several[StateRole] = ("prediction", "support_value")
     removed: Literal["all"] | Several[StreamStage] = "all"
     removed_at: Several[FinalOrStep] = ("final",)
     ranks: Several[Annotated[Count, Mark("subspace_rank")]] = (1, 2, 4, 8, 12, 16)
     rank: Count = 8
-    split: SplitName = "validation_iid"
     programs: Annotated[int, Field(ge=32), Mark("programs", ("split",))] = 512
     draws: Annotated[int, Field(ge=20, le=1000)] = 40
-    seed: Seed = 0
 
     def check(self, study: Study, where: str) -> None:
         """What is told is measured, and codes are removed where they are read."""

@@ -7,10 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from circuit.config.analysis import AnalysisSettings, Study
-from circuit.config.base import Count, Seed, Several
-from circuit.config.benchmark import SplitName
-from circuit.config.marks import FinalOrStep, Mark, StreamStage
+from circuit.config.analysis import AtCheckpoints, Study
+from circuit.config.base import Count, Several
+from circuit.config.marks import Mark, StreamStage
 from circuit.config.names import need
 from circuit.errors import ConfigError
 from circuit.model.sites import stages
@@ -20,7 +19,7 @@ Outcome = Literal[
 ]
 
 
-class Settings(AnalysisSettings):
+class Settings(AtCheckpoints):
     """Ridge maps from the value's code where it is written to where it is answered.
 
     They go from the stage ``source`` at ``support_value`` to the later stage ``target`` at
@@ -29,19 +28,15 @@ class Settings(AnalysisSettings):
     looked at, one half of which fits. Drawn nulls have ``draws`` draws.
     """
 
-    job_memory_mb: ClassVar[int] = 4000
     subspace: ClassVar[str] = "value_code"
     kind: Literal["value_transfer"]
     source: StreamStage
     target: StreamStage
-    checkpoints: Several[FinalOrStep] = ("final",)
     rank: Annotated[Count, Mark("subspace_rank")] = 8
     outcomes: Several[Outcome] = ("answer_margin", "soft_margin", "correct")
     outcome: Outcome = "soft_margin"
-    split: SplitName = "validation_iid"
     programs: Annotated[int, Field(ge=32), Mark("programs", ("split",))] = 512
     draws: Annotated[int, Field(ge=20, le=1000)] = 50
-    seed: Seed = 0
 
     def check(self, study: Study, where: str) -> None:
         """The map leads forward, and what is told is measured."""
