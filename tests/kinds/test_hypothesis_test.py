@@ -22,9 +22,7 @@ from circuit.experiments.circuits import (
 from circuit.kinds.hypothesis_test.settings import Settings
 from circuit.measuring import Table
 from circuit.model.nodes import owner
-from circuit.scalars.behaviour import answer_margin
 
-SCALARS = {made.OUTCOME: answer_margin("mean"), **made.RIGHT}
 ASKED = Settings(kind="hypothesis_test")
 VALUE = ("embedding", "L1H2.v")
 STATED = Circuit(
@@ -71,10 +69,10 @@ MUTILATED = {
 def bench(planted, untrained, planted_events):
     """A function to benches: of a half of some events, in the planted network or its twin."""
 
-    def bench(half=CONFIRMATION, formed=True, damage="resample", scalars=SCALARS):
+    def bench(half=CONFIRMATION, formed=True, damage="resample", scalars=None):
         events = planted_events.select(range(half == CONFIRMATION, 96, 4)).crop()
         circuit, ids = (planted if formed else untrained), planted.vocabulary.value_ids
-        return made.Bench(circuit.decoder, circuit.flat, events, ids, scalars, damage, 0)
+        return made.Bench(circuit.decoder, circuit.flat, events, ids, damage, 0, scalars)
 
     return bench
 
@@ -251,7 +249,9 @@ def test_what_is_found_is_the_largest_of_at_most_the_size_and_never_nothing(benc
 
 @pytest.mark.slow
 def test_the_planted_circuit_is_found(bench):
-    found = made.found_circuit(bench(SELECTION, scalars={made.OUTCOME: SCALARS[made.OUTCOME]}), 12)
+    found = made.found_circuit(
+        bench(SELECTION, scalars={made.OUTCOME: made.SCALARS[made.OUTCOME]}), 12
+    )
     core = {
         ("L0H1", "L1H2.k"),
         ("L0H2", "L1H2.k"),

@@ -5,7 +5,7 @@
    over all positions of all events (``mean``). Places are not exchanged for places alike, which
    would tell where the support is. Passes are routed (:mod:`circuit.experiments.paths`), so every
    edge is damaged by itself.
-2. With S an answer scalar, clean − damaged the *whole*, and *kept* and *without* the passes in
+2. With S the answer, clean − damaged the *whole*, and *kept* and *without* the passes in
    which all but the circuit, or the circuit alone, is damaged:
 
        sufficiency = mean(S_kept − S_damaged) / mean(S_clean − S_damaged)
@@ -46,15 +46,15 @@ from circuit.model.nodes import EMBEDDING, Edge, owner
 from circuit.model.sites import parse_component
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar, centre, look
-from circuit.scalars.behaviour import answered_right
+from circuit.scalars.behaviour import answer_margin, answered_right
 from circuit.task.events import ReadEvents
 
 OUTCOME, WHOLE, SUFFICIENCY, NECESSITY = "answer", "whole", "sufficiency", "necessity"
 MINIMALITY, NEEDED, FEWEST = "minimality", "needed_edges", "fewest_edges"
 ACCEPTED, EVERY = "accepted", "every split"
 RANDOM, OTHERS, WITHOUT = "random circuits", "as many other edges", "the circuit without it"
-RIGHT: dict[str, Scalar] = {"correct": answered_right()}
-"""Told of, beside the answer."""
+SCALARS: dict[str, Scalar] = {OUTCOME: answer_margin("mean"), "correct": answered_right()}
+"""The right logit over the mean of all others, and whether it is the largest."""
 _INPUTS = {"q": "head_qk_query", "k": "head_qk_key", "v": "head_ov_input"}
 READ = "head_input"
 """The subspace that is the one that the receiving head reads: by its W_QK or W_OV."""
@@ -69,14 +69,14 @@ class Bench:
         theta: Float[Tensor, " P"],
         events: ReadEvents,
         value_ids: range,
-        scalars: Mapping[str, Scalar],
         ablation: str,
         seed: int,
+        scalars: Mapping[str, Scalar] | None = None,
     ) -> None:
         sites = write_sites(decoder.settings.n_layers)
         with torch.no_grad():
             self.seen = look(decoder, theta, events, value_ids, sites | ANSWER)
-        self.theta, self.scalars = theta, scalars
+        self.theta, self.scalars = theta, SCALARS if scalars is None else scalars
         donor, inside = exchanged(len(events), seed), events.causal_prefix
         longer = (events.prediction[donor] - events.prediction)[:, None]
         place = (torch.arange(events.tokens.shape[1]) + longer).clamp(0, events.tokens.shape[1] - 1)

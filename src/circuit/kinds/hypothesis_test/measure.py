@@ -13,7 +13,6 @@ from circuit.experiments.circuits import other_edges, random_circuits
 from circuit.kinds.hypothesis_test.settings import Settings
 from circuit.measuring import Job, Measured, Table
 from circuit.opened import OpenRun
-from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.statistics import halves
 
 
@@ -26,11 +25,8 @@ def measure(job: Job[Settings]) -> Measured:
     def bench(step: int, split: str, ablation: str = main, half: str = CONFIRMATION) -> made.Bench:
         every = run.probes(split)
         events = every.select(torch.from_numpy(halves(len(every))[half == CONFIRMATION])).crop()
-        about, theta = (events, run.value_ids), run.theta(step)
-        ends = (steps[0], steps[-1]), run.steps[-1]
-        context = ScalarContext(run.decoder, *about, job.heads, run.theta, *ends)
-        scalars = {made.OUTCOME: build_scalar(asked.outcome, context), **made.RIGHT}
-        return made.Bench(run.counted, theta, *about, scalars, ablation, asked.seed)
+        about = run.theta(step), events, run.value_ids
+        return made.Bench(run.counted, *about, ablation, asked.seed)
 
     choosing, told = bench(steps[-1], first, half=SELECTION), bench(steps[-1], first)
     circuit = (

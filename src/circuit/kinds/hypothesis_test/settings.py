@@ -13,7 +13,6 @@ from circuit.config.base import Count, Frozen, Name, Seed, Several
 from circuit.config.benchmark import SplitName
 from circuit.config.marks import FinalOrStep, HeadScanName, Mark
 from circuit.config.names import need, need_scan
-from circuit.config.scalar import ScalarSettings
 from circuit.errors import ConfigError
 from circuit.experiments.circuits import Circuit, Subspace
 from circuit.kinds.hypothesis_test.criteria import CRITERIA
@@ -124,9 +123,9 @@ class Settings(AnalysisSettings):
     ``circuit`` is stated, or ``found``: what is left of all edges of the last of ``checkpoints``,
     pruned to at most ``size`` on the half of the first of ``splits`` that chooses. ``ablations``
     are what stands in the place of what is damaged; random circuits (``draws``) and damage
-    elsewhere (``other_draws``) go with the first. ``outcome`` is the answer. ``sufficient`` and
-    ``needed`` are the shares of it that must be shown for the circuit to be accepted. ``heads`` is
-    the scan whose heads the circuit may name.
+    elsewhere (``other_draws``) go with the first. ``sufficient`` and ``needed`` are the shares of
+    the answer that must be shown for the circuit to be accepted. ``heads`` is the scan whose heads
+    the circuit may name.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "edges", "pruned")
@@ -141,7 +140,6 @@ class Settings(AnalysisSettings):
     checkpoints: Several[FinalOrStep] = ("final",)
     splits: Several[SplitName] = _SPLITS
     ablations: Several[Literal["resample", "mean"]] = ("resample", "mean")
-    outcome: ScalarSettings = ScalarSettings(scalar="answer_margin", competitor="mean")
     sufficient: Share = 0.9
     needed: Share = 0.5
     draws: Annotated[int, Field(ge=20, le=1000)] = 100
@@ -161,4 +159,3 @@ class Settings(AnalysisSettings):
         """The circuit is one, and heads that a scan chooses have a scan."""
         if self.circuit is not None:
             self.circuit.check(self.heads, f"{where}.circuit")
-        need_scan(self.outcome.head, self.heads, f"{where}.outcome.head")

@@ -46,7 +46,7 @@ from circuit.experiments.shapley import Sets, shares
 from circuit.experiments.subspaces import Subspace, energy_matched
 from circuit.experiments.trial import LIKE_LENGTHS, Trial, is_readout
 from circuit.measures.paths.answer import add_beside_others, answers
-from circuit.model.sites import parse_component, sites, stages
+from circuit.model.sites import parse_component, parse_head, sites, stages
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Seen
 from circuit.scalars.write import component_write, stage_after
@@ -112,19 +112,15 @@ class Damaged:
         """Both changes: of the damage what comes behind the repair's beginning."""
         order = sites(self.clean.decoder.settings.n_layers)
         first = min(order.index(where.site) for where, _ in repair)
-        return AtSites(
-            (*(one for one in self.changes if order.index(one[0].site) > first), *repair)
-        )
+        behind = [one for one in self.changes if order.index(one[0].site) > first]
+        return AtSites((*behind, *repair))
 
     def later(self, source: Source) -> list[str]:
         """Heads and MLPs that write otherwise in the damaged pass, but for the source's own."""
         passes = self.clean, self.trial.clean
-        return [
-            name
-            for name in components(self.clean.decoder.settings)
-            if name not in source.components
-            and self.differs(*(component_write(seen, name) for seen in passes)).any()
-        ]
+        every = [n for n in components(self.clean.decoder.settings) if n not in source.components]
+        writes = {name: [component_write(seen, name) for seen in passes] for name in every}
+        return [name for name, both in writes.items() if self.differs(*both).any()]
 
     def differs(self, before: Float[Tensor, "E T d"], after: Tensor) -> Bool[Tensor, "E T"]:
         """Where two passes differ, before the prediction position and at it."""
@@ -198,15 +194,10 @@ class Damaged:
 
 
 class Asked(NamedTuple):
-    """What is put back, beside all later components.
-
-    Args:
-        roles: whose states and writes.
-        subspaces: identities (of ``IDENTITIES``) whose part of a state.
-        groups: sets of heads and MLPs, beside all pairs; each after those sources that come before
-            all of its members.
-        draws: random subspaces of each; random groups where not all sets of components are asked.
-        orders: of later components, where they are too many for all sets.
+    """What is put back: states and writes at ``roles``, in states ``subspaces`` (of ``IDENTITIES``),
+    and beside all later components and all pairs of them ``groups`` of heads and MLPs, after sources
+    that come before all of these. ``draws`` are of random subspaces and groups, ``orders`` of later
+    components, where they are too many for all sets.
     """
 
     roles: Sequence[str]
@@ -302,20 +293,16 @@ def source_changes(
         (where, replace(stand_in(ablation, clean.sites[where.site], inside, cycle)))
         for where in write_places(plain, settings)
     ]
-    for one in source.members:
-        if one.endswith(PATTERN):
-            layer, head = parse_component(one.removesuffix(PATTERN), settings)
-            site = f"layer_{layer}_pattern"
-            rows = clean.sites[site]
-            if ablation == "resample":
-                instead = rows[cycle.donor[:, None], :, cycle.position].transpose(1, 2).tril()
-                instead = instead / instead.sum(-1, keepdim=True).clamp(min=_REACHED)
-            else:
-                count = inside.sum(0).clamp(min=1)[:, None]
-                instead = (rows * inside[:, None, :, None]).sum(0) / count
-                instead = instead * (ablation == "mean")
-            assert head is not None
-            found.append((Where(site, heads=(head,)), replace(instead)))
+    for one in (one for one in source.members if one.endswith(PATTERN)):
+        layer, head = parse_head(one.removesuffix(PATTERN), settings.n_layers, settings.n_heads)
+        rows = clean.sites[f"layer_{layer}_pattern"]
+        if ablation == "resample":
+            instead = rows[cycle.donor[:, None], :, cycle.position].transpose(1, 2).tril()
+            instead = instead / instead.sum(-1, keepdim=True).clamp(min=_REACHED)
+        else:
+            count = inside.sum(0).clamp(min=1)[:, None]
+            instead = (rows * inside[:, None, :, None]).sum(0) / count * (ablation == "mean")
+        found.append((Where(f"layer_{layer}_pattern", heads=(head,)), replace(instead)))
     return tuple(found)
 
 
