@@ -187,3 +187,14 @@ def test_what_is_added_may_be_rounded_and_shares_of_yes_and_no_are_exact():
         assert rows.at[("right", against), "high"] == high
     paired = bootstrap_mean(2 * yes - 1)
     assert rows.at[("right", EXCESS), "low"] == pytest.approx(paired.low)
+
+
+def test_a_control_drawn_once_is_a_number_like_others():
+    values = np.arange(12.0)
+    drawn, plain = (Estimates(1, {"x": "1"}) for _ in range(2))
+    for table, add in ((drawn, lambda v: drawn.add_draws(v[None], "x", "control")), (
+        plain, lambda v: plain.add(v, "x", "control"))):  # fmt: skip
+        table.add(values, "x")
+        add(values / 2)
+        table.excess("control")
+    pd.testing.assert_frame_equal(drawn.frame(), plain.frame())

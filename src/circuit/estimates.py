@@ -220,8 +220,11 @@ class Estimates:
         """Add a control that was drawn R times, for the number with these keys.
 
         Its row is the band of its draws. The number's excess over it (``excess over CONTROL``) is
-        that over every draw, each with every resample: it holds what both leave to chance.
+        that over every draw, each with every resample: it holds what both leave to chance. One draw
+        is a number like others.
         """
+        if len(values) == 1:
+            return self.add(values[0], measure, against, **keys)
         self._drawn.append((dict(keys, measure=measure, against=against), np.asarray(values)))
 
     def sums(self, over: str, name: str, among: Sequence[str], **where: str) -> None:

@@ -206,12 +206,9 @@ def patches(bench: Bench, kind: str, clean: ReadEvents, corrupted: ReadEvents) -
     donor = draw_donors(brought, torch.Generator().manual_seed(bench.seed))
 
     def source(role: str, against: str, where: Where) -> Tensor:
-        new, own = states(other.clean, where), states(trial.clean, where)
-        if not against:
-            return new
-        lent = new if against == ANOTHER else new - own
-        lent = of_other_events(lent, clean, role, donor)
-        return lent if against == ANOTHER else own + lent
+        own = states(trial.clean, where) if against == CHANGED else 0.0
+        lent = states(other.clean, where) - own
+        return own + of_other_events(lent, clean, role, donor) if against else lent
 
     edits = {
         (at, against): at.put(clean.role_mask(at.role), partial(source, at.role, against))

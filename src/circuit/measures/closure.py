@@ -184,7 +184,7 @@ def _scores(settings: Question, table: pd.DataFrame, groups: dict[str, list[str]
     outcomes, rng = list(settings.outcomes), np.random.default_rng(settings.seed)
     state = table.filter(regex=f"^{STATE}").to_numpy()
     shuffled = shuffled_events(table, [*groups.values()][-1], settings.seed)
-    found: list[dict[str, Any]] = []
+    found: list[pd.DataFrame] = []
 
     def score(compared: str, *parts: pd.DataFrame) -> Float[np.ndarray, "r+1 k"]:
         columns = pd.concat(parts, axis=1)
@@ -215,7 +215,7 @@ def _scores(settings: Question, table: pd.DataFrame, groups: dict[str, list[str]
                 about = {"compared": compared, "family": family, "measure": measure}
                 found += _against(outcomes, own - less, controls, chance, about)
             inside, before = columns, own
-    return pd.DataFrame(found)
+    return pd.concat(found)
 
 
 def _against(
@@ -224,22 +224,21 @@ def _against(
     controls: Mapping[str, Float[np.ndarray, "r+1 k"]],
     chance: Float[np.ndarray, "d r+1 k"] | None,
     about: Mapping[str, str],
-) -> list[dict[str, Any]]:
+) -> list[pd.DataFrame]:
     """A number of every outcome, its controls, and its excess over each, or over 0 if that is more.
 
     Random routes are a band, with which the number is compared as it is.
     """
-    found: list[dict[str, Any]] = []
     numbers = {"": told(own), **{name: told(one) for name, one in controls.items()}}
     for name, one in controls.items():
         numbers[over(name)] = told(own - np.maximum(0, one))
     if chance is not None:
         numbers[RANDOM] = tuple(band(chance[:, 0]))
-    for against, (mean, low, high) in numbers.items():
-        for outcome, *number in zip(outcomes, mean, low, high, strict=True):
-            ends = dict(zip(("mean", "low", "high"), map(float, number), strict=True))
-            found.append({**about, "outcome": outcome, "against": against, **ends})
-    return found
+    frames = []
+    for against, ends in numbers.items():
+        one = pd.DataFrame(dict(zip(("mean", "low", "high"), ends, strict=True)))
+        frames.append(one.assign(outcome=outcomes, against=against, **about))
+    return frames
 
 
 def _left(

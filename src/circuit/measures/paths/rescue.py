@@ -194,10 +194,10 @@ class Damaged:
 
 
 class Asked(NamedTuple):
-    """What is put back: states and writes at ``roles``, in states ``subspaces`` (of ``IDENTITIES``),
-    and beside all later components and all pairs of them ``groups`` of heads and MLPs, after sources
-    that come before all of these. ``draws`` are of random subspaces and groups, ``orders`` of later
-    components, where they are too many for all sets.
+    """What is put back: states and writes at ``roles``, of states ``subspaces`` (of
+    ``IDENTITIES``), and beside all later components and all pairs of them ``groups`` of heads and
+    MLPs, after sources that come before all of these. ``draws`` are of random subspaces and groups,
+    ``orders`` of later components, where they are too many for all sets.
     """
 
     roles: Sequence[str]

@@ -220,16 +220,6 @@ def _joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
     return x, new
 
 
-def _add(
-    rows: Estimates, values: Float[np.ndarray, "K E"], measure: str, variant: str, against: str
-) -> None:
-    """A number, or a control that may have been drawn several times."""
-    if len(values) > 1:
-        rows.add_draws(values, measure, against, variant=variant)
-    else:
-        rows.add(values[0], measure, against, variant=variant)
-
-
 def _scores(step: int, maps: _Maps) -> pd.DataFrame:
     """Step 3 of the module."""
     both = {CENTROID: "share", LENS: "share"}
@@ -239,7 +229,8 @@ def _scores(step: int, maps: _Maps) -> pd.DataFrame:
         apart = torch.cdist(code, maps.centroids.expand(len(code), -1, -1))
         named = lens(maps.test, maps.code.states(code)).argmax(-1)
         for measure, guess in ((CENTROID, apart.argmin(-1)), (LENS, named)):
-            _add(rows, (guess == right).double().numpy(), measure, variant, against)
+            hits = (guess == right).double().numpy()
+            rows.add_draws(hits, measure, against, variant=variant)
     rows.excesses(WRITE, KEYS)
     return rows.frame()
 
@@ -265,9 +256,9 @@ def _rescue(step: int, maps: _Maps, outcomes: Sequence[str]) -> pd.DataFrame:
         rows.add(base[name] - damaged[name][0], name, variant="whole")
     for (variant, against), code in maps.predicted.items():
         explained = size - (maps.truth - code).square().sum(-1)
-        _add(rows, explained.numpy(), _CODE, variant, against)
+        rows.add_draws(explained.numpy(), _CODE, against, variant=variant)
         for name, values in left(code).items():
-            _add(rows, values - damaged[name], name, variant, against)
+            rows.add_draws(values - damaged[name], name, against, variant=variant)
     rows.excesses(WRITE, KEYS)
     rows.share_of(variant="whole")
     frame = rows.frame()
