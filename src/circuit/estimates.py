@@ -220,8 +220,8 @@ class Estimates:
         """Add a control that was drawn R times, for the number with these keys.
 
         Its row is the band of its draws. The number's excess over it (``excess over CONTROL``) is
-        that over every draw, each with every resample: it holds what both leave to chance. One draw
-        is a number like others.
+        that over every draw, each with every resample: it holds what both leave to chance, and with
+        ``families`` all such excesses at once. One draw is a number like others.
         """
         if len(values) == 1:
             return self.add(values[0], measure, against, **keys)
@@ -333,27 +333,39 @@ class Estimates:
         every = enumerate(keys for keys, _ in self._columns)
         own = {_identity(keys): at for at, keys in every if not keys["against"]}
         weights = draws(len(part), self.seed) / len(part)
-        for keys, values in self._drawn:
-            measure, against = keys["measure"], keys["against"]
-            number = drawn[:, [own[_identity(keys)]]]
-            control = weights @ values[:, part].T
-            scaled: dict[str, Any] = {measure: 1.0}
-            if self._whole:
-                scaled[measure + SHARE] = scales.get(measure, np.nan)
-            for called, whole in scaled.items():
-                beyond = (number - control) / whole
-                for name, ends, count, noun in (
-                    (against, band((control / whole)[0]), len(values), against),
-                    (
-                        over(against),
-                        (beyond[0].mean(), *interval(beyond[1:].ravel())),
-                        len(part),
-                        self.noun,
-                    ),
+        for share in ("", SHARE) if self._whole else ("",):
+            controls, excesses = [], []
+            for keys, values in self._drawn:
+                whole = scales.get(keys["measure"], np.nan) if share else 1.0
+                control = weights @ values[:, part].T
+                controls.append((control / whole)[0])
+                excesses.append((drawn[:, [own[_identity(keys)]]] - control) / whole)
+            ends = self._over_draws(excesses)
+            for (keys, values), control, excess in zip(self._drawn, controls, ends, strict=True):
+                for against, told_as, count, noun in (
+                    (keys["against"], band(control), len(values), keys["against"]),
+                    (over(keys["against"]), excess, len(part), self.noun),
                 ):
-                    told_as = dict(zip(("mean", "low", "high"), ends, strict=True))
-                    counted = {"count": count, "noun": noun}
-                    yield {**keys, "measure": called, "against": name, **told_as, **counted}
+                    named = dict(zip(("mean", "low", "high"), told_as, strict=True))
+                    about = {"measure": keys["measure"] + share, "against": against}
+                    yield {**keys, **about, **named, "count": count, "noun": noun}
+
+    def _over_draws(
+        self, excesses: Sequence[Float[np.ndarray, "r+1 R"]]
+    ) -> list[tuple[float, float, float]]:
+        """Mean, low and high of excesses over every draw; they hold all with ``families``."""
+        means = np.array([excess[0].mean() for excess in excesses])
+        sizes = np.array([excess.shape[1] for excess in excesses])
+        low, high = np.empty_like(means), np.empty_like(means)
+        for size in np.unique(sizes):  # those that were drawn as often are one family
+            (at,) = np.nonzero(sizes == size)
+            again = np.stack([excesses[int(i)][1:].ravel() for i in at], axis=1)
+            if self.families:
+                families = len(np.unique(sizes)) * self.families
+                low[at], high[at] = simultaneous_interval(means[at], again, families)
+            else:
+                low[at], high[at] = interval(again)
+        return list(map(tuple, np.stack([means, low, high], axis=1).tolist()))
 
 
 def _identity(keys: Mapping[str, str]) -> Iterable[tuple[str, str]]:
