@@ -49,11 +49,11 @@ use rule measure as hypothesis_test with:
         **leaves("hypothesis_test"),
 
 
-use rule measure as route_competition with:
+use rule measure as candidates with:
     input:
         unpack(needs(run, probes, train, split, measured_window, dictionaries)),
     output:
-        **leaves("route_competition"),
+        **leaves("candidates"),
 
 
 use rule measure as prompt_trace with:

@@ -25,6 +25,7 @@ CAUSES = {
 }
 EXAMPLES = {"kind": "example_gradients", "heads": "scan", "routes": {"p": SCORE, "q": SCORE}}
 AT = "configuration: studies.small.analyses"
+FIRES = f"{AT}.competition.candidates.fires"
 SMALL: dict[str, Any] = yaml.safe_load(
     """
 benchmarks:
@@ -66,10 +67,10 @@ studies:
       scan: {kind: head_scan}
       features: {kind: dictionary, stage: layer_0_post_attn, programs: 128, size: 32}
       competition:
-        kind: route_competition
+        kind: candidates
         window: formation
         train_programs: 16
-        routes: {looking: {scalar: qk_separation, head: every}}
+        candidates: {looking: {scalar: qk_separation, head: every}}
 """
 )
 
@@ -89,12 +90,12 @@ def refused(**analyses: dict[str, Any]) -> str:
     return str(caught.value)
 
 
-def routes(**score: Any) -> dict[str, Any]:
-    return {"routes": {"fires": {**SCORE, **score}}}
+def fires(**score: Any) -> dict[str, Any]:
+    return {"candidates": {"fires": {**SCORE, **score}}}
 
 
 def test_dictionaries_are_named_once_and_in_order_by_one_analysis_or_several() -> None:
-    one = plan(competition=routes()).analysis("small", "competition")
+    one = plan(competition=fires()).analysis("small", "competition")
     assert dictionary_names(one.model_dump()) == ["features"]
     assert dictionary_names(one.model_dump(mode="json")) == ["features"]
     several = {
@@ -109,8 +110,15 @@ def test_dictionaries_are_named_once_and_in_order_by_one_analysis_or_several() -
 
 
 def test_features_of_a_dictionary_may_be_named_by_family_or_number() -> None:
-    plan(competition=routes())
-    plan(competition=routes(features=[0, 31]))
+    plan(competition=fires())
+    plan(competition=fires(features=[0, 31]))
+
+
+def test_families_are_candidates_with_routes_or_without_and_name_their_dictionary() -> None:
+    for others in ({}, {"candidates": {}}):
+        families = {"families": {"dictionary": "features"}, **others}
+        settings = plan(competition=families).analysis("small", "competition")
+        assert dictionary_names(settings.model_dump()) == ["features"]
 
 
 def test_every_feature_may_be_asked_for_by_a_kind_that_takes_so_many() -> None:
@@ -128,9 +136,9 @@ def causes(**scalar: Any) -> dict[str, Any]:
 
 REFUSED = {
     "every feature where there is room for few": (
-        {"competition": routes(scalar="feature_drive", features="every")},
-        "kind 'route_competition' takes no scalar for every feature — where: "
-        f"{AT}.competition.routes.fires.features — expected: numbers of features or a family, or a "
+        {"competition": fires(scalar="feature_drive", features="every")},
+        "kind 'candidates' takes no scalar for every feature — where: "
+        f"{FIRES}.features — expected: numbers of features or a family, or a "
         "kind among feature_causes — what to do: name some features",
     ),
     "a feature that there is not, among causes": (
@@ -147,40 +155,53 @@ REFUSED = {
         "feature_drive, or use update_attribution",
     ),
     "a dictionary that there is not": (
-        {"competition": routes(dictionary="featurs")},
-        f"analysis 'featurs' does not exist — where: {AT}.competition.routes.fires.dictionary — "
+        {"competition": fires(dictionary="featurs")},
+        f"analysis 'featurs' does not exist — where: {FIRES}.dictionary — "
         "expected: one of scan, features, competition — what to do: did you mean 'features'?",
     ),
     "an analysis of another kind": (
-        {"competition": routes(dictionary="scan")},
-        f"analysis 'scan' is of kind 'head_scan' — where: {AT}.competition.routes.fires.dictionary "
+        {"competition": fires(dictionary="scan")},
+        f"analysis 'scan' is of kind 'head_scan' — where: {FIRES}.dictionary "
         "— expected: an analysis of kind 'dictionary' or 'feature_births' — what to do: name "
         "one of features",
     ),
     "a dictionary of other runs": (
-        {"competition": routes(), "features": {"runs": ["one"]}},
+        {"competition": fires(), "features": {"runs": ["one"]}},
         "analysis 'features' does not cover run 'two', which 'competition' covers — where: "
-        f"{AT}.competition.routes.fires.dictionary — expected: an analysis of at least the same "
+        f"{FIRES}.dictionary — expected: an analysis of at least the same "
         "runs — what to do: add the run to features.runs, or take it out of competition.runs",
     ),
     "a family that it does not find": (
-        {"competition": routes(features="answer@support_key")},
-        f"family 'answer@support_key' does not exist — where: {AT}.competition.routes.fires."
+        {"competition": fires(features="answer@support_key")},
+        f"family 'answer@support_key' does not exist — where: {FIRES}."
         "features — expected: one of query_key@prediction, answer@prediction, "
         "query_key@support_value, answer@support_value — what to do: did you mean "
         "'answer@support_value'?",
     ),
     "a feature beyond its last": (
-        {"competition": routes(features=[3, 32])},
-        f"analysis 'features' makes no feature 32 — where: {AT}.competition.routes.fires.features "
+        {"competition": fires(features=[3, 32])},
+        f"analysis 'features' makes no feature 32 — where: {FIRES}.features "
         "— expected: 0 to 31 — what to do: choose other features, or raise features.size",
     ),
     "a kind that reads none": (
         {"examples": EXAMPLES},
         f"kind 'example_gradients' reads no dictionary of features — where: {AT}.examples.routes.p."
-        "dictionary — expected: a scalar without one, or a kind among closure, "
-        "data_attribution, feature_causes, route_competition, update_attribution — what to do: "
+        "dictionary — expected: a scalar without one, or a kind among candidates, closure, "
+        "data_attribution, feature_causes, update_attribution — what to do: "
         "name another scalar",
+    ),
+    "families of a dictionary that there is not": (
+        {"competition": {"families": {"dictionary": "featurs"}}},
+        f"analysis 'featurs' does not exist — where: {AT}.competition.families.dictionary — ",
+    ),
+    "families of an analysis that finds none": (
+        {"competition": {"families": {"dictionary": "scan"}}},
+        f"analysis 'scan' is of kind 'head_scan' — where: {AT}.competition.families.dictionary — ",
+    ),
+    "nothing that competes": (
+        {"competition": {"candidates": {}}},
+        "neither candidates nor families are named, so nothing competes; name routes under "
+        "candidates, or a dictionary under families",
     ),
     "a stage that there is not": (
         {"features": {"stage": "layer_2_post_attn"}},

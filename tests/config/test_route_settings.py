@@ -12,7 +12,7 @@ from circuit.config.study import load_settings
 from circuit.errors import ConfigError
 
 PROJECT = Path(__file__).resolve().parents[2]
-AT = "studies.quickstart.analyses.routes.routes.it"
+AT = "studies.quickstart.analyses.routes.candidates.it"
 INSIDE = {
     "scalar": "subspace_projection",
     "stage": "layer_1_post_mlp",
@@ -22,11 +22,12 @@ INSIDE = {
 }
 
 
-def planned(kind: str = "route_competition", name: str = "it", **route: Any) -> Plan:
+def planned(kind: str = "candidates", name: str = "it", **route: Any) -> Plan:
     """The project's configuration with one analysis that has one route."""
     data = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
     study = copy.deepcopy(data["studies"]["quickstart"])
-    analysis: dict[str, Any] = {"kind": kind, "window": [500, 1300], "routes": {name: route}}
+    analysis: dict[str, Any] = {"kind": kind, "window": [500, 1300]}
+    analysis["candidates" if kind == "candidates" else "routes"] = {name: route}
     if kind == "closure":
         analysis |= {"outcomes": {"logit": {"scalar": "correct_value_logit"}}}
         analysis |= {"heads": "head_scan"}

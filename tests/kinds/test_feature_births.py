@@ -145,11 +145,11 @@ def test_what_cannot_be_fitted_is_refused_before_anything_runs(changes, message)
 def test_scalars_may_name_the_last_checkpoints_dictionary():
     config = copy.deepcopy(TINY)
     config["studies"]["quickstart"]["analyses"]["looks"] = {
-        "kind": "route_competition",
+        "kind": "candidates",
         "runs": ["seed7"],
         "window": "formation",
         "train_programs": 16,
-        "routes": {
+        "candidates": {
             "fires": {
                 "scalar": "feature_score",
                 "dictionary": "feature_births",

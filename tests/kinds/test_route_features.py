@@ -7,7 +7,7 @@ from viewing import changed, outcome, viewed
 
 from circuit.estimates import EXCESS, estimates
 from circuit.kinds.route_features.measure import feature_rows
-from circuit.measures.routes.early import OTHERS
+from circuit.measures.candidates.early import OTHERS
 from circuit.measuring import Table
 
 HEADS = [f"L{layer}H{head}" for layer in range(2) for head in range(2)]

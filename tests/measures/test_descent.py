@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from circuit.errors import AnalysisError
-from circuit.measures.routes.descent import (
+from circuit.measures.candidates.descent import (
     OBJECTIVES,
     LossGradient,
     align,

@@ -15,9 +15,8 @@ from circuit.config.terms import COMPONENTS
 from circuit.errors import AnalysisError
 from circuit.estimates import EXCESS
 from circuit.kinds.route_features.settings import Settings
-from circuit.measures.routes.competition import expand_routes
-from circuit.measures.routes.descent import LossGradient, loss_gradient, objective_batches
-from circuit.measures.routes.early import (
+from circuit.measures.candidates.descent import LossGradient, loss_gradient, objective_batches
+from circuit.measures.candidates.early import (
     OTHERS,
     first_order_growth,
     growth_with_others,
@@ -28,6 +27,7 @@ from circuit.measures.routes.early import (
     run_features,
     share,
 )
+from circuit.measures.candidates.follow import expand
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import parse_head
 from circuit.scalars.evaluate import scalar_gradients, scalar_values
@@ -50,7 +50,7 @@ def settings(*cutoffs: int, **changes) -> Settings:
 
 def routes(circuit) -> tuple[dict, dict]:
     """Scalars and heads of every candidate of a circuit."""
-    specs, _ = expand_routes({"qk": ScalarSettings.model_validate(QK)}, circuit.decoder.settings)
+    specs, _ = expand({"qk": ScalarSettings.model_validate(QK)}, circuit.decoder.settings)
     heads = {name: str(spec.head) for name, spec in specs.items()}
     shape = circuit.decoder.settings
     scalars = {
@@ -293,8 +293,9 @@ def test_corrupting_all_later_files_changes_nothing(finished, tmp_path):
         if int(file.stem.removeprefix("step_")) > 10
     ]
     assert len(later) == 2
+    noise = np.random.default_rng(0)
     for file in later:
-        file.write_bytes(b"not a checkpoint")
+        file.write_bytes(noise.bytes(file.stat().st_size))
     pd.testing.assert_frame_equal(
         measured(copy, finished / "data", 3, 10), expected, check_exact=True
     )

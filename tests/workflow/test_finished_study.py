@@ -119,7 +119,7 @@ class TestViews:
             "intervention": 1,
             "value_code": 1,
             "value_transfer": 1,
-            "route_competition": 1,
+            "candidates": 1,
             "prompt_trace": 1,
             "weight_svd": 1,
             "embedding_alignment": 1,

@@ -70,7 +70,7 @@ PROBED: Jobs = {
     "mediation": 1,
     "rescue": 1,
     "intervention": 1,
-    "route_competition": 1,
+    "candidates": 1,
     "prompt_trace": 1,
     **PAGE,
 }
@@ -290,9 +290,9 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         setting(f"{ANALYSIS}.compare.window", [10, 30]),
         {"birth_window_compare": 1, **PAGE},
     ),
-    "competition.routes": (
-        setting(f"{ANALYSIS}.competition.routes.qk.rank", 2),
-        {"route_competition": 1, **PAGE},
+    "competition.candidates": (
+        setting(f"{ANALYSIS}.competition.candidates.qk.rank", 2),
+        {"candidates": 1, **PAGE},
     ),
     "head_scan.rank": (
         setting(f"{ANALYSIS}.head_scan.rank", 3),
@@ -324,8 +324,15 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     ),
     "features.sparsity": (
         setting(f"{ANALYSIS}.features.sparsity", 0.2),
-        # The replays attribute its features.
-        {"dictionary": 1, "chords": 1, **REPLAYS, "replay": 2, "update_attribution": 2},
+        # The replays attribute its features, and its families are candidates.
+        {
+            "dictionary": 1,
+            "candidates": 1,
+            "chords": 1,
+            **REPLAYS,
+            "replay": 2,
+            "update_attribution": 2,
+        },
     ),
     "early.cutoffs": (setting(f"{ANALYSIS}.early.cutoffs", [0, 20]), EARLY),
     "foretold.threshold": (
@@ -340,7 +347,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     ),
     "window": (
         setting("studies.quickstart.windows.formation", [10, 20]),
-        {**REPLAYS, "replay": 2, "route_competition": 1, "update_geometry": 1},
+        {**REPLAYS, "replay": 2, "candidates": 1, "update_geometry": 1},
     ),
     # An analysis more, or less
     "another closure": (
@@ -467,7 +474,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         {
             "dataset_geometry": 1,
             "contextual_geometry": 1,
-            "route_competition": 1,
+            "candidates": 1,
             "intervention": 1,
             "value_code": 1,
             "value_transfer": 1,

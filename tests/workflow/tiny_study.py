@@ -180,13 +180,14 @@ TINY: dict[str, Any] = {
                     "groups": {"both": ["L1H0", "L1MLP"]},
                 },
                 "competition": {
-                    "kind": "route_competition",
+                    "kind": "candidates",
                     "runs": ["seed7"],
                     "window": "formation",
-                    "routes": {
+                    "candidates": {
                         "qk": {"scalar": "qk_separation", "head": "every"},
                         "answer": {"scalar": "correct_value_logit"},
                     },
+                    "families": {"dictionary": "features"},
                     "train_programs": 16,
                 },
                 "prompt": {"kind": "prompt_trace", "runs": ["seed7"], "event": 1},

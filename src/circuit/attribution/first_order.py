@@ -14,7 +14,7 @@ group i.
    model is far from wrong answers, so alignments are compared (``excess``, paired by resample), not
    the longer pushes.
 5. Intervals resample programs, groups' sizes with them. The cosine's length is held: a resampled
-   gradient is longer than the whole one (see :mod:`circuit.measures.routes.descent`).
+   gradient is longer than the whole one (see :mod:`circuit.measures.candidates.descent`).
 
 AdamW steps along another direction and remembers; what it did is told by the replayed attribution.
 """

@@ -140,6 +140,12 @@ class Route(ScalarSettings):
     head: Annotated[str, Mark("route_head")] | None = None
 
 
+class DictionaryFamilies(Frozen):
+    """Every family of features that the analysis which made a ``dictionary`` found."""
+
+    dictionary: DictionaryName
+
+
 def dictionary_names(settings: Any) -> list[str]:
     """Names of the dictionaries that scalars anywhere in settings name, in order, each once.
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from circuit.estimates import estimates
 from circuit.kinds.route_features.settings import Settings
-from circuit.measures.routes.early import TRAINED, run_features
+from circuit.measures.candidates.early import TRAINED, run_features
 from circuit.measuring import Job, Measured, Table
 from circuit.opened import OpenRun
 

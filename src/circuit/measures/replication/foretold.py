@@ -150,7 +150,7 @@ def predictions(features: pd.DataFrame, born: pd.DataFrame) -> pd.DataFrame:
     """The candidates of a run in the order that every predictor gives them, at every cutoff.
 
     Args:
-        features: of :func:`circuit.measures.routes.early.run_features`, no controls.
+        features: of :func:`circuit.measures.candidates.early.run_features`, no controls.
         born: of :func:`births`.
 
     Returns:

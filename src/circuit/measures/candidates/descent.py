@@ -111,16 +111,39 @@ def loss_gradient(
     return LossGradient(torch.stack(gradients), targets)
 
 
-def align(gradients: Float[Tensor, "S P"], loss: LossGradient, seed: int = 0) -> Alignment:
-    """Alignment and push of every gradient, with intervals over resampled chunks."""
-    products = -(loss.chunks @ gradients.T).double().numpy()
-    gram = (loss.chunks @ loss.chunks.T).double().numpy()
-    weights = draws(len(gram), seed) * loss.targets
-    weights = weights / weights.sum(1, keepdims=True)
-    drawn = weights @ products
-    push = np.stack(told(drawn))
-    length = np.sqrt(weights[0] @ gram @ weights[0]) * gradients.double().norm(dim=-1).numpy()
+def align(
+    gradients: Float[Tensor, "S P"],
+    loss: LossGradient,
+    seed: int = 0,
+    within: Float[Tensor, "S P"] | None = None,
+) -> Alignment:
+    """Alignment and push of every gradient, with intervals over resampled chunks.
+
+    Args:
+        within: 1 for the parameters of each gradient that count, 0 for those where it is 0; by
+            default all count.
+    """
+    mean = torch.from_numpy(drawn_chunks(loss, seed)[0]).to(loss.chunks) @ loss.chunks
+    squares = mean.square().sum() if within is None else within.to(mean) @ mean.square()
+    length = squares.double().sqrt() * torch.linalg.vector_norm(gradients, dim=1).double()
+    push = np.stack(told(descended(loss, gradients, seed)))
     # A gradient of length 0 (of a scalar that cannot move) has no angle; its push is 0.
-    cosine = np.divide(push, length, out=np.zeros_like(push), where=length > 0)
+    cosine = np.divide(push, length.numpy(), out=np.zeros_like(push), where=length.numpy() > 0)
     # With the length held, a resampled product may exceed it; no cosine lies beyond 1.
     return Alignment(cosine.clip(-1, 1), push)
+
+
+def descended(
+    loss: LossGradient, vectors: Float[Tensor, "S P"], seed: int = 0
+) -> Float[np.ndarray, "r+1 S"]:
+    """⟨-∇L, v⟩ for every vector, then for resampled chunks."""
+    products = -(loss.chunks @ vectors.T).double().numpy()
+    found: Float[np.ndarray, "r+1 S"] = drawn_chunks(loss, seed) @ products
+    return found
+
+
+def drawn_chunks(loss: LossGradient, seed: int = 0) -> Float[np.ndarray, "r+1 C"]:
+    """Weights of chunks in the mean over targets, then in that of every resample."""
+    weights = draws(len(loss.targets), seed) * loss.targets
+    found: Float[np.ndarray, "r+1 C"] = weights / weights.sum(1, keepdims=True)
+    return found

@@ -1,4 +1,4 @@
-"""Competing routes: the planted one wins, its control does nothing, and twins have no winner."""
+"""Candidates: the planted one wins, its control does nothing, and twins have no winner."""
 
 import numpy as np
 import pandas as pd
@@ -9,21 +9,30 @@ from planted import untrained_twin
 from tiny_run import finish, tiny_recipe, tiny_trajectory
 
 from circuit.config.recipe import ModelSettings
-from circuit.config.scalar import ScalarSettings
+from circuit.config.scalar import DictionaryFamilies, ScalarSettings
 from circuit.errors import AnalysisError
 from circuit.estimates import FIXED
-from circuit.kinds.route_competition.measure import route_rows
-from circuit.kinds.route_competition.settings import Settings
-from circuit.measures.routes.competition import expand_routes, follow_routes, run_routes, spread
-from circuit.measures.routes.descent import objective_batches
-from circuit.measures.routes.ranking import EVERY, early_signs, rank_routes
+from circuit.kinds.candidates.measure import candidate_rows
+from circuit.kinds.candidates.settings import Settings
+from circuit.measures.candidates.descent import objective_batches
+from circuit.measures.candidates.follow import (
+    expand,
+    follow,
+    follow_run,
+    found_families,
+    spread,
+)
+from circuit.measures.candidates.gradient_link import own_parameters
+from circuit.measures.candidates.ranking import EVERY, early_signs, rank_candidates
 from circuit.model.counting import CountingDecoder
+from circuit.scalars.evaluate import Evaluator
+from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar
 from circuit.task.publish import write_benchmark
 from circuit.training.records import RunRecord
 
 STEPS = (0, 50, 100)
-ROUTES = {
+CANDIDATES = {
     "qk": {"scalar": "qk_separation", "head": "every"},
     "answer": {"scalar": "correct_value_logit"},
 }
@@ -40,33 +49,35 @@ def batches(planted_benchmark):
     return {"validation_iid": objective_batches(programs, planted_benchmark.vocabulary, 4)}
 
 
-def competed(circuit, states, events, batches, routes=ROUTES, decoder=None):
-    """Routes over states at ``STEPS``, and their ranking."""
+def competed(circuit, states, events, batches, named=CANDIDATES, decoder=None):
+    """Candidates over states at ``STEPS``, and their ranking."""
     theta = dict(zip(STEPS, states, strict=True)).__getitem__
     ids = circuit.vocabulary.value_ids
-    specs = {name: ScalarSettings.model_validate(spec) for name, spec in routes.items()}
-    specs, families = expand_routes(specs, circuit.decoder.settings)
+    specs = {name: ScalarSettings.model_validate(spec) for name, spec in named.items()}
+    specs, groups = expand(specs, circuit.decoder.settings)
     context = ScalarContext(circuit.decoder, events, ids, {}, theta, (0, 100), 100)
     scalars = {name: build_scalar(spec, context) for name, spec in specs.items()}
-    measured = (decoder or circuit.decoder, events, ids, theta)
-    frame = follow_routes(*measured, STEPS, (0, 100), scalars, batches, "train")
-    about = [(n, families[n], s.unit) for n, s in specs.items()]
-    about = pd.DataFrame(about, columns=["route", "family", "unit"])
-    return frame, rank_routes(about, frame.values[0], frame.values[100], 100)
+    evaluator = Evaluator(decoder or circuit.decoder, events, ids)
+    own = own_parameters(specs.values(), circuit.decoder.layout, {})
+    where = (evaluator, theta, STEPS, (0, 100), (0,))
+    frame = follow(*where, scalars, own, batches, "train")
+    about = [(n, groups[n], s.unit) for n, s in specs.items()]
+    about = pd.DataFrame(about, columns=["candidate", "group", "unit"])
+    return frame, rank_candidates(about, frame.values[0], frame.values[100], 100)
 
 
 def sizes(ranking, half="confirmation", measure="effect_size", against=""):
-    """Estimates of every route by its name, in the order of their rank."""
+    """Estimates of every candidate by its name, in the order of their rank."""
     rows = ranking.rows
     rows = rows[(rows["measure"] == measure) & (rows["against"] == against)]
-    return rows[rows["half"] == half].set_index("route")
+    return rows[rows["half"] == half].set_index("candidate")
 
 
 @pytest.fixture(scope="module")
 def formed(planted, untrained, events, batches):
     """A 'run' on the straight line from untrained to planted."""
     states = [torch.lerp(untrained.flat, planted.flat, u) for u in (0.0, 0.5, 1.0)]
-    return competed(planted, states, events, batches, {"qk": ROUTES["qk"]})
+    return competed(planted, states, events, batches, {"qk": CANDIDATES["qk"]})
 
 
 def test_the_matching_heads_route_wins_and_the_control_does_nothing(formed, planted):
@@ -85,7 +96,7 @@ def test_the_matching_heads_route_wins_and_the_control_does_nothing(formed, plan
 
 def test_strengths_and_changes_are_means_over_events(formed, events):
     frame, _ = formed
-    rows = frame.rows.set_index(["route", "measure", "step"])
+    rows = frame.rows.set_index(["candidate", "measure", "step"])
     values = {step: frame.values[step][6] for step in STEPS}  # heads in order: L1H2 is the seventh
     for step in STEPS:
         strength = rows.loc[("qk L1H2", "strength", step)]
@@ -103,16 +114,16 @@ def test_effect_sizes_are_mean_changes_over_pooled_deviations(formed):
     for half, events in (("selection", slice(0, None, 2)), ("confirmation", slice(1, None, 2))):
         size, beyond = (sizes(ranking, half, against=one) for one in ("", "excess"))
         control = size["mean"][ranking.roles["bottom"]]
-        for route, row in size.iterrows():
-            place = int(route[4]) * 4 + int(route[6])
+        for candidate, row in size.iterrows():
+            place = int(candidate[4]) * 4 + int(candidate[6])
             first, last = (frame.values[step][place] for step in (0, 100))
             pooled = np.sqrt((np.var(first[events], ddof=1) + np.var(last[events], ddof=1)) / 2)
             assert row["mean"] == pytest.approx((last - first)[events].mean() / pooled)
             assert row["low"] <= row["mean"] <= row["high"]
-            if route in beyond.index:
-                assert beyond["mean"][route] == pytest.approx(row["mean"] - control)
+            if candidate in beyond.index:
+                assert beyond["mean"][candidate] == pytest.approx(row["mean"] - control)
             if half == "confirmation":
-                assert changes[route] == pytest.approx((last - first)[events].mean())
+                assert changes[candidate] == pytest.approx((last - first)[events].mean())
 
 
 def test_between_a_state_and_itself_no_route_grows(untrained, events, batches):
@@ -127,7 +138,7 @@ def test_between_two_untrained_twins_no_route_grows_as_a_planted_one_does(
     learned = sizes(formed[1], measure="change")["mean"].max()
     other = untrained_twin(untrained, 1).flat
     states = [untrained.flat, torch.lerp(untrained.flat, other, 0.5), other]
-    _, ranking = competed(untrained, states, events, batches, {"qk": ROUTES["qk"]})
+    _, ranking = competed(untrained, states, events, batches, {"qk": CANDIDATES["qk"]})
     change = sizes(ranking, measure="change")
     assert change[["low", "high"]].abs().max(axis=None) < 0.02 * learned
 
@@ -140,9 +151,9 @@ def test_descent_on_answers_rebuilds_the_matching_heads_route_more_than_any_othe
     w = planted.decoder.layout.views(weak)
     for name in ("W_QKV", "b_QKV"):
         w[f"layer_1.attn.{name}"][0, 2] *= 0.02
-    frame, _ = competed(planted, [weak] * 3, events, batches, {"qk": ROUTES["qk"]})
+    frame, _ = competed(planted, [weak] * 3, events, batches, {"qk": CANDIDATES["qk"]})
     start = frame.rows[(frame.rows["step"] == 0) & (frame.rows["measure"] == "alignment")]
-    by = start.set_index(["objective", "route"])
+    by = start.set_index(["objective", "candidate"])
     pushed = by.loc["answers"]["mean"].drop("qk L1H2").max()
     assert by.loc[("answers", "qk L1H2"), "low"] > max(pushed, 0)
     assert by.loc[("shuffled_answers", "qk L1H2"), "mean"] < 0
@@ -151,20 +162,21 @@ def test_descent_on_answers_rebuilds_the_matching_heads_route_more_than_any_othe
 def test_passes_are_counted(planted, untrained, events, batches):
     counting = CountingDecoder(planted.decoder)
     states = [untrained.flat, untrained.flat, planted.flat]
-    frame, _ = competed(planted, states, events, batches, {"qk": ROUTES["qk"]}, counting)
+    frame, _ = competed(planted, states, events, batches, {"qk": CANDIDATES["qk"]}, counting)
     chunks = 4 * 3
-    assert counting.passes.whole == 3 + 2 * chunks
-    assert frame.backward == 2 * (8 + chunks)
+    compared, driven = 1 + 4, 3  # gradients of chunks of events; both ends in forward mode
+    assert counting.passes.whole == 3 + 2 * chunks + compared + driven
+    assert frame.backward == 2 * (8 + chunks) + 4 * 8
 
 
 def test_a_route_for_every_head_and_one_for_itself():
     shape = ModelSettings(n_layers=2, n_heads=3, d_model=12, d_ff=4, context=8)
-    routes = {name: ScalarSettings.model_validate(spec) for name, spec in ROUTES.items()}
-    found, families = expand_routes(routes, shape)
+    candidates = {name: ScalarSettings.model_validate(spec) for name, spec in CANDIDATES.items()}
+    found, groups = expand(candidates, shape)
     heads = [f"L{layer}H{head}" for layer in range(2) for head in range(3)]
     assert list(found) == [*(f"qk {head}" for head in heads), "answer"]
     assert [spec.head for spec in found.values()] == [*heads, None]
-    assert set(families.values()) == {"qk", "answer"}
+    assert set(groups.values()) == {"qk", "answer"}
 
 
 @pytest.mark.parametrize(
@@ -181,14 +193,16 @@ def test_gradient_steps_are_spread_with_both_ends(steps, most, expected):
 
 
 def hand_made(grown, aligned, still=()):
-    """Made-up routes r0, r1, … of one family that grew so much; some never differ in events."""
-    routes = pd.DataFrame({"route": [f"r{i}" for i in range(len(grown))]})
-    routes = routes.assign(family="f", unit="score")
+    """Made-up candidates r0, r1, … of one family that grew so much; some never differ in events."""
+    candidates = pd.DataFrame({"candidate": [f"r{i}" for i in range(len(grown))]})
+    candidates = candidates.assign(group="f", unit="score")
     around = np.array([[0.0] * 4 if i in still else [-1, -1, 1, 1] for i in range(len(grown))])
-    ranking = rank_routes(routes, around, around + np.array(grown)[:, None], 9)
-    pushed = routes[["route"]].assign(step=0, mean=aligned, split="train", programs="trained on")
+    ranking = rank_candidates(candidates, around, around + np.array(grown)[:, None], 9)
+    pushed = candidates[["candidate"]].assign(
+        step=0, mean=aligned, split="train", programs="trained on"
+    )
     rows = [pushed.assign(measure=name, objective="tokens") for name in ("alignment", "push")]
-    return pd.concat(rows), ranking, routes, around
+    return pd.concat(rows), ranking, candidates, around
 
 
 def test_early_signs_are_spearmans():
@@ -200,7 +214,7 @@ def test_early_signs_are_spearmans():
         row = found.loc[(among, f"{measure}_size_correlation")]
         assert row["mean"] == pytest.approx(expected)
         assert row["low"] < row["mean"] < row["high"]
-        assert (row["count"], row["noun"]) == (9, "routes")
+        assert (row["count"], row["noun"]) == (9, "candidates")
 
 
 def test_few_routes_or_routes_all_alike_have_no_correlation():
@@ -214,17 +228,17 @@ def test_few_routes_or_routes_all_alike_have_no_correlation():
 def test_a_route_with_one_value_on_all_events_has_no_size_and_ranks_last():
     first = np.array([[0.0, 0, 0, 0], [0.0, 1, 2, 1], [0.0, 1, 2, 3], [0.0, 0, 1, 1]])
     last = np.array([[1.0, 1, 1, 1], [1.0, 2, 3, 3], [0.0, 1, 2, 4], [5.0, 5, 6, 6]])
-    about = pd.DataFrame({"route": list("abcd"), "family": "f", "unit": ""})
-    ranking = rank_routes(about, first, last, 1)
+    about = pd.DataFrame({"candidate": list("abcd"), "group": "f", "unit": ""})
+    ranking = rank_candidates(about, first, last, 1)
     assert sizes(ranking).index[-1] == "a"
     assert np.isnan(sizes(ranking)["mean"]["a"])
     assert (ranking.roles["winner"], ranking.roles["bottom"]) == ("d", "c")
 
 
 def test_two_routes_are_too_few():
-    about = pd.DataFrame({"route": list("ab"), "unit": ""})
-    with pytest.raises(AnalysisError, match=r"^2 routes are too few for a winner, "):
-        rank_routes(about, np.zeros((2, 4)), np.ones((2, 4)), 1)
+    about = pd.DataFrame({"candidate": list("ab"), "unit": ""})
+    with pytest.raises(AnalysisError, match=r"^2 candidates give no winner, runner-up and control"):
+        rank_candidates(about, np.zeros((2, 4)), np.ones((2, 4)), 1)
 
 
 def test_a_finished_run_is_followed_from_its_files(planted_benchmark, tmp_path):
@@ -235,29 +249,51 @@ def test_a_finished_run_is_followed_from_its_files(planted_benchmark, tmp_path):
     record = RunRecord(tmp_path / "run" / "manifest.json", tmp_path / "data")
     settings = Settings.model_validate(
         {
-            "kind": "route_competition",
+            "kind": "candidates",
             "window": [2, 6],
-            "routes": ROUTES,
+            "candidates": CANDIDATES,
             "train_programs": 8,
             "chunks": 2,
             "checkpoints": 2,
         }
     )
-    frame, routes = run_routes(record, record.decoder, settings, (2, 6))
+    frame, candidates = follow_run(record, record.decoder, settings, (2, 6))
     assert sorted(frame.values) == [2, 4, 6]
     rows = frame.rows
     assert set(rows.loc[rows["split"] != "", "step"]) == {2, 6}
     splits = set(zip(rows["split"], rows["programs"], strict=True))
     assert splits == {("", ""), ("train", "trained on"), ("validation_iid", "not trained on")}
-    found = route_rows(frame, routes)
+    found = candidate_rows(frame, candidates)
     assert list(found.columns[-len(FIXED) :]) == list(FIXED)
-    assert set(found["route"]) - {""} == set(routes["route"])
+    assert set(found["candidate"]) - {""} == set(candidates["candidate"])
     assert sorted(found["chosen"].unique()) == ["", "bottom", "runner_up", "winner"]
+
+
+def dictionary(**families):
+    """Two features of the states after layer 0's attention."""
+    w = torch.eye(4)[:, :2]
+    return Dictionary(w, torch.zeros(2), w.T, torch.zeros(4), "layer_0_post_attn", families)
+
+
+def test_every_family_with_a_feature_is_a_candidate_at_its_role():
+    asked = DictionaryFamilies(dictionary="d")
+    made = dictionary(**{"answer@prediction": (1,), "query_key@support_value": ()})
+    found = found_families(asked, {"d": made})
+    assert list(found) == ["answer@prediction"]
+    score = found["answer@prediction"]
+    assert (score.scalar, score.dictionary, score.role) == ("feature_score", "d", "prediction")
+    assert found_families(None, {"d": made}) == {}
+
+
+def test_a_dictionary_without_families_gives_no_candidates():
+    message = r"^dictionary 'd' has no family of features — where: candidates: families"
+    with pytest.raises(AnalysisError, match=message):
+        found_families(DictionaryFamilies(dictionary="d"), {"d": dictionary()})
 
 
 def test_where_a_layer_s_input_is_read_only_that_layer_s_heads_compete():
     shape = ModelSettings(n_layers=2, n_heads=3, d_model=6, d_ff=8, context=8)
-    route = ScalarSettings(
+    candidate = ScalarSettings(
         scalar="subspace_projection",
         stage="layer_1_attn_input",
         role="support_value",
@@ -265,5 +301,5 @@ def test_where_a_layer_s_input_is_read_only_that_layer_s_heads_compete():
         rank=1,
         head="every",
     )
-    found, _ = expand_routes({"key": route}, shape)
+    found, _ = expand({"key": candidate}, shape)
     assert list(found) == ["key L1H0", "key L1H1", "key L1H2"]

@@ -6,7 +6,7 @@ programs:
 
 1. ``strength``: the mean of S over events. ``gradient_norm``: ‖∇S‖. ``alignment`` and ``push`` with
    the descent of three objectives, shuffled answers as control
-   (:mod:`circuit.measures.routes.descent`).
+   (:mod:`circuit.measures.candidates.descent`).
 2. The *next update* Δ is the step that the run's own optimizer would take from a copy of the
    checkpoint, with its own moments, on the mean gradient g of some training programs. Its
    denominators and its clip coefficient are held at those of g. Then Δ is linear in g, so it splits
@@ -49,8 +49,14 @@ from circuit.config.scalar import Route
 from circuit.config.terms import COMPONENTS
 from circuit.errors import AnalysisError
 from circuit.estimates import EXCESS, estimates
-from circuit.measures.routes.competition import expand_routes
-from circuit.measures.routes.descent import LossGradient, Pushes, align, loss_gradient, run_batches
+from circuit.measures.candidates.descent import (
+    LossGradient,
+    Pushes,
+    align,
+    loss_gradient,
+    run_batches,
+)
+from circuit.measures.candidates.follow import expand
 from circuit.model.layout import Layout
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
@@ -102,7 +108,7 @@ def run_features(
             a checkpoint after the cutoff.
     """
     measured = (decoder, record.probes(settings.split), record.value_ids)
-    specs, _ = expand_routes({settings.route.scalar: settings.route}, decoder.settings)
+    specs, _ = expand({settings.route.scalar: settings.route}, decoder.settings)
     heads = {name: str(spec.head) for name, spec in specs.items()}
     recipe = record.manifest.recipe
     batches = run_batches(record, recipe.train_split, settings)
@@ -152,7 +158,7 @@ def route_features(
 
     Args:
         heads: the head whose scalar a route is, by route.
-        batches: from :func:`circuit.measures.routes.descent.objective_batches`.
+        batches: from :func:`circuit.measures.candidates.descent.objective_batches`.
 
     Raises:
         AnalysisError: there are fewer than two routes.
