@@ -1,6 +1,6 @@
 """What the rules share: what computes a file, where files may lie, what jobs need."""
 
-from circuit.config.needs import attributed, dictionaries, early, heads, joined, looked_at
+from circuit.config.needs import attributed, dictionaries, each, early, heads, joined, looked_at
 from circuit.config.needs import manifests, measured_window, metadata, other, others, pairs, probes
 from circuit.config.needs import requested, requests, run, split, splits, summed_up, train
 

@@ -84,6 +84,13 @@ use rule measure as dictionary with:
         **leaves("dictionary"),
 
 
+use rule measure as families with:
+    input:
+        unpack(needs(run, pairs, split, each("dictionaries", "sae_weights"))),
+    output:
+        **leaves("families"),
+
+
 use rule measure as intervention with:
     input:
         unpack(needs(run, probes, pairs, split, heads)),

@@ -162,8 +162,8 @@ REFUSED = {
     "an analysis of another kind": (
         {"competition": fires(dictionary="scan")},
         f"analysis 'scan' is of kind 'head_scan' — where: {FIRES}.dictionary "
-        "— expected: an analysis of kind 'dictionary' or 'feature_births' — what to do: name "
-        "one of features",
+        "— expected: an analysis of kind 'dictionary' or 'feature_births' or 'families' — what to "
+        "do: name one of features",
     ),
     "a dictionary of other runs": (
         {"competition": fires(), "features": {"runs": ["one"]}},
@@ -231,3 +231,61 @@ def test_what_cannot_be_read_is_refused_before_anything_runs(
     analyses: dict[str, Any], message: str
 ) -> None:
     assert refused(**analyses).startswith(message)
+
+
+def families(**changes: Any) -> dict[str, Any]:
+    """An analysis of kind ``families``."""
+    return {
+        "kind": "families",
+        "dictionaries": ["features"],
+        "earlier": 10,
+        "programs": 32,
+        **changes,
+    }
+
+
+def test_families_may_be_named_by_scalars() -> None:
+    plan(found=families(), competition=fires(dictionary="found", features="b@support_value"))
+    plan(found=families(), competition=fires(dictionary="found", features=[31]))
+
+
+@pytest.mark.parametrize(
+    ("analyses", "problem"),
+    [
+        (
+            {"found": families(), "competition": fires(dictionary="found", features=[32])},
+            f"analysis 'features' makes no feature 32 — where: {FIRES}."
+            "features — expected: 0 to 31",
+        ),
+        (
+            {
+                "found": families(families=1),
+                "competition": fires(dictionary="found", features="b@prediction"),
+            },
+            f"family 'b@prediction' does not exist — where: {FIRES}.features "
+            "— expected: one of a@prediction, a@support_value",
+        ),
+        (
+            {
+                "wide": {"kind": "dictionary", "stage": "layer_0_post_attn", "size": 64},
+                "found": families(dictionaries=["features", "wide"]),
+            },
+            "analysis 'wide' has 64 features of states at layer_0_post_attn, 'features' 32 of "
+            f"states at layer_0_post_attn — where: {AT}.found.dictionaries — expected: "
+            "dictionaries of one stage and size that differ in their seed",
+        ),
+        (
+            {"found": families(checkpoints=[0, 20])},
+            f"earlier 10 is none of checkpoints, or their last — where: {AT}.found.earlier — "
+            "expected: one of checkpoints with another one after it",
+        ),
+        (
+            {"found": families(dictionaries=["scan"])},
+            f"analysis 'scan' is of kind 'head_scan' — where: {AT}.found.dictionaries",
+        ),
+    ],
+)
+def test_families_that_cannot_be_are_refused(analyses: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        plan(**analyses)
+    assert str(error.value).startswith(problem)

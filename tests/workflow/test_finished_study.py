@@ -129,6 +129,7 @@ class TestViews:
             "functional_write": 1,
             "dictionary": 1,
             "feature_births": 1,
+            "families": 1,
             "example_gradients": 1,
             "route_features": 2,
             "foretold": 1,

@@ -75,7 +75,13 @@ PROBED: Jobs = {
     **PAGE,
 }
 EARLY: Jobs = {"route_features": 2, "foretold": 1, **PAGE}
-UNPROBED: Jobs = {"dictionary": 1, "feature_births": 1, "value_code": 1, "value_transfer": 1}
+UNPROBED: Jobs = {
+    "dictionary": 1,
+    "feature_births": 1,
+    "families": 1,
+    "value_code": 1,
+    "value_transfer": 1,
+}
 ANALYSES: Jobs = {"head_scan": 2, **UNPROBED, **SWEEPS, **SELECTIONS, **PROBED, **EARLY}
 TRAININGS: Jobs = {
     "train_quickstart_seed7": 1,
@@ -328,6 +334,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         {
             "dictionary": 1,
             "candidates": 1,
+            "families": 1,
             "chords": 1,
             **REPLAYS,
             "replay": 2,
@@ -475,6 +482,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
             "dataset_geometry": 1,
             "contextual_geometry": 1,
             "candidates": 1,
+            "families": 1,
             "intervention": 1,
             "value_code": 1,
             "value_transfer": 1,

@@ -236,6 +236,9 @@ def _features(found: Found, at: InStudy) -> None:
     if named is None:
         return  # refused where scalars are built, which says what else is missing
     maker = at.others[named]
+    if maker.kind == "families" and not isinstance(asked, str):  # those of its dictionary
+        named = maker.dictionaries[0]
+        maker = at.others[named]
     if asked == EVERY:
         if not at.analysis.takes_every_feature:
             takers = [kind for kind, settings in KINDS.items() if settings.takes_every_feature]

@@ -71,6 +71,16 @@ def other(setting: str, *files: str) -> Need:
     return found
 
 
+def each(setting: str, file: str) -> Need:
+    """One file of every analysis of the same run that a setting names, under its name."""
+
+    def found(plan: Plan, w: Any) -> Files:
+        named = getattr(plan.analysis(w.study, w.analysis), setting)
+        return {setting: [plan.files(w.study, w.run, name)[file] for name in named]}
+
+    return found
+
+
 heads = other("heads", "heads")
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import Field, StringConstraints
 
 from circuit.config.analysis import RoleName
-from circuit.config.base import Count, Frozen, Several
-from circuit.config.marks import DictionaryName, FinalOrStep, Mark, Stage
+from circuit.config.base import Count, Frozen, Name, Several
+from circuit.config.marks import FinalOrStep, Mark, Ref, Stage
 
 SCALAR_UNITS = {
     "qk_separation": "score",
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     ScalarName = str
 else:
     ScalarName = Literal[tuple(SCALAR_UNITS)]
+_MAKERS = ("dictionary", "feature_births", "families")
 EVERY = "every"
 """As a head: each head of the model in turn, where a kind of analysis takes several routes. As
 features: each of a dictionary's by itself, where a kind takes so many scalars."""
@@ -86,9 +87,9 @@ class ScalarSettings(Frozen):
     back into a pass without the write of ``head``.
 
     ``feature_score`` reads at a ``role`` how active ``features`` of a ``dictionary`` (the name of
-    an analysis of kind ``dictionary`` or ``feature_births``) are: their numbers, or a family
-    that it found. ``feature_drive`` reads what these activations are the positive part of; some
-    kinds take ``every`` feature, a scalar each.
+    an analysis of kind ``dictionary``, ``feature_births`` or ``families``) are: their numbers, or a
+    family that it found. ``feature_drive`` reads what these activations are the positive part of;
+    some kinds take ``every`` feature, a scalar each.
     """
 
     scalar: ScalarName
@@ -106,7 +107,7 @@ class ScalarSettings(Frozen):
     )
     part: Literal["whole", "skip", "mlp"] = "whole"
     gradient: Literal["local", "integrated"] = "local"
-    dictionary: Annotated[DictionaryName, Mark("dictionary")] | None = None
+    dictionary: Annotated[Name, Ref(_MAKERS), Mark("dictionary")] | None = None
     features: Features | None = None
 
     @property
@@ -143,7 +144,7 @@ class Route(ScalarSettings):
 class DictionaryFamilies(Frozen):
     """Every family of features that the analysis which made a ``dictionary`` found."""
 
-    dictionary: DictionaryName
+    dictionary: Annotated[Name, Ref(_MAKERS)]
 
 
 def dictionary_names(settings: Any) -> list[str]:
