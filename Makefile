@@ -77,6 +77,7 @@ check: $(TEST_STAMP)
 	$(BIN)/snakemake quickstart --dry-run --quiet rules
 	$(BIN)/snakemake reference --dry-run --quiet rules
 	$(BIN)/snakemake causal --dry-run --quiet rules
+	$(BIN)/snakemake features --dry-run --quiet rules
 
 # TransformerLens is an oracle for a test and a benchmark. Its own dependencies on PyTorch and the rest
 # are met by the locks, so nothing but what is listed is installed.
