@@ -131,3 +131,10 @@ use rule measure as feature_births with:
         unpack(needs(run, split)),
     output:
         **leaves("feature_births"),
+
+
+use rule measure as coalitions with:
+    input:
+        unpack(needs(run, probes, heads, dictionaries)),
+    output:
+        **leaves("coalitions"),

@@ -117,6 +117,7 @@ class TestViews:
             "hypothesis_test": 1,
             "qk_features": 1,
             "intervention": 1,
+            "coalitions": 1,
             "value_code": 1,
             "value_transfer": 1,
             "candidates": 1,

@@ -70,6 +70,7 @@ PROBED: Jobs = {
     "mediation": 1,
     "rescue": 1,
     "intervention": 1,
+    "coalitions": 1,
     "candidates": 1,
     "prompt_trace": 1,
     **PAGE,
@@ -424,7 +425,10 @@ CASES: dict[str, tuple[Change, Jobs]] = {
         {"closure": 1, **PAGE},
     ),
     "reports/page.py": (statement("reports/page.py"), PAGE),
-    "attribution/engine.py": (formula("attribution/engine.py"), {"closure": 1, **ATTRIBUTIONS}),
+    "attribution/engine.py": (
+        formula("attribution/engine.py"),
+        {"closure": 1, "coalitions": 1, **ATTRIBUTIONS},
+    ),
     "attribution/sources.py": (formula("attribution/sources.py"), REPLAYS),
     "attribution/window.py": (
         statement("attribution/window.py"),

@@ -153,6 +153,22 @@ TINY: dict[str, Any] = {
                     "members": 2,
                     "top": 3,
                 },
+                "coalitions": {
+                    "kind": "coalitions",
+                    "runs": ["seed7"],
+                    "candidates": {
+                        "looking": {"scalar": "qk_separation", "head": "L1H0"},
+                        "copying": {
+                            "scalar": "ov_value_margin",
+                            "head": "L1H0",
+                            "competitor": "mean",
+                        },
+                    },
+                    "checkpoints": [0, "final"],
+                    "path_rule": "trapezoid",
+                    "draws": 20,
+                    "top": 2,
+                },
                 "value_code": {
                     "kind": "value_code",
                     "runs": ["seed7"],
