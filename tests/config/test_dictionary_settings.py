@@ -187,7 +187,7 @@ REFUSED = {
         {"examples": EXAMPLES},
         f"kind 'example_gradients' reads no dictionary of features — where: {AT}.examples.routes.p."
         "dictionary — expected: a scalar without one, or a kind among candidates, closure, "
-        "data_attribution, feature_causes, update_attribution — what to do: "
+        "coalitions, data_attribution, feature_causes, update_attribution — what to do: "
         "name another scalar",
     ),
     "families of a dictionary that there is not": (

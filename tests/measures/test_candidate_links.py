@@ -14,7 +14,6 @@ from circuit.measures.candidates.descent import (
     loss_gradient,
     objective_batches,
 )
-from circuit.measures.candidates.follow import expand
 from circuit.measures.candidates.gradient_link import (
     SIGNS,
     chunk_gradients,
@@ -22,6 +21,7 @@ from circuit.measures.candidates.gradient_link import (
     interference,
     own_parameters,
 )
+from circuit.measures.candidates.registry import expand
 from circuit.scalars.evaluate import Evaluator
 from circuit.scalars.features import Dictionary
 from circuit.scalars.registry import ScalarContext, build_scalar

@@ -15,15 +15,10 @@ from circuit.estimates import FIXED
 from circuit.kinds.candidates.measure import candidate_rows
 from circuit.kinds.candidates.settings import Settings
 from circuit.measures.candidates.descent import objective_batches
-from circuit.measures.candidates.follow import (
-    expand,
-    follow,
-    follow_run,
-    found_families,
-    spread,
-)
+from circuit.measures.candidates.follow import follow, follow_run, spread
 from circuit.measures.candidates.gradient_link import own_parameters
 from circuit.measures.candidates.ranking import EVERY, early_signs, rank_candidates
+from circuit.measures.candidates.registry import expand, found_families
 from circuit.model.counting import CountingDecoder
 from circuit.scalars.evaluate import Evaluator
 from circuit.scalars.features import Dictionary

@@ -27,7 +27,7 @@ from circuit.measures.candidates.early import (
     run_features,
     share,
 )
-from circuit.measures.candidates.follow import expand
+from circuit.measures.candidates.registry import expand
 from circuit.model.counting import CountingDecoder
 from circuit.model.sites import parse_head
 from circuit.scalars.evaluate import scalar_gradients, scalar_values

@@ -355,7 +355,7 @@ BAD_VALUES |= {
     "a feature named twice": (
         {f"{ANALYSIS}.between.scalars.active.features": [1, 1]},
         "1 is named twice; name each once (given: [1, 1]) — where: configuration: "
-        f"{ANALYSIS}.between.scalars.active.features — {SETTINGS}; 1 more problem(s) follow",
+        f"{ANALYSIS}.between.scalars.active.features — {SETTINGS}; 2 more problem(s) follow",
     ),
     "a window of another type": (
         {f"{ANALYSIS}.closure.window": [0, -1]},
@@ -669,6 +669,7 @@ class TestOnScreen:
             f"{ANALYSIS}.between.window": [0, 2_000_000],
             f"{ANALYSIS}.closure.window": [0, 2_000_000],
             f"{ANALYSIS}.early.cutoffs": [0, 500_000],
+            f"{ANALYSIS}.feature_births.checkpoints": [0, 500_000],
         }
         assert fresh(changed(TINY, changes)).planned()["replay"] == 4
 

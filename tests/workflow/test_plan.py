@@ -124,6 +124,7 @@ class TestReplayJobs:
                 "studies.quickstart.replay.segments_per_job": longest,
                 f"{ANALYSIS}.attribution.window": list(attributed),
                 f"{ANALYSIS}.data.window": list(attributed),
+                f"{ANALYSIS}.causes.window": list(attributed),
                 f"{ANALYSIS}.optimizer_trace.window": list(traced),
             }
         )
@@ -171,8 +172,8 @@ class TestRequests:
             for job in tiny.replay_jobs("quickstart", "seed7")
         }
         assert asking == {
-            (10, 20): ["attribution", "data"],
-            (20, 30): ["attribution", "data", "optimizer_trace"],
+            (10, 20): ["attribution", "causes", "data"],
+            (20, 30): ["attribution", "causes", "data", "optimizer_trace"],
             (30, 40): ["optimizer_trace"],
         }
 

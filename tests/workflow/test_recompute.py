@@ -427,7 +427,7 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     "reports/page.py": (statement("reports/page.py"), PAGE),
     "attribution/engine.py": (
         formula("attribution/engine.py"),
-        {"closure": 1, "coalitions": 1, **ATTRIBUTIONS},
+        {"closure": 1, "coalitions": 1, "candidates": 1, **ATTRIBUTIONS},
     ),
     "attribution/sources.py": (formula("attribution/sources.py"), REPLAYS),
     "attribution/window.py": (
@@ -462,7 +462,10 @@ CASES: dict[str, tuple[Change, Jobs]] = {
     "torch's version": (other_version("torch"), FROM_TRAINING),
     "another processor": (said_otherwise("fingerprint.py", 'f"cpu@', 'f"cpu@other'), FROM_TRAINING),
     "scikit-learn's version": (other_version("scikit-learn"), {"closure": 1, **PAGE}),
-    "jinja2's version": (other_version("jinja2"), {"view_prompt_trace": 1, **PAGE}),
+    "jinja2's version": (
+        other_version("jinja2"),
+        {"view_prompt_trace": 1, "view_feature_births": 1, **PAGE},
+    ),
     # What is seen and said, and nothing that is computed
     "a sentence": (
         said_otherwise("kinds/head_scan/view.py", "learned to look at", "came to look at"),

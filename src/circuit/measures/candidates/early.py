@@ -56,7 +56,7 @@ from circuit.measures.candidates.descent import (
     loss_gradient,
     run_batches,
 )
-from circuit.measures.candidates.follow import expand
+from circuit.measures.candidates.registry import expand
 from circuit.model.layout import Layout
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar

@@ -20,7 +20,6 @@ per chunk there.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
@@ -30,9 +29,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.config.recipe import ModelSettings
-from circuit.config.scalar import EVERY, DictionaryFamilies, Route, ScalarSettings
-from circuit.errors import AnalysisError
+from circuit.config.scalar import DictionaryFamilies, Route
 from circuit.estimates import estimates
 from circuit.measures.candidates.descent import (
     Pushes,
@@ -42,7 +39,7 @@ from circuit.measures.candidates.descent import (
     run_batches,
 )
 from circuit.measures.candidates.gradient_link import drives, interference, own_parameters
-from circuit.model.sites import every_head, head_name
+from circuit.measures.candidates.registry import expand, found_families
 from circuit.model.transformer import Decoder
 from circuit.scalars.base import Scalar
 from circuit.scalars.evaluate import Evaluator
@@ -68,54 +65,6 @@ class Followed(NamedTuple):
     rows: pd.DataFrame
     values: dict[int, Float[np.ndarray, "S E"]]
     backward: int
-
-
-def expand(
-    named: Mapping[str, ScalarSettings], shape: ModelSettings
-) -> tuple[dict[str, ScalarSettings], dict[str, str]]:
-    """The candidates with ``head: every`` replaced by one per head, named ``ROUTE L1H3``.
-
-    Where the stage is what a layer's attention reads, these are the heads of that layer: no other
-    head reads that state. Returned are settings, and the name in the given ones, by candidate.
-    """
-    heads = [head_name(head) for head in every_head(shape)]
-    found, groups = {}, {}
-    for group, settings in named.items():
-        readers = re.match(r"layer_(\d+)_attn_input$", settings.stage or "")
-        of_layer = [head for head in heads if not readers or head.startswith(f"L{readers[1]}H")]
-        chosen = of_layer if settings.head == EVERY else [settings.head]
-        for head in chosen:
-            name = f"{group} {head}" if settings.head == EVERY else group
-            found[name] = settings.model_copy(update={"head": head})
-            groups[name] = group
-    return found, groups
-
-
-def found_families(
-    asked: DictionaryFamilies | None, dictionaries: Mapping[str, Dictionary]
-) -> dict[str, ScalarSettings]:
-    """A ``feature_score`` at its role for every family of a dictionary, by the family's name.
-
-    Raises:
-        AnalysisError: the dictionary has no family with a feature in it.
-    """
-    if asked is None:
-        return {}
-    families = dictionaries[asked.dictionary].families
-    score = {"scalar": "feature_score", "dictionary": asked.dictionary}
-    found = {
-        name: {**score, "features": name, "role": name.rpartition("@")[2]}
-        for name, members in families.items()
-        if members
-    }
-    if not found:
-        raise AnalysisError(
-            what=f"dictionary {asked.dictionary!r} has no family of features",
-            where="candidates: families",
-            expected="a family with at least one feature",
-            do="take families out, or fit a dictionary whose features fire",
-        )
-    return {name: ScalarSettings.model_validate(one) for name, one in found.items()}
 
 
 class CandidatesAsked(Pushes, Protocol):
