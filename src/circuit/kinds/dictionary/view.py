@@ -76,8 +76,8 @@ FINDINGS = (
         control=({"against": "random directions"},),
         bound=None,
         number="cosine of features with those of other seeds, matched one to one",
-        says="Features of dictionaries that differ in their seed only have a cosine of {effect}, "
-        "matched one to one (random directions {control:short}): what is told of a single feature "
+        says="Matched one to one, features of dictionaries that differ in nothing but their seed "
+        "agree by {effect} (random directions {control:short}): what is told of a single feature "
         "is told of this dictionary.",
     ),
     Finding(
