@@ -19,6 +19,11 @@ from circuit.reports.quantities import format_interval, format_number, format_va
         ((0.8612, "1"), "0.861"),
         ((3.0, "1", 2.4, 3.6), "3.00 (95% interval 2.40 to 3.60)"),
         ((0.0, "score"), "0 score"),
+        # An interval as wide as rounding: it gives no digits.
+        (
+            (0.3187, "cosine", 0.3187, 0.3187 + 1e-15),
+            "+0.319 cosine (95% interval +0.319 to +0.319)",
+        ),
         ((9.996, "logit"), "+10.0 logit"),
         ((1.2345e-9, "score"), "+1.23e-9 score"),
         ((float("nan"), "score"), "not defined"),

@@ -43,6 +43,7 @@ UNSIGNED_UNITS = frozenset(
 
 _WHOLE_UNITS = frozenset({"checkpoints", "id", "step", "steps"})
 _DIGITS = 3
+_ROUNDING = 1e-9  # an interval narrower than this share of its ends has no width
 ABSENT = "not defined"
 
 
@@ -112,7 +113,7 @@ def _decimals(value: float, unit: str, low: float | None, high: float | None) ->
     """Decimals to show, or None for scientific notation (of what is written, so percent)."""
     if unit in _WHOLE_UNITS:
         return 0
-    if _finite(low) and _finite(high) and high > low:
+    if _finite(low) and _finite(high) and high - low > _ROUNDING * max(abs(low), abs(high)):
         size, digits = (high - low) / 2, 2
     elif value == 0 or (unit == "1" and float(value).is_integer()):
         return 0

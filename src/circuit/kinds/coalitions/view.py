@@ -68,7 +68,7 @@ FINDINGS = (
         each=("candidate", "group", "edit"),
         spoken={**_ANSWER, **_ABLATED},
         number="{candidate}: from when {group}, {edit}, is beyond random sets",
-        says={"shown": "It loses by ablation of {group:words} from {effect} on."},
+        says={"shown": "It loses by ablation of {group:words} from step {effect.mean:,.0f} on."},
     ),
     Finding(
         "miss of the path rule",
