@@ -8,14 +8,23 @@ Kinds that look at a run open it with :class:`circuit.opened.OpenRun`; nothing h
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
-from circuit.artifacts import provenance, read_json, read_rows, write_json, write_rows
+from circuit.artifacts import (
+    digest_json,
+    provenance,
+    read_json,
+    read_rows,
+    write_json,
+    write_rows,
+)
 from circuit.estimates import FIXED
 from circuit.estimates import UNITS as FIXED_UNITS
 from circuit.job import Facts
@@ -100,6 +109,19 @@ class Job(Generic[S]):
     def chosen(self, head: str) -> str:
         """``winner``, ``runner_up`` or ``bottom`` where a head is one of them, else empty."""
         return next((role for role in ROLES if self.heads[role] == head), "")
+
+    def unfinished(self) -> Path:
+        """The folder of what this job goes on from if it is killed, of this code only.
+
+        Whoever asks for it removes it at the job's end.
+        """
+        code = digest_json(list(self.facts.code))[:16]
+        work = Path(self.facts.output["measured"]).with_name(f".work-{code}")
+        for other in work.parent.glob(".work-*"):
+            if other != work:
+                shutil.rmtree(other)
+        work.mkdir(parents=True, exist_ok=True)
+        return work
 
     def table(self, name: str) -> pd.DataFrame:
         """Rows of an input."""

@@ -1,14 +1,16 @@
 """What a dictionary's report says, of a 'run' in which the previous-token head begins to write."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from viewing import changed, outcome, viewed
 
-from circuit.kinds.dictionary.measure import _work, landmarks
+from circuit.kinds.dictionary.measure import landmarks
 from circuit.kinds.dictionary.settings import Settings
 from circuit.measures.features.dictionary import dictionary_of_run
 from circuit.measures.features.families import FEATURE_UNITS
-from circuit.measuring import Table
+from circuit.measuring import Job, Table
 
 SETTINGS = {
     "stage": "layer_0_post_attn",
@@ -96,11 +98,15 @@ def test_a_dictionary_that_explains_little_is_marked(found, tmp_path):
 
 
 def test_unfinished_fits_of_other_code_are_thrown_away(tmp_path):
-    kept = _work(tmp_path, ("one",))
+    def unfinished(*code):
+        facts = SimpleNamespace(code=code, output={"measured": str(tmp_path / "measured.json")})
+        return Job(None, {}, facts).unfinished()
+
+    kept = unfinished("one")
     (kept / "fit_0.safetensors").touch()
-    assert _work(tmp_path, ("one",)) == kept
+    assert unfinished("one") == kept
     assert (kept / "fit_0.safetensors").exists()
-    assert [_work(tmp_path, ("another",))] == [*tmp_path.iterdir()]
+    assert [unfinished("another")] == [*tmp_path.iterdir()]
 
 
 def test_where_an_ablation_costs_nothing_there_is_nothing_to_recover(found, tmp_path):

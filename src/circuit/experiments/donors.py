@@ -12,7 +12,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +25,27 @@ from circuit.statistics import FEWEST
 from circuit.task.events import ReadEvents
 from circuit.task.vocabulary import BOS, READ, WRITE
 
+NEAREST = 8
+"""Among so many that are most like a member, one is drawn that stands for it in a random set."""
 OTHERS = "answers of other programs"
 """The control that asks what an effect does to answers that are not the event's own."""
 _ALIKE = {"prior_answer": "other_value", "read_key": "other_key"}
+
+
+def sets_alike(
+    nearest: Sequence[Sequence[Any]], draws: int, rng: np.random.Generator
+) -> list[list[Any]]:
+    """Random sets: for each member, in turn, one of the ``NEAREST`` to it that are still free.
+
+    Args:
+        nearest: for each member of a set all that may stand for it, the most like it first.
+    """
+    found: list[list[Any]] = [[] for _ in range(draws)]
+    for one in found:
+        for others in nearest:
+            free = [other for other in others if other not in one][:NEAREST]
+            one.append(free[int(rng.integers(len(free)))])
+    return found
 
 
 def of_other_events(

@@ -5,7 +5,8 @@
    set gone, in the MLPs that hold it) − S(all of them gone), the repair. Shares are of *all
    ablated*, S(clean) − S(all of them gone), as ratios of means.
 3. Control: random sets. For every member another neuron of its MLP, drawn from those that are most
-   like it in how often they are active and in the norm of what they write about its mean.
+   like it in how often they are active and in the norm of what they write about its mean. Excesses
+   over them hold for all sets, edits and candidates of a checkpoint at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from circuit.estimates import Estimates, estimates
 from circuit.evidence import agreed, by_control
+from circuit.experiments.donors import sets_alike
 from circuit.experiments.edits import replaced, write_places
 from circuit.experiments.trial import LIKE_LENGTHS, Trial
 from circuit.landmarks import held_from
@@ -30,7 +32,6 @@ from circuit.task.events import ReadEvents
 
 ABLATED, ALONE, GONE = "set ablated", "set alone", "all ablated"
 RANDOM_SETS = "random sets of like rate and norm"
-_LIKE = 8  # neurons most like a member, of which one is drawn
 
 
 def set_effects(
@@ -60,6 +61,7 @@ def set_effects(
         if site.endswith("_neurons")
     }
     base, like, parts = trial.unedited(scalars), _like(trial.clean), list[pd.DataFrame]()
+    families = len(sets) * len(scalars)
     for name, members in sets.items():
         rng = np.random.default_rng([seed, step, *name.encode()])
         every = [members, *_random_sets(members, set(pool), like, draws, rng)]
@@ -74,7 +76,7 @@ def set_effects(
         labels = {"candidate": "", "group": name}
         for candidate, scalar in scalars.items():
             clean, none = base[candidate], found[GONE, 0][candidate]
-            rows = Estimates(step, {"effect": scalar.unit}, seed=seed)
+            rows = Estimates(step, {"effect": scalar.unit}, seed=seed, families=families)
             rows.add(clean - none, "effect", edit=GONE)
             for edit, sign, start in ((ABLATED, -1, clean), (ALONE, 1, none)):
                 effects = [sign * (found[edit, n][candidate] - start) for n in range(len(every))]
@@ -128,11 +130,7 @@ def _random_sets(
         free = [name for name in same if name not in members and (few or name in pool)]
         distance = (apart.loc[free] - apart.loc[member]).pow(2).sum(axis=1)
         nearest.append([str(name) for name in distance.sort_values(kind="stable").index])
-    found: list[list[str]] = [[] for _ in range(draws)]
-    for one in found:
-        for names in nearest:
-            one.append(str(rng.choice([name for name in names if name not in one][:_LIKE])))
-    return found
+    return sets_alike(nearest, draws, rng)
 
 
 def _sizes(every: Sequence[Sequence[str]], like: pd.DataFrame) -> pd.DataFrame:

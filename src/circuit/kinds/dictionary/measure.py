@@ -1,15 +1,12 @@
 """One dictionary of features for the states of all checkpoints, and what its features tell."""
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from circuit.artifacts import digest_json
 from circuit.estimates import estimates
 from circuit.kinds.dictionary.settings import Settings
 from circuit.landmarks import from_then_on
@@ -26,7 +23,7 @@ _HALF = 0.5
 def measure(job: Job[Settings]) -> Measured:
     """The dictionary, how good it is at every checkpoint, its families, and its features."""
     run, asked = OpenRun(job), job.settings
-    work = _work(Path(job.facts.output["rows"]).parent, job.facts.code)
+    work = job.unfinished()
     found = dictionary_of_run(
         run.counted,
         run.theta,
@@ -53,16 +50,6 @@ def measure(job: Job[Settings]) -> Measured:
         seeds={"fit and shuffles": asked.seed},
         events=asked.programs,
     )
-
-
-def _work(home: Path, code: Sequence[str]) -> Path:
-    """The folder of what unfinished fits go on from, of this code only; it goes as the job ends."""
-    work = home / f".work-{digest_json(list(code))[:16]}"
-    for other in home.glob(".work-*"):
-        if other != work:
-            shutil.rmtree(other)
-    work.mkdir(parents=True, exist_ok=True)
-    return work
 
 
 def landmarks(rows: pd.DataFrame) -> pd.DataFrame:

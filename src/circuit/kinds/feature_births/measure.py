@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit.artifacts import digest_json, digest_tensors
+from circuit.artifacts import digest_tensors
 from circuit.config.recipe import RecipeSettings
 from circuit.estimates import FIXED, estimates
 from circuit.kinds.feature_births.settings import Settings
@@ -80,9 +80,6 @@ def measure(job: Job[Settings]) -> Measured:
     steps = list(run.steps) if asked.checkpoints == "all" else run.at(asked.checkpoints)
     split = SplitReads(run.split(asked.split), run.benchmark.vocabulary, asked.programs)
     seeds = [_UNTRAINED + asked.seed + i for i in range(len(steps))] if asked.untrained else []
-    # What unfinished fits go on from: of this code only, and gone once the job is done.
-    code = digest_json(list(job.facts.code))[:16]
-    work = Path(job.facts.output["measured"]).with_name(f".work-{code}")
     found = feature_births(
         run.counted,
         {step: partial(run.theta, step) for step in steps},
@@ -90,7 +87,7 @@ def measure(job: Job[Settings]) -> Measured:
         split,
         run.benchmark.vocabulary,
         asked,
-        work,
+        job.unfinished(),
         run.manifest.trajectory,
     )
     return run.measured(

@@ -27,6 +27,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+AUX_WEIGHT = 1 / 32
+"""Of AuxK beside the error (Gao et al. 2024)."""
 _RUNNING = 0.01  # share of the newest batch in the running threshold
 
 

@@ -42,8 +42,9 @@ from tqdm import tqdm
 
 from circuit.artifacts import digest_json, read_tensors, write_tensors
 from circuit.config.recipe import OptimizerSettings
-from circuit.errors import AnalysisError
+from circuit.errors import AnalysisError, CircuitError
 from circuit.measures.features.activations import (
+    AUX_WEIGHT,
     aux_k,
     batch_top_k,
     count_above,
@@ -63,7 +64,6 @@ _TINY = 1e-12
 _CHUNK = 8192  # states that are read at once
 _LEVELS = 4  # nested prefixes
 _PATIENCE = 100  # batches without firing after which a feature is dead
-_AUX = 1 / 32
 _THRESHOLD, _WINDOW = 0.05, 0.05  # of a jumprelu at first, and around it; in units of step 1
 
 
@@ -169,6 +169,7 @@ def fit_autoencoder(
     mean, scale = _centre(states)
     shapes = _shapes(asked, states.states.shape[2], frozen)
     said = {name: getattr(asked, name) for name in (*Fit.__annotations__, "architecture")}
+    said |= {"threads": torch.get_num_threads()}
     said |= {"seed": seed, "frozen": frozen, "mean": mean.tolist(), "scale": float(scale)}
     key = digest_json(said)
     generator = torch.Generator().manual_seed(seed)
@@ -240,7 +241,7 @@ def minimised(
         return loss + weight * asked.sparsity * (l0 / asked.k - 1).square(), active.detach()
     if dead.any():
         residual = x - active @ weights.W_dec - weights.b_dec
-        loss = loss + _AUX * aux_k(residual, drive, dead, weights.W_dec)
+        loss = loss + AUX_WEIGHT * aux_k(residual, drive, dead, weights.W_dec)
     return loss, active.detach()
 
 
@@ -332,9 +333,10 @@ def _keep(path: Path, key: str, step: int, now: Progress) -> None:
 
 def _kept(path: Path | None, key: str, begun: Progress) -> tuple[int, Progress]:
     """The step to go on with, and from what: kept of the same fit, or else its beginning."""
-    if path is None or not path.is_file():
+    try:
+        tensors, about = read_tensors(path) if path else ({}, {})
+    except CircuitError:  # none, or none that is whole
         return 0, begun
-    tensors, about = read_tensors(path)
     if about.get("key") != key:
         return 0, begun
     begun.generator.set_state(tensors["generator"])

@@ -41,13 +41,18 @@ from tqdm import tqdm
 from circuit.artifacts import digest_json, read_tensors, write_tensors
 from circuit.config.recipe import OptimizerSettings
 from circuit.errors import AnalysisError, CheckpointError, CircuitError, MismatchError
-from circuit.measures.features.activations import aux_k, batch_top_k, jump_relu, running_threshold
+from circuit.measures.features.activations import (
+    AUX_WEIGHT,
+    aux_k,
+    batch_top_k,
+    jump_relu,
+    running_threshold,
+)
 from circuit.scalars.features import Dictionary
 from circuit.training.optimizers import advance, moment_names
 
 _DECAY = 0.5  # share of the steps over which the learning rate falls
 _JITTER = 1e-3  # of a state's length: the same input may be drawn twice
-_AUXILIARY = 1 / 32  # weight of what dead features leave over (Gao et al. 2024)
 _DEAD = 20_000  # states without firing after which a feature counts as dead
 _SAVED = 200  # steps between saved states
 _CHUNK = 4096  # states whose activations are held at once
@@ -297,7 +302,7 @@ def fit_crosscoder(
             loss = left.square().sum(1).mean()
             dead = silent > _DEAD
             if dead.any():
-                loss = loss + _AUXILIARY * aux_k(left, drive, dead, leaves["W_dec"])
+                loss = loss + AUX_WEIGHT * aux_k(left, drive, dead, leaves["W_dec"])
             learnt = {n: leaf for n, leaf in leaves.items() if not (frozen and n == "W_dec")}
             gradients = torch.autograd.grad(loss / checkpoints, list(learnt.values()))
         if not loss.isfinite():

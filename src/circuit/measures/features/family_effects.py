@@ -41,6 +41,7 @@ from circuit.errors import AnalysisError
 from circuit.estimates import Estimates, estimates
 from circuit.evidence import agreed, by_control
 from circuit.experiments.changes import Where, zero
+from circuit.experiments.donors import sets_alike
 from circuit.experiments.edits import (
     AtSites,
     Edit,
@@ -71,8 +72,6 @@ UNITS = {
     **dict.fromkeys((EFFECT, "effect_change", PATCH, PAIR, MEMBER), "logit"),
     **dict.fromkeys(("interaction", "order_averaged", "difference"), "logit"),
 }
-NEAREST = 8
-"""Features among which the one is drawn that stands for a member."""
 _BOTH = tuple(product((0, 1), repeat=2))
 Label = TypeVar("Label", bound=Hashable)
 Parts = Iterable[tuple[str, Sequence[int]]]
@@ -224,13 +223,8 @@ def random_features(
     with np.errstate(divide="ignore"):
         place = np.stack([np.log(rates.rate), np.log(rates.length)], 1)
     distance = np.square(place[list(members)][:, None] - place[pool]).sum(-1)
-    order, rng = distance.argsort(1, kind="stable"), np.random.default_rng(seed)
-    found = np.empty((draws, len(members)), dtype=np.int64)
-    for one in found:
-        for i, nearest in enumerate(order):
-            free = nearest[~np.isin(pool[nearest], one[:i])][:NEAREST]
-            one[i] = pool[rng.choice(free)]
-    return found
+    nearest = pool[distance.argsort(1, kind="stable")].tolist()
+    return np.array(sets_alike(nearest, draws, np.random.default_rng(seed)))
 
 
 def over_training(

@@ -43,7 +43,7 @@ from torch import Tensor
 
 from circuit.estimates import Estimates, estimates, over
 from circuit.experiments.changes import Where
-from circuit.experiments.donors import OTHERS, Shuffle, random_cycle, stand_in
+from circuit.experiments.donors import OTHERS, Shuffle, random_cycle, sets_alike, stand_in
 from circuit.experiments.edits import components, removal_sites, replaced, write_places
 from circuit.experiments.trial import Trial
 from circuit.measures.paths.answer import add_beside_others, answer_readout, answer_weights
@@ -61,7 +61,6 @@ AGREEMENT = {"sign_agreement": "share", "rank_correlation": "1", "linear_correla
 RANDOM = "random sets"
 BEYOND = over(OTHERS)
 TOGETHER = " + "
-NEAREST = 8
 KEYS = ("kind", "part", "one", "other", "ablation")
 _SCALE = "final_norm_scale"
 
@@ -277,20 +276,15 @@ def random_sets(
     too few that are not in the set.
     """
     alike = {name: re.sub(r"\d+$|^L\d+(?=H|MLP)", "", name) for name in norms}
-    pools: dict[str, list[str]] = {}
-    for name, kind in alike.items():
-        pools.setdefault(kind, []).append(name)
-    found = []
-    for _ in range(count):
-        taken: list[str] = []
-        for member in members:
-            pool = [one for one in pools[alike[member]] if one not in (*members, *taken)]
-            if not pool:
-                return []
-            apart = np.abs([norms[one] - norms[member] for one in pool])
-            near = apart.argsort(kind="stable")[:NEAREST]
-            taken.append(pool[near[rng.integers(len(near))]])
-        found.append(tuple(sorted(taken)))
+    nearest = []
+    for member in members:
+        kind = [one for one in norms if alike[one] == alike[member]]
+        others = [one for one in kind if one not in members]
+        if len(others) < len(kind) - len(others):
+            return []
+        apart = np.abs([norms[one] - norms[member] for one in others])
+        nearest.append([others[i] for i in apart.argsort(kind="stable")])
+    found = [tuple(sorted(one)) for one in sets_alike(nearest, count, rng)]
     return list(dict.fromkeys(found))
 
 
