@@ -8,13 +8,12 @@ import torch
 from path_models import three_layers
 from scipy.stats import spearmanr
 
-from circuit.experiments.donors import Shuffle, counterparts, exchanged
+from circuit.experiments.donors import NEAREST, Shuffle, counterparts, exchanged
 from circuit.experiments.edits import Removed, components, removal_sites, replaced, write_places
 from circuit.experiments.trial import Trial
 from circuit.measures.paths.answer import answer_readout, answer_weights
 from circuit.measures.paths.component_effects import (
     AGREEMENT,
-    NEAREST,
     RANDOM,
     component_effects,
     effects,
